@@ -1,0 +1,76 @@
+# lua-dirty. `make help` lists the targets. All outputs go under $(BUILD).
+
+BUILD    ?= build
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+CC       ?= cc
+CFLAGS   ?= -O2 -g
+# SANITIZE=address,undefined builds with sanitizers, WERROR=1 makes warnings errors.
+SANITIZE ?=
+WERROR   ?=
+
+VERSION := $(shell cat VERSION)
+BINDIR  = $(PREFIX)/bin
+LIBDIR  = $(PREFIX)/lib
+INCDIR  = $(PREFIX)/include
+LUADIR  = $(PREFIX)/share/lua/5.1
+CLUADIR = $(PREFIX)/lib/lua/5.1
+
+DEPS_BUILD = gcc make pkg-config libluajit2-5.1-dev libuv1-dev uthash-dev lua-cjson lua-argparse
+DEPS_RUN   = libvips42
+DEPS_TEST  = luajit2 libcmocka-dev lua-busted lua-posix liblua5.1-0-dev liblua5.4-dev lua5.1 lua5.4
+DEPS_LINT  = clang-format clang-tidy cppcheck lua-check
+DEPS_FUZZ  = clang libclang-rt-14-dev
+DEPS_BENCH = valgrind strace
+
+WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
+       -Wformat=2 -Wvla $(if $(WERROR),-Werror)
+SAN  = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) $(SAN) \
+       -Iruntime -Iruntime/include -DDIRTY_VERSION='"$(VERSION)"'
+LUAJIT_CFLAGS := $(shell pkg-config --cflags luajit 2>/dev/null)
+LUAJIT_LIBS   := $(shell pkg-config --libs luajit 2>/dev/null)
+UV_CFLAGS     := $(shell pkg-config --cflags libuv 2>/dev/null)
+UV_LIBS       := $(shell pkg-config --libs libuv 2>/dev/null)
+
+sources = $(wildcard runtime/$(1)/*.c)
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
+LIB_OBJ  = $(call objects,base) $(call objects,wire) $(call objects,client)
+MAIN_OBJ = $(BUILD)/obj/runtime/cli/main.o
+CORE_OBJ = $(filter-out $(MAIN_OBJ),$(LIB_OBJ) $(call objects,arbiter) $(call objects,worker) \
+           $(call objects,luabind) $(call objects,cli))
+TESTS_C  = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(wildcard spec/c/test_*.c))
+
+all: $(BUILD)/dirty $(BUILD)/libdirty.a $(BUILD)/libdirty.so $(BUILD)/lua/dirty/core.so ## build everything
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+$(BUILD)/obj/%.o: %.c Makefile VERSION
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(OUR_CFLAGS) $(LUAJIT_CFLAGS) $(UV_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/dirty: $(CORE_OBJ) $(MAIN_OBJ)
+	$(CC) $(CFLAGS) $(SAN) -rdynamic $^ $(LUAJIT_LIBS) $(UV_LIBS) -lpthread -ldl -lm -o $@
+
+$(BUILD)/libdirty.a: $(LIB_OBJ)
+	rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/libdirty.so: $(LIB_OBJ)
+	$(CC) $(CFLAGS) $(SAN) -shared -Wl,-soname,libdirty.so.0 $^ -o $@
+
+$(BUILD)/lua/dirty/core.so: $(call objects,luabind) $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) -shared $^ -o $@
+
+$(BUILD)/spec/%: spec/c/%.c $(CORE_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(OUR_CFLAGS) $(LUAJIT_CFLAGS) $(UV_CFLAGS) -MMD -MP -rdynamic $< $(CORE_OBJ) \
+	    $(LUAJIT_LIBS) $(UV_LIBS) -lcmocka -lpthread -ldl -lm -o $@
+
+clean: ## remove all outputs
+	rm -rf $(BUILD)
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+.PHONY: all clean help

@@ -1,0 +1,118 @@
+#include "base/buf.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BUF_MIN 256
+
+void dirty_buf_init(dirty_buf *b) {
+    memset(b, 0, sizeof *b);
+}
+
+void dirty_buf_deinit(dirty_buf *b) {
+    free(b->base);
+    dirty_buf_init(b);
+}
+
+int dirty_buf_reserve(dirty_buf *b, size_t more) {
+    if (b->cap - b->len >= more)
+        return 0;
+    if (more > SIZE_MAX / 2 - b->len)
+        return -ENOMEM;
+    size_t cap = b->cap ? b->cap : BUF_MIN;
+    while (cap < b->len + more)
+        cap *= 2;
+    uint8_t *base = realloc(b->base, cap);
+    if (base == NULL)
+        return -ENOMEM;
+    b->base = base;
+    b->cap = cap;
+    return 0;
+}
+
+void dirty_buf_append(dirty_buf *b, const void *data, size_t len) {
+    if (b->failed || len == 0)
+        return;
+    if (dirty_buf_reserve(b, len) < 0) {
+        b->failed = true;
+        return;
+    }
+    memcpy(b->base + b->len, data, len);
+    b->len += len;
+}
+
+void dirty_buf_append_cstr(dirty_buf *b, const char *text) {
+    dirty_buf_append(b, text, strlen(text));
+}
+
+void dirty_buf_printf(dirty_buf *b, const char *format, ...) {
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int need = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (need >= 0 && !b->failed) {
+        if (dirty_buf_reserve(b, (size_t)need + 1) < 0) {
+            b->failed = true;
+        } else {
+            vsnprintf((char *)b->base + b->len, (size_t)need + 1, format, again);
+            b->len += (size_t)need;
+        }
+    }
+    va_end(again);
+}
+
+/* Length of the valid UTF-8 sequence at `p` (RFC 3629, section 4), 0 if there is none. */
+static size_t utf8_sequence(const uint8_t *p, size_t left) {
+    static const struct {
+        uint8_t mask, lead, len;
+        uint32_t min;
+    } forms[] = {{0x80, 0x00, 1, 0},
+                 {0xe0, 0xc0, 2, 0x80},
+                 {0xf0, 0xe0, 3, 0x800},
+                 {0xf8, 0xf0, 4, 0x10000}};
+    for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) {
+        if ((p[0] & forms[f].mask) != forms[f].lead)
+            continue;
+        if (forms[f].len > left)
+            return 0;
+        uint32_t code = p[0] & (uint8_t)~forms[f].mask;
+        for (size_t i = 1; i < forms[f].len; i++) {
+            if ((p[i] & 0xc0) != 0x80)
+                return 0;
+            code = code << 6 | (p[i] & 0x3f);
+        }
+        bool surrogate = code >= 0xd800 && code <= 0xdfff;
+        return code >= forms[f].min && code <= 0x10ffff && !surrogate ? forms[f].len : 0;
+    }
+    return 0;
+}
+
+void dirty_buf_json_string(dirty_buf *b, const char *text, size_t len) {
+    const uint8_t *p = (const uint8_t *)text, *end = p + len;
+    dirty_buf_append(b, "\"", 1);
+    while (p < end) {
+        size_t n = utf8_sequence(p, (size_t)(end - p));
+        if (n == 0)
+            dirty_buf_append_cstr(b, "\\ufffd");
+        else if (*p == '"' || *p == '\\')
+            dirty_buf_printf(b, "\\%c", *p);
+        else if (*p == '\n')
+            dirty_buf_append_cstr(b, "\\n");
+        else if (*p < 0x20 || *p == 0x7f)
+            dirty_buf_printf(b, "\\u%04x", *p);
+        else
+            dirty_buf_append(b, p, n);
+        p += n ? n : 1;
+    }
+    dirty_buf_append(b, "\"", 1);
+}
+
+void dirty_buf_consume(dirty_buf *b, size_t count) {
+    if (count < b->len)
+        memmove(b->base, b->base + count, b->len - count);
+    b->len = count < b->len ? b->len - count : 0;
+}

@@ -1,0 +1,30 @@
+/* clock: the one clock of the runtime, CLOCK_MONOTONIC, in nanoseconds. It is the same
+ * for every process of a machine, so deadlines travel as absolute values between the
+ * arbiter and its lanes. 0 never occurs and means "no deadline" where one is expected. */
+#ifndef DIRTY_CLOCK_H
+#define DIRTY_CLOCK_H
+
+#include <limits.h>
+#include <stdint.h>
+#include <time.h>
+
+#define DIRTY_NS_PER_MS 1000000ull
+
+static inline uint64_t dirty_now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
+/* Milliseconds from `now_ns` until `deadline_ns`, rounded up, for poll(2): -1 where the
+ * deadline is 0 (none), 0 where it has passed. */
+static inline int dirty_ms_until(uint64_t deadline_ns, uint64_t now_ns) {
+    if (deadline_ns == 0)
+        return -1;
+    if (deadline_ns <= now_ns)
+        return 0;
+    uint64_t ms = (deadline_ns - now_ns + DIRTY_NS_PER_MS - 1) / DIRTY_NS_PER_MS;
+    return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+#endif

@@ -1,0 +1,23 @@
+/* slice: borrowed bytes with a length. Never NUL-terminated; the owner is whoever
+ * the function that hands one out says it is. */
+#ifndef DIRTY_SLICE_H
+#define DIRTY_SLICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+typedef struct dirty_slice {
+    const char *base;
+    size_t len;
+} dirty_slice;
+
+static inline dirty_slice dirty_slice_cstr(const char *s) {
+    return (dirty_slice){s, strlen(s)};
+}
+
+static inline bool dirty_slice_equals(dirty_slice a, const char *b, size_t len) {
+    return a.len == len && memcmp(a.base, b, len) == 0;
+}
+
+#endif

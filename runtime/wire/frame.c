@@ -1,0 +1,92 @@
+#include "wire/frame.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+#include "wire/value.h"
+
+dirty_wire_fault dirty_frame_decode(const uint8_t *bytes, size_t len,
+                                    uint32_t max_payload, dirty_frame *out) {
+    if ((len > 0 && bytes[0] != 'D') || (len > 1 && bytes[1] != 'W'))
+        return DIRTY_WIRE_BAD_MAGIC;
+    if (len > 2 && bytes[2] != DIRTY_WIRE_VERSION)
+        return DIRTY_WIRE_BAD_VERSION;
+    if (len > 3 && (bytes[3] < DIRTY_FRAME_REQUEST || bytes[3] > DIRTY_FRAME_END))
+        return DIRTY_WIRE_BAD_TYPE;
+    if (len < DIRTY_FRAME_HEADER_LEN)
+        return DIRTY_WIRE_MORE;
+    out->type = bytes[3];
+    out->payload_len = dirty_get32(bytes + 4);
+    out->id = dirty_get64(bytes + 8);
+    return out->payload_len > max_payload ? DIRTY_WIRE_TOO_LONG : DIRTY_WIRE_OK;
+}
+
+void dirty_frame_encode(uint8_t out[DIRTY_FRAME_HEADER_LEN], dirty_frame_type type,
+                        uint32_t payload_len, uint64_t id) {
+    out[0] = 'D';
+    out[1] = 'W';
+    out[2] = DIRTY_WIRE_VERSION;
+    out[3] = (uint8_t)type;
+    dirty_put32(out + 4, payload_len);
+    dirty_put64(out + 8, id);
+}
+
+const char *dirty_wire_fault_text(dirty_wire_fault fault) {
+    switch (fault) {
+    case DIRTY_WIRE_OK: return "no fault";
+    case DIRTY_WIRE_MORE: return "more bytes are needed";
+    case DIRTY_WIRE_BAD_MAGIC: return "wrong magic: a frame starts with the bytes \"DW\"";
+    case DIRTY_WIRE_BAD_VERSION: return "unknown protocol version: version 1 is spoken";
+    case DIRTY_WIRE_BAD_TYPE:
+        return "wrong message type: 1 REQUEST, 2 RESPONSE, 3 ERROR, 4 CHUNK, 5 END, and "
+               "a server takes only REQUEST";
+    case DIRTY_WIRE_TOO_LONG: return "the message is longer than max_message";
+    case DIRTY_WIRE_BAD_FLAGS: return "unknown flag: only bit 0 (metadata) is spoken";
+    case DIRTY_WIRE_BAD_PRIORITY: return "wrong priority: 0 (first) to 9 (last)";
+    case DIRTY_WIRE_BAD_NAME:
+        return "wrong app or action name: 1 to 255 bytes of printable ASCII, no spaces";
+    case DIRTY_WIRE_BAD_TAG:
+        return "unknown value tag: 'b' (bytes) and 'j' (JSON) are spoken";
+    case DIRTY_WIRE_BAD_COUNT: return "the count of values does not match the values";
+    case DIRTY_WIRE_TRUNCATED: return "a field reaches past the end of the message";
+    case DIRTY_WIRE_TOO_MANY: return "more values than max_args";
+    case DIRTY_WIRE_BAD_JSON: return "a value with tag 'j' is not JSON";
+    }
+    return "unknown fault";
+}
+
+/* count u16 code, u16 reserved, then two values. */
+#define ERROR_FIXED_LEN 4
+
+void dirty_error_encode(dirty_buf *out, uint64_t id, uint16_t code, dirty_slice message,
+                        const char *details) {
+    uint8_t head[DIRTY_FRAME_HEADER_LEN + ERROR_FIXED_LEN];
+    dirty_slice d = dirty_slice_cstr(details ? details : "{}");
+    size_t len = ERROR_FIXED_LEN + 2 * DIRTY_VALUE_HEAD_LEN + message.len + d.len;
+    dirty_frame_encode(head, DIRTY_FRAME_ERROR, (uint32_t)len, id);
+    dirty_put16(head + DIRTY_FRAME_HEADER_LEN, code);
+    dirty_put16(head + DIRTY_FRAME_HEADER_LEN + 2, 0);
+    dirty_buf_append(out, head, sizeof head);
+    dirty_value_append(out, DIRTY_TAG_BYTES, message.base, (uint32_t)message.len);
+    dirty_value_append(out, DIRTY_TAG_JSON, d.base, (uint32_t)d.len);
+}
+
+dirty_wire_fault dirty_error_decode(const uint8_t *payload, size_t len,
+                                    dirty_error *out) {
+    if (len < ERROR_FIXED_LEN)
+        return DIRTY_WIRE_TRUNCATED;
+    out->code = dirty_get16(payload);
+    dirty_value_reader r;
+    dirty_value_reader_init(&r, payload + ERROR_FIXED_LEN, len - ERROR_FIXED_LEN, 2);
+    dirty_value message, details;
+    dirty_wire_fault fault = dirty_value_next(&r, &message);
+    if (fault == DIRTY_WIRE_OK)
+        fault = dirty_value_next(&r, &details);
+    if (fault != DIRTY_WIRE_OK)
+        return fault;
+    if (message.tag != DIRTY_TAG_BYTES || details.tag != DIRTY_TAG_JSON)
+        return DIRTY_WIRE_BAD_TAG;
+    out->message = message.bytes;
+    out->details = details.bytes;
+    return dirty_value_reader_end(&r);
+}

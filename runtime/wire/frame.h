@@ -1,0 +1,81 @@
+/* frame: the 16-byte header that every message of the protocol starts with, and the
+ * small payloads that are the same for everyone (ERROR). Sans-I/O: it looks at bytes
+ * that the caller has and says what they are. docs/protocol.md is the normative text.
+ *
+ *   magic "DW" · version u8 · type u8 · payload length u32 · request id u64
+ */
+#ifndef DIRTY_FRAME_H
+#define DIRTY_FRAME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/slice.h"
+
+#define DIRTY_WIRE_VERSION 1
+#define DIRTY_FRAME_HEADER_LEN 16
+/* The default of the option max_message: the largest payload taken or sent, in bytes. */
+#define DIRTY_MAX_MESSAGE_DEFAULT (64u << 20)
+
+typedef enum dirty_frame_type {
+    DIRTY_FRAME_REQUEST = 1,
+    DIRTY_FRAME_RESPONSE = 2,
+    DIRTY_FRAME_ERROR = 3,
+    DIRTY_FRAME_CHUNK = 4,
+    DIRTY_FRAME_END = 5
+} dirty_frame_type;
+
+/* What a decoder says. MORE asks for more bytes; every negative value is a broken
+ * protocol, dirty_wire_fault_text() tells what was wrong and what is spoken. */
+typedef enum dirty_wire_fault {
+    DIRTY_WIRE_OK = 0,
+    DIRTY_WIRE_MORE = 1,
+    DIRTY_WIRE_BAD_MAGIC = -1,
+    DIRTY_WIRE_BAD_VERSION = -2,
+    DIRTY_WIRE_BAD_TYPE = -3,
+    DIRTY_WIRE_TOO_LONG = -4,  /* payload length over the limit */
+    DIRTY_WIRE_BAD_FLAGS = -5, /* a reserved flag bit is set */
+    DIRTY_WIRE_BAD_PRIORITY = -6,
+    DIRTY_WIRE_BAD_NAME = -7, /* app or action empty or not printable ASCII */
+    DIRTY_WIRE_BAD_TAG = -8,
+    DIRTY_WIRE_BAD_COUNT = -9,  /* more or fewer values than the count says */
+    DIRTY_WIRE_TRUNCATED = -10, /* a field reaches past the end of the payload */
+    DIRTY_WIRE_TOO_MANY = -11,  /* more values than the limit */
+    DIRTY_WIRE_BAD_JSON = -12   /* metadata or details that are not JSON: said by users */
+} dirty_wire_fault;
+
+typedef struct dirty_frame {
+    uint8_t type; /* a dirty_frame_type */
+    uint32_t payload_len;
+    uint64_t id;
+} dirty_frame;
+
+/* Decode the header in `bytes` (len of them). Magic, version and type are checked as soon
+ * as their byte is there, so garbage is told before 16 bytes came. max_payload is the
+ * limit of payload_len. Returns OK, MORE or a fault; out is whole only with OK, and with
+ * TOO_LONG, where the answer wants the id. */
+dirty_wire_fault dirty_frame_decode(const uint8_t *bytes, size_t len,
+                                    uint32_t max_payload, dirty_frame *out);
+
+void dirty_frame_encode(uint8_t out[DIRTY_FRAME_HEADER_LEN], dirty_frame_type type,
+                        uint32_t payload_len, uint64_t id);
+
+/* One line, lower case, that says what was wrong and what is spoken or allowed. */
+const char *dirty_wire_fault_text(dirty_wire_fault fault);
+
+/* Append a whole ERROR frame. `code` is a wire number of dirty_errors.h, `details` the
+ * text of a JSON object, NULL for "{}". */
+void dirty_error_encode(dirty_buf *out, uint64_t id, uint16_t code, dirty_slice message,
+                        const char *details);
+
+typedef struct dirty_error {
+    uint16_t code;
+    dirty_slice message; /* borrowed from the payload, as is details */
+    dirty_slice details; /* JSON text of an object */
+} dirty_error;
+
+/* Decode the payload of an ERROR frame, which must be there whole. OK or a fault. */
+dirty_wire_fault dirty_error_decode(const uint8_t *payload, size_t len, dirty_error *out);
+
+#endif

@@ -1,0 +1,89 @@
+#include "wire/request.h"
+
+#include <errno.h>
+
+#include "base/bytes.h"
+
+static bool name_is_valid(dirty_slice name) {
+    if (name.len == 0 || name.len > DIRTY_NAME_MAX)
+        return false;
+    for (size_t i = 0; i < name.len; i++)
+        if (name.base[i] < 0x21 || name.base[i] > 0x7e)
+            return false;
+    return true;
+}
+
+/* What is missing: more of this message, or of a message that is too short for it. */
+static dirty_wire_fault missing(size_t need, size_t payload_len) {
+    return need > payload_len ? DIRTY_WIRE_TRUNCATED : DIRTY_WIRE_MORE;
+}
+
+dirty_wire_fault dirty_route_decode(const uint8_t *payload, size_t have,
+                                    size_t payload_len, dirty_route *out) {
+    if (have < DIRTY_ROUTE_FIXED_LEN)
+        return missing(DIRTY_ROUTE_FIXED_LEN, payload_len);
+    out->budget_ms = dirty_get32(payload);
+    out->priority = payload[4];
+    out->flags = payload[5];
+    out->argc = dirty_get16(payload + 6);
+    size_t app_len = payload[8], action_len = payload[9];
+    if (out->priority > DIRTY_PRIORITY_LAST)
+        return DIRTY_WIRE_BAD_PRIORITY;
+    if (out->flags & ~DIRTY_FLAGS_KNOWN)
+        return DIRTY_WIRE_BAD_FLAGS;
+    if (app_len == 0 || action_len == 0)
+        return DIRTY_WIRE_BAD_NAME;
+    size_t need = DIRTY_ROUTE_FIXED_LEN + app_len + action_len;
+    if (have < need)
+        return missing(need, payload_len);
+    const char *names = (const char *)payload + DIRTY_ROUTE_FIXED_LEN;
+    out->app = (dirty_slice){names, app_len};
+    out->action = (dirty_slice){names + app_len, action_len};
+    out->values_at = need;
+    if (!name_is_valid(out->app) || !name_is_valid(out->action))
+        return DIRTY_WIRE_BAD_NAME;
+    return DIRTY_WIRE_OK;
+}
+
+dirty_wire_fault dirty_request_open(const uint8_t *payload, size_t payload_len,
+                                    const dirty_route *route, uint32_t max_args,
+                                    dirty_slice *metadata, dirty_value_reader *args) {
+    *metadata = (dirty_slice){NULL, 0};
+    if (route->argc > max_args)
+        return DIRTY_WIRE_TOO_MANY;
+    dirty_value_reader_init(args, payload + route->values_at,
+                            payload_len - route->values_at, route->argc);
+    if (!(route->flags & DIRTY_FLAG_METADATA))
+        return DIRTY_WIRE_OK;
+    dirty_value value;
+    dirty_wire_fault fault = dirty_value_next(args, &value);
+    if (fault != DIRTY_WIRE_OK)
+        return fault;
+    if (value.tag != DIRTY_TAG_JSON)
+        return DIRTY_WIRE_BAD_TAG;
+    *metadata = value.bytes;
+    args->left = route->argc;
+    return DIRTY_WIRE_OK;
+}
+
+int dirty_request_encode_head(dirty_buf *out, uint64_t id, const dirty_route *route,
+                              size_t values_len) {
+    size_t route_len = DIRTY_ROUTE_FIXED_LEN + route->app.len + route->action.len;
+    if (!name_is_valid(route->app) || !name_is_valid(route->action) ||
+        route->priority > DIRTY_PRIORITY_LAST || route->flags & ~DIRTY_FLAGS_KNOWN ||
+        values_len > UINT32_MAX - route_len)
+        return -EINVAL;
+    uint8_t head[DIRTY_FRAME_HEADER_LEN + DIRTY_ROUTE_FIXED_LEN];
+    dirty_frame_encode(head, DIRTY_FRAME_REQUEST, (uint32_t)(route_len + values_len), id);
+    uint8_t *p = head + DIRTY_FRAME_HEADER_LEN;
+    dirty_put32(p, route->budget_ms);
+    p[4] = route->priority;
+    p[5] = route->flags;
+    dirty_put16(p + 6, route->argc);
+    p[8] = (uint8_t)route->app.len;
+    p[9] = (uint8_t)route->action.len;
+    dirty_buf_append(out, head, sizeof head);
+    dirty_buf_append(out, route->app.base, route->app.len);
+    dirty_buf_append(out, route->action.base, route->action.len);
+    return 0;
+}
