@@ -1,0 +1,76 @@
+/* arbiter: the dispatcher of the runtime, one process with one event loop.
+ *
+ * It owns the listening socket, a session per client connection, a queue per app and the
+ * worker processes. It reads the first bytes of a request, picks a lane and passes those
+ * bytes and the client's descriptor on; payloads and answers never enter it
+ * (docs/design.md). It runs no app code and no Lua but the configuration's hooks. */
+#ifndef DIRTY_ARBITER_H
+#define DIRTY_ARBITER_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/worker_start.h"
+
+/* What hooks are told of a worker. */
+typedef struct dirty_worker_info {
+    uint32_t number;     /* its place, 1.. */
+    uint32_t generation; /* how often the place was filled */
+    pid_t pid;
+    uint32_t app_count;
+    const dirty_app_spec *const *apps; /* borrowed for the call */
+} dirty_worker_info;
+
+/* The configuration's hooks; a NULL function is skipped. They must not raise or longjmp;
+ * on_starting, worker_exit run in the arbiter, post_fork and worker_init in the worker.
+ */
+typedef struct dirty_hooks {
+    void *ctx;
+    void (*on_starting)(void *ctx, pid_t arbiter_pid);
+    void (*post_fork)(void *ctx, const dirty_worker_info *worker);
+    void (*worker_init)(void *ctx, const dirty_worker_start *start);
+    void (*worker_exit)(void *ctx, const dirty_worker_info *worker, int wait_status);
+} dirty_hooks;
+
+/* Everything borrowed until dirty_arbiter_run returns. Units in the names. */
+typedef struct dirty_arbiter_options {
+    const char *socket_path; /* at most 107 bytes: checked by the caller */
+    uint32_t socket_mode;    /* permission bits, 0600 */
+    int64_t socket_uid;      /* -1: leave */
+    int64_t socket_gid;      /* -1: leave */
+    uint32_t backlog;        /* of listen(2) */
+    uint32_t workers;        /* 1..4096 */
+    uint32_t threads;        /* lanes per worker, 1..64 */
+    uint32_t max_queue;      /* requests that may wait, over all apps */
+    uint32_t graceful_timeout_ms;
+    uint32_t boot_timeout_ms;
+    uint32_t recv_timeout_ms;   /* total, for a started request; 0: none */
+    uint32_t linger_timeout_ms; /* how long input of an ended connection is discarded */
+    dirty_wire_limits limits;
+    uint32_t app_count;
+    const dirty_app_spec *apps;
+    const char *lua_path, *lua_cpath; /* of the lanes */
+    const char *pidfile;              /* NULL: none; written once it serves */
+    const char
+        *version_json; /* text of a JSON object for status: versions of all parts */
+    dirty_hooks hooks;
+    /* The body of a worker process: dirty_worker_main of runtime/worker. Returns the exit
+     * status. */
+    int (*worker_main)(const dirty_worker_start *start);
+} dirty_arbiter_options;
+
+/* Exit statuses of `dirty serve`. */
+typedef enum dirty_serve_status {
+    DIRTY_SERVE_OK = 0,      /* stopped in good order */
+    DIRTY_SERVE_USAGE = 2,   /* wrong flag or configuration: said by the command line */
+    DIRTY_SERVE_SOCKET = 3,  /* the socket can't be had: taken, not allowed, too long */
+    DIRTY_SERVE_BOOT = 4,    /* an app failed to load or init at first start */
+    DIRTY_SERVE_INTERNAL = 5 /* memory, descriptors, fork */
+} dirty_serve_status;
+
+/* Listen, start the workers, serve until a signal says stop, end all of it. Logs by
+ * base/log. TERM and INT stop gracefully, QUIT at once, USR1 reopens the log file.
+ * Returns a dirty_serve_status. Call once per process, before any thread is started. */
+int dirty_arbiter_run(const dirty_arbiter_options *options);
+
+#endif

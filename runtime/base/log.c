@@ -1,0 +1,134 @@
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LINE_MAX_LEN 4096
+
+/* One log per process: the only module state of the runtime, set before threads start. */
+static struct {
+    int fd;
+    dirty_log_level level;
+    char *path; /* owned; NULL: stderr */
+    char who[32];
+} state = {2, DIRTY_LOG_INFO, NULL, "dirty"};
+
+static const char *const level_names[] = {
+    [DIRTY_LOG_DEBUG] = "debug",
+    [DIRTY_LOG_INFO] = "info",
+    [DIRTY_LOG_WARN] = "warn",
+    [DIRTY_LOG_ERROR] = "error",
+};
+
+static int open_file(const char *path) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
+    return fd < 0 ? -errno : fd;
+}
+
+int dirty_log_open(const char *path, dirty_log_level level) {
+    char *copy = NULL;
+    int fd = 2;
+    if (path != NULL) {
+        copy = strdup(path);
+        if (copy == NULL)
+            return -ENOMEM;
+        fd = open_file(path);
+        if (fd < 0) {
+            free(copy);
+            return fd;
+        }
+    }
+    if (state.fd != 2)
+        close(state.fd);
+    free(state.path);
+    state.fd = fd;
+    state.path = copy;
+    state.level = level;
+    return 0;
+}
+
+int dirty_log_reopen(void) {
+    if (state.path == NULL)
+        return 0;
+    int fd = open_file(state.path);
+    if (fd < 0)
+        return fd;
+    /* dup3 swaps the file under the same number, so threads that log never see a gap */
+    int rc = dup3(fd, state.fd, O_CLOEXEC) < 0 ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
+int dirty_log_fd(void) {
+    return state.fd;
+}
+
+void dirty_log_who(const char *who) {
+    snprintf(state.who, sizeof state.who, "%s", who);
+}
+
+int dirty_log_level_parse(const char *name) {
+    for (int i = DIRTY_LOG_DEBUG; i <= DIRTY_LOG_ERROR; i++)
+        if (strcmp(level_names[i], name) == 0)
+            return i;
+    return -1;
+}
+
+const char *dirty_log_quote(dirty_log_quoted *room, const char *text) {
+    size_t at = 0, room_len = sizeof room->text - 4; /* an escape, the quote, the NUL */
+    room->text[at++] = '"';
+    for (; *text && at < room_len; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\' || c == '\n' || c == '\t') {
+            room->text[at++] = '\\';
+            room->text[at++] = c == '\n' ? 'n' : c == '\t' ? 't' : (char)c;
+        } else {
+            room->text[at++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+        }
+    }
+    room->text[at++] = '"';
+    room->text[at] = '\0';
+    return room->text;
+}
+
+static size_t stamp(char *line, size_t size, dirty_log_level level) {
+    struct timespec t;
+    struct tm tm;
+    clock_gettime(CLOCK_REALTIME, &t);
+    gmtime_r(&t.tv_sec, &tm);
+    size_t at = strftime(line, size, "ts=%Y-%m-%dT%H:%M:%S", &tm);
+    int n = snprintf(line + at, size - at, ".%03ldZ level=%s who=%s pid=%d",
+                     t.tv_nsec / 1000000, level_names[level], state.who, (int)getpid());
+    return at + (size_t)n;
+}
+
+void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) {
+    if (level < state.level)
+        return;
+    int saved = errno;
+    char line[LINE_MAX_LEN];
+    size_t room = sizeof line - 1; /* the newline always fits */
+    size_t at = stamp(line, room, level);
+    int n = snprintf(line + at, room - at, " msg=%s%s", DIRTY_LOG_QUOTE(msg),
+                     *format ? " " : "");
+    at = at + (size_t)n < room ? at + (size_t)n : room - 1;
+    va_list args;
+    va_start(args, format);
+    n = vsnprintf(line + at, room - at, format, args);
+    va_end(args);
+    if (n > 0)
+        at = at + (size_t)n < room ? at + (size_t)n : room - 1;
+    line[at++] = '\n';
+    /* A full disk or a closed stderr must not end the runtime: nothing more can be done.
+     */
+    while (write(state.fd, line, at) < 0 && errno == EINTR)
+        continue;
+    errno = saved;
+}

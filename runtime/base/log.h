@@ -1,0 +1,49 @@
+/* log: one line per event, logfmt, to stderr or a file, from any thread or process.
+ *
+ *   ts=2026-11-23T06:17:30.123Z level=info who=worker:3 pid=4711 msg="..." key=value …
+ *
+ * A line is one write(2) of at most 4096 bytes to a descriptor opened with O_APPEND, so
+ * lines of several processes never mix. There is one log per process tree: it is opened
+ * before the forks, and each process reopens it on its own. */
+#ifndef DIRTY_LOG_H
+#define DIRTY_LOG_H
+
+typedef enum dirty_log_level {
+    DIRTY_LOG_DEBUG,
+    DIRTY_LOG_INFO,
+    DIRTY_LOG_WARN,
+    DIRTY_LOG_ERROR
+} dirty_log_level;
+
+/* Log to `path` (copied), NULL for stderr, from `level` up. 0 or -errno (the log is as it
+ * was). Before the first call everything from info up goes to stderr. */
+int dirty_log_open(const char *path, dirty_log_level level);
+
+/* Open the file again by its path, after it was rotated. 0 or -errno (old file kept). */
+int dirty_log_reopen(void);
+
+/* The descriptor lines go to, for a child that keeps it; 2 where it is stderr. */
+int dirty_log_fd(void);
+
+/* Who speaks from now on in this process: "arbiter", "worker:3". Copied, cut at 31 bytes.
+ */
+void dirty_log_who(const char *who);
+
+/* "debug", "info", "warn", "error" to a level; -1 for anything else. */
+int dirty_log_level_parse(const char *name);
+
+/* Log `msg` and the fields. Fields come as logfmt text made from `format`, values that
+ * may hold spaces or quotes in %s go through dirty_log_text() first; format "" for none.
+ */
+void dirty_log(dirty_log_level level, const char *msg, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* A room for one quoted value, made on the caller's stack:
+ *   dirty_log(DIRTY_LOG_WARN, "app failed", "reason=%s", DIRTY_LOG_QUOTE(reason)); */
+typedef struct dirty_log_quoted {
+    char text[1024];
+} dirty_log_quoted;
+const char *dirty_log_quote(dirty_log_quoted *room, const char *text);
+#define DIRTY_LOG_QUOTE(text) dirty_log_quote(&(dirty_log_quoted){{0}}, (text))
+
+#endif
