@@ -51,8 +51,9 @@ function _M.nearest(word, list)
     local found, found_at
     for _, candidate in ipairs(list) do
         if type(candidate) == "string" then
-            local limit = math.max(1, math.floor(math.max(#candidate, #word) / 3))
-            local d = distance(wanted, plain(candidate))
+            local other = plain(candidate)
+            local limit = math.max(1, math.floor(math.max(#other, #wanted) / 3))
+            local d = distance(wanted, other)
             local nearer = not found or d < found_at or (d == found_at and candidate < found)
             if d <= limit and nearer then
                 found, found_at = candidate, d
