@@ -1,0 +1,20 @@
+/* code: the error codes as the wire numbers them, made from dirty_errors.h. */
+#ifndef DIRTY_CODE_H
+#define DIRTY_CODE_H
+
+#include "dirty_errors.h"
+
+#define DIRTY_CODE_ENUM(name, number, http, started, retry, text)                        \
+    DIRTY_CODE_##name = (number),
+typedef enum dirty_code {
+    DIRTY_CODE_NONE = 0, /* a value, no error */
+    DIRTY_ERRORS(DIRTY_CODE_ENUM)
+} dirty_code;
+#undef DIRTY_CODE_ENUM
+
+#define DIRTY_CODE_LAST DIRTY_CODE_MEMORY
+
+/* "TIMEOUT" for 1; "UNKNOWN" for a number that is none. */
+const char *dirty_code_name(unsigned code);
+
+#endif
