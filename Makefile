@@ -43,7 +43,7 @@ TESTS_C  = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(wildcard spec/c/test_*.c))
 
 all: $(BUILD)/dirty $(BUILD)/libdirty.a $(BUILD)/libdirty.so $(BUILD)/lua/dirty/core.so ## build everything
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/spec -name '*.d' 2>/dev/null)
 
 $(BUILD)/obj/%.o: %.c Makefile VERSION
 	@mkdir -p $(@D)
@@ -67,10 +67,26 @@ $(BUILD)/spec/%: spec/c/%.c $(CORE_OBJ)
 	$(CC) $(CFLAGS) $(OUR_CFLAGS) $(LUAJIT_CFLAGS) $(UV_CFLAGS) -MMD -MP -rdynamic $< $(CORE_OBJ) \
 	    $(LUAJIT_LIBS) $(UV_LIBS) -lcmocka -lpthread -ldl -lm -o $@
 
+# -- tests: spec/run.sh runs them and sums both runners ---------------------------------
+# TEST_SECONDS is the time limit of one C test program, SPEC_SECONDS that of all specs.
+TEST_SECONDS ?= 120
+SPEC_SECONDS ?= 900
+RUN_TESTS = DIRTY_BUILD=$(BUILD) TEST_SECONDS=$(TEST_SECONDS) SPEC_SECONDS=$(SPEC_SECONDS) \
+            spec/run.sh
+
+test-c: $(TESTS_C) ## run the C tests (cmocka)
+	@$(RUN_TESTS) c $(TESTS_C)
+
+test-lua: all ## run the Lua specs (busted); SPEC=file runs one
+	@$(RUN_TESTS) lua $(SPEC)
+
+test-run: all $(TESTS_C) ## run both and sum them
+	@$(RUN_TESTS) all $(TESTS_C)
+
 clean: ## remove all outputs
 	rm -rf $(BUILD)
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-.PHONY: all clean help
+.PHONY: all clean help test-c test-lua test-run

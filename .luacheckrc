@@ -1,0 +1,11 @@
+std = "luajit"
+max_line_length = 100
+exclude_files = { "build/" }
+
+files["spec/**/*_spec.lua"].std = "luajit+busted"
+files["lua/resty/**"].std = "luajit+ngx_lua"
+files["examples/openresty/**"].std = "luajit+ngx_lua"
+
+-- a rockspec and the configuration files are tables of globals
+files["rockspec/*.rockspec"].std = "+rockspec"
+files[".busted"].std = "luajit"
