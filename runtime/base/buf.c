@@ -54,8 +54,8 @@ void dirty_buf_printf(dirty_buf *b, const char *format, ...) {
     va_copy(again, args);
     int need = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    if (need >= 0 && !b->failed) {
-        if (dirty_buf_reserve(b, (size_t)need + 1) < 0) {
+    if (!b->failed) {
+        if (need < 0 || dirty_buf_reserve(b, (size_t)need + 1) < 0) {
             b->failed = true;
         } else {
             vsnprintf((char *)b->base + b->len, (size_t)need + 1, format, again);

@@ -4,7 +4,7 @@
 
 #include "dirty_errors.h"
 
-#define DIRTY_CODE_ENUM(name, number, http, started, retry, text)                        \
+#define DIRTY_CODE_ENUM(name, number, http, started, retry, text) \
     DIRTY_CODE_##name = (number),
 typedef enum dirty_code {
     DIRTY_CODE_NONE = 0, /* a value, no error */

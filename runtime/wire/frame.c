@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "dirty_errors.h"
 #include "wire/value.h"
 
 dirty_wire_fault dirty_frame_decode(const uint8_t *bytes, size_t len,
@@ -18,7 +19,13 @@ dirty_wire_fault dirty_frame_decode(const uint8_t *bytes, size_t len,
     out->type = bytes[3];
     out->payload_len = dirty_get32(bytes + 4);
     out->id = dirty_get64(bytes + 8);
-    return out->payload_len > max_payload ? DIRTY_WIRE_TOO_LONG : DIRTY_WIRE_OK;
+    if (out->type == DIRTY_FRAME_ERROR)
+        max_payload = DIRTY_ERROR_PAYLOAD_MAX;
+    if (out->payload_len > max_payload)
+        return DIRTY_WIRE_TOO_LONG;
+    if (out->type == DIRTY_FRAME_END && out->payload_len > 0)
+        return DIRTY_WIRE_BAD_LENGTH;
+    return DIRTY_WIRE_OK;
 }
 
 void dirty_frame_encode(uint8_t out[DIRTY_FRAME_HEADER_LEN], dirty_frame_type type,
@@ -31,37 +38,31 @@ void dirty_frame_encode(uint8_t out[DIRTY_FRAME_HEADER_LEN], dirty_frame_type ty
     dirty_put64(out + 8, id);
 }
 
-const char *dirty_wire_fault_text(dirty_wire_fault fault) {
-    switch (fault) {
-    case DIRTY_WIRE_OK: return "no fault";
-    case DIRTY_WIRE_MORE: return "more bytes are needed";
-    case DIRTY_WIRE_BAD_MAGIC: return "wrong magic: a frame starts with the bytes \"DW\"";
-    case DIRTY_WIRE_BAD_VERSION: return "unknown protocol version: version 1 is spoken";
-    case DIRTY_WIRE_BAD_TYPE:
-        return "wrong message type: 1 REQUEST, 2 RESPONSE, 3 ERROR, 4 CHUNK, 5 END, and "
-               "a server takes only REQUEST";
-    case DIRTY_WIRE_TOO_LONG: return "the message is longer than max_message";
-    case DIRTY_WIRE_BAD_FLAGS: return "unknown flag: only bit 0 (metadata) is spoken";
-    case DIRTY_WIRE_BAD_PRIORITY: return "wrong priority: 0 (first) to 9 (last)";
-    case DIRTY_WIRE_BAD_NAME:
-        return "wrong app or action name: 1 to 255 bytes of printable ASCII, no spaces";
-    case DIRTY_WIRE_BAD_TAG:
-        return "unknown value tag: 'b' (bytes) and 'j' (JSON) are spoken";
-    case DIRTY_WIRE_BAD_COUNT: return "the count of values does not match the values";
-    case DIRTY_WIRE_TRUNCATED: return "a field reaches past the end of the message";
-    case DIRTY_WIRE_TOO_MANY: return "more values than max_args";
-    case DIRTY_WIRE_BAD_JSON: return "a value with tag 'j' is not JSON";
-    }
-    return "unknown fault";
-}
-
-/* count u16 code, u16 reserved, then two values. */
+/* code u16, reserved u16, then two values. */
 #define ERROR_FIXED_LEN 4
+
+/* The least that details say. Where it varies, only the sender could have known. */
+static const char *default_details(uint16_t code) {
+#define STARTED(name, number, http, started, retry, text) [number] = started,
+    static const char *const started_of[] = {DIRTY_ERRORS(STARTED)};
+#undef STARTED
+    const char *started =
+        code < sizeof started_of / sizeof *started_of ? started_of[code] : NULL;
+    if (started != NULL && strcmp(started, "no") == 0)
+        return "{\"started\":\"no\"}";
+    if (started != NULL && strcmp(started, "yes") == 0)
+        return "{\"started\":\"yes\"}";
+    return "{\"started\":\"unknown\"}";
+}
 
 void dirty_error_encode(dirty_buf *out, uint64_t id, uint16_t code, dirty_slice message,
                         const char *details) {
     uint8_t head[DIRTY_FRAME_HEADER_LEN + ERROR_FIXED_LEN];
-    dirty_slice d = dirty_slice_cstr(details ? details : "{}");
+    dirty_slice d = dirty_slice_cstr(details ? details : default_details(code));
+    if (d.len > DIRTY_ERROR_DETAILS_MAX)
+        d = dirty_slice_cstr(default_details(code));
+    if (message.len > DIRTY_ERROR_MESSAGE_MAX)
+        message.len = DIRTY_ERROR_MESSAGE_MAX;
     size_t len = ERROR_FIXED_LEN + 2 * DIRTY_VALUE_HEAD_LEN + message.len + d.len;
     dirty_frame_encode(head, DIRTY_FRAME_ERROR, (uint32_t)len, id);
     dirty_put16(head + DIRTY_FRAME_HEADER_LEN, code);

@@ -12,11 +12,18 @@
 
 #include "base/buf.h"
 #include "base/slice.h"
+#include "wire/fault.h"
 
 #define DIRTY_WIRE_VERSION 1
 #define DIRTY_FRAME_HEADER_LEN 16
 /* The default of the option max_message: the largest payload taken or sent, in bytes. */
 #define DIRTY_MAX_MESSAGE_DEFAULT (64u << 20)
+/* The most that an ERROR frame carries, whatever max_message is: its code, two heads of
+ * values, the message and the details. */
+#define DIRTY_ERROR_MESSAGE_MAX 65536
+#define DIRTY_ERROR_DETAILS_MAX 262144
+#define DIRTY_ERROR_PAYLOAD_MAX \
+    (4 + 5 + DIRTY_ERROR_MESSAGE_MAX + 5 + DIRTY_ERROR_DETAILS_MAX)
 
 typedef enum dirty_frame_type {
     DIRTY_FRAME_REQUEST = 1,
@@ -26,25 +33,6 @@ typedef enum dirty_frame_type {
     DIRTY_FRAME_END = 5
 } dirty_frame_type;
 
-/* What a decoder says. MORE asks for more bytes; every negative value is a broken
- * protocol, dirty_wire_fault_text() tells what was wrong and what is spoken. */
-typedef enum dirty_wire_fault {
-    DIRTY_WIRE_OK = 0,
-    DIRTY_WIRE_MORE = 1,
-    DIRTY_WIRE_BAD_MAGIC = -1,
-    DIRTY_WIRE_BAD_VERSION = -2,
-    DIRTY_WIRE_BAD_TYPE = -3,
-    DIRTY_WIRE_TOO_LONG = -4,  /* payload length over the limit */
-    DIRTY_WIRE_BAD_FLAGS = -5, /* a reserved flag bit is set */
-    DIRTY_WIRE_BAD_PRIORITY = -6,
-    DIRTY_WIRE_BAD_NAME = -7, /* app or action empty or not printable ASCII */
-    DIRTY_WIRE_BAD_TAG = -8,
-    DIRTY_WIRE_BAD_COUNT = -9,  /* more or fewer values than the count says */
-    DIRTY_WIRE_TRUNCATED = -10, /* a field reaches past the end of the payload */
-    DIRTY_WIRE_TOO_MANY = -11,  /* more values than the limit */
-    DIRTY_WIRE_BAD_JSON = -12   /* metadata or details that are not JSON: said by users */
-} dirty_wire_fault;
-
 typedef struct dirty_frame {
     uint8_t type; /* a dirty_frame_type */
     uint32_t payload_len;
@@ -53,19 +41,19 @@ typedef struct dirty_frame {
 
 /* Decode the header in `bytes` (len of them). Magic, version and type are checked as soon
  * as their byte is there, so garbage is told before 16 bytes came. max_payload is the
- * limit of payload_len. Returns OK, MORE or a fault; out is whole only with OK, and with
- * TOO_LONG, where the answer wants the id. */
+ * limit of payload_len; an ERROR has its own. Returns OK, MORE or a fault; out is whole
+ * only with OK, and with TOO_LONG and BAD_LENGTH, where the answer wants the id. */
 dirty_wire_fault dirty_frame_decode(const uint8_t *bytes, size_t len,
                                     uint32_t max_payload, dirty_frame *out);
 
 void dirty_frame_encode(uint8_t out[DIRTY_FRAME_HEADER_LEN], dirty_frame_type type,
                         uint32_t payload_len, uint64_t id);
 
-/* One line, lower case, that says what was wrong and what is spoken or allowed. */
-const char *dirty_wire_fault_text(dirty_wire_fault fault);
-
 /* Append a whole ERROR frame. `code` is a wire number of dirty_errors.h, `details` the
- * text of a JSON object, NULL for "{}". */
+ * text of a JSON object, NULL for `started` alone, as the list of errors has it. A
+ * message over DIRTY_ERROR_MESSAGE_MAX bytes is cut, and details over
+ * DIRTY_ERROR_DETAILS_MAX give way to those of NULL, so that no peer refuses an ERROR for
+ * its length. */
 void dirty_error_encode(dirty_buf *out, uint64_t id, uint16_t code, dirty_slice message,
                         const char *details);
 

@@ -20,6 +20,8 @@ static dirty_wire_fault missing(size_t need, size_t payload_len) {
 
 dirty_wire_fault dirty_route_decode(const uint8_t *payload, size_t have,
                                     size_t payload_len, dirty_route *out) {
+    if (have > payload_len) /* what follows belongs to the next message */
+        have = payload_len;
     if (have < DIRTY_ROUTE_FIXED_LEN)
         return missing(DIRTY_ROUTE_FIXED_LEN, payload_len);
     out->budget_ms = dirty_get32(payload);
@@ -48,12 +50,14 @@ dirty_wire_fault dirty_route_decode(const uint8_t *payload, size_t have,
 dirty_wire_fault dirty_request_open(const uint8_t *payload, size_t payload_len,
                                     const dirty_route *route, uint32_t max_args,
                                     dirty_slice *metadata, dirty_value_reader *args) {
+    bool has_metadata = route->flags & DIRTY_FLAG_METADATA;
     *metadata = (dirty_slice){NULL, 0};
     if (route->argc > max_args)
         return DIRTY_WIRE_TOO_MANY;
     dirty_value_reader_init(args, payload + route->values_at,
-                            payload_len - route->values_at, route->argc);
-    if (!(route->flags & DIRTY_FLAG_METADATA))
+                            payload_len - route->values_at,
+                            (uint32_t)route->argc + has_metadata);
+    if (!has_metadata)
         return DIRTY_WIRE_OK;
     dirty_value value;
     dirty_wire_fault fault = dirty_value_next(args, &value);
@@ -62,7 +66,6 @@ dirty_wire_fault dirty_request_open(const uint8_t *payload, size_t payload_len,
     if (value.tag != DIRTY_TAG_JSON)
         return DIRTY_WIRE_BAD_TAG;
     *metadata = value.bytes;
-    args->left = route->argc;
     return DIRTY_WIRE_OK;
 }
 

@@ -31,15 +31,16 @@ typedef struct dirty_route {
     size_t values_at;        /* offset in the payload where metadata or values begin */
 } dirty_route;
 
-/* Decode the route from the `have` bytes of a payload of payload_len. OK, MORE (only
- * while have < payload_len) or a fault. Names are 1..255 bytes of printable ASCII
- * (0x21..0x7e). */
+/* Decode the route from the `have` bytes that are there of a payload of payload_len. OK,
+ * MORE (only while have < payload_len) or a fault. Names are 1..255 bytes of printable
+ * ASCII (0x21..0x7e). */
 dirty_wire_fault dirty_route_decode(const uint8_t *payload, size_t have,
                                     size_t payload_len, dirty_route *out);
 
 /* With the whole payload there: point `metadata` at the metadata's JSON text (base NULL
- * if there is none) and open the reader on the arguments. OK, TOO_MANY over max_args,
- * BAD_TAG, TRUNCATED. The caller walks the reader and ends it. */
+ * if there is none) and open the reader on the arguments. OK, TOO_MANY over max_args, and
+ * for the metadata what dirty_value_next says. The caller walks the reader and ends it.
+ */
 dirty_wire_fault dirty_request_open(const uint8_t *payload, size_t payload_len,
                                     const dirty_route *route, uint32_t max_args,
                                     dirty_slice *metadata, dirty_value_reader *args);

@@ -12,7 +12,7 @@ void dirty_value_reader_init(dirty_value_reader *r, const uint8_t *bytes, size_t
 dirty_wire_fault dirty_value_next(dirty_value_reader *r, dirty_value *out) {
     size_t have = (size_t)(r->end - r->at);
     if (have == 0)
-        return DIRTY_WIRE_TRUNCATED;
+        return DIRTY_WIRE_BAD_COUNT;
     out->tag = r->at[0];
     if (out->tag != DIRTY_TAG_BYTES && out->tag != DIRTY_TAG_JSON)
         return DIRTY_WIRE_BAD_TAG;

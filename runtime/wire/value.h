@@ -33,8 +33,8 @@ typedef struct dirty_value_reader {
 void dirty_value_reader_init(dirty_value_reader *r, const uint8_t *bytes, size_t len,
                              uint32_t count);
 
-/* Take the next value. OK with *out set, or a fault: BAD_TAG, TRUNCATED. Call it only
- * while r->left > 0. */
+/* Take the next value. OK with *out set, or a fault: BAD_TAG, TRUNCATED, BAD_COUNT where
+ * the bytes end before the count does. Call it only while r->left > 0. */
 dirty_wire_fault dirty_value_next(dirty_value_reader *r, dirty_value *out);
 
 /* After the last value: OK if all bytes were used, else BAD_COUNT. */
