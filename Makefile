@@ -27,7 +27,7 @@ WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-s
        -Wformat=2 -Wvla $(if $(WERROR),-Werror)
 SAN  = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) $(SAN) \
-       -Iruntime -Iruntime/include -DDIRTY_VERSION='"$(VERSION)"'
+       -Iruntime -Iruntime/include -I. -DDIRTY_VERSION='"$(VERSION)"'
 LUAJIT_CFLAGS := $(shell pkg-config --cflags luajit 2>/dev/null)
 LUAJIT_LIBS   := $(shell pkg-config --libs luajit 2>/dev/null)
 UV_CFLAGS     := $(shell pkg-config --cflags libuv 2>/dev/null)
@@ -82,6 +82,20 @@ test-lua: all ## run the Lua specs (busted); SPEC=file runs one
 
 test-run: all $(TESTS_C) ## run both and sum them
 	@$(RUN_TESTS) all $(TESTS_C)
+
+# Bench programs: the floors the runtime is compared with, and a load generator.
+BENCH_OBJ   = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c))
+FLOOR_OBJ   = $(filter %/socket.o %/floor.o %/floor_one.o %/floor_pass.o,$(BENCH_OBJ))
+LOAD_OBJ    = $(filter %/socket.o %/load.o %/call.o %/histogram.o,$(BENCH_OBJ))
+BENCH_TOOLS = $(BUILD)/bench/floor $(BUILD)/bench/load
+
+$(BUILD)/bench/floor: $(FLOOR_OBJ) $(call objects,wire) $(call objects,base)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) $^ -o $@
+
+$(BUILD)/bench/load: $(LOAD_OBJ) $(call objects,wire) $(call objects,base)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) $^ -o $@
 
 clean: ## remove all outputs
 	rm -rf $(BUILD)
