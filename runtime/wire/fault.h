@@ -1,10 +1,14 @@
 /* fault: what a decoder of the wire says of bytes it does not take.
  *
  * OK and MORE are no faults. Every negative value is a broken protocol: the peer gets it
- * as a PROTOCOL error whose message is the text and whose details carry the members, and
- * the connection ends. Names are stable (docs/protocol.md), numbers are ours alone. */
+ * as a PROTOCOL error whose message is the text and whose details carry the name, and the
+ * connection ends. Names are stable (docs/protocol.md), numbers are ours alone. */
 #ifndef DIRTY_FAULT_H
 #define DIRTY_FAULT_H
+
+#include <stdint.h>
+
+#include "base/buf.h"
 
 typedef enum dirty_wire_fault {
     DIRTY_WIRE_OK = 0,
@@ -31,8 +35,10 @@ const char *dirty_wire_fault_text(dirty_wire_fault fault);
 /* The name that the protocol gives it: "BAD_TAG". "OK" and "MORE" for no faults. */
 const char *dirty_wire_fault_name(dirty_wire_fault fault);
 
-/* Members for the details of the PROTOCOL error, JSON text led by a comma: the name, and
- * where it helps what is spoken instead, as in ,"fault":"BAD_VERSION","versions":[1] */
-const char *dirty_wire_fault_members(dirty_wire_fault fault);
+/* Append the members that the details of every PROTOCOL error carry, JSON text led by a
+ * comma: the fault's name, and what is spoken and allowed here.
+ *   ,"fault":"BAD_TAG","versions":[1],"tags":["b","j"],"max_message":…,"max_args":… */
+void dirty_wire_fault_members(dirty_buf *out, dirty_wire_fault fault,
+                              uint32_t max_message, uint32_t max_args);
 
 #endif
