@@ -16,10 +16,13 @@ INCDIR  = $(PREFIX)/include
 LUADIR  = $(PREFIX)/share/lua/5.1
 CLUADIR = $(PREFIX)/lib/lua/5.1
 
-DEPS_BUILD = gcc make pkg-config libluajit2-5.1-dev libuv1-dev uthash-dev lua-cjson lua-argparse
+# Debian packages; README.md says what each is for.
+DEPS_BUILD = gcc libc6-dev make pkg-config libluajit2-5.1-dev libuv1-dev uthash-dev lua-cjson \
+             lua-argparse
 DEPS_RUN   = libvips42
+DEPS_DEMO  = lomiri-wallpapers-20.04
 DEPS_TEST  = luajit2 libcmocka-dev lua-busted lua-posix liblua5.1-0-dev liblua5.4-dev lua5.1 lua5.4
-DEPS_LINT  = clang-format clang-tidy cppcheck lua-check
+DEPS_LINT  = clang-format clang-tidy cppcheck lua-check shellcheck g++
 DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = valgrind strace
 
@@ -32,6 +35,15 @@ LUAJIT_CFLAGS := $(shell pkg-config --cflags luajit 2>/dev/null)
 LUAJIT_LIBS   := $(shell pkg-config --libs luajit 2>/dev/null)
 UV_CFLAGS     := $(shell pkg-config --cflags libuv 2>/dev/null)
 UV_LIBS       := $(shell pkg-config --libs libuv 2>/dev/null)
+
+# These goals work before the packages are there; what they build is built by a make of its
+# own, which reads pkg-config again.
+DEPS_FREE = deps demo test lint asan fuzz bench clean help uninstall
+ifneq ($(filter-out $(DEPS_FREE),$(or $(MAKECMDGOALS),all)),)
+ifeq ($(and $(LUAJIT_LIBS),$(UV_LIBS)),)
+$(error pkg-config finds no luajit or no libuv: run `make deps` first)
+endif
+endif
 
 sources = $(wildcard runtime/$(1)/*.c)
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
@@ -97,10 +109,32 @@ $(BUILD)/bench/load: $(LOAD_OBJ) $(call objects,wire) $(call objects,base)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(SAN) $^ -o $@
 
+# -- commands that install the packages they need, then build ---------------------------
+deps: ## install the missing Debian packages of build, demo and tests
+	@build-aux/deps.sh $(DEPS_BUILD) $(DEPS_RUN) $(DEPS_DEMO) $(DEPS_TEST)
+
+demo: deps ## start the runtime, make a thumbnail of a photograph, stop
+	@echo "building $(BUILD)/dirty"
+	@$(MAKE) --no-print-directory --silent all
+	@DIRTY_BUILD=$(BUILD) examples/demo.sh
+
+test: deps ## build and run all tests; the last line sums them
+	@$(MAKE) --no-print-directory test-run
+
+LINT_CFLAGS = $(filter-out -fPIC -DDIRTY_VERSION=% $(WARN) $(SAN),$(OUR_CFLAGS)) \
+              -DDIRTY_VERSION="$(VERSION)" $(LUAJIT_CFLAGS) $(UV_CFLAGS)
+
+lint: deps ## check sources: format, analysis, layers, versions; CHECK=name for one
+	@build-aux/deps.sh $(DEPS_LINT)
+	@$(MAKE) --no-print-directory lint-run
+
+lint-run:
+	@CC='$(CC)' LINT_CFLAGS='$(LINT_CFLAGS)' LINT_WARN='$(WARN)' build-aux/lint.sh $(CHECK)
+
 clean: ## remove all outputs
 	rm -rf $(BUILD)
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-.PHONY: all clean help test-c test-lua test-run
+.PHONY: all clean demo deps help lint lint-run test test-c test-lua test-run

@@ -1,0 +1,130 @@
+#!/bin/bash
+# Check the sources: format, static analysis, headers, layers, versions, shell scripts.
+#
+#   build-aux/lint.sh [CHECK…]     all checks, or those named
+#
+# The last line is "N passed, N failed". Exit status: 0 if no check failed. Environment: CC,
+# CXX, LINT_CFLAGS (of the build: includes and defines), LINT_WARN (its warnings).
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+CC=${CC:-cc} CXX=${CXX:-c++}
+read -ra cflags <<<"${LINT_CFLAGS:?run this by make lint}"
+read -ra warn <<<"${LINT_WARN:-}"
+jobs=$(nproc)
+
+mapfile -t c_files < <(find bench examples runtime spec -name '*.c')
+mapfile -t h_files < <(find bench examples runtime spec -name '*.h')
+mapfile -t scripts < <(find .ci/run bench build-aux examples spec -name '*.sh' -o -name run)
+mapfile -t runtime_c < <(find runtime -name '*.c')
+
+check_format() { # as .clang-format says
+    clang-format --dry-run -Werror "${c_files[@]}" "${h_files[@]}"
+}
+
+check_warnings() { # none from the compiler
+    printf '%s\0' "${c_files[@]}" |
+        xargs -0 -P "$jobs" -I{} "$CC" "${cflags[@]}" "${warn[@]}" -Werror -fsyntax-only {}
+}
+
+check_tidy() { # clang-tidy, as .clang-tidy says
+    printf '%s\0' "${runtime_c[@]}" |
+        xargs -0 -P "$jobs" -I{} clang-tidy --quiet --warnings-as-errors='*' {} -- \
+            "${cflags[@]}" 2> >(grep -vE '^[0-9]+ warnings? generated' >&2)
+}
+
+check_cppcheck() {
+    cppcheck -j "$jobs" --quiet --error-exitcode=1 --std=c11 --inline-suppr \
+        --enable=warning,performance,portability --suppress=missingIncludeSystem \
+        --suppressions-list=build-aux/cppcheck.txt \
+        -DDIRTY_VERSION='"0"' -Iruntime -Iruntime/include runtime
+}
+
+check_luacheck() {
+    luacheck --quiet .
+}
+
+check_headers() { # every header compiles alone
+    local header
+    for header in "${h_files[@]}"; do
+        "$CC" "${cflags[@]}" "${warn[@]}" -Werror -fsyntax-only -x c "$header" || return 1
+    done
+}
+
+check_public() { # the public headers are strict C99 and C++
+    local header
+    for header in runtime/include/*.h; do
+        strict "$CC" -std=c99 -x c "$header" && strict "$CXX" -std=c++11 -x c++ "$header" ||
+            return 1
+    done
+}
+
+strict() { # compiler, its options, header
+    echo 'int dirty_not_empty;' |
+        "${@:1:$#-1}" -pedantic-errors -Wall -Wextra -Werror -fsyntax-only -include "${*: -1}" -
+}
+
+# A layer includes itself and the layers below it.
+may_include() { # layer of the file, layer it includes
+    case $1:$2 in
+    "$2:$1" | *:base | *:include) return 0 ;;
+    client:wire | arbiter:wire | worker:wire | wire:wire) return 0 ;;
+    luabind:wire | luabind:client | cli:*) return 0 ;;
+    esac
+    return 1
+}
+
+check_layers() {
+    local file from to line bad=0
+    while IFS=: read -r file line; do
+        from=${file#runtime/} from=${from%%/*}
+        to=${line#*\"} to=${to%%/*}
+        [ -d "runtime/$to" ] || continue
+        if ! may_include "$from" "$to"; then
+            echo "$file: $from must not include $to: $line"
+            bad=1
+        fi
+    done < <(grep -E '^#include "' -r runtime --include='*.[ch]')
+    outside 'lua|lualib|lauxlib|luajit' '^runtime/(worker/lua_(host|value)\.c|luabind/|cli/)' ||
+        bad=1
+    outside 'uv' '^runtime/(arbiter|cli)/' || bad=1
+    return $bad
+}
+
+# Whether a library's headers are included nowhere but in some files.
+outside() { # header names, where they may be
+    local found
+    found=$(grep -lE "^#include [<\"]($1)\.h[>\"]" -r runtime --include='*.[ch]' |
+        grep -vE "$2")
+    [ -z "$found" ] || { echo "includes $1.h but must not: $found" && return 1; }
+}
+
+check_versions() { # every place says what VERSION says
+    local version bad=0
+    version=$(cat VERSION)
+    grep -q "^## $version" CHANGELOG.md ||
+        { echo "CHANGELOG.md has no section \"## $version\"" && bad=1; }
+    grep -rnE '_VERSION *= *"' lua --include='*.lua' | grep -v "\"$version\"" &&
+        { echo "not version $version" && bad=1; }
+    return $bad
+}
+
+check_shell() {
+    shellcheck "${scripts[@]}"
+}
+
+[ $# -gt 0 ] ||
+    set -- format warnings tidy cppcheck luacheck headers public layers versions shell
+passed=0 failed=0
+for check; do
+    if output=$("check_$check" 2>&1); then
+        echo "[  OK  ] $check"
+        passed=$((passed + 1))
+    else
+        echo "[FAILED] $check"
+        echo "$output"
+        failed=$((failed + 1))
+    fi
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
