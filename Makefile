@@ -121,6 +121,12 @@ demo: deps ## start the runtime, make a thumbnail of a photograph, stop
 test: deps ## build and run all tests; the last line sums them
 	@$(MAKE) --no-print-directory test-run
 
+# The specs' own interpreter is not sanitized, so it gets the C module of the plain build.
+asan: deps ## run all tests on a build with the address and undefined sanitizers
+	@$(MAKE) --no-print-directory --silent all
+	@DIRTY_CORE=$(BUILD)/lua UBSAN_OPTIONS=print_stacktrace=1 \
+	    $(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined test-run
+
 LINT_CFLAGS = $(filter-out -fPIC -DDIRTY_VERSION=% $(WARN) $(SAN),$(OUR_CFLAGS)) \
               -DDIRTY_VERSION="$(VERSION)" $(LUAJIT_CFLAGS) $(UV_CFLAGS)
 
@@ -137,4 +143,4 @@ clean: ## remove all outputs
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-.PHONY: all clean demo deps help lint lint-run test test-c test-lua test-run
+.PHONY: all asan clean demo deps help lint lint-run test test-c test-lua test-run

@@ -11,11 +11,12 @@
 #
 # Environment: DIRTY_BUILD, where the outputs are (build); TEST_SECONDS, the limit of one
 # C program (120); SPEC_SECONDS, the limit of all specs together (900); LUA, the
-# interpreter of the specs (luajit).
+# interpreter of the specs (luajit); DIRTY_CORE, where that finds our C module
+# ($DIRTY_BUILD/lua): not in a build with sanitizers, which a plain interpreter can't load.
 
 DIRTY_BUILD=${DIRTY_BUILD:-build}
 LUA_PATH="./lua/?.lua;./lua/?/init.lua;./spec/?.lua;${LUA_PATH:-;}"
-LUA_CPATH="$DIRTY_BUILD/lua/?.so;${LUA_CPATH:-;}"
+LUA_CPATH="${DIRTY_CORE:-$DIRTY_BUILD/lua}/?.so;${LUA_CPATH:-;}"
 export DIRTY_BUILD LUA_PATH LUA_CPATH
 
 passed=0 failed=0 skipped=0
