@@ -95,20 +95,6 @@ test-lua: all ## run the Lua specs (busted); SPEC=file runs one
 test-run: all $(TESTS_C) ## run both and sum them
 	@$(RUN_TESTS) all $(TESTS_C)
 
-# Bench programs: the floors the runtime is compared with, and a load generator.
-BENCH_OBJ   = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c))
-FLOOR_OBJ   = $(filter %/socket.o %/floor.o %/floor_one.o %/floor_pass.o,$(BENCH_OBJ))
-LOAD_OBJ    = $(filter %/socket.o %/load.o %/call.o %/histogram.o,$(BENCH_OBJ))
-BENCH_TOOLS = $(BUILD)/bench/floor $(BUILD)/bench/load
-
-$(BUILD)/bench/floor: $(FLOOR_OBJ) $(call objects,wire) $(call objects,base)
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SAN) $^ -o $@
-
-$(BUILD)/bench/load: $(LOAD_OBJ) $(call objects,wire) $(call objects,base)
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SAN) $^ -o $@
-
 # -- commands that install the packages they need, then build ---------------------------
 deps: ## install the missing Debian packages of build, demo and tests
 	@build-aux/deps.sh $(DEPS_BUILD) $(DEPS_RUN) $(DEPS_DEMO) $(DEPS_TEST)
@@ -137,10 +123,31 @@ lint: deps ## check sources: format, analysis, layers, versions; CHECK=name for 
 lint-run:
 	@CC='$(CC)' LINT_CFLAGS='$(LINT_CFLAGS)' LINT_WARN='$(WARN)' build-aux/lint.sh $(CHECK)
 
+# -- bench: deps ## measure against the floors (BENCH_QUICK=1: a short run; see docs/design.md)
+	@build-aux/deps.sh $(DEPS_BENCH)
+	@$(MAKE) --no-print-directory --silent all $(BENCH_TOOLS)
+	@DIRTY_BUILD=$(BUILD) luajit bench/run.lua
+FLOOR_OBJ   = $(filter %/socket.o %/floor.o %/floor_one.o %/floor_pass.o,$(BENCH_OBJ))
+LOAD_OBJ    = $(filter %/socket.o %/load.o %/call.o %/histogram.o,$(BENCH_OBJ))
+BENCH_TOOLS = $(BUILD)/bench/floor $(BUILD)/bench/load
+
+bench: deps ## measure against the floors (BENCH_QUICK=1: a short run; see docs/design.md)
+	@build-aux/deps.sh $(DEPS_BENCH)
+	@$(MAKE) --no-print-directory --silent all $(BENCH_TOOLS)
+	@DIRTY_BUILD=$(BUILD) luajit bench/run.lua
+
+$(BUILD)/bench/floor: $(FLOOR_OBJ) $(call objects,wire) $(call objects,base)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) $^ -o $@
+
+$(BUILD)/bench/load: $(LOAD_OBJ) $(call objects,wire) $(call objects,base)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) $^ -o $@
+
 clean: ## remove all outputs
 	rm -rf $(BUILD)
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-.PHONY: all asan clean demo deps help lint lint-run test test-c test-lua test-run
+.PHONY: all asan bench clean demo deps help lint lint-run test test-c test-lua test-run

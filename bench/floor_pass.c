@@ -236,8 +236,9 @@ static void on_done(worker *w) {
         bench_die("a worker ended");
     session *s = w->serves;
     if (s->reader == w) {
-        watch(EPOLL_CTL_MOD, s->fd, EPOLLIN, s);
         s->reader = NULL;
+        if (!s->gone)
+            watch(EPOLL_CTL_MOD, s->fd, EPOLLIN, s);
     }
     release(s);
     session *next = queue_head;

@@ -1,0 +1,141 @@
+#!/usr/bin/env luajit
+--- Measure the runtime against the floors: `make bench`.
+--
+-- Environment: BENCH_QUICK=1 a shorter run for development; BENCH_SECONDS how long a
+-- round lasts; BENCH_ROUNDS how many rounds; BENCH_ONLY=speed,pinned,memory,
+-- instructions,syscalls some sections only; DIRTY_BUILD where the programs are (build).
+-- Exit status 0 also where a target is missed, 1 for an error.
+
+local root = (arg[0]:match("^(.*)/bench/[^/]+$") or ".")
+package.path = root .. "/?.lua;" .. package.path
+
+local process = require "bench.process"
+local speed = require "bench.speed"
+local memory = require "bench.memory"
+local cost = require "bench.cost"
+
+local quick = os.getenv("BENCH_QUICK") == "1"
+
+local env = {
+    build = os.getenv("DIRTY_BUILD") or root .. "/build",
+    seconds = tonumber(os.getenv("BENCH_SECONDS")) or (quick and 0.2 or 0.5),
+    rounds = tonumber(os.getenv("BENCH_ROUNDS")) or (quick and 5 or 11),
+    warmup = quick and 0.03 or 0.1,
+    few_requests = quick and 1000 or 4000,
+    many_requests = quick and 3000 or 14000,
+    traced_requests = quick and 1000 or 4000,
+}
+
+-- Requests that run and that wait, as the status tells them.
+function env.running(status)
+    local count = 0
+    for _, worker in ipairs(status.workers) do
+        for _, lane in ipairs(worker.lanes) do
+            count = count + (lane.state == "running" and 1 or 0)
+        end
+    end
+    return count
+end
+
+function env.queued(status)
+    return status.queue.length
+end
+
+local ROWS = {
+    { label = "noop, 1 connection", floor = "pass", connections = 1, call = "noop",
+        target = 0.75 },
+    { label = "noop, 8 connections", floor = "pass", connections = 8, call = "noop",
+        target = 0.75 },
+    { label = "noop, 64 connections", floor = "pass", connections = 64, call = "noop",
+        target = 0.75 },
+    { label = "1 MB echo, 1 connection", floor = "one", connections = 1,
+        call = "echo:1048576", target = 0.8 },
+}
+
+local PINNED_ROWS = {
+    { label = "noop, 1 connection", floor = "pass", connections = 1, call = "noop" },
+    { label = "noop, 64 connections", floor = "pass", connections = 64, call = "noop" },
+    { label = "1 MB echo, 1 connection", floor = "one", connections = 1,
+        call = "echo:1048576" },
+}
+
+local function first_line(argv)
+    local text = process.is_installed(argv[1]) and process.output(argv, env.dir .. "/line", 20)
+    return text and text:match("[^\n]*") or "not installed"
+end
+
+local function cpu_model()
+    local text = process.read("/proc/cpuinfo") or ""
+    local _, count = text:gsub("processor%s*:", "")
+    return ("%s, %d CPUs"):format(text:match("model name%s*:%s*([^\n]+)") or "unknown", count)
+end
+
+local function print_setup()
+    print("setup")
+    print("  cpu      " .. cpu_model())
+    print("  kernel   " .. first_line { "uname", "-sr" })
+    print("  dirty    " .. first_line { env.build .. "/dirty", "--version" })
+    print("  load     " .. (process.read("/proc/loadavg") or ""):match("%S+")
+        .. " before the start")
+    print(("  rounds   %d, alternating, of %.2f s each"):format(env.rounds, env.seconds))
+end
+
+local only = os.getenv("BENCH_ONLY")
+local missed = {}
+
+local function note(list)
+    for _, text in ipairs(list or {}) do
+        missed[#missed + 1] = text
+    end
+end
+
+local function section(name, title, needs, run)
+    if only and not ("," .. only .. ","):find("," .. name .. ",", 1, true) then
+        return
+    end
+    print("\n" .. title)
+    if needs and not process.is_installed(needs) then
+        print("  left out: " .. needs .. " is not installed")
+        return
+    end
+    note(run())
+    io.stdout:flush()
+end
+
+local function run_all()
+    print_setup()
+    section("speed", "speed: processes run where the scheduler puts them; the floor of noop "
+        .. "passes\ndescriptors to 2 workers, that of 1 MB echo is one process", nil, function()
+        return speed.run(env, ROWS)
+    end)
+    section("pinned", "speed with all processes on one CPU (taskset -c 0), which shows what "
+        .. "a\nrequest costs without the luck of placement", "taskset", function()
+        return speed.run(env, PINNED_ROWS, { "taskset", "-c", "0" })
+    end)
+    section("memory", "memory", nil, function()
+        return memory.run(env)
+    end)
+    section("instructions", "instructions per noop (callgrind, user space)", "valgrind",
+        function()
+            return cost.instructions(env)
+        end)
+    section("syscalls", "system calls per noop (strace -f -c)", "strace", function()
+        return cost.system_calls(env)
+    end)
+    print("")
+    for _, text in ipairs(missed) do
+        print("MISSED  " .. text)
+    end
+    if #missed == 0 then
+        print("no target missed")
+    end
+end
+
+env.dir = process.temp_dir()
+local ok, err = xpcall(run_all, debug.traceback)
+process.stop_all()
+if not ok then
+    io.stderr:write("bench: ", tostring(err), "\n(outputs are left in ", env.dir, ")\n")
+    os.exit(1)
+end
+os.execute("rm -rf " .. env.dir)
