@@ -127,6 +127,7 @@ lint-run:
 	@build-aux/deps.sh $(DEPS_BENCH)
 	@$(MAKE) --no-print-directory --silent all $(BENCH_TOOLS)
 	@DIRTY_BUILD=$(BUILD) luajit bench/run.lua
+BENCH_OBJ   = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c))
 FLOOR_OBJ   = $(filter %/socket.o %/floor.o %/floor_one.o %/floor_pass.o,$(BENCH_OBJ))
 LOAD_OBJ    = $(filter %/socket.o %/load.o %/call.o %/histogram.o,$(BENCH_OBJ))
 BENCH_TOOLS = $(BUILD)/bench/floor $(BUILD)/bench/load
