@@ -32,6 +32,9 @@ typedef struct dirty_hooks {
     void (*worker_exit)(void *ctx, const dirty_worker_info *worker, int wait_status);
 } dirty_hooks;
 
+#define DIRTY_WORKERS_MAX 4096
+#define DIRTY_THREADS_MAX 64
+
 /* Everything borrowed until dirty_arbiter_run returns. Units in the names. */
 typedef struct dirty_arbiter_options {
     const char *socket_path; /* at most 107 bytes: checked by the caller */
@@ -39,8 +42,8 @@ typedef struct dirty_arbiter_options {
     int64_t socket_uid;      /* -1: leave */
     int64_t socket_gid;      /* -1: leave */
     uint32_t backlog;        /* of listen(2) */
-    uint32_t workers;        /* 1..4096 */
-    uint32_t threads;        /* lanes per worker, 1..64 */
+    uint32_t workers;        /* 1..DIRTY_WORKERS_MAX */
+    uint32_t threads;        /* lanes per worker, 1..DIRTY_THREADS_MAX */
     uint32_t max_queue;      /* requests that may wait, over all apps */
     uint32_t graceful_timeout_ms;
     uint32_t boot_timeout_ms;

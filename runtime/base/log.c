@@ -116,8 +116,7 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) 
     char line[LINE_MAX_LEN];
     size_t room = sizeof line - 1; /* the newline always fits */
     size_t at = stamp(line, room, level);
-    int n = snprintf(line + at, room - at, " msg=%s%s", DIRTY_LOG_QUOTE(msg),
-                     *format ? " " : "");
+    int n = snprintf(line + at, room - at, " msg=%s ", DIRTY_LOG_QUOTE(msg));
     at = at + (size_t)n < room ? at + (size_t)n : room - 1;
     va_list args;
     va_start(args, format);
@@ -125,10 +124,16 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) 
     va_end(args);
     if (n > 0)
         at = at + (size_t)n < room ? at + (size_t)n : room - 1;
+    if (line[at - 1] == ' ')
+        at--;
     line[at++] = '\n';
     /* A full disk or a closed stderr must not end the runtime: nothing more can be done.
      */
     while (write(state.fd, line, at) < 0 && errno == EINTR)
         continue;
     errno = saved;
+}
+
+void dirty_log_msg(dirty_log_level level, const char *msg) {
+    dirty_log(level, msg, "%s", "");
 }

@@ -38,6 +38,9 @@ int dirty_log_level_parse(const char *name);
 void dirty_log(dirty_log_level level, const char *msg, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Log `msg` without fields. */
+void dirty_log_msg(dirty_log_level level, const char *msg);
+
 /* A room for one quoted value, made on the caller's stack:
  *   dirty_log(DIRTY_LOG_WARN, "app failed", "reason=%s", DIRTY_LOG_QUOTE(reason)); */
 typedef struct dirty_log_quoted {

@@ -1,0 +1,87 @@
+#include "arbiter/app.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "arbiter/session.h"
+#include "base/clock.h"
+
+int apps_init(arbiter *a) {
+    a->apps = calloc(a->o->app_count ? a->o->app_count : 1, sizeof *a->apps);
+    if (a->apps == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < a->o->app_count; i++) {
+        app *p = &a->apps[i];
+        p->spec = &a->o->apps[i];
+        p->index = i;
+        HASH_ADD_KEYPTR(hh, a->apps_by_name, p->spec->name, strlen(p->spec->name), p);
+    }
+    return 0;
+}
+
+void apps_deinit(arbiter *a) {
+    HASH_CLEAR(hh, a->apps_by_name);
+    free(a->apps);
+    a->apps = NULL;
+}
+
+app *app_find(arbiter *a, dirty_slice name) {
+    app *p;
+    HASH_FIND(hh, a->apps_by_name, name.base, name.len, p);
+    return p;
+}
+
+bool app_has_room(const arbiter *a, const app *p) {
+    return a->queued < a->o->max_queue && p->queued < p->spec->max_queue;
+}
+
+uint32_t app_retry_after_ms(const app *p, uint32_t threads) {
+    uint64_t lanes = (uint64_t)(p->hosts ? p->hosts : 1) * threads;
+    uint64_t wait_ms = p->run_ns_mean / DIRTY_NS_PER_MS * (p->queued + 1) / lanes;
+    if (wait_ms < 10)
+        return 10;
+    return wait_ms > 30000 ? 30000 : (uint32_t)wait_ms;
+}
+
+void app_enqueue(arbiter *a, session *s) {
+    app *p = s->app;
+    session **head = &p->waiting[s->priority];
+    session *before = NULL;
+    /* Nearly always the youngest comes last; only a request that came back is older. */
+    if (*head != NULL && (*head)->queue_prev->order > s->order)
+        for (before = *head; before != NULL && before->order < s->order;)
+            before = before->queue_next;
+    if (before != NULL)
+        DL_PREPEND_ELEM2(*head, before, s, queue_prev, queue_next);
+    else
+        DL_APPEND2(*head, s, queue_prev, queue_next);
+    p->waiting_bits |= (uint16_t)(1u << s->priority);
+    p->queued++;
+    a->queued++;
+}
+
+void app_dequeue(arbiter *a, session *s) {
+    app *p = s->app;
+    session **head = &p->waiting[s->priority];
+    DL_DELETE2(*head, s, queue_prev, queue_next);
+    if (*head == NULL)
+        p->waiting_bits &= (uint16_t) ~(1u << s->priority);
+    p->queued--;
+    a->queued--;
+}
+
+void app_count(arbiter *a, app *p, unsigned outcome, uint64_t run_ns) {
+    if (outcome == DIRTY_CODE_NONE)
+        a->counters.values++;
+    else
+        a->counters.errors[outcome]++;
+    if (p == NULL)
+        return;
+    if (outcome == DIRTY_CODE_NONE)
+        p->values++;
+    else
+        p->errors[outcome]++;
+    if (run_ns > 0)
+        p->run_ns_mean = p->run_ns_mean ? (p->run_ns_mean * 15 + run_ns) / 16 : run_ns;
+}

@@ -1,0 +1,222 @@
+#include "arbiter/arbiter.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "arbiter/app.h"
+#include "arbiter/lane.h"
+#include "arbiter/listener.h"
+#include "arbiter/place.h"
+#include "arbiter/refusal.h"
+#include "arbiter/session.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/pidfile.h"
+
+/* How long idle connections and lingering ones may take to close at the end. */
+#define LAST_WORDS_MS 500
+
+static const int signal_numbers[] = {SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGUSR1};
+
+/* -- End
+ * ---------------------------------------------------------------------------------- */
+
+static void log_phase(const arbiter *a, const char *msg) {
+    dirty_log(DIRTY_LOG_INFO, msg, "sessions=%u queued=%u", a->session_count, a->queued);
+}
+
+static bool is_busy(const arbiter *a) {
+    if (a->queued > 0)
+        return true;
+    for (uint32_t i = 0; i < a->o->workers; i++) {
+        const worker *w = a->places[i].worker;
+        for (uint32_t k = 0; w != NULL && k < w->lane_count; k++)
+            if (w->lanes[k].busy)
+                return true;
+    }
+    return false;
+}
+
+static void close_sessions(uv_timer_t *handle) {
+    arbiter *a = handle->data;
+    session *s, *next;
+    DL_FOREACH_SAFE (a->sessions, s, next)
+        session_close(s);
+    uv_close((uv_handle_t *)&a->stop_timer, NULL);
+}
+
+/* The workers are gone: let answers that are under way get out, then the loop runs out.
+ */
+static void finish(arbiter *a) {
+    session *s, *next;
+    for (size_t i = 0; i < sizeof a->signals / sizeof *a->signals; i++)
+        uv_close((uv_handle_t *)&a->signals[i], NULL);
+    places_close(a);
+    DL_FOREACH_SAFE (a->sessions, s, next)
+        if (s->state == SESSION_IDLE || s->state == SESSION_READING)
+            session_close(s);
+    uv_timer_start(&a->stop_timer, close_sessions, a->sessions ? LAST_WORDS_MS : 0, 0);
+}
+
+static void refuse_queued(arbiter *a) {
+    session *s, *next;
+    DL_FOREACH_SAFE (a->sessions, s, next)
+        if (s->state == SESSION_QUEUED)
+            refuse_shutdown(s, "no");
+}
+
+static void on_graceful_timeout(uv_timer_t *handle) {
+    arbiter *a = handle->data;
+    dirty_log_msg(DIRTY_LOG_WARN, "graceful timeout is over, ending what still runs");
+    arbiter_end(a, DIRTY_SERVE_OK);
+}
+
+/* Everything accepted is finished: the workers may close their apps and go. */
+static void release_workers(arbiter *a) {
+    a->phase = ARBITER_ENDING;
+    for (uint32_t i = 0; i < a->o->workers; i++)
+        if (a->places[i].worker != NULL)
+            worker_drain(a->places[i].worker);
+}
+
+void arbiter_progress(arbiter *a) {
+    if (a->phase == ARBITER_DRAINING && !is_busy(a))
+        release_workers(a);
+    if (a->phase == ARBITER_ENDING && !a->finished && places_all_gone(a)) {
+        a->finished = true;
+        finish(a);
+    }
+}
+
+void arbiter_drain(arbiter *a) {
+    if (a->phase == ARBITER_DRAINING || a->phase == ARBITER_ENDING) {
+        arbiter_end(a, DIRTY_SERVE_OK);
+        return;
+    }
+    log_phase(a, "stopping: finishing what was accepted");
+    a->phase = ARBITER_DRAINING;
+    listener_close(a);
+    if (a->o->graceful_timeout_ms > 0)
+        uv_timer_start(&a->stop_timer, on_graceful_timeout, a->o->graceful_timeout_ms, 0);
+    arbiter_progress(a);
+}
+
+void arbiter_end(arbiter *a, int status) {
+    if (a->status == DIRTY_SERVE_OK)
+        a->status = status;
+    if (!a->ending)
+        log_phase(a, "ending now");
+    a->ending = true;
+    a->phase = ARBITER_ENDING;
+    listener_close(a);
+    refuse_queued(a);
+    for (uint32_t i = 0; i < a->o->workers; i++) {
+        worker *w = a->places[i].worker;
+        for (uint32_t k = 0; w != NULL && k < w->lane_count; k++)
+            lane_shutdown(&w->lanes[k]);
+        if (w != NULL)
+            worker_kill(w, "shutdown");
+    }
+    arbiter_progress(a);
+}
+
+/* -- Signals
+ * ------------------------------------------------------------------------------- */
+
+static void on_signal(uv_signal_t *handle, int number) {
+    arbiter *a = handle->data;
+    switch (number) {
+    case SIGCHLD: places_reap(a); break;
+    case SIGTERM:
+    case SIGINT: arbiter_drain(a); break;
+    case SIGQUIT: arbiter_end(a, DIRTY_SERVE_OK); break;
+    case SIGUSR1:
+        if (dirty_log_reopen() < 0)
+            dirty_log_msg(DIRTY_LOG_ERROR, "log file can't be reopened");
+        break;
+    }
+}
+
+static void open_signals(arbiter *a) {
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < sizeof signal_numbers / sizeof *signal_numbers; i++) {
+        uv_signal_init(&a->loop, &a->signals[i]);
+        a->signals[i].data = a;
+        uv_signal_start(&a->signals[i], on_signal, signal_numbers[i]);
+    }
+}
+
+/* -- Start
+ * --------------------------------------------------------------------------------- */
+
+static void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+void arbiter_ready(arbiter *a) {
+    if (a->phase != ARBITER_STARTING || !places_all_ready(a))
+        return;
+    a->phase = ARBITER_SERVING;
+    if (a->o->pidfile != NULL) {
+        int rc = dirty_pidfile_write(a->o->pidfile, a->pid);
+        if (rc < 0)
+            dirty_log(DIRTY_LOG_ERROR, "pidfile can't be written", "path=%s reason=%s",
+                      DIRTY_LOG_QUOTE(a->o->pidfile), DIRTY_LOG_QUOTE(strerror(-rc)));
+    }
+    dirty_log(DIRTY_LOG_INFO, "ready",
+              "socket=%s workers=%u threads=%u apps=%u boot_ms=%llu", a->o->socket_path,
+              a->o->workers, a->o->threads, a->o->app_count,
+              (unsigned long long)((dirty_now_ns() - a->started_ns) / DIRTY_NS_PER_MS));
+}
+
+static int start(arbiter *a) {
+    if (apps_init(a) < 0)
+        return DIRTY_SERVE_INTERNAL;
+    if (listener_open(a) < 0)
+        return DIRTY_SERVE_SOCKET;
+    if (a->o->hooks.on_starting != NULL)
+        a->o->hooks.on_starting(a->o->hooks.ctx, a->pid);
+    open_signals(a);
+    uv_timer_init(&a->loop, &a->stop_timer);
+    a->stop_timer.data = a;
+    if (places_init(a) < 0)
+        arbiter_end(a, DIRTY_SERVE_INTERNAL);
+    return DIRTY_SERVE_OK;
+}
+
+int dirty_arbiter_run(const dirty_arbiter_options *options) {
+    arbiter *a = calloc(1, sizeof *a);
+    if (a == NULL || uv_loop_init(&a->loop) < 0) {
+        free(a);
+        return DIRTY_SERVE_INTERNAL;
+    }
+    a->o = options;
+    a->pid = getpid();
+    a->started_ns = dirty_now_ns();
+    dirty_log_who("arbiter");
+    uv_set_process_title("dirty: arbiter");
+    raise_descriptor_limit();
+    int failed = start(a);
+    if (failed == DIRTY_SERVE_OK)
+        uv_run(&a->loop, UV_RUN_DEFAULT);
+    int status = failed ? failed : a->status;
+    if (options->pidfile != NULL)
+        dirty_pidfile_remove(options->pidfile, a->pid);
+    places_deinit(a);
+    apps_deinit(a);
+    if (uv_loop_close(&a->loop) < 0)
+        dirty_log_msg(DIRTY_LOG_ERROR, "event loop still has handles");
+    dirty_log(DIRTY_LOG_INFO, "ended", "status=%d", status);
+    free(a);
+    return status;
+}

@@ -1,0 +1,107 @@
+#include "arbiter/child.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "arbiter/place.h"
+#include "base/log.h"
+
+static void reset_signals(void) {
+    struct sigaction dfl = {.sa_handler = SIG_DFL};
+    for (int s = 1; s < NSIG; s++)
+        sigaction(s, &dfl, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int by_number(const void *a, const void *b) {
+    return *(const int *)a - *(const int *)b;
+}
+
+/* Close every descriptor but stdio, the log and the channels. */
+static void close_foreign(const int *channels, uint32_t count) {
+    int keep[DIRTY_THREADS_MAX + 1];
+    assert(count <= DIRTY_THREADS_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        keep[i] = channels[i];
+    keep[count] = dirty_log_fd();
+    qsort(keep, count + 1, sizeof *keep, by_number);
+    unsigned from = 3;
+    for (uint32_t i = 0; i <= count; i++) {
+        if (keep[i] < (int)from)
+            continue;
+        if (keep[i] > (int)from)
+            close_range(from, (unsigned)keep[i] - 1, 0);
+        from = (unsigned)keep[i] + 1;
+    }
+    close_range(from, ~0u, 0);
+}
+
+/* A worker must not reach the batons of others: what an app breaks is its own. */
+static void unmap_others(const worker *own) {
+    const arbiter *a = own->a;
+    for (uint32_t i = 0; i < a->o->workers; i++) {
+        const worker *w = a->places[i].worker;
+        if (w == NULL || w == own)
+            continue;
+        for (uint32_t k = 0; k < w->lane_count; k++)
+            if (w->lanes[k].page != NULL)
+                munmap(w->lanes[k].page, sizeof *w->lanes[k].page);
+    }
+}
+
+static void set_title(const place *p) {
+    char title[256], who[32];
+    size_t at = (size_t)snprintf(title, sizeof title, "dirty: worker %u [", p->number);
+    for (uint32_t i = 0; i < p->app_count && at < sizeof title; i++)
+        at += (size_t)snprintf(title + at, sizeof title - at, "%s%s", i ? " " : "",
+                               p->specs[i]->name);
+    if (at < sizeof title)
+        snprintf(title + at, sizeof title - at, "]");
+    uv_set_process_title(title);
+    snprintf(who, sizeof who, "worker:%u", p->number);
+    dirty_log_who(who);
+}
+
+_Noreturn void child_run(worker *w, const int *channels) {
+    place *p = w->place;
+    const dirty_arbiter_options *o = w->a->o;
+    pid_t arbiter_pid = w->a->pid; /* known before the fork */
+    w->pid = getpid();
+    setpgid(0, 0);
+    reset_signals();
+    unmap_others(w);
+    close_foreign(channels, w->lane_count);
+    set_title(p);
+
+    dirty_lane_page *pages[DIRTY_THREADS_MAX];
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        pages[i] = w->lanes[i].page;
+    dirty_worker_start start = {
+        .number = p->number,
+        .generation = w->generation,
+        .arbiter_pid = arbiter_pid,
+        .lane_count = w->lane_count,
+        .channels = channels,
+        .pages = pages,
+        .app_count = p->app_count,
+        .apps = p->specs,
+        .limits = o->limits,
+        .lua_path = o->lua_path,
+        .lua_cpath = o->lua_cpath,
+        .hook_ctx = o->hooks.ctx,
+        .worker_init = o->hooks.worker_init,
+    };
+    if (o->hooks.post_fork != NULL) {
+        dirty_worker_info info = {p->number, w->generation, w->pid, p->app_count,
+                                  p->specs};
+        o->hooks.post_fork(o->hooks.ctx, &info);
+    }
+    _exit(o->worker_main(&start));
+}

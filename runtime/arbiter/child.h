@@ -1,0 +1,12 @@
+/* child: what a forked worker process does before and after its body. */
+#ifndef DIRTY_ARBITER_CHILD_H
+#define DIRTY_ARBITER_CHILD_H
+
+#include "arbiter/worker.h"
+
+/* In the child: own process group, default signals, no foreign descriptors and pages,
+ * title, post_fork hook, then the body. `channels` are the lanes' ends, lane_count of
+ * them. Never returns. */
+_Noreturn void child_run(worker *w, const int *channels);
+
+#endif

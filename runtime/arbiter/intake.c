@@ -1,0 +1,108 @@
+#include "arbiter/intake.h"
+
+#include <string.h>
+
+#include "arbiter/lane.h"
+#include "arbiter/refusal.h"
+#include "arbiter/service.h"
+#include "base/clock.h"
+#include "wire/request.h"
+
+/* Make `in` hold all bytes from `used` on, wherever they are now. */
+static void keep_rest(session *s, const uint8_t *bytes, size_t len, size_t used) {
+    if (bytes != s->in.base)
+        dirty_buf_append(&s->in, bytes + used, len - used);
+}
+
+static uint64_t earliest(uint64_t a_ns, uint64_t b_ns) {
+    if (a_ns == 0 || b_ns == 0)
+        return a_ns + b_ns;
+    return a_ns < b_ns ? a_ns : b_ns;
+}
+
+static uint64_t plus_ms(uint64_t at_ns, uint32_t ms) {
+    return ms ? at_ns + ms * DIRTY_NS_PER_MS : 0;
+}
+
+/* Note what the route says: the session speaks of this request from now on. */
+static void note_route(session *s, const dirty_route *route) {
+    memcpy(s->action, route->action.base, route->action.len);
+    s->action[route->action.len] = '\0';
+    s->priority = route->priority;
+    s->order = ++s->a->last_order;
+    s->recv_deadline_ns = plus_ms(s->arrived_ns, s->a->o->recv_timeout_ms);
+    if (s->app != NULL)
+        s->deadline_ns = earliest(plus_ms(s->arrived_ns, s->app->spec->timeout_ms),
+                                  plus_ms(s->arrived_ns, route->budget_ms));
+}
+
+/* A request to one of our apps, whole or as much of it as we take: to a lane if one is
+ * free, else to the queue, if there is room. */
+static void admit(session *s, const uint8_t *bytes, size_t len) {
+    arbiter *a = s->a;
+    size_t have = len < s->frame_len ? len : s->frame_len;
+    bool open = a->phase == ARBITER_STARTING || a->phase == ARBITER_SERVING;
+    lane *l = open ? lane_find(a, s->app) : NULL;
+    if (l != NULL && lane_dispatch(l, s, bytes, have)) {
+        keep_rest(s, bytes, len, have);
+        session_running(s, bytes == s->in.base ? have : 0);
+        return;
+    }
+    keep_rest(s, bytes, len, 0);
+    if (!open)
+        refuse_shutdown(s, "no");
+    else if (!app_has_room(a, s->app))
+        refuse_overloaded(s);
+    else
+        session_wait(s);
+}
+
+static intake_result fault(session *s, const uint8_t *bytes, size_t len,
+                           dirty_wire_fault what) {
+    s->a->counters.requests++;
+    keep_rest(s, bytes, len, 0);
+    refuse_fault(s, what, s->frame_len);
+    return INTAKE_TAKEN;
+}
+
+intake_result intake_look(session *s, const uint8_t *bytes, size_t len, bool full) {
+    arbiter *a = s->a;
+    dirty_frame frame = {0};
+    dirty_route route;
+    dirty_wire_fault what =
+        dirty_frame_decode(bytes, len, a->o->limits.max_message, &frame);
+    if (what == DIRTY_WIRE_MORE)
+        return INTAKE_MORE;
+    s->id = frame.id;
+    if (what == DIRTY_WIRE_OK && frame.type != DIRTY_FRAME_REQUEST)
+        what = DIRTY_WIRE_BAD_TYPE;
+    if (what != DIRTY_WIRE_OK)
+        return fault(s, bytes, len, what);
+    s->frame_len = DIRTY_FRAME_HEADER_LEN + frame.payload_len;
+    bool whole = len >= s->frame_len;
+    size_t have = (whole ? s->frame_len : len) - DIRTY_FRAME_HEADER_LEN;
+    what = dirty_route_decode(bytes + DIRTY_FRAME_HEADER_LEN, have, frame.payload_len,
+                              &route);
+    if (what < DIRTY_WIRE_OK)
+        return fault(s, bytes, len, what);
+    if (what == DIRTY_WIRE_MORE || (!whole && !full))
+        return INTAKE_MORE;
+
+    a->counters.requests++;
+    s->whole = whole;
+    s->app = app_find(a, route.app);
+    note_route(s, &route);
+    if (s->app != NULL) {
+        admit(s, bytes, len);
+        return INTAKE_TAKEN;
+    }
+    char name[DIRTY_NAME_MAX];
+    memcpy(name, route.app.base, route.app.len);
+    dirty_slice app_name = {name, route.app.len};
+    keep_rest(s, bytes, len, 0);
+    if (name[0] == '@')
+        service_answer(s, app_name);
+    else
+        refuse_app(s, app_name);
+    return INTAKE_TAKEN;
+}

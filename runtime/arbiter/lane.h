@@ -1,0 +1,68 @@
+/* lane: the arbiter's end of one lane: its channel, its baton page, the request it has.
+ *
+ * A lane is idle (in arbiter.idle), or has a request: `busy`, until its DONE comes or its
+ * worker is reaped. `session` is the connection the request came from, NULL once the
+ * arbiter has answered in the lane's stead or the session is gone. */
+#ifndef DIRTY_ARBITER_LANE_H
+#define DIRTY_ARBITER_LANE_H
+
+#include "arbiter/state.h"
+#include "wire/request.h"
+
+struct lane {
+    worker *worker;
+    uint32_t number;   /* in its worker, 0.. */
+    lane *prev, *next; /* of arbiter.idle */
+    int fd;            /* our end of the channel, -1 before it is open */
+    dirty_lane_page *page;
+    uv_poll_t poll;
+    bool poll_open;
+    bool ready;   /* it said READY */
+    bool busy;    /* a DISPATCH is out */
+    bool in_idle; /* linked in arbiter.idle */
+    bool late;    /* it answered but has not said DONE for a while */
+    uint64_t seq;
+    session *session; /* may be NULL while busy */
+    app *app;         /* of the request at hand, for status and the log */
+    uint64_t started_ns;
+    uint64_t served;
+    pid_t caller_pid;
+    char action[DIRTY_NAME_MAX + 1];
+};
+
+/* Begin to listen to the channel of a lane whose fd and page are set. 0 or negative. */
+int lane_open(lane *l);
+
+/* Stop listening, close the channel, unmap the page. The uv handle closes later: done_cb
+ * of the worker counts it. */
+void lane_close(lane *l, uv_close_cb closed);
+
+/* Find a lane that is ready, free and hosts the app; NULL if there is none. */
+lane *lane_find(arbiter *a, const app *p);
+
+/* Send the session's request, `len` bytes of which are in `bytes`, to an idle lane. False
+ * if the lane can't be reached: its worker is broken and killed, the request not sent. */
+bool lane_dispatch(lane *l, session *s, const uint8_t *bytes, size_t len);
+
+/* A lane that has nothing to do: give it the best waiting request, or note it as idle. */
+void lane_pull(lane *l);
+
+/* Take it from the idle list: its worker drains or dies. */
+void lane_retire(lane *l);
+
+/* The session hung up or is freed: the lane's request has no connection any more. */
+void lane_detach(lane *l);
+
+/* The deadline of the running request has passed: answer in the lane's stead. */
+void lane_expire(lane *l);
+
+/* Answer SHUTDOWN in the lane's stead. */
+void lane_shutdown(lane *l);
+
+/* Read all messages that are in the channel. */
+void lane_drain_channel(lane *l);
+
+/* Its worker is reaped and its channel drained: settle the request it had. */
+void lane_settle(lane *l, int wait_status);
+
+#endif

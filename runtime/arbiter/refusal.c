@@ -1,0 +1,125 @@
+#include "arbiter/refusal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+
+#define MESSAGE_MAX 600
+
+static void append_details(const session *s, const refusal *r, dirty_buf *out) {
+    dirty_buf_append_cstr(out, "{");
+    if (s->app != NULL) {
+        dirty_buf_append_cstr(out, "\"app\":");
+        dirty_buf_json_string(out, s->app->spec->name, strlen(s->app->spec->name));
+        dirty_buf_append_cstr(out, ",");
+    }
+    if (s->action[0] != '\0') {
+        dirty_buf_append_cstr(out, "\"action\":");
+        dirty_buf_json_string(out, s->action, strlen(s->action));
+        dirty_buf_append_cstr(out, ",");
+    }
+    if (r->phase != NULL)
+        dirty_buf_printf(out, "\"phase\":\"%s\",", r->phase);
+    uint64_t now_ns = dirty_now_ns();
+    uint64_t elapsed_ms = s->arrived_ns ? (now_ns - s->arrived_ns) / DIRTY_NS_PER_MS : 0;
+    dirty_buf_printf(out, "\"elapsed_ms\":%llu,\"started\":\"%s\"%s}",
+                     (unsigned long long)elapsed_ms, r->started,
+                     r->extra ? r->extra : "");
+    dirty_buf_append(out, "", 1);
+}
+
+void refuse(session *s, const refusal *r, const char *format, ...) {
+    char message[MESSAGE_MAX];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    size_t len = n < 0 ? 0 : (size_t)n < sizeof message ? (size_t)n : sizeof message - 1;
+
+    dirty_buf details = {0}, frame = {0};
+    append_details(s, r, &details);
+    dirty_error_encode(&frame, s->id, (uint16_t)r->code, (dirty_slice){message, len},
+                       dirty_buf_failed(&details) ? NULL : (const char *)details.base);
+    app_count(s->a, s->app, r->code, 0);
+    bool keep = !r->end && s->whole;
+    if (dirty_buf_failed(&frame))
+        session_close(s);
+    else
+        session_answer(s, frame.base, frame.len, keep);
+    dirty_buf_deinit(&details);
+    dirty_buf_deinit(&frame);
+}
+
+void refuse_fault(session *s, dirty_wire_fault fault, uint32_t frame_payload_len) {
+    char extra[160];
+    (void)frame_payload_len;
+    snprintf(extra, sizeof extra, ",\"versions\":[%d],\"max_message\":%u,\"max_args\":%u",
+             DIRTY_WIRE_VERSION, s->a->o->limits.max_message, s->a->o->limits.max_args);
+    refusal r = {DIRTY_CODE_PROTOCOL, "no", "receive", extra, true};
+    if (fault == DIRTY_WIRE_TOO_LONG)
+        refuse(s, &r, "%s (%u bytes)", dirty_wire_fault_text(fault),
+               s->a->o->limits.max_message);
+    else
+        refuse(s, &r, "%s", dirty_wire_fault_text(fault));
+}
+
+void refuse_app(session *s, dirty_slice name) {
+    char served[400];
+    size_t at = 0;
+    served[0] = '\0';
+    for (uint32_t i = 0; i < s->a->o->app_count && at < sizeof served - 1; i++)
+        at += (size_t)snprintf(served + at, sizeof served - at, "%s%s", i ? ", " : "",
+                               s->a->o->apps[i].name);
+    dirty_buf extra = {0};
+    dirty_buf_append_cstr(&extra, ",\"app\":");
+    dirty_buf_json_string(&extra, name.base, name.len);
+    dirty_buf_append(&extra, "", 1);
+    refusal r = {DIRTY_CODE_APP_NOT_FOUND, "no", NULL,
+                 dirty_buf_failed(&extra) ? NULL : (const char *)extra.base, false};
+    refuse(s, &r, "no app \"%.*s\" is served here; served: %s", (int)name.len, name.base,
+           served);
+    dirty_buf_deinit(&extra);
+}
+
+void refuse_overloaded(session *s) {
+    arbiter *a = s->a;
+    char extra[64];
+    uint32_t retry_ms = app_retry_after_ms(s->app, a->o->threads);
+    snprintf(extra, sizeof extra, ",\"retry_after_ms\":%u", retry_ms);
+    refusal r = {DIRTY_CODE_OVERLOADED, "no", "queue", extra, false};
+    if (a->queued >= a->o->max_queue)
+        refuse(s, &r, "%u requests wait already, max_queue allows %u over all apps",
+               a->queued, a->o->max_queue);
+    else
+        refuse(s, &r, "%u requests wait already for %s, its max_queue allows %u",
+               s->app->queued, s->app->spec->name, s->app->spec->max_queue);
+}
+
+void refuse_shutdown(session *s, const char *started) {
+    refusal r = {DIRTY_CODE_SHUTDOWN, started, *started == 'n' ? "queue" : "run", NULL,
+                 false};
+    refuse(s, &r,
+           *started == 'n' ? "the runtime is shutting down and takes no new calls"
+                           : "the runtime is shutting down, the call was ended");
+}
+
+static unsigned long long since_ms(uint64_t at_ns) {
+    return (dirty_now_ns() - at_ns) / DIRTY_NS_PER_MS;
+}
+
+void refuse_timeout(session *s, const char *phase) {
+    refusal r = {DIRTY_CODE_TIMEOUT, "no", phase, NULL, false};
+    unsigned long long ms = since_ms(s->arrived_ns);
+    const char *name = s->app ? s->app->spec->name : "";
+    if (*phase == 'q') {
+        refuse(s, &r, "%s.%s waited %llu ms for a free lane and was not started", name,
+               s->action, ms);
+    } else if (*phase == 'r' && phase[1] == 'u') {
+        r.started = "yes";
+        refuse(s, &r, "%s.%s ran %llu ms", name, s->action, ms);
+    } else {
+        r.end = !s->whole;
+        refuse(s, &r, "the request was not received whole within %llu ms", ms);
+    }
+}

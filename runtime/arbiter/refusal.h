@@ -1,0 +1,27 @@
+/* refusal: the errors that the arbiter itself answers with. */
+#ifndef DIRTY_ARBITER_REFUSAL_H
+#define DIRTY_ARBITER_REFUSAL_H
+
+#include "arbiter/session.h"
+
+typedef struct refusal {
+    dirty_code code;
+    const char *started; /* "no", "yes", "unknown" */
+    const char *phase;   /* "receive", "queue", "run" or NULL */
+    const char *extra;   /* more members of details as JSON text, each led by a comma */
+    bool end;            /* end the connection even if the request was read whole */
+} refusal;
+
+/* Answer the session's request with an error, count it, and go on as session_answer says.
+ * The details carry app, action (where known), phase, elapsed_ms, started and extra. */
+void refuse(session *s, const refusal *r, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The usual ones. */
+void refuse_fault(session *s, dirty_wire_fault fault, uint32_t frame_payload_len);
+void refuse_app(session *s, dirty_slice name);
+void refuse_overloaded(session *s);
+void refuse_shutdown(session *s, const char *started);
+void refuse_timeout(session *s, const char *phase);
+
+#endif

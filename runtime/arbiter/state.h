@@ -1,0 +1,89 @@
+/* state: what the parts of the arbiter share. One process, one thread, one event loop;
+ * every part gets the arbiter passed in, there are no globals.
+ *
+ * Who owns what: the arbiter owns apps, places (and through them workers and lanes) and
+ * sessions. A session in RUNNING and the lane that serves it point at each other; each
+ * link is cut on both sides at once (lane_detach). */
+#ifndef DIRTY_ARBITER_STATE_H
+#define DIRTY_ARBITER_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "arbiter/arbiter.h"
+#include "base/channel.h"
+#include "wire/code.h"
+
+typedef struct app app;
+typedef struct lane lane;
+typedef struct listener listener;
+typedef struct place place;
+typedef struct session session;
+typedef struct worker worker;
+typedef struct arbiter arbiter;
+
+typedef enum arbiter_phase {
+    ARBITER_STARTING, /* the first workers boot: a boot failure ends everything */
+    ARBITER_SERVING,
+    ARBITER_DRAINING, /* told to stop: what is accepted gets finished, nothing new */
+    ARBITER_ENDING    /* workers are told to end, or killed; then the loop runs out */
+} arbiter_phase;
+
+typedef struct arbiter_counters {
+    uint64_t connections; /* accepted so far */
+    uint64_t requests;    /* read so far, refused ones too */
+    uint64_t values;      /* answered with a value or a whole stream */
+    uint64_t errors[DIRTY_CODE_LAST + 1];
+    uint64_t abandoned;   /* dropped from the queue because their caller left */
+    uint64_t disconnects; /* callers that left while their call ran */
+    uint64_t requeued;    /* given back by a lane unstarted */
+    uint64_t respawns;    /* workers started to replace one that died */
+    uint64_t boot_failures;
+    uint64_t killed; /* workers we killed */
+} arbiter_counters;
+
+struct arbiter {
+    const dirty_arbiter_options *o; /* borrowed */
+    uv_loop_t loop;
+    arbiter_phase phase;
+    int status; /* what dirty_arbiter_run returns */
+    pid_t pid;
+    uint64_t started_ns;
+
+    listener *listener; /* owned */
+    app *apps;          /* owned, o->app_count of them, in the order of o->apps */
+    app *apps_by_name;  /* uthash head over apps */
+    uint32_t queued;    /* requests that wait, over all apps */
+    uint64_t last_order;
+
+    place *places; /* owned, o->workers of them */
+    lane *idle;    /* list of lanes that are ready and free, last used first */
+    uint64_t last_seq;
+
+    session *sessions; /* list of all */
+    uint32_t session_count;
+    arbiter_counters counters;
+
+    uv_signal_t signals[5];
+    uv_timer_t stop_timer;
+    bool ending;   /* nothing waits for requests any more */
+    bool finished; /* the last worker is gone, the loop runs out */
+    uint8_t scratch[DIRTY_HEAD_BYTES_MAX]; /* first bytes of the request at hand */
+};
+
+/* Begin to end: stop accepting, finish what was accepted within the graceful timeout. */
+void arbiter_drain(arbiter *a);
+
+/* End now: what waits or runs is answered SHUTDOWN, workers are killed. `status` is what
+ * dirty_arbiter_run returns if nothing went wrong before. */
+void arbiter_end(arbiter *a, int status);
+
+/* To be called when a request was finished or a worker was reaped: goes on with an end
+ * that waited for it. Cheap while serving. */
+void arbiter_progress(arbiter *a);
+
+/* All workers are ready for the first time. */
+void arbiter_ready(arbiter *a);
+
+#endif

@@ -1,0 +1,11 @@
+/* status: the arbiter's state as JSON. */
+#ifndef DIRTY_ARBITER_STATUS_H
+#define DIRTY_ARBITER_STATUS_H
+
+#include "arbiter/state.h"
+#include "base/buf.h"
+
+/* Append the status object. What comes from lane pages is read once and bounded. */
+void status_append(arbiter *a, dirty_buf *out);
+
+#endif

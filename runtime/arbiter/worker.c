@@ -1,0 +1,349 @@
+#include "arbiter/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "arbiter/app.h"
+#include "arbiter/child.h"
+#include "arbiter/place.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+/* How long a worker whose channel has ended may take to exit. */
+#define EXIT_MS 2000
+
+static const char *const state_names[] = {
+    [WORKER_BOOTING] = "booting",   [WORKER_READY] = "ready",
+    [WORKER_DRAINING] = "draining", [WORKER_DYING] = "dying",
+    [WORKER_DEAD] = "dead",
+};
+
+const char *worker_state_name(worker_state state) {
+    return state_names[state];
+}
+
+static void set_state(worker *w, worker_state to) {
+    static const uint8_t edges[] = {
+        [WORKER_BOOTING] = 1 << WORKER_READY | 1 << WORKER_DRAINING | 1 << WORKER_DYING |
+                           1 << WORKER_DEAD,
+        [WORKER_READY] = 1 << WORKER_DRAINING | 1 << WORKER_DYING | 1 << WORKER_DEAD,
+        [WORKER_DRAINING] = 1 << WORKER_DYING | 1 << WORKER_DEAD,
+        [WORKER_DYING] = 1 << WORKER_DEAD,
+        [WORKER_DEAD] = 0,
+    };
+    assert(edges[w->state] >> to & 1);
+    dirty_log(DIRTY_LOG_DEBUG, "worker state", "worker=%u worker_pid=%d from=%s to=%s",
+              w->place->number, (int)w->pid, state_names[w->state], state_names[to]);
+    w->state = to;
+}
+
+int worker_hosts(const worker *w, const app *p) {
+    return w->place->app_at[p->index];
+}
+
+/* -- Birth ------------------------------------------------------------------------------
+ */
+
+/* Channels and pages of all lanes. `theirs` gets the lanes' ends. */
+static int open_lanes(worker *w, int *theirs) {
+    for (uint32_t i = 0; i < w->lane_count; i++) {
+        lane *l = &w->lanes[i];
+        int pair[2];
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+            return -errno;
+        l->fd = pair[0];
+        theirs[i] = pair[1];
+        /* Not SOCK_NONBLOCK above: the lanes' ends stay blocking. */
+        if (fcntl(l->fd, F_SETFL, O_NONBLOCK) < 0)
+            return -errno;
+        l->page = mmap(NULL, sizeof *l->page, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (l->page == MAP_FAILED) {
+            l->page = NULL;
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+static void close_all(int *fds, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
+static pid_t fork_worker(worker *w, const int *theirs) {
+    sigset_t all, before;
+    /* A signal that came in the child before its handlers are reset would be taken for
+     * one of the arbiter's. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    pid_t pid = fork();
+    if (pid == 0)
+        child_run(w, theirs);
+    int saved = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (pid > 0)
+        setpgid(pid, pid); /* the child does it too: whoever comes first */
+    errno = saved;
+    return pid;
+}
+
+static void free_worker(worker *w) {
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        lane_close(&w->lanes[i], NULL);
+    free(w);
+}
+
+static worker *new_worker(place *p) {
+    uint32_t count = p->a->o->threads;
+    worker *w = calloc(1, sizeof *w + count * sizeof w->lanes[0]);
+    if (w == NULL)
+        return NULL;
+    w->a = p->a;
+    w->place = p;
+    w->generation = ++p->generation;
+    w->lane_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        w->lanes[i].worker = w;
+        w->lanes[i].number = i;
+        w->lanes[i].fd = -1;
+    }
+    return w;
+}
+
+static void on_timer(uv_timer_t *handle);
+
+int worker_spawn(place *p, worker **out) {
+    arbiter *a = p->a;
+    worker *w = new_worker(p);
+    int *theirs = malloc(a->o->threads * sizeof *theirs);
+    if (w == NULL || theirs == NULL) {
+        free(w);
+        free(theirs);
+        return -ENOMEM;
+    }
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        theirs[i] = -1;
+    w->spawned_ns = dirty_now_ns();
+    int rc = open_lanes(w, theirs);
+    if (rc == 0) {
+        w->pid = fork_worker(w, theirs);
+        rc = w->pid < 0 ? -errno : 0;
+    }
+    close_all(theirs, w->lane_count);
+    free(theirs);
+    if (rc < 0) {
+        free_worker(w);
+        return rc;
+    }
+    uv_timer_init(&a->loop, &w->timer);
+    w->timer.data = w;
+    w->open_handles = 1;
+    for (uint32_t i = 0; i < w->lane_count; i++) {
+        if (lane_open(&w->lanes[i]) < 0)
+            worker_kill(w, "channel"); /* reaped like any other */
+        if (w->lanes[i].poll_open)
+            w->open_handles++;
+    }
+    if (a->o->boot_timeout_ms > 0)
+        uv_timer_start(&w->timer, on_timer, a->o->boot_timeout_ms, 0);
+    dirty_log(DIRTY_LOG_INFO, "worker started", "worker=%u worker_pid=%d generation=%u",
+              p->number, (int)w->pid, w->generation);
+    *out = w;
+    return 0;
+}
+
+void worker_lane_ready(worker *w) {
+    if (++w->ready_lanes < w->lane_count || w->state != WORKER_BOOTING)
+        return;
+    uv_timer_stop(&w->timer);
+    set_state(w, WORKER_READY);
+    dirty_log(DIRTY_LOG_INFO, "worker ready", "worker=%u worker_pid=%d boot_ms=%llu",
+              w->place->number, (int)w->pid,
+              (unsigned long long)((dirty_now_ns() - w->spawned_ns) / DIRTY_NS_PER_MS));
+    arbiter_ready(w->a);
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        lane_pull(&w->lanes[i]);
+}
+
+void worker_boot_failed(worker *w, const char *text, size_t len) {
+    char copy[DIRTY_CHANNEL_TEXT_MAX + 1];
+    size_t n = len < sizeof copy - 1 ? len : sizeof copy - 1;
+    memcpy(copy, text, n);
+    copy[n] = '\0';
+    snprintf(w->boot_error, sizeof w->boot_error, "%s", copy);
+    dirty_log(DIRTY_LOG_ERROR, "worker can't boot", "worker=%u worker_pid=%d failure=%s",
+              w->place->number, (int)w->pid, copy);
+}
+
+/* -- End --------------------------------------------------------------------------------
+ */
+
+static bool has_busy_lane(const worker *w) {
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        if (w->lanes[i].busy)
+            return true;
+    return false;
+}
+
+static void retire_lanes(worker *w) {
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        lane_retire(&w->lanes[i]);
+}
+
+static void send_stop(worker *w) {
+    dirty_msg_plain m = {.kind = DIRTY_MSG_STOP};
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        if (send(w->lanes[i].fd, &m, sizeof m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+            errno != EPIPE && errno != ECONNRESET)
+            dirty_log(DIRTY_LOG_WARN, "lane can't be told to stop",
+                      "worker=%u lane=%u reason=%s", w->place->number, i,
+                      DIRTY_LOG_QUOTE(strerror(errno)));
+}
+
+void worker_drain(worker *w) {
+    if (w->state != WORKER_BOOTING && w->state != WORKER_READY)
+        return;
+    set_state(w, WORKER_DRAINING);
+    retire_lanes(w);
+    /* A lane reads STOP after the request it has, so it can be sent at once. */
+    send_stop(w);
+    if (w->a->o->graceful_timeout_ms > 0)
+        uv_timer_start(&w->timer, on_timer, w->a->o->graceful_timeout_ms, 0);
+}
+
+void worker_kill(worker *w, const char *reason) {
+    if (w->state == WORKER_DYING || w->state == WORKER_DEAD)
+        return;
+    set_state(w, WORKER_DYING);
+    w->kill_reason = reason;
+    w->a->counters.killed++;
+    retire_lanes(w);
+    uv_timer_stop(&w->timer);
+    /* With its group: what the apps started ends with their worker. */
+    if (kill(-w->pid, SIGKILL) < 0)
+        kill(w->pid, SIGKILL);
+    dirty_log(DIRTY_LOG_WARN, "worker killed", "worker=%u worker_pid=%d reason=%s",
+              w->place->number, (int)w->pid, reason);
+}
+
+void worker_condemn(worker *w, const char *reason) {
+    if (w->condemned || w->state == WORKER_DYING || w->state == WORKER_DEAD)
+        return;
+    w->condemned = true;
+    w->kill_reason = reason;
+    retire_lanes(w);
+    if (w->a->o->graceful_timeout_ms > 0)
+        uv_timer_start(&w->timer, on_timer, w->a->o->graceful_timeout_ms, 0);
+    worker_progress(w);
+}
+
+void worker_progress(worker *w) {
+    if (!w->condemned)
+        return;
+    /* Only lanes that still have a caller keep a condemned worker alive. */
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        if (w->lanes[i].busy && w->lanes[i].session != NULL)
+            return;
+    worker_kill(w, w->kill_reason);
+}
+
+void worker_channel_ended(worker *w) {
+    if (w->state == WORKER_BOOTING || w->state == WORKER_READY) {
+        retire_lanes(w);
+        uv_timer_start(&w->timer, on_timer, EXIT_MS, 0);
+    }
+}
+
+static void on_timer(uv_timer_t *handle) {
+    worker *w = handle->data;
+    switch (w->state) {
+    case WORKER_BOOTING:
+        snprintf(w->boot_error, sizeof w->boot_error, "no answer within %u ms",
+                 w->a->o->boot_timeout_ms);
+        worker_kill(w, "boot_timeout");
+        break;
+    case WORKER_READY: worker_kill(w, w->condemned ? w->kill_reason : "channel"); break;
+    case WORKER_DRAINING:
+        for (uint32_t i = 0; i < w->lane_count; i++)
+            lane_shutdown(&w->lanes[i]);
+        worker_kill(w, has_busy_lane(w) ? "graceful_timeout" : "no_exit");
+        break;
+    case WORKER_DYING:
+    case WORKER_DEAD: break;
+    }
+}
+
+static void on_closed(uv_handle_t *handle) {
+    worker *w = handle->data;
+    if (handle->type == UV_POLL)
+        w = ((lane *)handle->data)->worker;
+    if (--w->open_handles == 0)
+        free(w);
+}
+
+static void describe_exit(const worker *w, int wait_status, char *out, size_t size) {
+    if (WIFSIGNALED(wait_status))
+        snprintf(out, size, "signal %d (SIG%s)%s%s", WTERMSIG(wait_status),
+                 sigabbrev_np(WTERMSIG(wait_status)), w->kill_reason ? ", ours: " : "",
+                 w->kill_reason ? w->kill_reason : "");
+    else
+        snprintf(out, size, "exit status %d", WEXITSTATUS(wait_status));
+}
+
+static void log_exit(const worker *w, const char *how, bool expected) {
+    const lane *at = NULL;
+    for (uint32_t i = 0; i < w->lane_count && at == NULL; i++)
+        if (w->lanes[i].busy)
+            at = &w->lanes[i];
+    unsigned long long up_ms = (dirty_now_ns() - w->spawned_ns) / DIRTY_NS_PER_MS;
+    dirty_log_level level = expected ? DIRTY_LOG_INFO : DIRTY_LOG_WARN;
+    if (at == NULL)
+        dirty_log(level, "worker ended", "worker=%u worker_pid=%d how=%s up_ms=%llu",
+                  w->place->number, (int)w->pid, DIRTY_LOG_QUOTE(how), up_ms);
+    else
+        dirty_log(
+            level, "worker ended",
+            "worker=%u worker_pid=%d how=%s up_ms=%llu app=%s action=%s "
+            "run_ms=%llu caller_pid=%d",
+            w->place->number, (int)w->pid, DIRTY_LOG_QUOTE(how), up_ms,
+            at->app->spec->name, DIRTY_LOG_QUOTE(at->action),
+            (unsigned long long)((dirty_now_ns() - at->started_ns) / DIRTY_NS_PER_MS),
+            (int)at->caller_pid);
+}
+
+void worker_reaped(worker *w, int wait_status) {
+    place *p = w->place;
+    arbiter *a = w->a;
+    char how[160];
+    bool was_ready = w->ready_lanes == w->lane_count;
+    bool expected = w->state == WORKER_DRAINING;
+    retire_lanes(w);
+    set_state(w, WORKER_DEAD);
+    p->worker = NULL;
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        lane_drain_channel(&w->lanes[i]);
+    describe_exit(w, wait_status, how, sizeof how);
+    log_exit(w, how, expected);
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        lane_settle(&w->lanes[i], wait_status);
+    if (a->o->hooks.worker_exit != NULL) {
+        dirty_worker_info info = {p->number, w->generation, w->pid, p->app_count,
+                                  p->specs};
+        a->o->hooks.worker_exit(a->o->hooks.ctx, &info, wait_status);
+    }
+    place_worker_gone(p, was_ready, w->boot_error[0] ? w->boot_error : how);
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        lane_close(&w->lanes[i], on_closed);
+    uv_close((uv_handle_t *)&w->timer, on_closed);
+}

@@ -1,0 +1,73 @@
+/* worker: one worker process as the arbiter sees it.
+ *
+ *   BOOTING ──all lanes ready──► READY ──► DRAINING ──► (exits) ──► DEAD
+ *      └────────────────────────────┴──────► DYING (killed) ────────► ┘
+ *
+ * A worker fills a place. Its memory lives until its process is reaped and its handles
+ * are closed. */
+#ifndef DIRTY_ARBITER_WORKER_H
+#define DIRTY_ARBITER_WORKER_H
+
+#include "arbiter/lane.h"
+#include "arbiter/state.h"
+
+typedef enum worker_state {
+    WORKER_BOOTING,  /* forked, its apps load */
+    WORKER_READY,    /* takes requests */
+    WORKER_DRAINING, /* told to stop once its lanes are free; takes nothing new */
+    WORKER_DYING,    /* SIGKILL was sent */
+    WORKER_DEAD      /* reaped */
+} worker_state;
+
+struct worker {
+    arbiter *a;
+    place *place;
+    worker_state state;
+    pid_t pid;
+    uint32_t generation;
+    uint64_t spawned_ns;
+    uint32_t ready_lanes;
+    uint32_t open_handles;
+    uv_timer_t timer;        /* bounds BOOTING and DRAINING */
+    bool condemned;          /* to be killed as soon as the other lanes are free */
+    const char *kill_reason; /* why we killed it, for log and details; NULL: we did not */
+    char boot_error[512];    /* what its BOOT_FAILED said, "" if it said nothing */
+    uint32_t lane_count;
+    lane lanes[];
+};
+
+/* Fork a worker for the place. 0 with *out set, or -errno. */
+int worker_spawn(place *p, worker **out);
+
+/* A lane said READY: the last one makes the worker ready. */
+void worker_lane_ready(worker *w);
+
+/* A lane said why it can't boot. `text` is the JSON of BOOT_FAILED. */
+void worker_boot_failed(worker *w, const char *text, size_t len);
+
+/* Let it finish what it runs, then end. Bounded by graceful_timeout, then killed. */
+void worker_drain(worker *w);
+
+/* Kill it and its process group now. */
+void worker_kill(worker *w, const char *reason);
+
+/* It has a lane that must be killed: no lane gets new work, the others may finish within
+ * graceful_timeout, then it is killed. */
+void worker_condemn(worker *w, const char *reason);
+
+/* A lane's channel has ended: the process is going, or is broken and will be killed. */
+void worker_channel_ended(worker *w);
+
+/* A lane has become free: goes on with an end that waited for it. */
+void worker_progress(worker *w);
+
+/* Waitpid said it ended: settle its lanes, free it, tell its place. */
+void worker_reaped(worker *w, int wait_status);
+
+/* "booting", "ready", … */
+const char *worker_state_name(worker_state state);
+
+/* Index of the app in this worker's list, -1: not hosted. */
+int worker_hosts(const worker *w, const app *p);
+
+#endif
