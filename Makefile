@@ -76,8 +76,10 @@ $(BUILD)/lua/dirty/core.so: $(call objects,luabind) $(LIB_OBJ)
 
 $(BUILD)/spec/%: spec/c/%.c $(CORE_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(OUR_CFLAGS) $(LUAJIT_CFLAGS) $(UV_CFLAGS) -MMD -MP -rdynamic $< $(CORE_OBJ) \
+	$(CC) $(CFLAGS) $(OUR_CFLAGS) $(LUAJIT_CFLAGS) $(UV_CFLAGS) -MMD -MP -rdynamic $(filter %.c %.o,$^) \
 	    $(LUAJIT_LIBS) $(UV_LIBS) -lcmocka -lpthread -ldl -lm -o $@
+
+$(BUILD)/spec/test_arbiter: $(BUILD)/obj/spec/c/arbiter_rig.o
 
 # -- tests: spec/run.sh runs them and sums both runners ---------------------------------
 # TEST_SECONDS is the time limit of one C test program, SPEC_SECONDS that of all specs.

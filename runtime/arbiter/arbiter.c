@@ -55,8 +55,12 @@ static void close_sessions(uv_timer_t *handle) {
  */
 static void finish(arbiter *a) {
     session *s, *next;
-    for (size_t i = 0; i < sizeof a->signals / sizeof *a->signals; i++)
+    for (size_t i = 0; i < sizeof a->signals / sizeof *a->signals; i++) {
         uv_close((uv_handle_t *)&a->signals[i], NULL);
+        /* one more TERM must not turn a clean end into a death by signal */
+        if (signal_numbers[i] != SIGCHLD)
+            signal(signal_numbers[i], SIG_IGN);
+    }
     places_close(a);
     DL_FOREACH_SAFE (a->sessions, s, next)
         if (s->state == SESSION_IDLE || s->state == SESSION_READING)

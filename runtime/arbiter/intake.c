@@ -61,7 +61,7 @@ static intake_result fault(session *s, const uint8_t *bytes, size_t len,
                            dirty_wire_fault what) {
     s->a->counters.requests++;
     keep_rest(s, bytes, len, 0);
-    refuse_fault(s, what, s->frame_len);
+    refuse_fault(s, what);
     return INTAKE_TAKEN;
 }
 

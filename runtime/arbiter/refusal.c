@@ -51,17 +51,18 @@ void refuse(session *s, const refusal *r, const char *format, ...) {
     dirty_buf_deinit(&frame);
 }
 
-void refuse_fault(session *s, dirty_wire_fault fault, uint32_t frame_payload_len) {
-    char extra[160];
-    (void)frame_payload_len;
-    snprintf(extra, sizeof extra, ",\"versions\":[%d],\"max_message\":%u,\"max_args\":%u",
-             DIRTY_WIRE_VERSION, s->a->o->limits.max_message, s->a->o->limits.max_args);
-    refusal r = {DIRTY_CODE_PROTOCOL, "no", "receive", extra, true};
+void refuse_fault(session *s, dirty_wire_fault fault) {
+    const dirty_wire_limits *limits = &s->a->o->limits;
+    dirty_buf extra = {0};
+    dirty_wire_fault_members(&extra, fault, limits->max_message, limits->max_args);
+    dirty_buf_append(&extra, "", 1);
+    refusal r = {DIRTY_CODE_PROTOCOL, "no", "receive",
+                 dirty_buf_failed(&extra) ? NULL : (const char *)extra.base, true};
     if (fault == DIRTY_WIRE_TOO_LONG)
-        refuse(s, &r, "%s (%u bytes)", dirty_wire_fault_text(fault),
-               s->a->o->limits.max_message);
+        refuse(s, &r, "%s (%u bytes)", dirty_wire_fault_text(fault), limits->max_message);
     else
         refuse(s, &r, "%s", dirty_wire_fault_text(fault));
+    dirty_buf_deinit(&extra);
 }
 
 void refuse_app(session *s, dirty_slice name) {

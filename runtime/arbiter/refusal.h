@@ -18,7 +18,7 @@ void refuse(session *s, const refusal *r, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* The usual ones. */
-void refuse_fault(session *s, dirty_wire_fault fault, uint32_t frame_payload_len);
+void refuse_fault(session *s, dirty_wire_fault fault);
 void refuse_app(session *s, dirty_slice name);
 void refuse_overloaded(session *s);
 void refuse_shutdown(session *s, const char *started);

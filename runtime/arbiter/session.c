@@ -224,7 +224,7 @@ static void next_request(session *s) {
 static void on_end_of_input(session *s) {
     s->eof = true;
     if (s->state == SESSION_READING && s->in.len > 0 && s->frame_len > 0)
-        refuse_fault(s, DIRTY_WIRE_TRUNCATED, 0);
+        refuse_fault(s, DIRTY_WIRE_TRUNCATED);
     else
         session_close(s);
 }

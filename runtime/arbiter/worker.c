@@ -177,13 +177,12 @@ void worker_lane_ready(worker *w) {
 }
 
 void worker_boot_failed(worker *w, const char *text, size_t len) {
-    char copy[DIRTY_CHANNEL_TEXT_MAX + 1];
-    size_t n = len < sizeof copy - 1 ? len : sizeof copy - 1;
-    memcpy(copy, text, n);
-    copy[n] = '\0';
-    snprintf(w->boot_error, sizeof w->boot_error, "%s", copy);
-    dirty_log(DIRTY_LOG_ERROR, "worker can't boot", "worker=%u worker_pid=%d failure=%s",
-              w->place->number, (int)w->pid, copy);
+    size_t n = len < sizeof w->boot_error - 1 ? len : sizeof w->boot_error - 1;
+    memcpy(w->boot_error, text, n);
+    w->boot_error[n] = '\0';
+    dirty_log(DIRTY_LOG_ERROR, "worker can't boot",
+              "worker=%u worker_pid=%d failure=%.*s", w->place->number, (int)w->pid,
+              (int)(len > 3000 ? 3000 : len), text);
 }
 
 /* -- End --------------------------------------------------------------------------------

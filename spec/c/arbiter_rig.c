@@ -1,0 +1,378 @@
+#include "arbiter_rig.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+#include "base/channel.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "wire/code.h"
+#include "wire/request.h"
+
+#define PATIENCE_MS 10000
+
+/* Shared by the test, the arbiter and its workers: who is held. */
+static _Atomic int *held;
+
+/* -- The scripted worker
+ * ------------------------------------------------------------------ */
+
+static void say(int channel, const void *m, size_t len) {
+    if (send(channel, m, len, MSG_NOSIGNAL) < 0)
+        _exit(3);
+}
+
+static void say_done(int channel, uint64_t seq, int connection, bool dropped) {
+    dirty_msg_done m = {.kind = DIRTY_MSG_DONE,
+                        .seq = seq,
+                        .connection = (uint8_t)connection,
+                        .dropped = dropped,
+                        .run_ns = 1000};
+    say(channel, &m, sizeof m);
+}
+
+static void stay(void) {
+    atomic_store(held, getpid());
+    for (;;)
+        pause();
+}
+
+static void answer_bytes(int fd, uint64_t id, const char *text, size_t cut) {
+    dirty_buf b = {0};
+    uint8_t head[DIRTY_FRAME_HEADER_LEN + 2] = {0};
+    dirty_frame_encode(head, DIRTY_FRAME_RESPONSE,
+                       (uint32_t)(2 + DIRTY_VALUE_HEAD_LEN + strlen(text)), id);
+    head[DIRTY_FRAME_HEADER_LEN + 1] = 1;
+    dirty_buf_append(&b, head, sizeof head);
+    dirty_value_append(&b, DIRTY_TAG_JSON, text, (uint32_t)strlen(text));
+    send(fd, b.base, cut ? cut : b.len, MSG_NOSIGNAL);
+    dirty_buf_deinit(&b);
+}
+
+/* Read the rest of a big request. False: the peer is gone. */
+static bool read_rest(int fd, size_t left) {
+    char bytes[65536];
+    while (left > 0) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        poll(&p, 1, -1);
+        ssize_t n = recv(fd, bytes, left < sizeof bytes ? left : sizeof bytes, 0);
+        if (n <= 0)
+            return false;
+        left -= (size_t)n;
+    }
+    return true;
+}
+
+static void serve_one(const dirty_worker_start *start, int fd, dirty_msg_dispatch *m,
+                      uint8_t *bytes) {
+    dirty_lane_page *page = start->pages[0];
+    int channel = start->channels[0];
+    dirty_frame f;
+    dirty_route route;
+    dirty_frame_decode(bytes, m->have_len, UINT32_MAX, &f);
+    dirty_route_decode(bytes + 16, m->have_len - 16, f.payload_len, &route);
+    char action[256];
+    snprintf(action, sizeof action, "%.*s", (int)route.action.len, route.action.base);
+#define IS(name) (strcmp(action, name) == 0)
+    if (IS("hold-reading"))
+        stay();
+    if (!read_rest(fd, m->frame_len - m->have_len)) {
+        say_done(channel, m->seq, DIRTY_CONNECTION_LOST, true);
+        return;
+    }
+    if (!dirty_baton_move(page, m->seq, DIRTY_BATON_READING, DIRTY_BATON_RUNNING)) {
+        say_done(channel, m->seq, 0, true);
+        return;
+    }
+    if (IS("exit"))
+        _exit(7);
+    if (IS("hold-running"))
+        stay();
+    if (IS("slow"))
+        usleep(150000);
+    if (!dirty_baton_move(page, m->seq, DIRTY_BATON_RUNNING, DIRTY_BATON_WRITING)) {
+        say_done(channel, m->seq, 0, true);
+        return;
+    }
+    char text[32] = "null";
+    if (IS("pid"))
+        snprintf(text, sizeof text, "%d", (int)getpid());
+    answer_bytes(fd, f.id, text, IS("hold-writing") ? 9 : 0);
+    if (IS("hold-writing"))
+        stay();
+    dirty_baton_move(page, m->seq, DIRTY_BATON_WRITING, DIRTY_BATON_ANSWERED);
+    if (IS("hold-answered"))
+        stay();
+    close(fd);
+    say_done(channel, m->seq, DIRTY_CONNECTION_KEEP, false);
+}
+
+static void give_back(int channel, const uint8_t *message, size_t len) {
+    uint8_t out[sizeof(dirty_msg_plain) + sizeof(dirty_msg_dispatch) + 8192];
+    dirty_msg_plain head = {DIRTY_MSG_NO_DESCRIPTOR, (uint32_t)len};
+    memcpy(out, &head, sizeof head);
+    memcpy(out + sizeof head, message, len);
+    say(channel, out, sizeof head + len);
+}
+
+int rig_worker_main(const dirty_worker_start *start) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    dirty_msg_plain ready = {.kind = DIRTY_MSG_READY};
+    say(start->channels[0], &ready, sizeof ready);
+    for (;;) {
+        uint8_t bytes[sizeof(dirty_msg_dispatch) + 8192];
+        char control[CMSG_SPACE(sizeof(int))];
+        struct iovec part = {bytes, sizeof bytes};
+        struct msghdr msg = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof control};
+        ssize_t n = recvmsg(start->channels[0], &msg, MSG_CMSG_CLOEXEC);
+        dirty_msg_dispatch m;
+        if (n < (ssize_t)sizeof m)
+            return 0;
+        memcpy(&m, bytes, sizeof m);
+        int fd;
+        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof fd);
+        bool returns = memmem(bytes, (size_t)n, "returned", 8) != NULL;
+        if (returns && start->generation == 1) {
+            close(fd);
+            give_back(start->channels[0], bytes, (size_t)n);
+            continue;
+        }
+        serve_one(start, fd, &m, bytes + sizeof m);
+        close(fd);
+    }
+}
+
+pid_t rig_wait_held(rig *r) {
+    (void)r;
+    uint64_t until_ns = dirty_now_ns() + PATIENCE_MS * DIRTY_NS_PER_MS;
+    pid_t pid;
+    while ((pid = atomic_exchange(held, 0)) == 0) {
+        assert_true(dirty_now_ns() < until_ns);
+        usleep(1000);
+    }
+    return pid;
+}
+
+/* -- The arbiter
+ * ---------------------------------------------------------------------------- */
+
+void rig_init(rig *r) {
+    memset(r, 0, sizeof *r);
+    if (held == NULL)
+        held =
+            mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    atomic_store(held, 0);
+    snprintf(r->dir, sizeof r->dir, "/tmp/dirty-rig-XXXXXX");
+    assert_non_null(mkdtemp(r->dir));
+    snprintf(r->socket, sizeof r->socket, "%s/s", r->dir);
+    for (int i = 0; i < 3; i++)
+        r->apps[i] = (dirty_app_spec){.name = (const char *[]){"t", "u", "v"}[i],
+                                      .module = "none",
+                                      .options = "{}",
+                                      .timeout_ms = 300000,
+                                      .max_queue = 20000};
+    r->o = (dirty_arbiter_options){.socket_path = r->socket,
+                                   .socket_mode = 0600,
+                                   .socket_uid = -1,
+                                   .socket_gid = -1,
+                                   .backlog = 4096,
+                                   .workers = 1,
+                                   .threads = 1,
+                                   .max_queue = 20000,
+                                   .graceful_timeout_ms = 5000,
+                                   .boot_timeout_ms = 10000,
+                                   .recv_timeout_ms = 10000,
+                                   .linger_timeout_ms = 500,
+                                   .limits = {64u << 20, 255, 1000, 10000},
+                                   .app_count = 1,
+                                   .apps = r->apps,
+                                   .lua_path = "",
+                                   .lua_cpath = "",
+                                   .worker_main = rig_worker_main};
+}
+
+void rig_start(rig *r) {
+    fflush(NULL);
+    r->pid = fork();
+    assert_true(r->pid >= 0);
+    if (r->pid == 0) {
+        char path[96];
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        snprintf(path, sizeof path, "%s/log", r->dir);
+        dirty_log_open(path, DIRTY_LOG_DEBUG);
+        _exit(dirty_arbiter_run(&r->o));
+    }
+    close(rig_connect(r));
+}
+
+void rig_stop(rig *r, int status) {
+    char command[128];
+    int wait_status = 0;
+    kill(r->pid, SIGTERM);
+    uint64_t until_ns = dirty_now_ns() + PATIENCE_MS * DIRTY_NS_PER_MS;
+    while (waitpid(r->pid, &wait_status, WNOHANG) == 0) {
+        if (dirty_now_ns() > until_ns) {
+            kill(r->pid, SIGKILL);
+            fail_msg("the arbiter does not stop, see %s/log", r->dir);
+        }
+        usleep(1000);
+    }
+    if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != status)
+        fail_msg("arbiter ended with wait status %#x, see %s/log", wait_status, r->dir);
+    assert_int_not_equal(access(r->socket, F_OK), 0);
+    snprintf(command, sizeof command, "rm -rf %s", r->dir);
+    assert_int_equal(system(command), 0);
+}
+
+/* -- Raw clients
+ * ------------------------------------------------------------------------------ */
+
+int rig_connect(const rig *r) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", r->socket);
+    uint64_t until_ns = dirty_now_ns() + PATIENCE_MS * DIRTY_NS_PER_MS;
+    for (;;) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+            return fd;
+        close(fd);
+        assert_true(dirty_now_ns() < until_ns);
+        usleep(1000);
+    }
+}
+
+void rig_send(int fd, const void *bytes, size_t len) {
+    const char *p = bytes;
+    while (len > 0) {
+        ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
+        assert_true(n > 0);
+        p += n;
+        len -= (size_t)n;
+    }
+}
+
+size_t rig_request(uint8_t **out, uint64_t id, const char *app, const char *action,
+                   uint32_t budget_ms, size_t payload) {
+    dirty_buf b = {0};
+    size_t values = payload ? DIRTY_VALUE_HEAD_LEN + payload : 0;
+    dirty_route route = {.budget_ms = budget_ms,
+                         .priority = 5,
+                         .argc = payload > 0,
+                         .app = dirty_slice_cstr(app),
+                         .action = dirty_slice_cstr(action)};
+    assert_int_equal(dirty_request_encode_head(&b, id, &route, values), 0);
+    if (payload > 0) {
+        void *zeros = calloc(1, payload);
+        dirty_value_append(&b, DIRTY_TAG_BYTES, zeros, (uint32_t)payload);
+        free(zeros);
+    }
+    *out = b.base;
+    return b.len;
+}
+
+void rig_call(int fd, uint64_t id, const char *app, const char *action) {
+    uint8_t *request;
+    size_t len = rig_request(&request, id, app, action, 0, 0);
+    rig_send(fd, request, len);
+    free(request);
+}
+
+/* 1 all there, 0 ended at once, -1 ended inside. */
+static int read_all(int fd, uint8_t *at, size_t len) {
+    size_t got = 0;
+    while (got < len) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (poll(&p, 1, PATIENCE_MS) == 0)
+            fail_msg("no answer within %d ms", PATIENCE_MS);
+        ssize_t n = recv(fd, at + got, len - got, 0);
+        if (n <= 0)
+            return got == 0 ? 0 : -1;
+        got += (size_t)n;
+    }
+    return 1;
+}
+
+int rig_read(int fd, dirty_frame *f, uint8_t **payload) {
+    uint8_t head[DIRTY_FRAME_HEADER_LEN];
+    *payload = NULL;
+    int rc = read_all(fd, head, sizeof head);
+    if (rc != 1)
+        return rc;
+    assert_int_equal(dirty_frame_decode(head, sizeof head, UINT32_MAX, f), DIRTY_WIRE_OK);
+    *payload = malloc(f->payload_len + 1);
+    rc = f->payload_len ? read_all(fd, *payload, f->payload_len) : 1;
+    return rc == 1 ? 1 : -1;
+}
+
+char *rig_expect_error(int fd, uint64_t id, unsigned code) {
+    dirty_frame f;
+    uint8_t *payload;
+    dirty_error e;
+    assert_int_equal(rig_read(fd, &f, &payload), 1);
+    assert_int_equal(f.type, DIRTY_FRAME_ERROR);
+    assert_int_equal(f.id, id);
+    assert_int_equal(dirty_error_decode(payload, f.payload_len, &e), DIRTY_WIRE_OK);
+    assert_string_equal(dirty_code_name(e.code), dirty_code_name(code));
+    char *details = malloc(e.message.len + e.details.len + 2);
+    snprintf(details, e.message.len + e.details.len + 2, "%.*s %.*s", (int)e.message.len,
+             e.message.base, (int)e.details.len, e.details.base);
+    free(payload);
+    return details;
+}
+
+void rig_expect_value(int fd, uint64_t id) {
+    dirty_frame f;
+    uint8_t *payload;
+    assert_int_equal(rig_read(fd, &f, &payload), 1);
+    assert_int_equal(f.type, DIRTY_FRAME_RESPONSE);
+    assert_int_equal(f.id, id);
+    free(payload);
+}
+
+void rig_expect_end(int fd) {
+    dirty_frame f;
+    uint8_t *payload;
+    assert_int_equal(rig_read(fd, &f, &payload), 0);
+}
+
+char *rig_status(rig *r) {
+    dirty_frame f;
+    uint8_t *payload;
+    int fd = rig_connect(r);
+    rig_call(fd, 77, "@arbiter", "status");
+    assert_int_equal(rig_read(fd, &f, &payload), 1);
+    assert_int_equal(f.type, DIRTY_FRAME_RESPONSE);
+    payload[f.payload_len] = '\0';
+    memmove(payload, payload + 7, f.payload_len - 6);
+    close(fd);
+    return (char *)payload;
+}
+
+void rig_wait_status(rig *r, const char *needle) {
+    uint64_t until_ns = dirty_now_ns() + PATIENCE_MS * DIRTY_NS_PER_MS;
+    for (;;) {
+        char *text = rig_status(r);
+        bool found = strstr(text, needle) != NULL;
+        if (!found && dirty_now_ns() > until_ns)
+            fail_msg("status never had %s: %s", needle, text);
+        free(text);
+        if (found)
+            return;
+        usleep(2000);
+    }
+}

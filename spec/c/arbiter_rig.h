@@ -1,0 +1,65 @@
+/* arbiter_rig: a real arbiter in a child process whose workers are scripted in C, so that
+ * a test can hold a lane in any state of the baton. Raw clients beside it. */
+#ifndef ARBITER_RIG_H
+#define ARBITER_RIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "arbiter/arbiter.h"
+#include "wire/frame.h"
+
+typedef struct rig {
+    char dir[64];
+    char socket[96];
+    pid_t pid; /* of the arbiter */
+    dirty_app_spec apps[3];
+    dirty_arbiter_options o;
+} rig;
+
+/* Options with a private socket, 1 worker, the app "t" (unlimited) and small timeouts. */
+void rig_init(rig *r);
+/* Fork the arbiter and wait until it takes connections. */
+void rig_start(rig *r);
+/* TERM, wait for its end, check that it ended with `status`. Removes the directory. */
+void rig_stop(rig *r, int status);
+
+/* What the scripted worker does with a request, by the action's name:
+ *   value            answers a value
+ *   pid              answers its process id as JSON
+ *   slow             answers after 150 ms
+ *   hold-reading     stays in READING
+ *   hold-running     stays in RUNNING
+ *   hold-writing     sends half a frame in WRITING, stays there
+ *   hold-answered    answers, and never says done
+ *   returned         gives the first request back as NO_DESCRIPTOR, then drains
+ *   exit             ends with status 7 in RUNNING
+ * A held lane writes a byte to the rig's notice pipe once it is there. */
+int rig_worker_main(const dirty_worker_start *start);
+
+/* Wait until a held lane is where it should be; its process id. */
+pid_t rig_wait_held(rig *r);
+
+/* -- raw clients -- */
+int rig_connect(const rig *r);
+void rig_send(int fd, const void *bytes, size_t len);
+/* Build a whole request with `argc` bytes values of `len` bytes each. Returns its length;
+ * *out is malloc'd. */
+size_t rig_request(uint8_t **out, uint64_t id, const char *app, const char *action,
+                   uint32_t budget_ms, size_t payload);
+void rig_call(int fd, uint64_t id, const char *app, const char *action);
+/* Read one frame: 1 with *f and *payload (malloc'd), 0 the connection ended before it,
+ * -1 it ended inside of it. Fails the test after 10 s. */
+int rig_read(int fd, dirty_frame *f, uint8_t **payload);
+/* Read an ERROR frame with this id and code; its details, malloc'd and NUL-terminated. */
+char *rig_expect_error(int fd, uint64_t id, unsigned code);
+void rig_expect_value(int fd, uint64_t id);
+/* The connection is at its end. */
+void rig_expect_end(int fd);
+/* The status object as text, malloc'd. */
+char *rig_status(rig *r);
+/* Poll the status until `needle` is in it; fails the test after 10 s. */
+void rig_wait_status(rig *r, const char *needle);
+
+#endif

@@ -1,0 +1,654 @@
+/* The arbiter with scripted workers: dispatch, queue, the baton when a worker is killed
+ * in each of its states, refusals, hang-ups, the end. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+#include "arbiter_rig.h"
+#include "base/channel.h"
+#include "base/log.h"
+#include "wire/code.h"
+
+static void answers_calls(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    for (uint64_t id = 1; id <= 100; id++) {
+        rig_call(fd, id, "t", "value");
+        rig_expect_value(fd, id);
+    }
+    close(fd);
+    rig_wait_status(&r, "\"values\":100,");
+    rig_stop(&r, 0);
+}
+
+static void takes_requests_split_anywhere(void **state) {
+    (void)state;
+    rig r;
+    uint8_t *request;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    size_t len = rig_request(&request, 5, "t", "value", 0, 20);
+    for (size_t at = 1; at < len; at++) {
+        rig_send(fd, request, at);
+        usleep(200); /* not needed for the outcome: makes two reads likely */
+        rig_send(fd, request + at, len - at);
+        rig_expect_value(fd, 5);
+    }
+    free(request);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static void answers_requests_sent_ahead_in_order(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    uint8_t *one;
+    size_t len = rig_request(&one, 0, "t", "value", 0, 0);
+    enum { COUNT = 2000 };
+    uint8_t *all = malloc(len * COUNT);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        memcpy(all + i * len, one, len);
+        all[i * len + 14] = (uint8_t)(i >> 8);
+        all[i * len + 15] = (uint8_t)i;
+    }
+    rig_send(fd, all, len * COUNT);
+    for (uint64_t i = 0; i < COUNT; i++)
+        rig_expect_value(fd, i);
+    free(one);
+    free(all);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static void gives_big_requests_to_the_lane(void **state) {
+    (void)state;
+    rig r;
+    uint8_t *request;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    size_t sizes[] = {8000, 8192, 8193, 100000, 3000000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        size_t len = rig_request(&request, i, "t", "value", 0, sizes[i]);
+        rig_send(fd, request, len);
+        rig_expect_value(fd, i);
+        free(request);
+    }
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+/* -- kill -9 in each state of the baton
+ * ---------------------------------------------------- */
+
+static void kill_in(const char *action, size_t payload, int fd, rig *r) {
+    uint8_t *request;
+    size_t len = rig_request(&request, 9, "t", action, 0, payload);
+    rig_send(fd, request, len);
+    free(request);
+    kill(rig_wait_held(r), SIGKILL);
+}
+
+/* The next request on this connection, and on a new one, is answered by a new worker. */
+static void expect_recovery(rig *r, int fd) {
+    int other = rig_connect(r);
+    rig_call(other, 10, "t", "value");
+    rig_expect_value(other, 10);
+    close(other);
+    if (fd >= 0) {
+        rig_call(fd, 11, "t", "value");
+        rig_expect_value(fd, 11);
+    }
+}
+
+static void killed_while_reading(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    kill_in("hold-reading", 0, fd, &r);
+    char *details = rig_expect_error(fd, 9, DIRTY_CODE_WORKER_LOST);
+    assert_non_null(strstr(details, "\"started\":\"no\""));
+    assert_non_null(strstr(details, "\"signal_name\":\"SIGKILL\""));
+    free(details);
+    expect_recovery(&r, fd);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static void killed_while_reading_a_big_request(void **state) {
+    (void)state;
+    rig r;
+    uint8_t *request;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    size_t len = rig_request(&request, 9, "t", "hold-reading", 0, 50000);
+    rig_send(fd, request, len);
+    free(request);
+    kill(rig_wait_held(&r), SIGKILL);
+    free(rig_expect_error(fd, 9, DIRTY_CODE_WORKER_LOST));
+    rig_expect_end(fd);
+    close(fd);
+    expect_recovery(&r, -1);
+    rig_stop(&r, 0);
+}
+
+static void killed_while_running(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    kill_in("hold-running", 100000, fd, &r);
+    char *details = rig_expect_error(fd, 9, DIRTY_CODE_WORKER_LOST);
+    assert_non_null(strstr(details, "\"started\":\"yes\""));
+    assert_non_null(strstr(details, "\"killed_by_runtime\":false"));
+    free(details);
+    expect_recovery(&r, fd);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static void killed_while_writing(void **state) {
+    (void)state;
+    rig r;
+    dirty_frame f;
+    uint8_t *payload;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    kill_in("hold-writing", 0, fd, &r);
+    assert_int_equal(rig_read(fd, &f, &payload), -1);
+    free(payload);
+    close(fd);
+    expect_recovery(&r, -1);
+    rig_wait_status(&r, "\"WORKER_LOST\":1");
+    rig_stop(&r, 0);
+}
+
+static void killed_when_answered(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    kill_in("hold-answered", 0, fd, &r);
+    rig_expect_value(fd, 9);
+    expect_recovery(&r, fd);
+    rig_wait_status(&r, "\"errors\":{}");
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static void exit_status_is_told(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    rig_call(fd, 1, "t", "exit");
+    char *details = rig_expect_error(fd, 1, DIRTY_CODE_WORKER_LOST);
+    assert_non_null(strstr(details, "\"exit_status\":7"));
+    free(details);
+    expect_recovery(&r, fd);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+/* -- Deadlines
+ * ------------------------------------------------------------------------------- */
+
+static void call_with_budget(int fd, uint64_t id, const char *action, uint32_t ms) {
+    uint8_t *request;
+    size_t len = rig_request(&request, id, "t", action, ms, 0);
+    rig_send(fd, request, len);
+    free(request);
+}
+
+static void running_past_the_deadline(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    call_with_budget(fd, 4, "hold-running", 50);
+    char *details = rig_expect_error(fd, 4, DIRTY_CODE_TIMEOUT);
+    assert_non_null(strstr(details, "\"phase\":\"run\""));
+    assert_non_null(strstr(details, "\"started\":\"yes\""));
+    free(details);
+    expect_recovery(&r, fd);
+    rig_wait_status(&r, "\"killed\":1");
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static void waiting_past_the_deadline(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int busy = rig_connect(&r), fd = rig_connect(&r);
+    rig_call(busy, 1, "t", "hold-running");
+    pid_t pid = rig_wait_held(&r);
+    call_with_budget(fd, 2, "value", 50);
+    char *details = rig_expect_error(fd, 2, DIRTY_CODE_TIMEOUT);
+    assert_non_null(strstr(details, "\"phase\":\"queue\""));
+    assert_non_null(strstr(details, "\"started\":\"no\""));
+    free(details);
+    kill(pid, SIGKILL);
+    free(rig_expect_error(busy, 1, DIRTY_CODE_WORKER_LOST));
+    expect_recovery(&r, fd);
+    close(fd);
+    close(busy);
+    rig_stop(&r, 0);
+}
+
+static void a_request_that_never_ends(void **state) {
+    (void)state;
+    rig r;
+    uint8_t *request;
+    rig_init(&r);
+    r.o.recv_timeout_ms = 100;
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    size_t len = rig_request(&request, 3, "t", "value", 0, 100);
+    rig_send(fd, request, len - 1);
+    char *details = rig_expect_error(fd, 3, DIRTY_CODE_TIMEOUT);
+    assert_non_null(strstr(details, "\"phase\":\"receive\""));
+    free(details);
+    rig_expect_end(fd);
+    free(request);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+/* -- Queue
+ * ------------------------------------------------------------------------------------ */
+
+static void waits_in_order_and_by_priority(void **state) {
+    (void)state;
+    rig r;
+    uint8_t *request;
+    rig_init(&r);
+    rig_start(&r);
+    int busy = rig_connect(&r), fds[6];
+    rig_call(busy, 1, "t", "hold-running");
+    pid_t pid = rig_wait_held(&r);
+    uint8_t priorities[6] = {5, 9, 0, 5, 0, 5};
+    int expected[6] = {2, 4, 0, 3, 5, 1};
+    for (int i = 0; i < 6; i++) {
+        char needle[40];
+        fds[i] = rig_connect(&r);
+        size_t len = rig_request(&request, (uint64_t)i, "t", "slow", 0, 0);
+        request[20] = priorities[i];
+        rig_send(fds[i], request, len);
+        free(request);
+        snprintf(needle, sizeof needle, "\"queue\":{\"length\":%d,", i + 1);
+        rig_wait_status(&r, needle);
+    }
+    kill(pid, SIGKILL);
+    for (int i = 0; i < 6; i++) {
+        rig_expect_value(fds[expected[i]], (uint64_t)expected[i]);
+        for (int k = i + 1; k < 6; k++) { /* nobody later has an answer yet */
+            char byte;
+            assert_true(recv(fds[expected[k]], &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0);
+        }
+    }
+    for (int i = 0; i < 6; i++)
+        close(fds[i]);
+    close(busy);
+    rig_stop(&r, 0);
+}
+
+static void a_full_queue_refuses_at_once(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.max_queue = 1;
+    rig_start(&r);
+    int busy = rig_connect(&r), waits = rig_connect(&r), fd = rig_connect(&r);
+    rig_call(busy, 1, "t", "hold-running");
+    pid_t pid = rig_wait_held(&r);
+    rig_call(waits, 2, "t", "value");
+    rig_wait_status(&r, "\"queue\":{\"length\":1,");
+    rig_call(fd, 3, "t", "value");
+    char *details = rig_expect_error(fd, 3, DIRTY_CODE_OVERLOADED);
+    assert_non_null(strstr(details, "\"retry_after_ms\":"));
+    free(details);
+    /* with a big payload the rest is unread: the connection ends after the answer */
+    uint8_t *request;
+    size_t len = rig_request(&request, 4, "t", "value", 0, 100000);
+    rig_send(fd, request, len);
+    free(rig_expect_error(fd, 4, DIRTY_CODE_OVERLOADED));
+    rig_expect_end(fd);
+    free(request);
+    kill(pid, SIGKILL);
+    rig_expect_value(waits, 2);
+    close(busy);
+    close(waits);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static void who_hangs_up_in_the_queue_never_runs(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int busy = rig_connect(&r), leaves = rig_connect(&r), half = rig_connect(&r);
+    rig_call(busy, 1, "t", "hold-running");
+    pid_t pid = rig_wait_held(&r);
+    rig_call(leaves, 2, "t", "exit");
+    rig_call(half, 3, "t", "value");
+    rig_wait_status(&r, "\"queue\":{\"length\":2,");
+    close(leaves);
+    shutdown(half, SHUT_WR);
+    rig_wait_status(&r, "\"queue\":{\"length\":1,");
+    rig_wait_status(&r, "\"abandoned\":1,");
+    kill(pid, SIGKILL);
+    rig_expect_value(half, 3); /* a half-closed caller still gets its answer */
+    rig_expect_end(half);
+    close(half);
+    close(busy);
+    rig_stop(&r, 0);
+}
+
+static void a_request_given_back_runs_elsewhere(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    rig_call(fd, 1, "t", "returned");
+    rig_expect_value(fd, 1);
+    rig_wait_status(&r, "\"requeued\":1,");
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+/* -- Bad input
+ * --------------------------------------------------------------------------------- */
+
+static void garbage_is_told_and_ends_the_connection(void **state) {
+    (void)state;
+    rig r;
+    uint8_t *good;
+    rig_init(&r);
+    r.o.limits.max_message = 1000;
+    rig_start(&r);
+    size_t len = rig_request(&good, 6, "t", "value", 0, 0);
+    static const struct {
+        size_t at;
+        uint8_t byte;
+        const char *fault;
+    } cases[] = {{0, 'X', "BAD_MAGIC"},    {1, 'X', "BAD_MAGIC"}, {2, 9, "BAD_VERSION"},
+                 {3, 2, "BAD_TYPE"},       {3, 99, "BAD_TYPE"},   {5, 1, "TOO_LONG"},
+                 {20, 10, "BAD_PRIORITY"}, {21, 2, "BAD_FLAGS"},  {24, 0, "BAD_NAME"},
+                 {25, 0, "BAD_NAME"},      {26, ' ', "BAD_NAME"}, {26, 0, "BAD_NAME"},
+                 {24, 200, "TRUNCATED"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t bad[64];
+        char needle[64];
+        int fd = rig_connect(&r);
+        memcpy(bad, good, len);
+        bad[cases[i].at] = cases[i].byte;
+        rig_send(fd, bad, len);
+        bool no_id = cases[i].at < 4 && strcmp(cases[i].fault, "TOO_LONG") != 0 &&
+                     !(cases[i].at == 3 && cases[i].byte == 2);
+        char *details = rig_expect_error(fd, no_id ? 0 : 6, DIRTY_CODE_PROTOCOL);
+        snprintf(needle, sizeof needle, "\"fault\":\"%s\"", cases[i].fault);
+        if (strstr(details, needle) == NULL)
+            fail_msg("case %zu: %s", i, details);
+        free(details);
+        rig_expect_end(fd);
+        close(fd);
+    }
+    free(good);
+    expect_recovery(&r, -1);
+    rig_stop(&r, 0);
+}
+
+static void truncation_at_every_byte(void **state) {
+    (void)state;
+    rig r;
+    uint8_t *request;
+    rig_init(&r);
+    rig_start(&r);
+    size_t len = rig_request(&request, 6, "t", "value", 0, 10);
+    for (size_t at = 0; at < len; at++) {
+        dirty_frame f;
+        uint8_t *payload;
+        int fd = rig_connect(&r);
+        rig_send(fd, request, at);
+        shutdown(fd, SHUT_WR);
+        if (at < DIRTY_FRAME_HEADER_LEN) {
+            assert_int_equal(rig_read(fd, &f, &payload), 0);
+        } else {
+            free(rig_expect_error(fd, 6, DIRTY_CODE_PROTOCOL));
+            rig_expect_end(fd);
+        }
+        close(fd);
+        fd = rig_connect(&r); /* and gone altogether */
+        rig_send(fd, request, at);
+        close(fd);
+    }
+    free(request);
+    expect_recovery(&r, -1);
+    rig_wait_status(&r, "\"sessions\":1,");
+    rig_stop(&r, 0);
+}
+
+static void unknown_names(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    rig_call(fd, 1, "nope", "value");
+    char *details = rig_expect_error(fd, 1, DIRTY_CODE_APP_NOT_FOUND);
+    assert_non_null(strstr(details, "\"nope\""));
+    assert_non_null(strstr(details, "served: t"));
+    free(details);
+    rig_call(fd, 2, "@nope", "status");
+    free(rig_expect_error(fd, 2, DIRTY_CODE_APP_NOT_FOUND));
+    rig_call(fd, 3, "@arbiter", "nope");
+    free(rig_expect_error(fd, 3, DIRTY_CODE_ACTION_NOT_FOUND));
+    rig_call(fd, 4, "t", "value");
+    rig_expect_value(fd, 4);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+/* -- Socket and rights
+ * -------------------------------------------------------------------------- */
+
+static void the_socket_is_private_by_default(void **state) {
+    (void)state;
+    rig r;
+    struct stat st;
+    rig_init(&r);
+    rig_start(&r);
+    assert_int_equal(stat(r.socket, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    rig_stop(&r, 0);
+    rig_init(&r);
+    r.o.socket_mode = 0660;
+    rig_start(&r);
+    assert_int_equal(stat(r.socket, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0660);
+    rig_stop(&r, 0);
+}
+
+static void a_second_runtime_is_refused(void **state) {
+    (void)state;
+    rig r, second;
+    rig_init(&r);
+    rig_start(&r);
+    rig_init(&second);
+    second.o.socket_path = r.socket;
+    pid_t pid = fork();
+    if (pid == 0) {
+        char path[96];
+        snprintf(path, sizeof path, "%s/log", second.dir);
+        dirty_log_open(path, DIRTY_LOG_DEBUG);
+        _exit(dirty_arbiter_run(&second.o));
+    }
+    int wait_status;
+    assert_int_equal(waitpid(pid, &wait_status, 0), pid);
+    assert_int_equal(WEXITSTATUS(wait_status), DIRTY_SERVE_SOCKET);
+    expect_recovery(&r, -1);
+    rig_stop(&r, 0);
+}
+
+static void a_stale_socket_is_replaced(void **state) {
+    (void)state;
+    rig r;
+    int wait_status;
+    rig_init(&r);
+    rig_start(&r);
+    kill(r.pid, SIGKILL);
+    waitpid(r.pid, &wait_status, 0);
+    assert_int_equal(access(r.socket, F_OK), 0);
+    rig_start(&r);
+    expect_recovery(&r, -1);
+    rig_stop(&r, 0);
+}
+
+static void stop_is_for_the_owner(void **state) {
+    (void)state;
+    rig r;
+    if (geteuid() != 0)
+        skip();
+    rig_init(&r);
+    r.o.socket_mode = 0666;
+    assert_int_equal(chmod(r.dir, 0755), 0);
+    rig_start(&r);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (setuid(65534) != 0)
+            _exit(1);
+        int fd = rig_connect(&r);
+        rig_call(fd, 1, "@arbiter", "stop");
+        free(rig_expect_error(fd, 1, DIRTY_CODE_DENIED));
+        rig_call(fd, 2, "@arbiter", "status");
+        rig_expect_value(fd, 2);
+        _exit(0);
+    }
+    int wait_status;
+    assert_int_equal(waitpid(pid, &wait_status, 0), pid);
+    assert_int_equal(wait_status, 0);
+    int fd = rig_connect(&r);
+    rig_call(fd, 3, "@arbiter", "stop");
+    rig_expect_value(fd, 3);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+/* -- End
+ * ------------------------------------------------------------------------------------------
+ */
+
+static void graceful_stop_finishes_what_was_accepted(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fds[5];
+    for (int i = 0; i < 5; i++) {
+        fds[i] = rig_connect(&r);
+        rig_call(fds[i], (uint64_t)i, "t", "slow");
+    }
+    rig_wait_status(&r, "\"queue\":{\"length\":4,");
+    int late = rig_connect(&r);
+    rig_call(late, 7, "@arbiter", "status");
+    rig_expect_value(late, 7);
+    kill(r.pid, SIGTERM);
+    uint64_t id = 8;
+    for (;;) { /* until the signal is seen; then new calls are refused */
+        dirty_frame f;
+        uint8_t *payload;
+        rig_call(late, id, "t", "value");
+        assert_int_equal(rig_read(late, &f, &payload), 1);
+        free(payload);
+        if (f.type == DIRTY_FRAME_ERROR)
+            break;
+        id++;
+    }
+    for (int i = 0; i < 5; i++) {
+        rig_expect_value(fds[i], (uint64_t)i);
+        close(fds[i]);
+    }
+    close(late);
+    rig_stop(&r, 0);
+}
+
+static void quit_answers_what_runs_and_waits(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int runs = rig_connect(&r), waits = rig_connect(&r);
+    rig_call(runs, 1, "t", "hold-running");
+    rig_wait_held(&r);
+    rig_call(waits, 2, "t", "value");
+    rig_wait_status(&r, "\"queue\":{\"length\":1,");
+    kill(r.pid, SIGQUIT);
+    char *details = rig_expect_error(runs, 1, DIRTY_CODE_SHUTDOWN);
+    assert_non_null(strstr(details, "\"started\":\"yes\""));
+    free(details);
+    details = rig_expect_error(waits, 2, DIRTY_CODE_SHUTDOWN);
+    assert_non_null(strstr(details, "\"started\":\"no\""));
+    free(details);
+    close(runs);
+    close(waits);
+    rig_stop(&r, 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_calls),
+        cmocka_unit_test(takes_requests_split_anywhere),
+        cmocka_unit_test(answers_requests_sent_ahead_in_order),
+        cmocka_unit_test(gives_big_requests_to_the_lane),
+        cmocka_unit_test(killed_while_reading),
+        cmocka_unit_test(killed_while_reading_a_big_request),
+        cmocka_unit_test(killed_while_running),
+        cmocka_unit_test(killed_while_writing),
+        cmocka_unit_test(killed_when_answered),
+        cmocka_unit_test(exit_status_is_told),
+        cmocka_unit_test(running_past_the_deadline),
+        cmocka_unit_test(waiting_past_the_deadline),
+        cmocka_unit_test(a_request_that_never_ends),
+        cmocka_unit_test(waits_in_order_and_by_priority),
+        cmocka_unit_test(a_full_queue_refuses_at_once),
+        cmocka_unit_test(who_hangs_up_in_the_queue_never_runs),
+        cmocka_unit_test(a_request_given_back_runs_elsewhere),
+        cmocka_unit_test(garbage_is_told_and_ends_the_connection),
+        cmocka_unit_test(truncation_at_every_byte),
+        cmocka_unit_test(unknown_names),
+        cmocka_unit_test(the_socket_is_private_by_default),
+        cmocka_unit_test(a_second_runtime_is_refused),
+        cmocka_unit_test(a_stale_socket_is_replaced),
+        cmocka_unit_test(stop_is_for_the_owner),
+        cmocka_unit_test(graceful_stop_finishes_what_was_accepted),
+        cmocka_unit_test(quit_answers_what_runs_and_waits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
