@@ -1,0 +1,146 @@
+--- The list of all options: names, kinds, defaults, flags and what they mean.
+--
+-- It is the one place where an option is declared; the file's names, the command line, the
+-- help, `dirty config` and the checks come from it. docs/configuration.md tells the same to
+-- people and a spec holds the two together.
+--
+-- Fields of an option: `name`, `kind` (dirty.config.kinds), `default` (a value, a function
+-- `default(sys)` that returns a value and where it is from, or nil), `flag` (nil: file
+-- only), `argname` of the flag, `short`, `help` (one or two lines for --help).
+-- @module dirty.config.options
+
+local kinds = require "dirty.config.kinds"
+local socket_path = require "dirty.socket_path"
+
+local UINT_MAX = 4294967295
+
+local function octal(value)
+    return ('"%04o"'):format(value)
+end
+
+local _M = {}
+
+--- The options in the order they are shown.
+_M.list = {
+    {
+        name = "socket", kind = kinds.path("/run/dirty/dirty.sock"),
+        flag = "--socket", argname = "PATH", default = socket_path.default,
+        help = "Unix socket to listen on; at most 107 bytes.",
+    },
+    {
+        name = "socket_mode", kind = kinds.mode(), flag = "--socket-mode", argname = "M",
+        default = tonumber("600", 8), format = octal,
+        help = "Permission bits of the socket, octal.",
+    },
+    {
+        name = "socket_user", kind = kinds.principal("user", "www-data"),
+        flag = "--socket-user", argname = "U", help = "Owner of the socket: a name or a number.",
+    },
+    {
+        name = "socket_group", kind = kinds.principal("group", "www-data"),
+        flag = "--socket-group", argname = "G", help = "Group of the socket: a name or a number.",
+    },
+    {
+        name = "backlog", kind = kinds.count(1, 65535), default = 4096,
+        help = "Connections that may wait to be accepted (the kernel's somaxconn caps it).",
+    },
+    {
+        name = "workers", kind = kinds.count(0, 4096), flag = "--workers", argname = "N",
+        default = function(sys) return sys.cpus(), "default: CPUs usable" end,
+        help = "Worker processes; 0 disables the runtime.",
+    },
+    {
+        name = "threads", kind = kinds.count(1, 64), flag = "--threads", argname = "N",
+        default = 1, help = "Lanes (an OS thread and a LuaJIT state each) per worker.",
+    },
+    {
+        name = "timeout", kind = kinds.seconds("no limit"), flag = "--timeout", argname = "S",
+        default = 300, help = "Seconds a call may take, waiting included; 0: no limit.",
+    },
+    {
+        name = "graceful_timeout", kind = kinds.seconds("at once"),
+        flag = "--graceful-timeout", argname = "S", default = 30,
+        help = "Seconds that running work gets to finish at a stop.",
+    },
+    {
+        name = "boot_timeout", kind = kinds.seconds(), flag = "--boot-timeout", argname = "S",
+        default = 60, help = "Seconds the apps of a worker may take to load and init.",
+    },
+    {
+        name = "recv_timeout", kind = kinds.seconds("no limit"), default = 30,
+        help = "Seconds in all that a started request may take to arrive.",
+    },
+    {
+        name = "send_timeout", kind = kinds.seconds(), default = 30,
+        help = "Seconds to wait for a caller that does not read its answer.",
+    },
+    {
+        name = "linger_timeout", kind = kinds.seconds("at once"), default = 2,
+        help = "Seconds that input of an ended connection is discarded before it closes.",
+    },
+    {
+        name = "max_queue", kind = kinds.count(1, 1000000), flag = "--max-queue", argname = "N",
+        default = 1024, help = "Requests that may wait, over all apps and for each.",
+    },
+    {
+        name = "max_message", kind = kinds.size(1024, UINT_MAX - 65536), default = 64 * 1024 * 1024,
+        help = "Bytes of a request or an answer.",
+    },
+    {
+        name = "max_args", kind = kinds.count(1, 65535), default = 255,
+        help = "Values in a request or an answer.",
+    },
+    {
+        name = "max_depth", kind = kinds.count(1, 10000), default = 1000,
+        help = "Nesting of JSON values.",
+    },
+    {
+        name = "log_level", kind = kinds.choice { "debug", "info", "warn", "error" },
+        flag = "--log-level", argname = "L", default = "info",
+        help = "debug, info, warn or error.",
+    },
+    {
+        name = "log_file", kind = kinds.path("/var/log/dirty.log"),
+        flag = "--log-file", argname = "F", absolute = true,
+        help = "Log to this file, not to stderr; USR1 opens it again.",
+    },
+    {
+        name = "pidfile", kind = kinds.path("/run/dirty/dirty.pid"),
+        flag = "--pidfile", argname = "F", absolute = true,
+        help = "Write the process id here once it serves.",
+    },
+    {
+        name = "lua_path", kind = kinds.search("/srv/myapp/?.lua"), flag = "--lua-path",
+        argname = "P", help = "Where apps are searched, after ./?.lua;./?/init.lua.",
+    },
+    {
+        name = "lua_cpath", kind = kinds.search("/srv/myapp/?.so"), flag = "--lua-cpath",
+        argname = "P", help = "Where C modules of apps are searched first.",
+    },
+    {
+        name = "chdir", kind = kinds.path("/srv/myapp"), flag = "--chdir", argname = "D",
+        help = "Change to this directory first; relative paths start there.",
+    },
+}
+
+--- The hooks of the configuration file, in the order they happen.
+_M.hooks = {
+    { name = "on_starting", help = "on_starting(arbiter): in the arbiter, before any fork." },
+    { name = "post_fork", help = "post_fork(worker): in a new worker, before its apps load." },
+    { name = "worker_init", help = "worker_init(worker): in the worker, once all apps are up." },
+    { name = "worker_exit", help = "worker_exit(worker, status): in the arbiter, after it died." },
+}
+
+--- Options by name, and the names of everything a configuration file may set.
+_M.by_name, _M.names = {}, { "apps" }
+for _, option in ipairs(_M.list) do
+    _M.by_name[option.name] = option
+    _M.names[#_M.names + 1] = option.name
+end
+for _, hook in ipairs(_M.hooks) do
+    hook.kind = kinds.hook()
+    _M.by_name[hook.name] = hook
+    _M.names[#_M.names + 1] = hook.name
+end
+
+return _M

@@ -1,0 +1,134 @@
+--- The effective configuration as text: Lua that can be used as a configuration file, or JSON.
+-- @module dirty.config.show
+
+local cjson = require "cjson"
+local options = require "dirty.config.options"
+
+local _M = {}
+
+local json = cjson.new()
+json.encode_max_depth(1000)
+
+local KEYWORDS = {}
+for word in ([[and break do else elseif end false for function goto if in local nil not or
+    repeat return then true until while]]):gmatch("%a+") do
+    KEYWORDS[word] = true
+end
+
+local APP_FIELDS = { "name", "module", "object", "workers", "timeout", "max_queue", "options" }
+
+local function quote(text)
+    return (("%q"):format(text):gsub("\\\n", "\\n"):gsub("\r", "\\r"):gsub("%z", "\\0"))
+end
+
+local function scalar(value)
+    if type(value) == "string" then
+        return quote(value)
+    elseif type(value) == "number" then
+        local short = ("%.14g"):format(value)
+        return tonumber(short) == value and short or ("%.17g"):format(value)
+    elseif type(value) == "userdata" then
+        return "nil --[[ null ]]"
+    end
+    return tostring(value)
+end
+
+local function key_text(key)
+    if type(key) == "string" and key:match("^[%a_][%w_]*$") and not KEYWORDS[key] then
+        return key
+    end
+    return "[" .. scalar(key) .. "]"
+end
+
+local function by_text(a, b)
+    return type(a) == type(b) and a < b or type(a) < type(b)
+end
+
+-- A value on one line.
+local function inline(value)
+    if type(value) ~= "table" then
+        return scalar(value)
+    end
+    local keys, out, list_len = {}, {}, #value
+    for i = 1, list_len do
+        out[i] = inline(value[i])
+    end
+    for key in pairs(value) do
+        if not (type(key) == "number" and key >= 1 and key <= list_len) then
+            keys[#keys + 1] = key
+        end
+    end
+    table.sort(keys, by_text)
+    for _, key in ipairs(keys) do
+        out[#out + 1] = key_text(key) .. " = " .. inline(value[key])
+    end
+    return #out == 0 and "{}" or "{ " .. table.concat(out, ", ") .. " }"
+end
+
+local function app_line(app)
+    local out = {}
+    for _, field in ipairs(APP_FIELDS) do
+        if app[field] ~= nil then
+            out[#out + 1] = field .. " = " .. inline(app[field])
+        end
+    end
+    return "    { " .. table.concat(out, ", ") .. " },"
+end
+
+local function setting_line(config, option)
+    local value, from = config.values[option.name], config.from[option.name]
+    if value == nil then
+        return ("-- %s is not set"):format(option.name)
+    end
+    local text = option.format and option.format(value) or scalar(value)
+    return ("%s = %s -- %s"):format(option.name, text, from)
+end
+
+--- The configuration as Lua text. Hooks are named in comments: functions have no text.
+-- @tparam table config of dirty.config
+-- @tparam string version of dirty
+-- @treturn string
+function _M.lua(config, version)
+    local out = {
+        ("-- effective configuration of dirty %s, %s"):format(version,
+            config.file and "file " .. config.file or "no configuration file"),
+    }
+    for _, option in ipairs(options.list) do
+        out[#out + 1] = setting_line(config, option)
+    end
+    out[#out + 1] = ("apps = { -- %s"):format(config.from.apps)
+    for _, app in ipairs(config.apps) do
+        out[#out + 1] = app_line(app)
+    end
+    out[#out + 1] = "}"
+    for _, hook in ipairs(options.hooks) do
+        local from = config.from[hook.name]
+        out[#out + 1] = ("-- hook %s: %s"):format(hook.name, from or "not set")
+    end
+    return table.concat(out, "\n") .. "\n"
+end
+
+--- The configuration as JSON text: `{"file":…, "options":{NAME:{"value":…,"from":…}},
+-- "apps":[…], "hooks":{NAME:FROM}}`.
+-- @tparam table config of dirty.config
+-- @treturn string
+function _M.json(config)
+    local out = { file = config.file, options = {}, apps = config.apps, hooks = {} }
+    for _, option in ipairs(options.list) do
+        local value = config.values[option.name]
+        out.options[option.name] = {
+            value = value == nil and cjson.null or value,
+            from = config.from[option.name] or "not set",
+        }
+    end
+    for _, hook in ipairs(options.hooks) do
+        out.hooks[hook.name] = config.from[hook.name]
+    end
+    local text = json.encode(out)
+    if #config.apps == 0 then -- an empty table has no way to say that it is a list
+        text = text:gsub('"apps":{}', '"apps":[]', 1)
+    end
+    return text .. "\n"
+end
+
+return _M

@@ -1,0 +1,80 @@
+--- Where the runtime's socket is when nobody says it, and whether it can be there.
+-- Part of the command line: needs the C module dirty.sys.
+-- @module dirty.socket_path
+
+local _M = {}
+
+--- Bytes of a path that fit sockaddr_un, the closing NUL not counted.
+_M.LEN_MAX = 107
+
+--- The socket of this user: `$DIRTY_SOCKET`, else `$XDG_RUNTIME_DIR/dirty.sock`, else
+-- `/run/dirty/dirty.sock` for root, else `/tmp/dirty-UID/dirty.sock`.
+-- @tparam table sys the module dirty.sys
+-- @treturn string path
+-- @treturn string where it is from, for people
+function _M.default(sys)
+    local path = sys.default_socket()
+    for _, name in ipairs { "DIRTY_SOCKET", "XDG_RUNTIME_DIR" } do
+        if (os.getenv(name) or "") ~= "" then
+            return path, "environment " .. name
+        end
+    end
+    return path, sys.uid() == 0 and "default for root" or "default for this user"
+end
+
+--- What is wrong with a path, told from its text alone.
+-- @tparam string path
+-- @treturn string|nil what is wrong and what helps
+function _M.fault(path)
+    if #path > _M.LEN_MAX then
+        return ("it has %d bytes and a unix socket's path at most %d: use a shorter one"):format(
+            #path, _M.LEN_MAX)
+    elseif path:sub(-1) == "/" then
+        return "it ends with /: name the socket in that directory, for example "
+            .. path .. "dirty.sock"
+    end
+end
+
+-- A directory under /tmp can be somebody else's trap: it must be ours and closed.
+local function check_private(sys, dir)
+    local st, err = sys.stat(dir)
+    if not st then
+        return nil, ("%s: %s"):format(dir, err)
+    elseif st.type ~= "directory" then
+        return nil, ("%s is no directory: remove it or give --socket PATH"):format(dir)
+    elseif st.uid ~= sys.uid() then
+        return nil, ("%s belongs to the user %d, not to %d: give --socket PATH"):format(
+            dir, st.uid, sys.uid())
+    elseif st.mode % 0x40 ~= 0 then -- group or others have a permission
+        return nil, ("%s is open to others (mode %04o): chmod 700 %s"):format(dir, st.mode, dir)
+    end
+    return true
+end
+
+--- Make the directory of a default socket where it is missing. For root that is /run/dirty,
+-- mode 0755: the socket's own mode guards it. In /tmp it is mode 0700 and must belong to
+-- this user. Directories of other paths are never made.
+-- @tparam table sys the module dirty.sys
+-- @tparam string path
+-- @treturn boolean|nil true
+-- @treturn nil|string what is wrong and what helps
+function _M.prepare(sys, path)
+    local shared = "/run/dirty"
+    local private = ("/tmp/dirty-%d"):format(sys.uid())
+    local dir = path:match("^(.*)/[^/]*$")
+    if dir ~= private and not (dir == shared and sys.uid() == 0) then
+        return true
+    end
+    if not sys.stat(dir) then
+        local ok, err = sys.mkdir(dir, tonumber(dir == private and "700" or "755", 8))
+        if not ok and not sys.stat(dir) then
+            return nil, ("%s can't be made: %s"):format(dir, err)
+        end
+    end
+    if dir == private then
+        return check_private(sys, dir)
+    end
+    return true
+end
+
+return _M
