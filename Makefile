@@ -125,10 +125,7 @@ lint: deps ## check sources: format, analysis, layers, versions; CHECK=name for 
 lint-run:
 	@CC='$(CC)' LINT_CFLAGS='$(LINT_CFLAGS)' LINT_WARN='$(WARN)' build-aux/lint.sh $(CHECK)
 
-# -- bench: deps ## measure against the floors (BENCH_QUICK=1: a short run; see docs/design.md)
-	@build-aux/deps.sh $(DEPS_BENCH)
-	@$(MAKE) --no-print-directory --silent all $(BENCH_TOOLS)
-	@DIRTY_BUILD=$(BUILD) luajit bench/run.lua
+# -- bench: the floors the runtime is compared with, and a load generator ---------------
 BENCH_OBJ   = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c))
 FLOOR_OBJ   = $(filter %/socket.o %/floor.o %/floor_one.o %/floor_pass.o,$(BENCH_OBJ))
 LOAD_OBJ    = $(filter %/socket.o %/load.o %/call.o %/histogram.o,$(BENCH_OBJ))
