@@ -55,7 +55,7 @@ TESTS_C  = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(wildcard spec/c/test_*.c))
 
 all: $(BUILD)/dirty $(BUILD)/libdirty.a $(BUILD)/libdirty.so $(BUILD)/lua/dirty/core.so ## build everything
 
--include $(shell find $(BUILD)/obj $(BUILD)/spec -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/obj54 $(BUILD)/spec -name '*.d' 2>/dev/null)
 
 $(BUILD)/obj/%.o: %.c Makefile VERSION
 	@mkdir -p $(@D)
@@ -70,9 +70,26 @@ $(BUILD)/libdirty.a: $(LIB_OBJ)
 $(BUILD)/libdirty.so: $(LIB_OBJ)
 	$(CC) $(CFLAGS) $(SAN) -shared -Wl,-soname,libdirty.so.0 $^ -o $@
 
-$(BUILD)/lua/dirty/core.so: $(call objects,luabind) $(LIB_OBJ)
+# The library inside is the module's own: its names must not meet those of a program that
+# links libdirty itself.
+$(BUILD)/lua/dirty/core.so: $(call objects,luabind) $(BUILD)/libdirty.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SAN) -shared $^ -o $@
+	$(CC) $(CFLAGS) $(SAN) -shared -Wl,--exclude-libs,ALL $^ -o $@
+
+# -- the binding for Lua 5.4, which has another C API than 5.1 and LuaJIT ----------------
+LUA54_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null)
+LUA54_OBJ = $(patsubst %.c,$(BUILD)/obj54/%.o,$(call sources,luabind))
+
+$(BUILD)/obj54/%.o: %.c Makefile VERSION
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(OUR_CFLAGS) $(LUA54_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/lua5.4/dirty/core.so: $(LUA54_OBJ) $(BUILD)/libdirty.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) -shared -Wl,--exclude-libs,ALL $^ -o $@
+
+.PHONY: lua54
+lua54: $(BUILD)/lua5.4/dirty/core.so ## build the client module for Lua 5.4
 
 $(BUILD)/spec/%: spec/c/%.c $(CORE_OBJ)
 	@mkdir -p $(@D)

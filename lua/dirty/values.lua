@@ -1,0 +1,158 @@
+--- Lua values to what travels, and back.
+-- A value on the wire is a text with a tag: `b` for a string's own bytes, `j` for the JSON
+-- text of anything else. Scalars need no JSON library: lua-cjson is loaded for the first
+-- table.
+-- @module dirty.values
+
+local json = require "dirty.json"
+
+local _M = {}
+local mt = { __index = _M }
+
+local math_type = rawget(math, "type") -- from Lua 5.3 on
+
+-- JSON words that need no library. The longest number of 17 digits has 24 bytes.
+local LITERALS = {
+    null = function() return nil end,
+    ["true"] = function() return true end,
+    ["false"] = function() return false end,
+}
+local SCALAR_MAX = 64
+
+--- Make a codec.
+-- @tparam[opt=1000] number max_depth how deep tables and JSON may nest
+-- @treturn table
+function _M.new(max_depth)
+    return setmetatable({ _max_depth = max_depth }, mt)
+end
+
+--- The JSON instance of this codec.
+-- @treturn table|nil
+-- @treturn nil|string why there is none
+function _M:json()
+    if not self._json then
+        local instance, err = json.new(self._max_depth)
+        if not instance then
+            return nil, err
+        end
+        self._json = instance
+    end
+    return self._json
+end
+
+-- 17 digits bring every double back as it was. A C locale may print another point.
+local function number_text(n)
+    if n ~= n or n == math.huge or n == -math.huge then
+        return nil, "is " .. tostring(n) .. ", which JSON has no word for"
+    end
+    if math_type and math_type(n) == "integer" then
+        return tostring(n)
+    end
+    return (("%.17g"):format(n):gsub(",", "."))
+end
+
+--- The JSON text of a value that is no string.
+-- @param value a table, number, boolean, nil or `dirty.null`
+-- @treturn string|nil
+-- @treturn nil|string what is wrong with it, to follow its name: "is a function, …"
+function _M:to_json(value)
+    local kind = type(value)
+    if kind == "nil" or kind == "boolean" then
+        return kind == "nil" and "null" or tostring(value)
+    elseif kind == "number" then
+        return number_text(value)
+    elseif kind ~= "table" and kind ~= "userdata" then
+        return nil, "is a " .. kind
+            .. ": strings, numbers, booleans, nil and tables can be sent"
+    end
+    local instance, err = self:json()
+    if not instance then
+        return nil, "is a " .. kind .. ": " .. err
+    end
+    local ok, text = pcall(instance.encode, value)
+    if not ok then
+        return nil, "can't be sent as JSON: " .. tostring(text)
+    end
+    return text
+end
+
+--- Encode a list in place.
+-- @tparam table list its values 1…count are replaced by their texts
+-- @tparam number count how many there are, nils among them counted
+-- @treturn string|nil the tags, a letter for each value; "" where all are bytes
+-- @treturn nil|string what is wrong: "#2 is a function: …"
+function _M:encode(list, count)
+    local letters
+    for i = 1, count do
+        local value = list[i]
+        if type(value) ~= "string" then
+            local text, err = self:to_json(value)
+            if not text then
+                return nil, ("#%d %s"):format(i, err)
+            end
+            letters = letters or { ("b"):rep(i - 1) }
+            letters[#letters + 1] = "j"
+            list[i] = text
+        elseif letters then
+            letters[#letters + 1] = "b"
+        end
+    end
+    return letters and table.concat(letters) or ""
+end
+
+-- A number as JSON writes it: Lua's own tonumber takes more.
+local function json_number(word)
+    local rest = word:match("^-?0(.*)$") or word:match("^-?[1-9]%d*(.*)$")
+    if not rest then
+        return nil
+    end
+    rest = rest:gsub("^%.%d+", ""):gsub("^[eE][+-]?%d+", "")
+    local n = rest == "" and tonumber(word)
+    return n and n < math.huge and n > -math.huge and n or nil
+end
+
+--- The value of a JSON text. A top-level null is nil; a nested one is `dirty.null`.
+-- @tparam string text
+-- @treturn boolean true, then the value; or false, then what is wrong
+function _M:from_json(text)
+    local word = #text <= SCALAR_MAX and text:match("^[ \t\r\n]*(.-)[ \t\r\n]*$")
+    if word and LITERALS[word] ~= nil then
+        return true, LITERALS[word]()
+    end
+    local number = word and json_number(word)
+    if number then
+        return true, number
+    end
+    local instance, err = self:json()
+    if not instance then
+        return false, err
+    end
+    local ok, value = pcall(instance.decode, text)
+    if not ok then
+        return false, "it is not JSON: " .. tostring(value)
+    elseif value == instance.null then
+        value = nil
+    end
+    return true, value
+end
+
+--- Decode a list in place.
+-- @tparam string tags
+-- @tparam table list the texts 1…count, replaced by their values
+-- @tparam number count
+-- @treturn boolean|nil true
+-- @treturn nil|string what is wrong: "value 2: it is not JSON: …"
+function _M:decode(tags, list, count)
+    for i = 1, count do
+        if tags:sub(i, i) == "j" then
+            local ok, value = self:from_json(list[i])
+            if not ok then
+                return nil, ("value %d: %s"):format(i, value)
+            end
+            list[i] = value
+        end
+    end
+    return true
+end
+
+return _M

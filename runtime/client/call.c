@@ -1,0 +1,141 @@
+/* call: dirty_call, from the connection it needs to the answer. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "client/exchange.h"
+#include "client/socket_path.h"
+
+#define TRIES 2
+
+/* -- Connecting --------------------------------------------------------------------- */
+
+static int connect_client(dirty_exchange *x) {
+    dirty_client *c = x->client;
+    const char *path = dirty_socket(c);
+    if (c->private_dir && !dirty_socket_path_is_safe(path))
+        return dirty_failure_set(&c->failure, DIRTY_ECONNECTION, "no",
+                                 "will not use %s: its directory must belong to the "
+                                 "caller and be closed to others (mode 0700)",
+                                 path);
+    int rc = dirty_conn_open(&c->conn, &c->address, x->deadline_ns);
+    if (rc == -EAGAIN)
+        return dirty_failure_set(&c->failure, DIRTY_EOVERLOADED, "no",
+                                 "the listen queue of %s stayed full for the budget of "
+                                 "%u ms; raise the server's option backlog, or call less",
+                                 path, x->budget_ms);
+    return rc < 0 ? dirty_socket_path_explain(path, -rc, &c->failure) : 0;
+}
+
+static int ready_connection(dirty_exchange *x) {
+    dirty_conn *conn = &x->client->conn;
+    if (dirty_conn_is_open(conn) && !dirty_conn_is_idle(conn))
+        dirty_conn_close(conn);
+    return dirty_conn_is_open(conn) ? 0 : connect_client(x);
+}
+
+/* -- Sending ------------------------------------------------------------------------ */
+
+/* What is left of the budget, in milliseconds, rounded up; 0: nothing. */
+static uint32_t budget_left_ms(const dirty_exchange *x) {
+    uint64_t now = dirty_now_ns();
+    if (now >= x->deadline_ns)
+        return 0;
+    return (uint32_t)((x->deadline_ns - now + DIRTY_NS_PER_MS - 1) / DIRTY_NS_PER_MS);
+}
+
+static bool peer_is_gone(int rc) {
+    return rc == -EPIPE || rc == -ECONNRESET || rc == -ENOTCONN;
+}
+
+/* Send the request, as far as the peer takes it. 0: go and read the answer, which is
+ * often there even though not all could be sent. */
+static int send_request(dirty_exchange *x) {
+    dirty_client *c = x->client;
+    uint32_t budget_ms = budget_left_ms(x);
+    if (budget_ms == 0)
+        return dirty_failure_set(&c->failure, DIRTY_ETIMEOUT, "no",
+                                 "the budget of %u ms ended before the request was sent",
+                                 x->budget_ms);
+    dirty_outgoing_init(&x->out, x->request, ++c->last_id, budget_ms);
+    int rc = dirty_conn_send(&c->conn, &x->out, x->until_ns);
+    x->sent_whole = rc == 0;
+    x->started = rc == 0 ? "unknown" : "no";
+    x->first_write_failed = peer_is_gone(rc) && x->out.sent == 0;
+    if (rc >= 0 || peer_is_gone(rc))
+        return 0;
+    if (rc == -ETIMEDOUT)
+        return dirty_exchange_fail_timeout(x);
+    dirty_close(c);
+    return dirty_failure_set(&c->failure, DIRTY_ECONNECTION, "no", "can't send to %s: %s",
+                             dirty_socket(c), strerrordesc_np(-rc));
+}
+
+/* -- The call ----------------------------------------------------------------------- */
+
+static int try_once(dirty_exchange *x) {
+    int rc = ready_connection(x);
+    if (rc == 0)
+        rc = send_request(x);
+    if (rc == 0)
+        rc = dirty_exchange_read_answer(x);
+    /* After the answer nothing may follow, and nothing may be left to send. */
+    if (!x->sent_whole || dirty_conn_pending(&x->client->conn) > 0)
+        dirty_close(x->client);
+    return rc;
+}
+
+/* Refuse what can't be sent. */
+static int check_request(dirty_client *c, const dirty_request *r) {
+    if (r == NULL)
+        return dirty_failure_set(&c->failure, DIRTY_EINVALID, "no", "no request given");
+    if (r->failed == DIRTY_EMEMORY)
+        return dirty_failure_set(&c->failure, r->failed, "no",
+                                 "no memory in the client for the request's arguments");
+    if (r->failed != 0)
+        return dirty_failure_set(
+            &c->failure, r->failed, "no",
+            "the request was given something it can't carry: at most 65535 arguments "
+            "under 4 GiB each, and a priority from 0 to 9");
+    uint64_t len = dirty_request_payload_len(r);
+    if (len > c->max_message)
+        return dirty_failure_set(&c->failure, DIRTY_EPROTOCOL, "no",
+                                 "the request has %llu bytes, the client's option "
+                                 "max_message allows %u; raise it, and the server's",
+                                 (unsigned long long)len, c->max_message);
+    return 0;
+}
+
+int dirty_call(dirty_client *c, const dirty_request *r, dirty_reply **out) {
+    *out = NULL;
+    if (c == NULL)
+        return DIRTY_EMEMORY;
+    if (!c->broken)
+        dirty_failure_clear(&c->failure);
+    int rc = c->broken ? dirty_err(c) : check_request(c, r);
+    if (r == NULL)
+        return rc;
+    uint64_t start_ns = dirty_now_ns();
+    uint32_t budget_ms = r->budget_ms ? r->budget_ms : c->timeout_ms;
+    uint64_t deadline_ns = start_ns + budget_ms * DIRTY_NS_PER_MS;
+    dirty_exchange x = {.client = c,
+                        .request = r,
+                        .budget_ms = budget_ms,
+                        .deadline_ns = deadline_ns,
+                        .until_ns = deadline_ns + DIRTY_MARGIN_MS * DIRTY_NS_PER_MS};
+    for (int tries = 0; rc == 0 && x.reply == NULL && tries < TRIES; tries++) {
+        x.sent_whole = false;
+        x.started = "no";
+        rc = try_once(&x);
+        if (rc == DIRTY_EXCHANGE_RETRY && tries + 1 < TRIES)
+            rc = 0;
+    }
+    if (x.reply != NULL) {
+        dirty_failure_clear(&c->failure);
+        *out = x.reply;
+        return 0;
+    }
+    dirty_failure_describe(&c->failure, r->app_name, r->action_name,
+                           (dirty_now_ns() - start_ns) / DIRTY_NS_PER_MS);
+    return dirty_err(c);
+}

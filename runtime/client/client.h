@@ -1,0 +1,26 @@
+/* client: what a dirty_client holds. dirty.h tells what it does. */
+#ifndef DIRTY_CLIENT_H
+#define DIRTY_CLIENT_H
+
+#include <sys/un.h>
+
+#include "client/conn.h"
+#include "client/failure.h"
+#include "dirty.h"
+
+/* How long after the budget the client still waits: the server's own answer, which says
+ * more, is to arrive first. */
+#define DIRTY_MARGIN_MS 2000
+
+struct dirty_client {
+    struct sockaddr_un address;
+    bool private_dir; /* the socket's directory must be the caller's own */
+    uint32_t timeout_ms;
+    uint32_t max_message;
+    bool broken;      /* the options were refused: no call is made */
+    uint64_t last_id; /* of the last request sent; ids start at 1 */
+    dirty_conn conn;
+    dirty_failure failure;
+};
+
+#endif

@@ -1,0 +1,96 @@
+#include "client/failure.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "client/alloc.h"
+#include "client/json_peek.h"
+#include "dirty.h"
+#include "wire/frame.h"
+
+void dirty_failure_init(dirty_failure *f) {
+    f->payload = NULL;
+    dirty_failure_clear(f);
+}
+
+void dirty_failure_deinit(dirty_failure *f) {
+    dirty_dealloc(f->payload);
+    f->payload = NULL;
+}
+
+void dirty_failure_clear(dirty_failure *f) {
+    dirty_failure_deinit(f);
+    f->code = 0;
+    f->started = "no";
+    f->message = dirty_slice_cstr("");
+    f->details = dirty_slice_cstr("{}");
+}
+
+int dirty_failure_set(dirty_failure *f, int code, const char *started, const char *format,
+                      ...) {
+    dirty_failure_clear(f);
+    f->code = code;
+    f->started = started;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(f->own_message, sizeof f->own_message, format, args);
+    va_end(args);
+    f->message = dirty_slice_cstr(f->own_message);
+    return code;
+}
+
+void dirty_failure_describe(dirty_failure *f, dirty_slice app, dirty_slice action,
+                            uint64_t elapsed_ms) {
+    if (f->code == 0 || f->payload != NULL)
+        return;
+    /* The room holds both names with every byte escaped, so this buffer never grows. */
+    dirty_buf text = {(uint8_t *)f->own_details, 0, sizeof f->own_details, false};
+    dirty_buf_append_cstr(&text, "{\"app\":");
+    dirty_buf_json_string(&text, app.base, app.len);
+    dirty_buf_append_cstr(&text, ",\"action\":");
+    dirty_buf_json_string(&text, action.base, action.len);
+    dirty_buf_printf(&text,
+                     ",\"phase\":\"client\",\"started\":\"%s\",\"elapsed_ms\":%llu}",
+                     f->started, (unsigned long long)elapsed_ms);
+    f->details = (dirty_slice){f->own_details, text.len};
+}
+
+/* The details say it; where they don't, the code does, as far as it is always the same.
+ */
+static const char *started_of(int code, dirty_slice details) {
+    static const char *const words[] = {"no", "yes", "unknown"};
+    dirty_slice told = dirty_json_peek_string(details, "started");
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (dirty_slice_equals(told, words[i], strlen(words[i])))
+            return words[i];
+#define STARTED(name, number, http, started, retry, text) \
+    if (code == DIRTY_E##name)                            \
+        return started[0] == 'v' ? "unknown" : started;
+    DIRTY_ERRORS(STARTED)
+#undef STARTED
+    return "unknown";
+}
+
+const char *dirty_failure_take(dirty_failure *f, uint8_t *payload, size_t len) {
+    dirty_error error;
+    dirty_wire_fault fault = dirty_error_decode(payload, len, &error);
+    if (fault != DIRTY_WIRE_OK)
+        return dirty_wire_fault_text(fault);
+    if (error.code == 0)
+        return "its error code is 0, which is none";
+    if (error.details.len == 0 || error.details.base[0] != '{')
+        return "its details are no JSON object";
+    dirty_failure_clear(f);
+    f->payload = payload;
+    f->code = -(int)error.code;
+    f->message = error.message;
+    f->details = error.details;
+    f->started = started_of(f->code, error.details);
+    /* The byte after the message is the tag of the details, decoded by now, and the one
+     * after the details is the spare one. */
+    payload[(const uint8_t *)error.message.base - payload + error.message.len] = '\0';
+    payload[len] = '\0';
+    return NULL;
+}

@@ -1,0 +1,72 @@
+#include "client/json_peek.h"
+
+#include <string.h>
+
+typedef struct scanner {
+    const char *at, *end;
+} scanner;
+
+static char peek(scanner *s) {
+    while (s->at < s->end && memchr(" \t\r\n", *s->at, 4) != NULL)
+        s->at++;
+    return s->at < s->end ? *s->at : '\0';
+}
+
+static bool take(scanner *s, char c) {
+    if (c == '\0' || peek(s) != c)
+        return false;
+    s->at++;
+    return true;
+}
+
+/* A string from its opening quote on. */
+static bool take_string(scanner *s, dirty_slice *out) {
+    if (!take(s, '"'))
+        return false;
+    const char *start = s->at;
+    for (; s->at < s->end && *s->at != '"'; s->at++)
+        if (*s->at == '\\' && s->at + 1 < s->end)
+            s->at++;
+    if (s->at == s->end)
+        return false;
+    *out = (dirty_slice){start, (size_t)(s->at++ - start)};
+    return true;
+}
+
+/* Any value: up to the ',' or '}' that ends it on its own level. */
+static bool skip_value(scanner *s) {
+    dirty_slice ignored;
+    for (int depth = 0;;) {
+        char c = peek(s);
+        if (c == '\0')
+            return false;
+        if (depth == 0 && (c == ',' || c == '}'))
+            return true;
+        if (c == '"') {
+            if (!take_string(s, &ignored))
+                return false;
+            continue;
+        }
+        depth += (c == '{' || c == '[') - (c == '}' || c == ']');
+        if (depth < 0)
+            return false;
+        s->at++;
+    }
+}
+
+dirty_slice dirty_json_peek_string(dirty_slice text, const char *key) {
+    const dirty_slice none = {NULL, 0};
+    scanner s = {text.base, text.base + text.len};
+    dirty_slice name, value;
+    if (!take(&s, '{'))
+        return none;
+    do {
+        if (!take_string(&s, &name) || !take(&s, ':'))
+            return none;
+        if (dirty_slice_equals(name, key, strlen(key)))
+            return take_string(&s, &value) ? value : none;
+        if (!skip_value(&s))
+            return none;
+    } while (take(&s, ','));
+    return none;
+}

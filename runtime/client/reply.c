@@ -1,0 +1,82 @@
+#include "client/reply.h"
+
+#include <errno.h>
+
+#include "client/alloc.h"
+
+dirty_reply *dirty_reply_new(uint32_t payload_len) {
+    dirty_reply *reply = dirty_realloc(NULL, sizeof *reply + (size_t)payload_len + 1);
+    if (reply == NULL)
+        return NULL;
+    reply->count = 0;
+    reply->values = reply->few;
+    reply->payload_len = payload_len;
+    return reply;
+}
+
+void dirty_reply_free(dirty_reply *reply) {
+    if (reply == NULL)
+        return;
+    if (reply->values != reply->few)
+        dirty_dealloc(reply->values);
+    dirty_dealloc(reply);
+}
+
+static dirty_wire_fault read_values(dirty_reply *reply, dirty_value_reader *reader) {
+    while (reader->left > 0) {
+        dirty_wire_fault fault = dirty_value_next(reader, &reply->values[reply->count]);
+        if (fault != DIRTY_WIRE_OK)
+            return fault;
+        reply->count++;
+    }
+    return dirty_value_reader_end(reader);
+}
+
+/* The byte after a value is the tag of the next, which is decoded by now, or the spare.
+ */
+static void terminate_values(dirty_reply *reply) {
+    for (uint32_t i = 0; i < reply->count; i++) {
+        dirty_slice bytes = reply->values[i].bytes;
+        size_t end = (size_t)(bytes.base - (const char *)reply->payload) + bytes.len;
+        reply->payload[end] = '\0';
+    }
+}
+
+int dirty_reply_decode(dirty_reply *reply, dirty_wire_fault *fault) {
+    dirty_value_reader reader;
+    *fault = dirty_values_open(reply->payload, reply->payload_len, UINT16_MAX, &reader);
+    if (*fault != DIRTY_WIRE_OK)
+        return -EPROTO;
+    /* A count that the payload can't hold must not cost memory. */
+    if (reader.left > reply->payload_len / DIRTY_VALUE_HEAD_LEN) {
+        *fault = DIRTY_WIRE_BAD_COUNT;
+        return -EPROTO;
+    }
+    if (reader.left > DIRTY_REPLY_FEW) {
+        reply->values = dirty_realloc(NULL, reader.left * sizeof *reply->values);
+        if (reply->values == NULL) {
+            reply->values = reply->few;
+            return -ENOMEM;
+        }
+    }
+    *fault = read_values(reply, &reader);
+    if (*fault != DIRTY_WIRE_OK)
+        return -EPROTO;
+    terminate_values(reply);
+    return 0;
+}
+
+size_t dirty_reply_count(const dirty_reply *reply) {
+    return reply == NULL ? 0 : reply->count;
+}
+
+int dirty_reply_value(const dirty_reply *reply, size_t i, const char **data,
+                      size_t *len) {
+    *data = NULL;
+    *len = 0;
+    if (reply == NULL || i >= reply->count)
+        return 0;
+    *data = reply->values[i].bytes.base;
+    *len = reply->values[i].bytes.len;
+    return reply->values[i].tag;
+}

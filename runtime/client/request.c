@@ -1,0 +1,195 @@
+#include "client/request.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "client/alloc.h"
+
+#define ARGS_MIN 8
+#define ARGC_MAX UINT16_MAX
+
+/* -- Building ----------------------------------------------------------------------- */
+
+static bool name_is_valid(const char *name) {
+    if (name == NULL || name[0] == '\0')
+        return false;
+    size_t len = 0;
+    for (; name[len] != '\0'; len++)
+        if (name[len] < 0x21 || name[len] > 0x7e || len == DIRTY_NAME_MAX)
+            return false;
+    return true;
+}
+
+static dirty_slice copy_name(char *room, const char *name) {
+    size_t len = strlen(name);
+    memmove(room, name, len + 1);
+    return (dirty_slice){room, len};
+}
+
+int dirty_request_reset(dirty_request *r, const char *app, const char *action) {
+    if (!name_is_valid(app) || !name_is_valid(action))
+        return DIRTY_EINVALID;
+    r->app_name = copy_name(r->app, app);
+    r->action_name = copy_name(r->action, action);
+    r->priority = DIRTY_PRIORITY_DEFAULT;
+    r->budget_ms = 0;
+    r->failed = 0;
+    r->values_len = 0;
+    r->has_metadata = false;
+    r->argc = 0;
+    return 0;
+}
+
+int dirty_request_new(dirty_request **out, const char *app, const char *action) {
+    *out = NULL;
+    if (!name_is_valid(app) || !name_is_valid(action))
+        return DIRTY_EINVALID;
+    dirty_request *r = dirty_realloc(NULL, sizeof *r);
+    if (r == NULL)
+        return DIRTY_EMEMORY;
+    memset(r, 0, sizeof *r);
+    *out = r;
+    return dirty_request_reset(r, app, action);
+}
+
+void dirty_request_free(dirty_request *r) {
+    if (r == NULL)
+        return;
+    dirty_dealloc(r->args);
+    dirty_dealloc(r);
+}
+
+static int fail(dirty_request *r, int err) {
+    if (r->failed == 0)
+        r->failed = err;
+    return err;
+}
+
+/* Room for one more argument and the metadata. */
+static int grow(dirty_request *r) {
+    if (r->argc + 1 < r->cap)
+        return 0;
+    uint32_t cap = r->cap ? r->cap * 2 : ARGS_MIN;
+    dirty_arg *args = dirty_realloc(r->args, cap * sizeof *args);
+    if (args == NULL)
+        return DIRTY_EMEMORY;
+    r->args = args;
+    r->cap = cap;
+    return 0;
+}
+
+static void set_arg(dirty_request *r, uint32_t at, dirty_value_tag tag, dirty_slice s) {
+    dirty_arg *arg = &r->args[at];
+    arg->data = s.base ? s.base : "";
+    arg->len = (uint32_t)s.len;
+    dirty_value_encode_head(arg->head, tag, arg->len);
+    r->values_len += DIRTY_VALUE_HEAD_LEN + s.len;
+}
+
+static int add(dirty_request *r, dirty_value_tag tag, dirty_slice s) {
+    if (r->argc == ARGC_MAX || s.len > UINT32_MAX || (s.base == NULL && s.len > 0))
+        return fail(r, DIRTY_EINVALID);
+    if (grow(r) < 0)
+        return fail(r, DIRTY_EMEMORY);
+    set_arg(r, ++r->argc, tag, s);
+    return 0;
+}
+
+int dirty_request_add_bytes(dirty_request *r, const void *data, size_t len) {
+    return add(r, DIRTY_TAG_BYTES, (dirty_slice){data, len});
+}
+
+int dirty_request_add_json(dirty_request *r, const char *text, size_t len) {
+    return add(r, DIRTY_TAG_JSON, (dirty_slice){text, len});
+}
+
+int dirty_request_set_metadata(dirty_request *r, const char *text, size_t len) {
+    if (len > UINT32_MAX)
+        return fail(r, DIRTY_EINVALID);
+    if (grow(r) < 0)
+        return fail(r, DIRTY_EMEMORY);
+    if (r->has_metadata)
+        r->values_len -= DIRTY_VALUE_HEAD_LEN + r->args[0].len;
+    r->has_metadata = text != NULL;
+    if (text != NULL)
+        set_arg(r, 0, DIRTY_TAG_JSON, (dirty_slice){text, len});
+    return 0;
+}
+
+int dirty_request_set_priority(dirty_request *r, int priority) {
+    if (priority < 0 || priority > DIRTY_PRIORITY_LAST)
+        return fail(r, DIRTY_EINVALID);
+    r->priority = (uint8_t)priority;
+    return 0;
+}
+
+void dirty_request_set_budget_ms(dirty_request *r, uint32_t budget_ms) {
+    r->budget_ms = budget_ms;
+}
+
+uint64_t dirty_request_payload_len(const dirty_request *r) {
+    return DIRTY_ROUTE_FIXED_LEN + r->app_name.len + r->action_name.len + r->values_len;
+}
+
+/* -- Sending ------------------------------------------------------------------------ */
+
+void dirty_outgoing_init(dirty_outgoing *out, const dirty_request *r, uint64_t id,
+                         uint32_t budget_ms) {
+    dirty_route route = {.budget_ms = budget_ms,
+                         .priority = r->priority,
+                         .flags = r->has_metadata ? DIRTY_FLAG_METADATA : 0,
+                         .argc = (uint16_t)r->argc,
+                         .app = r->app_name,
+                         .action = r->action_name};
+    /* The room holds the longest head, so this buffer never grows. */
+    dirty_buf head = {out->head, 0, sizeof out->head, false};
+    int rc = dirty_request_encode_head(&head, id, &route, r->values_len);
+    assert(rc == 0 && head.base == out->head);
+    (void)rc;
+    out->request = r;
+    out->head_len = head.len;
+    out->sent = out->part = out->part_sent = 0;
+}
+
+/* Part 0 is the head; then come the head and the data of each value. Without metadata the
+ * values begin at args[1]. False after the last. */
+static bool part_at(const dirty_outgoing *out, size_t part, struct iovec *piece) {
+    const dirty_request *r = out->request;
+    if (part == 0) {
+        *piece = (struct iovec){(void *)(uintptr_t)out->head, out->head_len};
+        return true;
+    }
+    size_t at = (part - 1) / 2 + (r->has_metadata ? 0 : 1);
+    if (at > r->argc)
+        return false;
+    const dirty_arg *arg = &r->args[at];
+    if ((part - 1) % 2 == 0)
+        *piece = (struct iovec){(void *)(uintptr_t)arg->head, sizeof arg->head};
+    else
+        *piece = (struct iovec){(void *)(uintptr_t)arg->data, arg->len};
+    return true;
+}
+
+int dirty_outgoing_next(const dirty_outgoing *out, struct iovec *pieces, int max) {
+    int n = 0;
+    size_t part = out->part, skip = out->part_sent;
+    for (; n < max && part_at(out, part, &pieces[n]); part++) {
+        pieces[n].iov_base = (char *)pieces[n].iov_base + skip;
+        pieces[n].iov_len -= skip;
+        skip = 0;
+        if (pieces[n].iov_len > 0)
+            n++;
+    }
+    return n;
+}
+
+void dirty_outgoing_advance(dirty_outgoing *out, size_t len) {
+    struct iovec piece;
+    out->sent += len;
+    len += out->part_sent;
+    while (part_at(out, out->part, &piece) && len >= piece.iov_len) {
+        len -= piece.iov_len;
+        out->part++;
+    }
+    out->part_sent = len;
+}

@@ -1,0 +1,182 @@
+/* dirty.h: libdirty, the client of a lua-dirty runtime.
+ *
+ *     dirty_client *c;
+ *     dirty_request *r;
+ *     dirty_reply *reply;
+ *     if (dirty_open(&c, NULL) < 0 || dirty_request_new(&r, "apps.echo", "echo") < 0)
+ *         …
+ *     dirty_request_add_bytes(r, data, len);
+ *     if (dirty_call(c, r, &reply) < 0)
+ *         fprintf(stderr, "%s: %s\n", dirty_err_name(dirty_err(c)), dirty_errmsg(c));
+ *     …
+ *     dirty_reply_free(reply);
+ *     dirty_request_free(r);
+ *     dirty_free(c);
+ *
+ * Calls return 0, or a negative code DIRTY_E… whose story the client then tells
+ * (dirty_err, dirty_errmsg, …) until its next call. The library keeps no global state,
+ * never prints, raises no signal and touches no signal handler. All functions that end
+ * something take NULL.
+ *
+ * Threads and processes: a client belongs to one thread at a time; several clients are
+ * independent of each other. Its connection must not be used on both sides of a fork:
+ * a child frees nothing and opens a client of its own. */
+#ifndef DIRTY_H
+#define DIRTY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dirty_errors.h"
+
+#define DIRTY_API __attribute__((visibility("default")))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* -- Errors ------------------------------------------------------------------------- */
+
+#define DIRTY_ERR_ENUM(name, number, http, started, retry, text) \
+    DIRTY_E##name = -(number),
+enum dirty_err {
+    DIRTY_OK = 0,
+    DIRTY_ERRORS(DIRTY_ERR_ENUM)
+    /* The caller broke a function's contract. Never on the wire; nothing was sent. */
+    DIRTY_EINVALID = -65536
+};
+#undef DIRTY_ERR_ENUM
+
+/* "TIMEOUT" for DIRTY_ETIMEOUT, "OK" for 0, "UNKNOWN" for a code this version does not
+ * know (a newer server's). */
+DIRTY_API const char *dirty_err_name(int err);
+/* One line for people: what the code means in general. */
+DIRTY_API const char *dirty_strerror(int err);
+/* The HTTP status that a server would answer: 504 for DIRTY_ETIMEOUT, 200 for 0. */
+DIRTY_API int dirty_err_http_status(int err);
+
+/* -- Client ------------------------------------------------------------------------- */
+
+typedef struct dirty_client dirty_client;
+
+/* Set by dirty_options_init, then changed by name: fields may be added. */
+typedef struct dirty_options {
+    const char *socket;   /* path of the runtime's socket, copied; NULL: the default */
+    uint32_t timeout_ms;  /* budget of a call that sets none: 30000; at least 1 */
+    uint32_t max_message; /* payload bytes of a request or a reply, at most: 64 MiB */
+    void *reserved[8];    /* NULL */
+} dirty_options;
+
+DIRTY_API void dirty_options_init(dirty_options *options);
+
+/* Make a client; options NULL: all defaults. It connects with its first call and keeps
+ * the connection. *out is set even when this fails, so that the reason can be read, and
+ * wants dirty_free; it is NULL only if there is no memory for it. 0, DIRTY_ECONNECTION
+ * (the path is too long for a socket), DIRTY_EINVALID (an option out of range) or
+ * DIRTY_EMEMORY. Calls of a client that failed to open fail with the same words. */
+DIRTY_API int dirty_open(dirty_client **out, const dirty_options *options);
+
+/* End the connection. The client stays good: its next call connects again. */
+DIRTY_API void dirty_close(dirty_client *c);
+
+/* End the connection and the client. Requests and replies live on. */
+DIRTY_API void dirty_free(dirty_client *c);
+
+/* The path of the socket this client speaks to. Borrowed from the client. */
+DIRTY_API const char *dirty_socket(const dirty_client *c);
+
+/* Write the default path to `out` (cap bytes, 108 are always enough): $DIRTY_SOCKET, else
+ * $XDG_RUNTIME_DIR/dirty.sock, else /run/dirty/dirty.sock for root, else
+ * /tmp/dirty-<uid>/dirty.sock. 0, or DIRTY_EINVALID if it does not fit. */
+DIRTY_API int dirty_default_socket(char *out, size_t cap);
+
+/* -- Request ------------------------------------------------------------------------ */
+
+/* One call to make, with its arguments. Bytes that are added are borrowed, not copied:
+ * they must stay as they are until dirty_call returns (and again for each further call
+ * with the same request). A request can be called any number of times. */
+typedef struct dirty_request dirty_request;
+
+/* Names are copied. 0, DIRTY_EMEMORY, or DIRTY_EINVALID for a name that is not 1 to 255
+ * bytes of printable ASCII without spaces (*out is NULL in both cases). A name that
+ * starts with '@' is a service of the runtime itself: "@arbiter", "status". */
+DIRTY_API int dirty_request_new(dirty_request **out, const char *app, const char *action);
+DIRTY_API void dirty_request_free(dirty_request *r);
+
+/* Make it another call: new names, no arguments, no metadata, default priority and
+ * budget. Returns as dirty_request_new does; on failure the request is as it was. */
+DIRTY_API int dirty_request_reset(dirty_request *r, const char *app, const char *action);
+
+/* Add an argument: raw bytes (a Lua string at the other end), or the UTF-8 text of one
+ * JSON value, which the server checks. 0, DIRTY_EMEMORY, or DIRTY_EINVALID (more than
+ * 65535 arguments, more than 4 GiB). A failure is remembered: dirty_call reports it, so
+ * the returns need not be looked at one by one. */
+DIRTY_API int dirty_request_add_bytes(dirty_request *r, const void *data, size_t len);
+DIRTY_API int dirty_request_add_json(dirty_request *r, const char *text, size_t len);
+
+/* The JSON value that reaches the app as dirty.request.metadata. Borrowed like an
+ * argument; text NULL: none. 0 or DIRTY_EINVALID (over 4 GiB). */
+DIRTY_API int dirty_request_set_metadata(dirty_request *r, const char *text, size_t len);
+
+/* 0 (first) to 9 (last), 5 by default. 0 or DIRTY_EINVALID. */
+DIRTY_API int dirty_request_set_priority(dirty_request *r, int priority);
+
+/* How long the call may take, over all, in milliseconds; 0: the client's timeout_ms. */
+DIRTY_API void dirty_request_set_budget_ms(dirty_request *r, uint32_t budget_ms);
+
+/* -- Call --------------------------------------------------------------------------- */
+
+/* What came back: a list of values in memory of its own. It outlives client and request,
+ * and anybody may free it. */
+typedef struct dirty_reply dirty_reply;
+
+/* Make the call and wait for its result. The server is told the budget and answers within
+ * it, with DIRTY_ETIMEOUT if need be; should no answer come, this returns DIRTY_ETIMEOUT
+ * (phase "client") 2 s after the budget. 0 with *out set, which wants dirty_reply_free,
+ * or a negative code with *out NULL:
+ *
+ *   - any code of dirty_errors.h, as the server sent it;
+ *   - DIRTY_ECONNECTION: nobody listens, the caller may not connect, or it was lost;
+ *   - DIRTY_EOVERLOADED: the server accepted no connection within the budget;
+ *   - DIRTY_EPROTOCOL: what came is no answer to this call, or is over max_message, as
+ * the request may be; or the action streams, which a plain call can't take;
+ *   - DIRTY_EMEMORY: no memory in this process;
+ *   - DIRTY_EINVALID: the request failed when it was built.
+ *
+ * Whether the app may have run is told by dirty_err_started. A call that provably reached
+ * nobody is sent once more on a fresh connection; no other is ever repeated. */
+DIRTY_API int dirty_call(dirty_client *c, const dirty_request *r, dirty_reply **out);
+
+/* How many values there are, and value i (0 is the first): returns 'b' for bytes, 'j' for
+ * JSON text, with *data and *len set, or 0 if there is no value i. The bytes are borrowed
+ * from the reply and followed by a NUL that len does not count. */
+#define DIRTY_BYTES 'b'
+#define DIRTY_JSON 'j'
+DIRTY_API size_t dirty_reply_count(const dirty_reply *reply);
+DIRTY_API int dirty_reply_value(const dirty_reply *reply, size_t i, const char **data,
+                                size_t *len);
+DIRTY_API void dirty_reply_free(dirty_reply *reply);
+
+/* -- The story of the last failure ---------------------------------------------------- *
+ * Of this client's last dirty_open or dirty_call. All text is borrowed until the next
+ * one, and NUL-terminated. After a success: 0, "", "{}", "no". c may be NULL (what
+ * dirty_open leaves without memory): DIRTY_EMEMORY. */
+
+DIRTY_API int dirty_err(const dirty_client *c);
+/* The server's words, or the library's: what failed, the value and the remedy. */
+DIRTY_API const char *dirty_errmsg(const dirty_client *c);
+/* Bytes of it: an app's message may hold NULs. */
+DIRTY_API size_t dirty_errmsg_len(const dirty_client *c);
+/* Text of a JSON object: started, phase, app, action, elapsed_ms, traceback, … */
+DIRTY_API const char *dirty_err_details(const dirty_client *c);
+/* May the app have run? "no", "yes" or "unknown". */
+DIRTY_API const char *dirty_err_started(const dirty_client *c);
+
+/* Version of the library: "0.1.0". */
+DIRTY_API const char *dirty_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,226 @@
+#include "luabind/core.h"
+
+#include <stdbool.h>
+
+#include "luabind/compat.h"
+
+#define HANDLE "dirty.core.handle"
+#define REPLY "dirty.core.reply"
+/* Tags of this many values fit the C stack. */
+#define TAGS_FEW 64
+
+/* What C holds while Lua may raise or collect garbage lies in userdata with a __gc. The
+ * request is only filled and used where Lua does neither, so all calls share it. */
+typedef struct handle {
+    dirty_client *client;
+    dirty_request *request;
+} handle;
+
+/* -- Handles ------------------------------------------------------------------------ */
+
+static handle *check_handle(lua_State *L) {
+    handle *h = luaL_checkudata(L, 1, HANDLE);
+    if (h->client == NULL)
+        luaL_error(L, "the client is gone: its state is closing");
+    return h;
+}
+
+static int handle_gc(lua_State *L) {
+    handle *h = luaL_checkudata(L, 1, HANDLE);
+    dirty_request_free(h->request);
+    dirty_free(h->client);
+    *h = (handle){0};
+    return 0;
+}
+
+static int core_open(lua_State *L) {
+    dirty_options options;
+    dirty_options_init(&options);
+    options.socket = luaL_optstring(L, 1, NULL);
+    options.timeout_ms = (uint32_t)luaL_checknumber(L, 2);
+    options.max_message = (uint32_t)luaL_checknumber(L, 3);
+    handle *h = lua_newuserdata(L, sizeof *h);
+    *h = (handle){0};
+    luaL_getmetatable(L, HANDLE);
+    lua_setmetatable(L, -2);
+    dirty_open(&h->client, &options);
+    if (h->client == NULL || dirty_request_new(&h->request, "-", "-") < 0)
+        return luaL_error(L, "no memory for a client");
+    return 1;
+}
+
+static int core_close(lua_State *L) {
+    dirty_close(check_handle(L)->client);
+    return 0;
+}
+
+static int core_socket(lua_State *L) {
+    lua_pushstring(L, dirty_socket(check_handle(L)->client));
+    return 1;
+}
+
+/* -- Calls -------------------------------------------------------------------------- */
+
+/* Where core_call has its arguments. */
+enum { HANDLE_AT = 1, APP_AT, ACTION_AT, SETTINGS_AT, ARGS_AT, COUNT_AT, TAGS_AT };
+
+static lua_Number number_setting(lua_State *L, const char *name) {
+    lua_getfield(L, SETTINGS_AT, name);
+    lua_Number n = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    return n;
+}
+
+/* Strings are borrowed from the tables that keep them alive. [-0, +0, m] */
+static void add_args(lua_State *L, dirty_request *r) {
+    size_t len, tags_len = 0;
+    const char *tags = lua_tolstring(L, TAGS_AT, &tags_len);
+    int count = (int)lua_tonumber(L, COUNT_AT);
+    for (int i = 1; i <= count; i++) {
+        lua_rawgeti(L, ARGS_AT, i);
+        const char *text = lua_tolstring(L, -1, &len);
+        if (tags != NULL && (size_t)i <= tags_len && tags[i - 1] == DIRTY_JSON)
+            dirty_request_add_json(r, text, len);
+        else
+            dirty_request_add_bytes(r, text, len);
+        lua_pop(L, 1);
+    }
+}
+
+static int fill_request(lua_State *L, dirty_request *r) {
+    size_t len;
+    int rc = dirty_request_reset(r, lua_tostring(L, APP_AT), lua_tostring(L, ACTION_AT));
+    if (rc < 0)
+        return rc;
+    dirty_request_set_budget_ms(r, (uint32_t)number_setting(L, "budget_ms"));
+    dirty_request_set_priority(r, (int)number_setting(L, "priority"));
+    lua_getfield(L, SETTINGS_AT, "metadata");
+    const char *metadata = lua_tolstring(L, -1, &len);
+    if (metadata != NULL)
+        dirty_request_set_metadata(r, metadata, len);
+    lua_pop(L, 1);
+    add_args(L, r);
+    return 0;
+}
+
+/* [-0, +6, m] */
+static int push_failure(lua_State *L, const dirty_client *c) {
+    lua_pushboolean(L, 0);
+    lua_pushstring(L, dirty_err_name(dirty_err(c)));
+    lua_pushlstring(L, dirty_errmsg(c), dirty_errmsg_len(c));
+    lua_pushstring(L, dirty_err_details(c));
+    lua_pushstring(L, dirty_err_started(c));
+    lua_pushinteger(L, dirty_err_http_status(dirty_err(c)));
+    return 6;
+}
+
+/* [-0, +1, m] The tags as a string, nil if all values are bytes. */
+static void push_tags(lua_State *L, const dirty_reply *reply) {
+    const char *data;
+    size_t len, count = dirty_reply_count(reply);
+    char few[TAGS_FEW];
+    char *tags = count <= sizeof few ? few : lua_newuserdata(L, count);
+    bool has_json = false;
+    for (size_t i = 0; i < count; i++) {
+        tags[i] = (char)dirty_reply_value(reply, i, &data, &len);
+        has_json |= tags[i] == DIRTY_JSON;
+    }
+    if (has_json)
+        lua_pushlstring(L, tags, count);
+    else
+        lua_pushnil(L);
+    if (tags != few)
+        lua_remove(L, -2);
+}
+
+/* [-0, +6, m] */
+static int push_too_many(lua_State *L, size_t count) {
+    lua_pushboolean(L, 0);
+    lua_pushstring(L, dirty_err_name(DIRTY_EPROTOCOL));
+    lua_pushfstring(L, "the reply has %d values, more than Lua's stack takes",
+                    (int)count);
+    lua_pushliteral(L, "{\"phase\":\"client\"}");
+    lua_pushliteral(L, "yes");
+    lua_pushinteger(L, dirty_err_http_status(DIRTY_EPROTOCOL));
+    return 6;
+}
+
+/* [-0, +1 + count, m] */
+static int push_reply(lua_State *L, const dirty_reply *reply) {
+    const char *data;
+    size_t len, count = dirty_reply_count(reply);
+    if (!lua_checkstack(L, (int)count + 3))
+        return push_too_many(L, count);
+    push_tags(L, reply);
+    for (size_t i = 0; i < count; i++) {
+        dirty_reply_value(reply, i, &data, &len);
+        lua_pushlstring(L, data, len);
+    }
+    return (int)count + 1;
+}
+
+static int reply_gc(lua_State *L) {
+    dirty_reply **box = luaL_checkudata(L, 1, REPLY);
+    dirty_reply_free(*box);
+    *box = NULL;
+    return 0;
+}
+
+static int core_call(lua_State *L) {
+    handle *h = check_handle(L);
+    luaL_checktype(L, SETTINGS_AT, LUA_TTABLE);
+    luaL_checktype(L, ARGS_AT, LUA_TTABLE);
+    lua_settop(L, TAGS_AT);
+    dirty_reply **box = lua_newuserdata(L, sizeof(dirty_reply *));
+    *box = NULL;
+    luaL_getmetatable(L, REPLY);
+    lua_setmetatable(L, -2);
+    if (fill_request(L, h->request) < 0)
+        return luaL_error(L, "bad name of an app or action");
+    if (dirty_call(h->client, h->request, box) < 0)
+        return push_failure(L, h->client);
+    int n = push_reply(L, *box);
+    dirty_reply_free(*box);
+    *box = NULL;
+    return n;
+}
+
+/* -- Module ------------------------------------------------------------------------- */
+
+static int core_default_socket(lua_State *L) {
+    char path[4096];
+    if (dirty_default_socket(path, sizeof path) < 0)
+        return luaL_error(L, "the default socket path is longer than %d bytes",
+                          (int)sizeof path - 1);
+    lua_pushstring(L, path);
+    return 1;
+}
+
+static int core_version(lua_State *L) {
+    lua_pushstring(L, dirty_version());
+    return 1;
+}
+
+/* [-0, +0, m] */
+static void new_type(lua_State *L, const char *name, lua_CFunction gc) {
+    luaL_newmetatable(L, name);
+    lua_pushcfunction(L, gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushliteral(L, "locked");
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
+}
+
+int luaopen_dirty_core(lua_State *L) {
+    static const luaL_Reg functions[] = {{"open", core_open},
+                                         {"call", core_call},
+                                         {"close", core_close},
+                                         {"socket", core_socket},
+                                         {"default_socket", core_default_socket},
+                                         {"version", core_version},
+                                         {NULL, NULL}};
+    new_type(L, HANDLE, handle_gc);
+    new_type(L, REPLY, reply_gc);
+    dirty_lua_newlib(L, functions);
+    return 1;
+}
