@@ -1,0 +1,44 @@
+--- Waiting for conditions, with a deadline, so that no spec hangs or sleeps for luck.
+-- @module support.wait
+
+local time = require "posix.time"
+
+local _M = {}
+
+local STEP_NS = 2e6
+
+--- Seconds on a clock that only goes forward.
+-- @treturn number
+function _M.now()
+    local t = time.clock_gettime(time.CLOCK_MONOTONIC)
+    return t.tv_sec + t.tv_nsec / 1e9
+end
+
+--- How much longer things may take than on an idle machine: $DIRTY_SPEC_SLOW, for
+-- sanitizers and valgrind.
+_M.SLOW = tonumber(os.getenv("DIRTY_SPEC_SLOW") or "") or 1
+
+--- Sleep a moment. For loops that look at a condition; never instead of one.
+function _M.moment()
+    time.nanosleep { tv_sec = 0, tv_nsec = STEP_NS }
+end
+
+--- Call a function until it returns something true.
+-- @tparam function condition
+-- @tparam number seconds at most (times SLOW)
+-- @tparam string|function what for the error message
+-- @return what the condition returned; raises when it did not become true in time
+function _M.until_true(condition, seconds, what)
+    local deadline = _M.now() + seconds * _M.SLOW
+    repeat
+        local value = condition()
+        if value then
+            return value
+        end
+        _M.moment()
+    until _M.now() > deadline
+    local text = type(what) == "function" and what() or what or "the condition"
+    error(("after %g s still not: %s"):format(seconds, text), 2)
+end
+
+return _M
