@@ -1,6 +1,7 @@
 std = "luajit"
 max_line_length = 100
 exclude_files = { "build/" }
+self = false -- a method may have no use for its object
 
 files["spec/**/*_spec.lua"].std = "luajit+busted"
 files["lua/resty/**"].std = "luajit+ngx_lua"

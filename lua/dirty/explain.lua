@@ -1,0 +1,101 @@
+--- Why a value is no JSON, in words that name the place: "result 1: .rows[3].fn is a
+-- function". It follows the rules of lua-cjson, whose own errors don't say where.
+-- @module dirty.explain
+
+local _M = {}
+
+-- lua-cjson's defaults for sparse arrays, which lanes keep: an array whose highest index is
+-- over SAFE may not have more than RATIO times as many places as elements.
+local SPARSE_RATIO = 2
+local SPARSE_SAFE = 10
+
+local explain_value
+
+local function step(key)
+    if type(key) == "number" then
+        return ("[%.14g]"):format(key)
+    end
+    if key:find("^[%a_][%w_]*$") then
+        return "." .. key
+    end
+    return ("[%q]"):format(#key > 40 and key:sub(1, 40) .. "..." or key)
+end
+
+-- Number of elements and highest index, or nil where cjson would write an object.
+local function array_shape(t)
+    local count, highest = 0, 0
+    for key in pairs(t) do
+        if type(key) ~= "number" or key < 1 or key ~= math.floor(key) then
+            return nil
+        end
+        count, highest = count + 1, math.max(highest, key)
+    end
+    return count, highest
+end
+
+local function explain_entries(t, path, depth, seen)
+    for key, value in pairs(t) do
+        local kind = type(key)
+        if kind ~= "string" and kind ~= "number" then
+            return path, ("has a key that is a %s (keys are strings or numbers)"):format(kind)
+        end
+        local where, what = explain_value(value, path .. step(key), depth + 1, seen)
+        if where then
+            return where, what
+        end
+    end
+end
+
+local function explain_table(t, path, depth, seen)
+    if seen[t] then
+        return path, "contains itself"
+    end
+    if depth > seen.max_depth then
+        return path, ("is nested deeper than max_depth (%d)"):format(seen.max_depth)
+    end
+    local count, highest = array_shape(t)
+    if count and highest > SPARSE_SAFE and highest > count * SPARSE_RATIO then
+        return path, ("is a sparse array: %d elements, highest index %.14g"):format(count, highest)
+    end
+    seen[t] = true
+    local where, what = explain_entries(t, path, depth, seen)
+    seen[t] = nil
+    return where, what
+end
+
+-- The path to the first thing that is no JSON and what it is; nothing if all is well.
+function explain_value(value, path, depth, seen)
+    local kind = type(value)
+    if kind == "table" then
+        return explain_table(value, path, depth, seen)
+    end
+    if kind == "number" then
+        if value ~= value or value == math.huge or value == -math.huge then
+            return path, ("is %s, which JSON does not have"):format(tostring(value))
+        end
+    elseif kind == "cdata" then
+        return path, ("is a cdata (%s)"):format(tostring(value))
+    elseif kind == "userdata" and value == seen.null then
+        return nil
+    elseif kind ~= "string" and kind ~= "boolean" and kind ~= "nil" then
+        return path, "is a " .. kind
+    end
+end
+
+--- Say what in a value can't be sent.
+-- @param value any value that could not be encoded
+-- @tparam string name what the value is, as "result 1"
+-- @tparam string|nil reason the encoder's own words, for what is not found here
+-- @tparam table options `max_depth` (number of levels), `null` (the null of JSON)
+-- @treturn string one line
+function _M.explain(value, name, reason, options)
+    local seen = { max_depth = options.max_depth, null = options.null }
+    local where, what = explain_value(value, "", 1, seen)
+    if not where then
+        return ("%s can't be encoded: %s"):format(name, reason or "unknown reason")
+    end
+    local place = where == "" and name or name .. ": " .. where
+    return ("%s %s, and can't be sent"):format(place, what)
+end
+
+return _M

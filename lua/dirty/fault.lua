@@ -1,0 +1,32 @@
+--- An error that carries its code: what the runtime's own functions raise inside a call.
+-- A lane answers with that code; an app that catches one sees a table with `code` and
+-- `message`, and tostring gives both.
+-- @module dirty.fault
+
+local _M = {}
+
+local mt = {
+    __tostring = function(self)
+        return self.code .. ": " .. self.message
+    end,
+}
+
+--- Raise an error with a code.
+-- @tparam string code one of the codes of the protocol, such as "TIMEOUT"
+-- @tparam string message for people
+-- @tparam[opt] table more further fields: `started` ("no"), `phase`, `members` (JSON text
+--   of further members of the details)
+function _M.raise(code, message, more)
+    local fault = { code = code, message = message }
+    for key, value in pairs(more or {}) do
+        fault[key] = value
+    end
+    error(setmetatable(fault, mt), 0)
+end
+
+--- Whether `x` was raised by `raise`.
+function _M.is(x)
+    return type(x) == "table" and getmetatable(x) == mt
+end
+
+return _M

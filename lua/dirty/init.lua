@@ -1,0 +1,190 @@
+--- The module for dirty apps and for their callers.
+--
+--     local dirty = require "dirty"
+--     local Image = dirty.app { workers = 2, timeout = 5 }
+--     function Image:init(options) self.max = options.max_pixels end
+--     function Image:thumbnail(bytes, size) … return png, { width = w } end
+--     return Image
+--
+-- Inside a worker `request`, `remaining`, `check` and `log` speak of the request that
+-- runs. Elsewhere `app` and `client` work, and logging goes to stderr.
+-- @module dirty
+
+local fault = require("dirty.fault")
+local nearest = require("dirty.nearest")
+
+-- Present in the lanes of a worker only.
+local host = package.loaded["dirty.host"]
+
+local _M = { _VERSION = "0.1.0" }
+
+-- -- Declarations -----------------------------------------------------------------------
+
+local function whole_number(least)
+    return function(value)
+        return type(value) == "number" and value >= least and value == math.floor(value)
+            and value < 2 ^ 31, ("a whole number, at least %d"):format(least)
+    end
+end
+
+local function seconds(value)
+    return type(value) == "number" and value >= 0 and value < 2 ^ 31 / 1000,
+        "seconds (0: no limit)"
+end
+
+-- What dirty.app takes: each says whether a value is right and what would be.
+local DECLARATIONS = {
+    workers = whole_number(1),
+    timeout = seconds,
+    max_queue = whole_number(0),
+}
+
+local DECLARATION_NAMES = { "max_queue", "timeout", "workers" }
+
+-- What each app has declared, by its table, which is thus free of it.
+local declared = setmetatable({}, { __mode = "k" })
+
+--- Make an app: a table to put actions into.
+-- The configuration's values go before the ones given here.
+-- @tparam[opt] table options `workers` (how many workers host it; default all), `timeout`
+--   (seconds of a call, 0 for none; default the server's), `max_queue` (requests that may
+--   wait for it; default the server's). Raises for any other key.
+-- @treturn table the app
+function _M.app(options)
+    if options ~= nil and type(options) ~= "table" then
+        error(("dirty.app takes a table of options, not a %s"):format(type(options)), 2)
+    end
+    local kept = {}
+    for key, value in pairs(options or {}) do
+        local check = DECLARATIONS[key]
+        if not check then
+            error(("dirty.app has no option '%s'%s"):format(tostring(key),
+                nearest.hint(tostring(key), DECLARATION_NAMES)), 2)
+        end
+        local ok, wanted = check(value)
+        if not ok then
+            error(("dirty.app: %s is %s, not %s"):format(key, wanted, tostring(value)), 2)
+        end
+        kept[key] = value
+    end
+    local app = {}
+    declared[app] = kept
+    return app
+end
+
+--- What an app has declared by `dirty.app`.
+-- @tparam table app
+-- @treturn table a copy of its options; empty for a plain table
+function _M.declared(app)
+    local copy = {}
+    for key, value in pairs(declared[app] or {}) do
+        copy[key] = value
+    end
+    return copy
+end
+
+-- -- Log --------------------------------------------------------------------------------
+
+local function quoted(value)
+    local text = tostring(value)
+    if text ~= "" and not text:find("[%s%c\"=\\]") then
+        return text
+    end
+    text = text:gsub("[\\\"]", "\\%0"):gsub("\n", "\\n"):gsub("\t", "\\t"):gsub("%c", "?")
+    return '"' .. text .. '"'
+end
+
+-- Fields as logfmt, in the order of their names.
+local function logfmt(fields)
+    local words = {}
+    for key, value in pairs(fields or {}) do
+        words[#words + 1] = tostring(key):gsub("[%s%c\"=]", "_") .. "=" .. quoted(value)
+    end
+    table.sort(words)
+    return table.concat(words, " ")
+end
+
+local function log_at(level)
+    return function(msg, fields)
+        local text = logfmt(fields)
+        if host then
+            host.log(level, tostring(msg), text)
+        else
+            io.stderr:write(level, ": ", tostring(msg), text == "" and "" or " ", text, "\n")
+        end
+    end
+end
+
+--- The runtime's log. Each function takes a message and a table of fields (name → value,
+-- in any order, written as `name=value`); in a worker the line is tagged with the app.
+-- @usage dirty.log.info("model loaded", { path = path, seconds = 1.5 })
+_M.log = {
+    debug = log_at("debug"),
+    info = log_at("info"),
+    warn = log_at("warn"),
+    error = log_at("error"),
+}
+
+-- -- The request that runs --------------------------------------------------------------
+
+--- The request that runs, read-only: `id` (number, the caller's own), `app`, `action`,
+-- `metadata` (what the caller sent along, nil if nothing), `deadline` (as os.time() counts,
+-- with fractions; nil if there is none), `pid` and `uid` of the caller. Every field is nil
+-- while no request runs; a name that is none of these raises.
+_M.request = setmetatable({}, {
+    __index = host and host.request or function()
+        return nil
+    end,
+    __newindex = function()
+        error("dirty.request is read-only", 2)
+    end,
+})
+
+--- Seconds until the deadline of the request that runs.
+-- @treturn number negative when it has passed, math.huge without a deadline
+function _M.remaining()
+    return host and host.remaining() or math.huge
+end
+
+--- Raise if it is no use to go on: the deadline has passed (`TIMEOUT`), or the caller has
+-- closed its connection (`CANCELLED`). For long loops; it costs a system call, so call it
+-- some hundred times a second, not a million times.
+function _M.check()
+    if not host then
+        return
+    end
+    if _M.remaining() <= 0 then
+        fault.raise("TIMEOUT", "the deadline passed while the request ran", { phase = "run" })
+    end
+    if host.caller_is_gone() then
+        fault.raise("CANCELLED", "the caller has closed its connection", { phase = "run" })
+    end
+end
+
+-- -- Loaded when first used -------------------------------------------------------------
+
+--- The null of JSON inside tables: the same value as `cjson.null` (and `ngx.null`).
+-- @field null
+
+--- The client: see dirty.client.
+-- @field client
+local LAZY = {
+    null = function()
+        return require("cjson").null
+    end,
+    client = function()
+        return require("dirty.client")
+    end,
+}
+
+return setmetatable(_M, {
+    __index = function(self, key)
+        local load = LAZY[key]
+        if not load then
+            return nil
+        end
+        local value = load()
+        rawset(self, key, value)
+        return value
+    end,
+})

@@ -1,0 +1,361 @@
+--- What a lane does in Lua: it loads apps and makes their objects, tells errors in words,
+-- and has the JSON instance of the lane. The host (runtime/worker/lua_host.c) drives it;
+-- apps don't need it.
+-- @module dirty.lane
+
+local cjson = require("cjson").new()
+local dirty = require("dirty")
+local explain = require("dirty.explain")
+local fault = require("dirty.fault")
+local host = require("dirty.host")
+local nearest = require("dirty.nearest")
+
+local _M = {}
+
+-- JSON of an error object above this is left out of the error's details.
+local ERROR_JSON_MAX = 64 * 1024
+-- How many tables an __index chain is followed when an app's actions are listed.
+local CHAIN_MAX = 16
+
+local RESERVED = { new = true, init = true, call = true, close = true }
+
+-- -- JSON -------------------------------------------------------------------------------
+
+-- Debian's lua-cjson prints at most 14 digits, others 16 or 17.
+local function set_precision()
+    for _, digits in ipairs({ 17, 16, 14 }) do
+        if pcall(cjson.encode_number_precision, digits) then
+            return digits
+        end
+    end
+end
+
+cjson.encode_invalid_numbers(false)
+cjson.decode_invalid_numbers(false)
+cjson.encode_sparse_array(false)
+cjson.encode_max_depth(host.max_depth)
+cjson.decode_max_depth(host.max_depth)
+
+--- Digits that numbers inside tables are sent with.
+_M.precision = set_precision()
+
+_M.encode = cjson.encode
+_M.decode = cjson.decode
+
+--- Say why a value can't be encoded; see dirty.explain.
+function _M.explain(value, name, reason)
+    return explain.explain(value, name, reason, { max_depth = host.max_depth, null = cjson.null })
+end
+
+--- Give back what a large answer has made cjson's buffer grow to.
+function _M.tidy()
+    cjson.encode_keep_buffer(false)
+    cjson.encode_keep_buffer(true)
+end
+
+-- -- Errors -----------------------------------------------------------------------------
+
+-- JSON text of a non-string error object, nil if it has none or too much.
+local function error_json(x)
+    local ok, json = pcall(cjson.encode, x)
+    return ok and #json <= ERROR_JSON_MAX and json or nil
+end
+
+-- One line for an error object of any type.
+local function error_text(x, json)
+    if type(x) == "string" then
+        return x
+    end
+    local mt = getmetatable(x)
+    if type(mt) == "table" and mt.__tostring then
+        local ok, text = pcall(tostring, x)
+        if ok and type(text) == "string" then
+            return text
+        end
+    end
+    if type(x) == "table" and type(x.message) == "string" then
+        return x.message
+    end
+    if type(x) == "table" and json then
+        return "error object: " .. json
+    end
+    return type(x) == "table" and "error object: a table that is no JSON" or tostring(x)
+end
+
+-- error_text under protection: fields of error objects may be computed.
+local function safe_text(x, json)
+    local ok, text = pcall(error_text, x, json)
+    return ok and text or "error object: a " .. type(x)
+end
+
+--- Tell an error that came out of an app.
+-- @param x whatever was raised or returned as err
+-- @treturn string message
+-- @treturn string|nil code, if the error has one of its own
+-- @treturn string|nil started
+-- @treturn string|nil phase
+-- @treturn string|nil JSON text of further members of the details
+function _M.describe(x)
+    if fault.is(x) then
+        return x.message, x.code, x.started, x.phase, x.members
+    end
+    if type(x) == "string" then
+        return x
+    end
+    local json = error_json(x)
+    return safe_text(x, json), nil, nil, nil, json and '"error":' .. json or nil
+end
+
+-- Run f(...); its results, or nil and {message, traceback}.
+local function attempt(f, ...)
+    local args, n = { ... }, select("#", ...)
+    local function run()
+        return f(unpack(args, 1, n))
+    end
+    local function on_error(x)
+        return { message = (_M.describe(x)), traceback = debug.traceback("", 2):sub(2) }
+    end
+    local results = { xpcall(run, on_error) }
+    if results[1] then
+        return true, results[2], results[3]
+    end
+    return false, results[2]
+end
+
+-- -- Apps -------------------------------------------------------------------------------
+
+local function indented(list)
+    return "\n  " .. table.concat(list, "\n  ")
+end
+
+-- require's own words list places with a prefix each; we list the places.
+local function not_found(module)
+    local places = {}
+    for _, path in ipairs({ package.path, package.cpath }) do
+        for template in path:gmatch("[^;]+") do
+            places[#places + 1] = (template:gsub("%?", (module:gsub("%.", "/"))))
+        end
+    end
+    return ("module '%s' is not found; it was looked for at%s"):format(module, indented(places))
+end
+
+local function load_module(module)
+    local ok, result = attempt(require, module)
+    if ok then
+        return result
+    end
+    if result.message:find("module '" .. module .. "' not found:", 1, true) == 1 then
+        return nil, { message = not_found(module) }
+    end
+    return nil, result
+end
+
+local function field_names(t)
+    local names = {}
+    for key in pairs(t) do
+        names[#names + 1] = key
+    end
+    return names
+end
+
+-- The app's table of a spec, or nil and what is wrong.
+local function find_app(spec)
+    local module, failure = load_module(spec.module)
+    if failure then
+        return nil, failure
+    end
+    if type(module) ~= "table" then
+        return nil, { message = ("module '%s' returned a %s: an app is a table")
+            :format(spec.module, module == true and "boolean (nothing)" or type(module)) }
+    end
+    if not spec.object then
+        return module
+    end
+    local object = module[spec.object]
+    if object == nil then
+        return nil, { message = ("module '%s' has no field '%s'%s")
+            :format(spec.module, spec.object, nearest.hint(spec.object, field_names(module))) }
+    end
+    if type(object) ~= "table" then
+        return nil, { message = ("'%s' of module '%s' is a %s: an app is a table")
+            :format(spec.object, spec.module, type(object)) }
+    end
+    return object
+end
+
+local function with_phase(phase, failure)
+    failure.phase = phase
+    return nil, failure
+end
+
+local function load(spec)
+    local ok, app, failure = attempt(find_app, spec)
+    if not ok then
+        app, failure = nil, app
+    end
+    if not app then
+        return with_phase("load", failure)
+    end
+    return app
+end
+
+-- App:new(options), or a table that inherits from the app.
+local function make(app, options)
+    if app.new == nil then
+        return setmetatable({}, { __index = app })
+    end
+    local object, err = app:new(options)
+    if type(object) ~= "table" then
+        error(err ~= nil and err
+            or ("new returned a %s, not the app's object, a table"):format(type(object)), 0)
+    end
+    return object
+end
+
+local function init(object, options)
+    if object.init == nil then
+        return
+    end
+    local result, err = object:init(options)
+    if not result and err ~= nil then
+        error(err, 0)
+    end
+end
+
+--- Load an app and make its object.
+-- @tparam table spec `name`, `module`, `object` (a field of the module, or nil), `options`
+--   (JSON text, or nil)
+-- @treturn table|nil the object
+-- @treturn function|false its own `call`, false for the default one
+-- @treturn table|nil what failed: `phase` ("load", "new", "init"), `message`, `traceback`
+function _M.open(spec)
+    local app, failure = load(spec)
+    if not app then
+        return nil, false, failure
+    end
+    local options = spec.options and cjson.decode(spec.options) or {}
+    local ok, object = attempt(make, app, options)
+    if not ok then
+        return nil, false, select(2, with_phase("new", object))
+    end
+    local call = object.call
+    if call == nil then
+        object.call, call = _M.call, false
+    end
+    ok, failure = attempt(init, object, options)
+    if not ok then
+        return nil, false, select(2, with_phase("init", failure))
+    end
+    return object, call
+end
+
+--- Call an app object's close(), if it has one. What it raises is logged.
+function _M.close(object)
+    if type(object.close) ~= "function" then
+        return
+    end
+    local ok, failure = attempt(object.close, object)
+    if not ok then
+        dirty.log.error("close failed", failure)
+    end
+end
+
+--- Try an app without serving it.
+-- @tparam table spec as for open
+-- @tparam boolean with_init whether to make the object, init and close it too
+-- @treturn string|nil JSON text of what the app declares
+-- @treturn table|nil what failed, as for open
+function _M.try(spec, with_init)
+    local app, failure = load(spec)
+    if not app then
+        return nil, failure
+    end
+    if with_init then
+        local object, _, why = _M.open(spec)
+        if not object then
+            return nil, why
+        end
+        _M.close(object)
+    end
+    return cjson.encode(dirty.declared(app))
+end
+
+-- -- Actions ----------------------------------------------------------------------------
+
+local function is_action(name)
+    return type(name) == "string" and name:byte() ~= 95 and not RESERVED[name]
+end
+
+-- Names of the functions that callers can reach, in order.
+local function actions_of(object)
+    local names, seen = {}, {}
+    for _ = 1, CHAIN_MAX do
+        if type(object) ~= "table" then
+            break
+        end
+        for key, value in pairs(object) do
+            if type(value) == "function" and is_action(key) and not seen[key] then
+                seen[key] = true
+                names[#names + 1] = key
+            end
+        end
+        object = (getmetatable(object) or {}).__index
+    end
+    table.sort(names)
+    return names
+end
+
+--- Raise ACTION_NOT_FOUND.
+-- @tparam table object the app object
+-- @tparam string app its name
+-- @tparam string action what was asked for
+function _M.no_action(object, app, action)
+    local names = actions_of(object)
+    local found = nearest.nearest(action, names)
+    local message = ("app '%s' has no action '%s'%s"):format(app, action,
+        nearest.hint(action, names))
+    if not is_action(action) then
+        message = ("'%s' of app '%s' is not an action: names that begin with '_', and new, "
+            .. "init, call, close, are the app's own"):format(action, app)
+    end
+    fault.raise("ACTION_NOT_FOUND", message, {
+        started = "no",
+        members = found and '"nearest":' .. cjson.encode(found) or nil,
+    })
+end
+
+--- The default `call` of an app: runs the object's function of that name.
+-- Lanes do the same in C; this one is for apps that call it by themselves.
+-- @tparam table self the app object
+-- @tparam string action
+-- @return whatever the action returns
+function _M.call(self, action, ...)
+    local f = is_action(action) and self[action]
+    if type(f) ~= "function" then
+        _M.no_action(self, dirty.request.app or "?", tostring(action))
+    end
+    return f(self, ...)
+end
+
+-- -- Globals ----------------------------------------------------------------------------
+
+-- A global that an app sets while it serves is most often a forgotten `local`: say so once.
+local function report_global(t, name, value)
+    rawset(t, name, value)
+    local where = debug.getinfo(2, "Sl") or { short_src = "?", currentline = 0 }
+    if where.what ~= "C" then
+        dirty.log.warn("a global variable was made after load: is a 'local' missing?", {
+            name = tostring(name),
+            where = ("%s:%d"):format(where.short_src, where.currentline),
+        })
+    end
+end
+
+--- Watch the table of globals from now on.
+function _M.guard_globals()
+    if getmetatable(_G) == nil then
+        setmetatable(_G, { __newindex = report_global })
+    end
+end
+
+return _M

@@ -1,0 +1,36 @@
+/* inbox: a lane's end of its channel to the arbiter (base/channel.h). */
+#ifndef DIRTY_INBOX_H
+#define DIRTY_INBOX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/channel.h"
+
+/* One received message: DISPATCH with its bytes and descriptor, or STOP. */
+typedef struct dirty_inbox {
+    int channel;    /* borrowed */
+    int descriptor; /* the client's, owned by whoever serves it; -1: none came */
+    size_t len;     /* of the message */
+    union {
+        dirty_msg_dispatch dispatch; /* `bytes` after it are the request's first */
+        dirty_msg_plain plain;
+        uint8_t bytes[sizeof(dirty_msg_dispatch) + DIRTY_HEAD_BYTES_MAX];
+    } message;
+} dirty_inbox;
+
+/* Wait for the next message. 0; -EPIPE at the end of the channel; -EBADMSG for one that
+ * is none (the descriptor is closed); -errno. */
+int dirty_inbox_receive(dirty_inbox *in);
+
+/* The first bytes of the request of a DISPATCH. */
+static inline uint8_t *dirty_inbox_bytes(dirty_inbox *in) {
+    return in->message.bytes + sizeof(dirty_msg_dispatch);
+}
+
+/* Send one message: a head, and `len` bytes that follow it (NULL, 0: none). 0 or -errno;
+ * -EPIPE when the arbiter is gone. */
+int dirty_inbox_send(const dirty_inbox *in, const void *head, size_t head_len,
+                     const void *bytes, size_t len);
+
+#endif

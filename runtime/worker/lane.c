@@ -1,0 +1,393 @@
+#include "worker/lane.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "wire/request.h"
+#include "worker/caller.h"
+#include "worker/inbox.h"
+#include "worker/lua_host.h"
+
+/* A request that the lane has read itself stays in a buffer of at most this size, so that
+ * the next one finds it warm. */
+#define KEEP_BYTES (2u << 20)
+/* How long a wait for the rest of a request lasts before the baton is looked at again. */
+#define LOOK_UP_MS 250
+
+struct dirty_lane {
+    const dirty_worker_start *start; /* borrowed */
+    dirty_lane_page *page;           /* shared with the arbiter */
+    dirty_host *host;                /* owned */
+    dirty_buf large; /* owned: a request larger than the first bytes of it */
+    dirty_buf error; /* owned: an ERROR frame being written */
+    dirty_inbox inbox;
+};
+
+/* One request on its way through the lane. */
+typedef struct job {
+    const dirty_msg_dispatch *dispatch;
+    int fd;               /* the caller's connection, owned */
+    const uint8_t *frame; /* the whole request, once it is read */
+    dirty_call call;
+    dirty_msg_done done;
+} job;
+
+/* -- Boot -------------------------------------------------------------------------- */
+
+static void boot_failed(dirty_lane *lane, dirty_buf *why) {
+    if (dirty_buf_failed(why) || why->len > DIRTY_CHANNEL_TEXT_MAX)
+        why->len = 0;
+    dirty_msg_plain head = {.kind = DIRTY_MSG_BOOT_FAILED, .len = (uint32_t)why->len};
+    dirty_inbox_send(&lane->inbox, &head, sizeof head, why->base, why->len);
+}
+
+/* The runtime's own modules did not load: said as if it were an app's failure. */
+static void open_failed(dirty_lane *lane, const dirty_buf *reason) {
+    dirty_buf why = {0};
+    dirty_buf_append_cstr(&why,
+                          "{\"app\":\"dirty.lane\",\"phase\":\"load\",\"message\":");
+    size_t len = reason->len < 2000 ? reason->len : 2000;
+    dirty_buf_json_string(&why, (const char *)reason->base, len);
+    dirty_buf_append_cstr(&why, "}");
+    boot_failed(lane, &why);
+    dirty_buf_deinit(&why);
+}
+
+int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t index) {
+    dirty_lane *lane = calloc(1, sizeof *lane);
+    if (lane == NULL)
+        return -ENOMEM;
+    lane->start = start;
+    lane->page = start->pages[index];
+    lane->inbox.channel = start->channels[index];
+    atomic_store(&lane->page->tid, (uint32_t)gettid());
+    dirty_buf why = {0};
+    int rc = dirty_host_open(&lane->host, start, &why);
+    if (rc < 0) {
+        open_failed(lane, &why);
+    } else {
+        rc = dirty_host_boot(lane->host, &why);
+        if (rc < 0)
+            boot_failed(lane, &why);
+    }
+    dirty_buf_deinit(&why);
+    if (rc < 0)
+        dirty_lane_close(lane);
+    else
+        *out = lane;
+    return rc;
+}
+
+void dirty_lane_close(dirty_lane *lane) {
+    dirty_host_close(lane->host);
+    dirty_buf_deinit(&lane->large);
+    dirty_buf_deinit(&lane->error);
+    free(lane);
+}
+
+/* -- Answers ----------------------------------------------------------------------- */
+
+static bool move(dirty_lane *lane, const job *j, dirty_baton_state from,
+                 dirty_baton_state to) {
+    return dirty_baton_move(lane->page, j->dispatch->seq, from, to);
+}
+
+/* Write one frame if the baton is ours to write. False: nothing more can be said to this
+ * caller, and job.done tells why. */
+static bool write_frame(dirty_lane *lane, job *j, struct iovec *iov, size_t count,
+                        dirty_baton_state then) {
+    if (!move(lane, j, DIRTY_BATON_RUNNING, DIRTY_BATON_WRITING)) {
+        j->done.dropped = 1;
+        return false;
+    }
+    int rc = dirty_caller_write(j->fd, iov, count, lane->start->limits.send_timeout_ms);
+    if (rc < 0) {
+        /* the baton stays in WRITING: framing is lost, nobody may write here again */
+        j->done.outcome = DIRTY_CODE_CONNECTION;
+        j->done.connection = DIRTY_CONNECTION_LOST;
+        return false;
+    }
+    move(lane, j, DIRTY_BATON_WRITING, then);
+    return true;
+}
+
+/* Send what the host's failure says. */
+static void answer_failure(dirty_lane *lane, job *j) {
+    dirty_failure *f = dirty_host_failure(lane->host);
+    dirty_failure_origin origin = {.app = lane->start->apps[j->dispatch->app]->name,
+                                   .worker = lane->start->number,
+                                   .call = &j->call,
+                                   .now_ns = dirty_now_ns()};
+    lane->error.len = 0;
+    lane->error.failed = false;
+    dirty_failure_encode(f, &origin, &lane->error);
+    j->done.outcome = (uint16_t)f->code;
+    if (f->code == DIRTY_CODE_PROTOCOL)
+        j->done.connection = DIRTY_CONNECTION_DRAIN;
+    struct iovec piece = {lane->error.base, lane->error.len};
+    if (dirty_buf_failed(&lane->error))
+        j->done.connection = DIRTY_CONNECTION_LOST;
+    else
+        write_frame(lane, j, &piece, 1, DIRTY_BATON_ANSWERED);
+}
+
+static bool answer_values(dirty_lane *lane, job *j, dirty_frame_type type,
+                          dirty_baton_state then) {
+    size_t count;
+    struct iovec *iov = dirty_host_answer(lane->host, type, &count);
+    return write_frame(lane, j, iov, count, then);
+}
+
+static void answer_end(dirty_lane *lane, job *j) {
+    uint8_t head[DIRTY_FRAME_HEADER_LEN];
+    dirty_frame_encode(head, DIRTY_FRAME_END, 0, j->call.id);
+    struct iovec piece = {head, sizeof head};
+    write_frame(lane, j, &piece, 1, DIRTY_BATON_ANSWERED);
+}
+
+/* -- Intake ------------------------------------------------------------------------ */
+
+static uint64_t earlier(uint64_t a, uint64_t b) {
+    if (a == 0 || b == 0)
+        return a + b;
+    return a < b ? a : b;
+}
+
+/* Read the rest of a large request behind the bytes that came with the dispatch. 0,
+ * -ETIMEDOUT, -ECANCELED (the arbiter has answered), -ENOMEM, -errno of the peer. */
+static int read_rest(dirty_lane *lane, const job *j) {
+    const dirty_msg_dispatch *d = j->dispatch;
+    uint64_t deadline = earlier(d->recv_deadline_ns, d->deadline_ns);
+    dirty_buf *b = &lane->large;
+    b->len = 0;
+    if (dirty_buf_reserve(b, d->frame_len) < 0)
+        return -ENOMEM;
+    dirty_buf_append(b, dirty_inbox_bytes(&lane->inbox), d->have_len);
+    while (b->len < d->frame_len) {
+        if (dirty_baton_read(lane->page, d->seq) != DIRTY_BATON_READING)
+            return -ECANCELED;
+        int wait_ms = dirty_ms_until(deadline, dirty_now_ns());
+        if (wait_ms == 0)
+            return -ETIMEDOUT;
+        if (wait_ms < 0 || wait_ms > LOOK_UP_MS)
+            wait_ms = LOOK_UP_MS;
+        ssize_t n =
+            dirty_caller_read(j->fd, b->base + b->len, d->frame_len - b->len, wait_ms);
+        if (n > 0)
+            b->len += (size_t)n;
+        else if (n != -EAGAIN)
+            return (int)n;
+    }
+    return 0;
+}
+
+static int take_in(dirty_lane *lane, job *j) {
+    const dirty_msg_dispatch *d = j->dispatch;
+    j->frame = dirty_inbox_bytes(&lane->inbox);
+    if (d->have_len == d->frame_len)
+        return 0;
+    int rc = read_rest(lane, j);
+    if (rc != -ENOMEM)
+        j->frame = lane->large.base;
+    return rc;
+}
+
+/* Fill job.call from the `have` bytes of the frame: even a request that did not come
+ * whole has an id to answer to. OK, MORE, or what is wrong with it. */
+static dirty_wire_fault parse(dirty_lane *lane, job *j, size_t have) {
+    const dirty_wire_limits *limits = &lane->start->limits;
+    dirty_call *call = &j->call;
+    dirty_frame frame;
+    dirty_route route;
+    dirty_wire_fault fault =
+        dirty_frame_decode(j->frame, have, limits->max_message, &frame);
+    if (fault != DIRTY_WIRE_OK)
+        return fault;
+    call->id = frame.id;
+    const uint8_t *payload = j->frame + DIRTY_FRAME_HEADER_LEN;
+    have -= DIRTY_FRAME_HEADER_LEN;
+    fault = dirty_route_decode(payload, have, frame.payload_len, &route);
+    if (fault != DIRTY_WIRE_OK)
+        return fault;
+    call->action = route.action;
+    call->argc = route.argc;
+    if (have != frame.payload_len)
+        return DIRTY_WIRE_MORE;
+    return dirty_request_open(payload, have, &route, limits->max_args, &call->metadata,
+                              &call->args);
+}
+
+/* Walk the arguments once, so that the host meets good values only. */
+static dirty_wire_fault check_arguments(const dirty_call *call, uint32_t *which) {
+    dirty_value_reader args = call->args;
+    dirty_value value;
+    for (*which = 1; args.left > 0; ++*which) {
+        dirty_wire_fault fault = dirty_value_next(&args, &value);
+        if (fault != DIRTY_WIRE_OK)
+            return fault;
+    }
+    *which = 0;
+    return dirty_value_reader_end(&args);
+}
+
+/* -- Life of a request ------------------------------------------------------------- */
+
+static void answer_fault(dirty_lane *lane, job *j, dirty_wire_fault fault,
+                         uint32_t argument) {
+    dirty_failure *f = dirty_host_failure(lane->host);
+    dirty_failure_set(f, DIRTY_CODE_PROTOCOL, "no");
+    if (argument > 0)
+        dirty_failure_sayf(f, "argument %u: ", argument);
+    dirty_failure_sayf(f, "%s", dirty_wire_fault_text(fault));
+    answer_failure(lane, j);
+}
+
+static void answer_timeout(dirty_lane *lane, job *j, const char *phase,
+                           const char *started) {
+    dirty_failure *f = dirty_host_failure(lane->host);
+    dirty_failure_set(f, DIRTY_CODE_TIMEOUT, started);
+    f->phase = phase;
+    if (strcmp(phase, "receive") == 0)
+        dirty_failure_sayf(f,
+                           "the request was not received whole in time: %zu of %u bytes",
+                           lane->large.len, j->dispatch->frame_len);
+    else if (strcmp(phase, "queue") == 0)
+        dirty_failure_sayf(f, "the deadline passed before the request could run");
+    else
+        dirty_failure_sayf(f, "the deadline passed while the request ran");
+    answer_failure(lane, j);
+}
+
+static bool is_late(const job *j, uint64_t now) {
+    return j->call.deadline_ns != 0 && now >= j->call.deadline_ns;
+}
+
+/* Send the chunks of a stream until it ends, one way or another. */
+static void stream(dirty_lane *lane, job *j) {
+    for (;;) {
+        dirty_outcome outcome = dirty_host_next(lane->host);
+        if (outcome == DIRTY_OUTCOME_FAILED)
+            return answer_failure(lane, j);
+        if (is_late(j, dirty_now_ns()))
+            return answer_timeout(lane, j, "run", "yes");
+        if (outcome == DIRTY_OUTCOME_END)
+            return answer_end(lane, j);
+        if (!answer_values(lane, j, DIRTY_FRAME_CHUNK, DIRTY_BATON_RUNNING))
+            return;
+    }
+}
+
+static void run(dirty_lane *lane, job *j) {
+    uint64_t began = dirty_now_ns();
+    if (is_late(j, began))
+        return answer_timeout(lane, j, "queue", "no");
+    dirty_outcome outcome = dirty_host_call(lane->host, &j->call);
+    if (outcome == DIRTY_OUTCOME_STREAM) {
+        stream(lane, j);
+        j->done.run_ns = dirty_now_ns() - began;
+        return;
+    }
+    j->done.run_ns = dirty_now_ns() - began;
+    if (outcome == DIRTY_OUTCOME_VALUES)
+        answer_values(lane, j, DIRTY_FRAME_RESPONSE, DIRTY_BATON_ANSWERED);
+    else
+        answer_failure(lane, j);
+}
+
+/* What to say when the request did not come whole. */
+static void refuse(dirty_lane *lane, job *j, int rc) {
+    if (rc != -ETIMEDOUT && rc != -ENOMEM) { /* the peer is gone */
+        j->done.outcome = DIRTY_CODE_CONNECTION;
+        j->done.connection = DIRTY_CONNECTION_LOST;
+        return;
+    }
+    j->done.connection = DIRTY_CONNECTION_DRAIN;
+    parse(lane, j, rc == -ENOMEM ? j->dispatch->have_len : lane->large.len);
+    if (rc == -ETIMEDOUT)
+        return answer_timeout(lane, j, "receive", "no");
+    dirty_failure *f = dirty_host_failure(lane->host);
+    dirty_failure_set(f, DIRTY_CODE_MEMORY, "no");
+    dirty_failure_sayf(f, "no memory for a request of %u bytes", j->dispatch->frame_len);
+    answer_failure(lane, j);
+}
+
+static void handle(dirty_lane *lane, job *j) {
+    int rc = take_in(lane, j);
+    if (!move(lane, j, DIRTY_BATON_READING, DIRTY_BATON_RUNNING)) {
+        j->done.dropped = 1;
+        return;
+    }
+    if (rc < 0)
+        return refuse(lane, j, rc);
+    uint32_t argument = 0;
+    dirty_wire_fault fault = parse(lane, j, j->dispatch->frame_len);
+    if (fault == DIRTY_WIRE_OK)
+        fault = check_arguments(&j->call, &argument);
+    if (fault != DIRTY_WIRE_OK)
+        return answer_fault(lane, j, fault, argument);
+    run(lane, j);
+}
+
+static void count_request(dirty_lane *lane) {
+    dirty_lane_page *page = lane->page;
+    uint64_t served = atomic_load_explicit(&page->served, memory_order_relaxed);
+    atomic_store_explicit(&page->served, served + 1, memory_order_relaxed);
+    atomic_store_explicit(&page->lua_bytes, dirty_host_bytes(lane->host),
+                          memory_order_relaxed);
+}
+
+static int serve_dispatch(dirty_lane *lane) {
+    const dirty_msg_dispatch *d = &lane->inbox.message.dispatch;
+    job j = {.dispatch = d, .fd = lane->inbox.descriptor};
+    j.done.kind = DIRTY_MSG_DONE;
+    j.done.seq = d->seq;
+    j.call = (dirty_call){.app = d->app,
+                          .arrived_ns = d->arrived_ns,
+                          .deadline_ns = d->deadline_ns,
+                          .peer_pid = d->peer_pid,
+                          .peer_uid = d->peer_uid,
+                          .fd = j.fd};
+    handle(lane, &j);
+    count_request(lane);
+    close(j.fd);
+    int rc = dirty_inbox_send(&lane->inbox, &j.done, sizeof j.done, NULL, 0);
+    dirty_host_release(lane->host);
+    if (lane->large.cap > KEEP_BYTES)
+        dirty_buf_deinit(&lane->large);
+    return rc;
+}
+
+/* No descriptor came: too many are open here. The request has not begun. */
+static int give_back(dirty_lane *lane) {
+    dirty_log(DIRTY_LOG_WARN, "a request came without its descriptor: too many are open",
+              "%s", "option=RLIMIT_NOFILE");
+    dirty_msg_plain head = {.kind = DIRTY_MSG_NO_DESCRIPTOR,
+                            .len = (uint32_t)lane->inbox.len};
+    return dirty_inbox_send(&lane->inbox, &head, sizeof head, &lane->inbox.message,
+                            lane->inbox.len);
+}
+
+int dirty_lane_serve(dirty_lane *lane) {
+    dirty_msg_plain ready = {.kind = DIRTY_MSG_READY};
+    int rc = dirty_inbox_send(&lane->inbox, &ready, sizeof ready, NULL, 0);
+    while (rc == 0) {
+        rc = dirty_inbox_receive(&lane->inbox);
+        if (rc < 0 || lane->inbox.message.plain.kind == DIRTY_MSG_STOP)
+            break;
+        if (lane->inbox.message.dispatch.app >= lane->start->app_count)
+            rc = -EBADMSG;
+        else if (lane->inbox.descriptor < 0)
+            rc = give_back(lane);
+        else
+            rc = serve_dispatch(lane);
+    }
+    if (rc == 0 || rc == -EPIPE)
+        return 0;
+    dirty_log(DIRTY_LOG_ERROR, "the channel to the arbiter is broken: the lane ends",
+              "error=%s", DIRTY_LOG_QUOTE(strerror(-rc)));
+    return rc;
+}
