@@ -116,15 +116,15 @@ static bool write_frame(dirty_lane *lane, job *j, struct iovec *iov, size_t coun
 }
 
 /* Send what the host's failure says. */
-static void answer_failure(dirty_lane *lane, job *j) {
-    dirty_failure *f = dirty_host_failure(lane->host);
-    dirty_failure_origin origin = {.app = lane->start->apps[j->dispatch->app]->name,
-                                   .worker = lane->start->number,
-                                   .call = &j->call,
-                                   .now_ns = dirty_now_ns()};
+static void answer_error(dirty_lane *lane, job *j) {
+    dirty_lane_error *f = dirty_host_error(lane->host);
+    dirty_error_origin origin = {.app = lane->start->apps[j->dispatch->app]->name,
+                                 .worker = lane->start->number,
+                                 .call = &j->call,
+                                 .now_ns = dirty_now_ns()};
     lane->error.len = 0;
     lane->error.failed = false;
-    dirty_failure_encode(f, &origin, &lane->error);
+    dirty_lane_error_encode(f, &origin, &lane->error);
     j->done.outcome = (uint16_t)f->code;
     if (f->code == DIRTY_CODE_PROTOCOL)
         j->done.connection = DIRTY_CONNECTION_DRAIN;
@@ -238,28 +238,28 @@ static dirty_wire_fault check_arguments(const dirty_call *call, uint32_t *which)
 
 static void answer_fault(dirty_lane *lane, job *j, dirty_wire_fault fault,
                          uint32_t argument) {
-    dirty_failure *f = dirty_host_failure(lane->host);
-    dirty_failure_set(f, DIRTY_CODE_PROTOCOL, "no");
+    dirty_lane_error *f = dirty_host_error(lane->host);
+    dirty_lane_error_set(f, DIRTY_CODE_PROTOCOL, "no");
     if (argument > 0)
-        dirty_failure_sayf(f, "argument %u: ", argument);
-    dirty_failure_sayf(f, "%s", dirty_wire_fault_text(fault));
-    answer_failure(lane, j);
+        dirty_lane_error_sayf(f, "argument %u: ", argument);
+    dirty_lane_error_sayf(f, "%s", dirty_wire_fault_text(fault));
+    answer_error(lane, j);
 }
 
 static void answer_timeout(dirty_lane *lane, job *j, const char *phase,
                            const char *started) {
-    dirty_failure *f = dirty_host_failure(lane->host);
-    dirty_failure_set(f, DIRTY_CODE_TIMEOUT, started);
+    dirty_lane_error *f = dirty_host_error(lane->host);
+    dirty_lane_error_set(f, DIRTY_CODE_TIMEOUT, started);
     f->phase = phase;
     if (strcmp(phase, "receive") == 0)
-        dirty_failure_sayf(f,
-                           "the request was not received whole in time: %zu of %u bytes",
-                           lane->large.len, j->dispatch->frame_len);
+        dirty_lane_error_sayf(
+            f, "the request was not received whole in time: %zu of %u bytes",
+            lane->large.len, j->dispatch->frame_len);
     else if (strcmp(phase, "queue") == 0)
-        dirty_failure_sayf(f, "the deadline passed before the request could run");
+        dirty_lane_error_sayf(f, "the deadline passed before the request could run");
     else
-        dirty_failure_sayf(f, "the deadline passed while the request ran");
-    answer_failure(lane, j);
+        dirty_lane_error_sayf(f, "the deadline passed while the request ran");
+    answer_error(lane, j);
 }
 
 static bool is_late(const job *j, uint64_t now) {
@@ -271,7 +271,7 @@ static void stream(dirty_lane *lane, job *j) {
     for (;;) {
         dirty_outcome outcome = dirty_host_next(lane->host);
         if (outcome == DIRTY_OUTCOME_FAILED)
-            return answer_failure(lane, j);
+            return answer_error(lane, j);
         if (is_late(j, dirty_now_ns()))
             return answer_timeout(lane, j, "run", "yes");
         if (outcome == DIRTY_OUTCOME_END)
@@ -295,7 +295,7 @@ static void run(dirty_lane *lane, job *j) {
     if (outcome == DIRTY_OUTCOME_VALUES)
         answer_values(lane, j, DIRTY_FRAME_RESPONSE, DIRTY_BATON_ANSWERED);
     else
-        answer_failure(lane, j);
+        answer_error(lane, j);
 }
 
 /* What to say when the request did not come whole. */
@@ -309,10 +309,11 @@ static void refuse(dirty_lane *lane, job *j, int rc) {
     parse(lane, j, rc == -ENOMEM ? j->dispatch->have_len : lane->large.len);
     if (rc == -ETIMEDOUT)
         return answer_timeout(lane, j, "receive", "no");
-    dirty_failure *f = dirty_host_failure(lane->host);
-    dirty_failure_set(f, DIRTY_CODE_MEMORY, "no");
-    dirty_failure_sayf(f, "no memory for a request of %u bytes", j->dispatch->frame_len);
-    answer_failure(lane, j);
+    dirty_lane_error *f = dirty_host_error(lane->host);
+    dirty_lane_error_set(f, DIRTY_CODE_MEMORY, "no");
+    dirty_lane_error_sayf(f, "no memory for a request of %u bytes",
+                          j->dispatch->frame_len);
+    answer_error(lane, j);
 }
 
 static void handle(dirty_lane *lane, job *j) {

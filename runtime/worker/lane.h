@@ -5,8 +5,8 @@
  *   → ANSWERED → DONE
  *
  * A small request costs it four system calls: recvmsg, sendmsg, close, send. */
-#ifndef DIRTY_LANE_H
-#define DIRTY_LANE_H
+#ifndef DIRTY_WORKER_LANE_H
+#define DIRTY_WORKER_LANE_H
 
 #include "base/worker_start.h"
 

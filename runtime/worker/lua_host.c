@@ -52,7 +52,7 @@ struct dirty_host {
     bool streams;
     dirty_outcome outcome; /* of the protected call that runs */
     dirty_answer answer;
-    dirty_failure failure;
+    dirty_lane_error failure;
 };
 
 /* -- State ------------------------------------------------------------------------- */
@@ -77,7 +77,7 @@ static int on_error(lua_State *L) {
     lua_settop(L, 1);
     luaL_traceback(L, L, NULL, 1);
     const char *text = lua_tolstring(L, 2, &len);
-    dirty_failure_trace(&h->failure, text, len);
+    dirty_lane_error_trace(&h->failure, text, len);
     lua_settop(L, 1);
     return 1;
 }
@@ -149,7 +149,7 @@ int dirty_host_open(dirty_host **out, const dirty_worker_start *start, dirty_buf
     h->start = start;
     h->scope.start = start;
     h->limits = (dirty_answer_limits){start->limits.max_message, start->limits.max_args};
-    dirty_failure_init(&h->failure);
+    dirty_lane_error_init(&h->failure);
     h->L = luaL_newstate();
     if (h->L == NULL) {
         free(h);
@@ -325,7 +325,7 @@ void dirty_host_close(dirty_host *h) {
     dirty_buf_deinit(&out);
     lua_close(h->L);
     dirty_answer_deinit(&h->answer);
-    dirty_failure_deinit(&h->failure);
+    dirty_lane_error_deinit(&h->failure);
     free(h);
 }
 
@@ -469,20 +469,20 @@ static const char *static_text(const char *text, const char *const *known) {
 static int describe(lua_State *L) {
     static const char *const phases[] = {"run", "queue", "receive", NULL};
     dirty_host *h = upvalue_host(L);
-    dirty_failure *f = &h->failure;
+    dirty_lane_error *f = &h->failure;
     size_t len;
     push_lane(h, "describe");
     lua_pushvalue(L, 1);
     lua_call(L, 1, 5); /* message, code, started, phase, members */
     const char *text = lua_tolstring(L, -5, &len);
-    dirty_failure_say(f, text ? text : "", text ? len : 0);
+    dirty_lane_error_say(f, text ? text : "", text ? len : 0);
     if (lua_isstring(L, -4))
         f->code = code_of(lua_tostring(L, -4));
     if (lua_isstring(L, -3) && strcmp(lua_tostring(L, -3), "no") == 0)
         f->started = "no";
     f->phase = static_text(lua_tostring(L, -2), phases);
     text = lua_tolstring(L, -1, &len);
-    if (text != NULL && len <= DIRTY_FAILURE_MEMBERS_MAX)
+    if (text != NULL && len <= DIRTY_LANE_ERROR_MEMBERS_MAX)
         dirty_buf_append(&f->members, text, len);
     if (f->code == DIRTY_CODE_ACTION_NOT_FOUND)
         f->traceback.len = 0;
@@ -496,8 +496,8 @@ static void describe_top(dirty_host *h) {
     lua_pushvalue(L, -2);
     if (lua_pcall(L, 1, 0, 0) != 0) {
         const char *text = lua_tostring(L, -1);
-        dirty_failure_sayf(&h->failure, "an error that can't be told: %s",
-                           text ? text : "unknown");
+        dirty_lane_error_sayf(&h->failure, "an error that can't be told: %s",
+                              text ? text : "unknown");
     }
 }
 
@@ -505,25 +505,25 @@ static void say_top(dirty_host *h) {
     size_t len;
     const char *text = lua_tolstring(h->L, -1, &len);
     if (text != NULL)
-        dirty_failure_say(&h->failure, text, len);
+        dirty_lane_error_say(&h->failure, text, len);
 }
 
 /* The code, the words and whether the app has run, of the error on top of the stack. */
 static dirty_outcome fail(dirty_host *h, int status) {
-    dirty_failure *f = &h->failure;
+    dirty_lane_error *f = &h->failure;
     bool before = h->stage == STAGE_METADATA || h->stage == STAGE_ARGUMENTS;
     if (status == LUA_ERRMEM) {
         f->code = DIRTY_CODE_MEMORY;
         f->started = before ? "no" : "yes";
-        dirty_failure_sayf(f, "not enough memory");
+        dirty_lane_error_sayf(f, "not enough memory");
     } else if (before) {
         f->code = DIRTY_CODE_PROTOCOL;
         f->started = "no";
         f->traceback.len = 0;
         if (h->stage == STAGE_METADATA)
-            dirty_failure_sayf(f, "the metadata is not JSON: ");
+            dirty_lane_error_sayf(f, "the metadata is not JSON: ");
         else
-            dirty_failure_sayf(f, "argument %u is not JSON: ", h->argument);
+            dirty_lane_error_sayf(f, "argument %u is not JSON: ", h->argument);
         say_top(h);
     } else if (h->stage == STAGE_REFUSED) {
         say_top(h);
@@ -535,7 +535,7 @@ static dirty_outcome fail(dirty_host *h, int status) {
 
 /* Run what lies on the stack with `args` arguments above it. */
 static dirty_outcome run(dirty_host *h, int args) {
-    dirty_failure_set(&h->failure, DIRTY_CODE_APP, "yes");
+    dirty_lane_error_set(&h->failure, DIRTY_CODE_APP, "yes");
     h->outcome = DIRTY_OUTCOME_FAILED;
     int status = lua_pcall(h->L, args, LUA_MULTRET, SLOT_ON_ERROR);
     if (status != 0)
@@ -572,7 +572,7 @@ struct iovec *dirty_host_answer(dirty_host *h, dirty_frame_type type, size_t *co
     return h->answer.iov;
 }
 
-dirty_failure *dirty_host_failure(dirty_host *h) {
+dirty_lane_error *dirty_host_error(dirty_host *h) {
     return &h->failure;
 }
 

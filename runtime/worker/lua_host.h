@@ -16,7 +16,7 @@
 #include "base/worker_start.h"
 #include "wire/frame.h"
 #include "worker/call.h"
-#include "worker/failure.h"
+#include "worker/lane_error.h"
 
 typedef struct dirty_host dirty_host;
 
@@ -26,7 +26,7 @@ typedef enum dirty_outcome {
     DIRTY_OUTCOME_STREAM, /* the call returned a function: ask dirty_host_next */
     DIRTY_OUTCOME_CHUNK,  /* an answer: send it as CHUNK, ask again */
     DIRTY_OUTCOME_END,    /* the stream is over: send END */
-    DIRTY_OUTCOME_FAILED  /* dirty_host_failure tells */
+    DIRTY_OUTCOME_FAILED  /* dirty_host_error tells */
 } dirty_outcome;
 
 /* Make a Lua state with the runtime's own modules; no app is loaded yet. `start` is
@@ -54,7 +54,7 @@ dirty_outcome dirty_host_next(dirty_host *h);
 struct iovec *dirty_host_answer(dirty_host *h, dirty_frame_type type, size_t *count);
 
 /* The last FAILED; the lane may set another into it. */
-dirty_failure *dirty_host_failure(dirty_host *h);
+dirty_lane_error *dirty_host_error(dirty_host *h);
 
 /* The end of a request: its values are dropped, memory is tidied. Runs no app code but
  * finalizers. */

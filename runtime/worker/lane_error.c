@@ -1,4 +1,4 @@
-#include "worker/failure.h"
+#include "worker/lane_error.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,11 +10,11 @@
 /* A buffer that an error made larger than this is given back. */
 #define KEEP_BYTES (16u << 10)
 
-void dirty_failure_init(dirty_failure *f) {
-    *f = (dirty_failure){.started = "no"};
+void dirty_lane_error_init(dirty_lane_error *f) {
+    *f = (dirty_lane_error){.started = "no"};
 }
 
-void dirty_failure_deinit(dirty_failure *f) {
+void dirty_lane_error_deinit(dirty_lane_error *f) {
     dirty_buf_deinit(&f->message);
     dirty_buf_deinit(&f->traceback);
     dirty_buf_deinit(&f->members);
@@ -27,7 +27,7 @@ static void empty(dirty_buf *b) {
     b->failed = false;
 }
 
-void dirty_failure_set(dirty_failure *f, dirty_code code, const char *started) {
+void dirty_lane_error_set(dirty_lane_error *f, dirty_code code, const char *started) {
     f->code = code;
     f->started = started;
     f->phase = NULL;
@@ -48,26 +48,27 @@ static void append_cut(dirty_buf *b, const char *text, size_t len, size_t max) {
         dirty_buf_printf(b, " ... (%zu bytes more)", len - room);
 }
 
-void dirty_failure_say(dirty_failure *f, const char *text, size_t len) {
-    append_cut(&f->message, text, len, DIRTY_FAILURE_MESSAGE_MAX);
+void dirty_lane_error_say(dirty_lane_error *f, const char *text, size_t len) {
+    append_cut(&f->message, text, len, DIRTY_LANE_ERROR_MESSAGE_MAX);
 }
 
-void dirty_failure_sayf(dirty_failure *f, const char *format, ...) {
+void dirty_lane_error_sayf(dirty_lane_error *f, const char *format, ...) {
     char line[1024];
     va_list args;
     va_start(args, format);
     int n = vsnprintf(line, sizeof line, format, args);
     va_end(args);
     if (n > 0)
-        dirty_failure_say(f, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
+        dirty_lane_error_say(f, line,
+                             (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
 }
 
-void dirty_failure_trace(dirty_failure *f, const char *text, size_t len) {
+void dirty_lane_error_trace(dirty_lane_error *f, const char *text, size_t len) {
     f->traceback.len = 0;
-    append_cut(&f->traceback, text, len, DIRTY_FAILURE_TRACEBACK_MAX);
+    append_cut(&f->traceback, text, len, DIRTY_LANE_ERROR_TRACEBACK_MAX);
 }
 
-static void encode_details(const dirty_failure *f, const dirty_failure_origin *origin,
+static void encode_details(const dirty_lane_error *f, const dirty_error_origin *origin,
                            dirty_buf *out) {
     const dirty_call *call = origin->call;
     uint64_t elapsed_ns =
@@ -94,8 +95,8 @@ static void encode_details(const dirty_failure *f, const dirty_failure_origin *o
     dirty_buf_append(out, "}", 2); /* and its NUL */
 }
 
-void dirty_failure_encode(const dirty_failure *f, const dirty_failure_origin *origin,
-                          dirty_buf *out) {
+void dirty_lane_error_encode(const dirty_lane_error *f, const dirty_error_origin *origin,
+                             dirty_buf *out) {
     dirty_buf details = {0};
     encode_details(f, origin, &details);
     if (dirty_buf_failed(&details)) {
