@@ -51,6 +51,8 @@ LIB_OBJ  = $(call objects,base) $(call objects,wire) $(call objects,client)
 MAIN_OBJ = $(BUILD)/obj/runtime/cli/main.o
 CORE_OBJ = $(filter-out $(MAIN_OBJ),$(LIB_OBJ) $(call objects,arbiter) $(call objects,worker) \
            $(call objects,luabind) $(call objects,cli))
+# helpers that every C test is linked with
+SPEC_OBJ = $(patsubst %,$(BUILD)/obj/spec/c/%.o,harness fixtures walk)
 TESTS_C  = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(wildcard spec/c/test_*.c))
 
 all: $(BUILD)/dirty $(BUILD)/libdirty.a $(BUILD)/libdirty.so $(BUILD)/lua/dirty/core.so ## build everything
@@ -91,7 +93,7 @@ $(BUILD)/lua5.4/dirty/core.so: $(LUA54_OBJ) $(BUILD)/libdirty.a
 .PHONY: lua54
 lua54: $(BUILD)/lua5.4/dirty/core.so ## build the client module for Lua 5.4
 
-$(BUILD)/spec/%: spec/c/%.c $(CORE_OBJ)
+$(BUILD)/spec/%: spec/c/%.c $(SPEC_OBJ) $(CORE_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(OUR_CFLAGS) $(LUAJIT_CFLAGS) $(UV_CFLAGS) -MMD -MP -rdynamic $(filter %.c %.o,$^) \
 	    $(LUAJIT_LIBS) $(UV_LIBS) -lcmocka -lpthread -ldl -lm -o $@

@@ -46,6 +46,7 @@ run_c() { # binary
             say_how_it_ended "$status" "$(sed -n 's/^\[ RUN      \] //p' "$out/stdout" |
                 tail -n 1)"
         fi
+        grep '^seed:' "$out/stdout"
         cat "$out/stderr"
     fi
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))

@@ -1,0 +1,278 @@
+#include "harness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+/* Each test has a directory of its own, removed at its end. */
+typedef struct place {
+    char dir[64], path[96], other[96];
+} place;
+
+static int make_place(void **state) {
+    place *p = calloc(1, sizeof *p);
+    const char *tmp = getenv("TMPDIR");
+    snprintf(p->dir, sizeof p->dir, "%.40s/dirty-log-XXXXXX", tmp ? tmp : "/tmp");
+    if (mkdtemp(p->dir) == NULL)
+        return -1;
+    snprintf(p->path, sizeof p->path, "%s/log", p->dir);
+    snprintf(p->other, sizeof p->other, "%s/log.1", p->dir);
+    *state = p;
+    return 0;
+}
+
+static int remove_place(void **state) {
+    place *p = *state;
+    dirty_log_open(NULL, DIRTY_LOG_INFO);
+    dirty_log_who("dirty");
+    unlink(p->path);
+    unlink(p->other);
+    rmdir(p->dir);
+    free(p);
+    return 0;
+}
+
+static char *content_of(const char *path) {
+    static char text[1 << 20];
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    size_t n = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[n] = '\0';
+    return text;
+}
+
+static size_t lines_of(const char *text) {
+    size_t count = 0;
+    for (; (text = strchr(text, '\n')) != NULL; text++)
+        count++;
+    return count;
+}
+
+static void a_line_has_time_level_who_pid_and_fields(void **state) {
+    place *p = *state;
+    char tail[128];
+    assert_int_equal(dirty_log_open(p->path, DIRTY_LOG_INFO), 0);
+    dirty_log_who("worker:3");
+    dirty_log(DIRTY_LOG_WARN, "app failed", "app=%s n=%d", "apps.echo", 7);
+    const char *text = content_of(p->path);
+    int y, mo, d, h, mi, s, ms, end = 0;
+    sscanf(text, "ts=%4d-%2d-%2dT%2d:%2d:%2d.%3dZ %n", &y, &mo, &d, &h, &mi, &s, &ms,
+           &end);
+    assert_int_equal(end, (int)strlen("ts=2026-11-23T06:17:30.123Z "));
+    assert_true(y >= 2024 && mo >= 1 && mo <= 12 && d >= 1 && d <= 31);
+    snprintf(tail, sizeof tail,
+             "level=warn who=worker:3 pid=%d msg=\"app failed\" app=apps.echo n=7\n",
+             (int)getpid());
+    assert_string_equal(text + end, tail);
+}
+
+static void lines_below_the_level_are_left_out(void **state) {
+    place *p = *state;
+    for (int level = DIRTY_LOG_DEBUG; level <= DIRTY_LOG_ERROR; level++) {
+        unlink(p->path);
+        assert_int_equal(dirty_log_open(p->path, (dirty_log_level)level), 0);
+        for (int of = DIRTY_LOG_DEBUG; of <= DIRTY_LOG_ERROR; of++)
+            dirty_log((dirty_log_level)of, "x", "%s", "");
+        assert_int_equal(lines_of(content_of(p->path)), DIRTY_LOG_ERROR - level + 1);
+    }
+}
+
+static void levels_have_names(void **state) {
+    (void)state;
+    assert_int_equal(dirty_log_level_parse("debug"), DIRTY_LOG_DEBUG);
+    assert_int_equal(dirty_log_level_parse("info"), DIRTY_LOG_INFO);
+    assert_int_equal(dirty_log_level_parse("warn"), DIRTY_LOG_WARN);
+    assert_int_equal(dirty_log_level_parse("error"), DIRTY_LOG_ERROR);
+    assert_int_equal(dirty_log_level_parse("warning"), -1);
+    assert_int_equal(dirty_log_level_parse(""), -1);
+}
+
+static void a_quoted_value_stays_on_its_line(void **state) {
+    (void)state;
+    assert_string_equal(DIRTY_LOG_QUOTE(""), "\"\"");
+    assert_string_equal(DIRTY_LOG_QUOTE("a b"), "\"a b\"");
+    assert_string_equal(DIRTY_LOG_QUOTE("a\"b\\c\nd\te\rf\x7f"),
+                        "\"a\\\"b\\\\c\\nd\\te?f?\"");
+    assert_string_equal(DIRTY_LOG_QUOTE("caf\xc3\xa9"), "\"caf\xc3\xa9\"");
+}
+
+static void a_quoted_value_that_is_too_long_is_cut_and_still_quoted(void **state) {
+    (void)state;
+    static const char *const fillers[] = {"x", "\n", "\""};
+    for (size_t f = 0; f < sizeof fillers / sizeof *fillers; f++)
+        for (size_t len = 1000; len < 1100; len++) {
+            char text[1200];
+            memset(text, fillers[f][0], len);
+            text[len] = '\0';
+            dirty_log_quoted room;
+            memset(&room, '#', sizeof room);
+            dirty_log_quote(&room, text);
+            size_t n = strnlen(room.text, sizeof room.text);
+            assert_true(n < sizeof room.text);
+            assert_int_equal(room.text[0], '"');
+            assert_int_equal(room.text[n - 1], '"');
+        }
+}
+
+static void a_line_that_is_too_long_is_cut_to_one_line(void **state) {
+    place *p = *state;
+    char field[8000];
+    assert_int_equal(dirty_log_open(p->path, DIRTY_LOG_INFO), 0);
+    for (size_t len = 3900; len < 4200; len += 7) {
+        memset(field, 'f', len);
+        field[len] = '\0';
+        assert_int_equal(truncate(p->path, 0), 0);
+        dirty_log(DIRTY_LOG_INFO, "long", "field=%s", field);
+        const char *text = content_of(p->path);
+        assert_true(strlen(text) <= 4096);
+        assert_int_equal(lines_of(text), 1);
+        assert_int_equal(text[strlen(text) - 1], '\n');
+    }
+    memset(field, 'm', sizeof field - 1);
+    field[sizeof field - 1] = '\0';
+    assert_int_equal(truncate(p->path, 0), 0);
+    dirty_log(DIRTY_LOG_INFO, field, "rest=%d", 1);
+    assert_int_equal(lines_of(content_of(p->path)), 1);
+    assert_non_null(strstr(content_of(p->path), " rest=1\n"));
+}
+
+static void errno_survives_a_line(void **state) {
+    place *p = *state;
+    assert_int_equal(dirty_log_open(p->path, DIRTY_LOG_INFO), 0);
+    errno = ENOTTY;
+    dirty_log(DIRTY_LOG_INFO, "x", "%s", "");
+    assert_int_equal(errno, ENOTTY);
+}
+
+static void the_file_is_private_appended_to_and_not_inherited(void **state) {
+    place *p = *state;
+    struct stat st;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(dirty_log_open(p->path, DIRTY_LOG_INFO), 0);
+        dirty_log(DIRTY_LOG_INFO, "x", "%s", "");
+    }
+    assert_int_equal(lines_of(content_of(p->path)), 2);
+    assert_int_equal(stat(p->path, &st), 0);
+    assert_int_equal(st.st_mode & 0137, 0);
+    assert_true(fcntl(dirty_log_fd(), F_GETFD) & FD_CLOEXEC);
+}
+
+static void a_file_that_cannot_be_opened_leaves_the_log_as_it_was(void **state) {
+    place *p = *state;
+    char missing[128];
+    snprintf(missing, sizeof missing, "%s/none/log", p->dir);
+    assert_int_equal(dirty_log_open(p->path, DIRTY_LOG_INFO), 0);
+    int fd = dirty_log_fd();
+    assert_int_equal(dirty_log_open(missing, DIRTY_LOG_DEBUG), -ENOENT);
+    assert_int_equal(dirty_log_fd(), fd);
+    dirty_log(DIRTY_LOG_DEBUG, "hidden", "%s", "");
+    dirty_log(DIRTY_LOG_INFO, "shown", "%s", "");
+    assert_int_equal(lines_of(content_of(p->path)), 1);
+}
+
+static void reopen_follows_a_rotated_file(void **state) {
+    place *p = *state;
+    assert_int_equal(dirty_log_open(p->path, DIRTY_LOG_INFO), 0);
+    int fd = dirty_log_fd();
+    dirty_log(DIRTY_LOG_INFO, "old", "%s", "");
+    assert_int_equal(rename(p->path, p->other), 0);
+    dirty_log(DIRTY_LOG_INFO, "old", "%s", "");
+    assert_int_equal(dirty_log_reopen(), 0);
+    dirty_log(DIRTY_LOG_INFO, "new", "%s", "");
+    assert_int_equal(lines_of(content_of(p->other)), 2);
+    assert_int_equal(lines_of(content_of(p->path)), 1);
+    assert_int_equal(dirty_log_fd(), fd);
+    assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+}
+
+static void reopen_that_fails_keeps_the_old_file(void **state) {
+    place *p = *state;
+    char hidden[96];
+    snprintf(hidden, sizeof hidden, "%s.off", p->dir);
+    assert_int_equal(dirty_log_open(p->path, DIRTY_LOG_INFO), 0);
+    assert_int_equal(rename(p->dir, hidden), 0);
+    assert_int_equal(dirty_log_reopen(), -ENOENT);
+    dirty_log(DIRTY_LOG_INFO, "kept", "%s", "");
+    assert_int_equal(rename(hidden, p->dir), 0);
+    assert_int_equal(lines_of(content_of(p->path)), 1);
+}
+
+static void stderr_is_never_reopened(void **state) {
+    (void)state;
+    assert_int_equal(dirty_log_open(NULL, DIRTY_LOG_INFO), 0);
+    assert_int_equal(dirty_log_fd(), 2);
+    assert_int_equal(dirty_log_reopen(), 0);
+    assert_int_equal(dirty_log_fd(), 2);
+}
+
+/* -- Many writers
+ * ------------------------------------------------------------------------ */
+
+#define WRITERS 4
+#define LINES 500
+
+static void *write_lines(void *arg) {
+    for (int i = 0; i < LINES; i++)
+        dirty_log(DIRTY_LOG_INFO, "from a thread", "writer=%d line=%d", *(int *)arg, i);
+    return NULL;
+}
+
+static void fork_writer(int number) {
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        write_lines(&number);
+        _exit(0);
+    }
+}
+
+static void lines_of_threads_and_processes_never_mix(void **state) {
+    place *p = *state;
+    pthread_t threads[WRITERS];
+    int numbers[WRITERS];
+    assert_int_equal(dirty_log_open(p->path, DIRTY_LOG_INFO), 0);
+    for (int i = 0; i < WRITERS; i++)
+        fork_writer(100 + i);
+    for (int i = 0; i < WRITERS; i++) {
+        numbers[i] = i;
+        assert_int_equal(pthread_create(&threads[i], NULL, write_lines, &numbers[i]), 0);
+    }
+    for (int i = 0; i < WRITERS; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < WRITERS; i++)
+        assert_true(wait(NULL) > 0);
+    char *text = content_of(p->path);
+    assert_int_equal(lines_of(text), 2 * WRITERS * LINES);
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        assert_memory_equal(line, "ts=", 3);
+        assert_null(strstr(line + 3, "ts="));
+        assert_non_null(strstr(line, " line="));
+    }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_place, remove_place)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(a_line_has_time_level_who_pid_and_fields),
+        TEST(lines_below_the_level_are_left_out),
+        TEST(levels_have_names),
+        TEST(a_quoted_value_stays_on_its_line),
+        TEST(a_quoted_value_that_is_too_long_is_cut_and_still_quoted),
+        TEST(a_line_that_is_too_long_is_cut_to_one_line),
+        TEST(errno_survives_a_line),
+        TEST(the_file_is_private_appended_to_and_not_inherited),
+        TEST(a_file_that_cannot_be_opened_leaves_the_log_as_it_was),
+        TEST(reopen_follows_a_rotated_file),
+        TEST(reopen_that_fails_keeps_the_old_file),
+        TEST(stderr_is_never_reopened),
+        TEST(lines_of_threads_and_processes_never_mix),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
