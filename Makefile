@@ -126,13 +126,14 @@ demo: deps ## start the runtime, make a thumbnail of a photograph, stop
 	@DIRTY_BUILD=$(BUILD) examples/demo.sh
 
 test: deps ## build and run all tests; the last line sums them
-	@$(MAKE) --no-print-directory test-run
+	@$(MAKE) --no-print-directory --silent test-run
 
 # The specs' own interpreter is not sanitized, so it gets the C module of the plain build.
 asan: deps ## run all tests on a build with the address and undefined sanitizers
 	@$(MAKE) --no-print-directory --silent all
 	@DIRTY_CORE=$(BUILD)/lua UBSAN_OPTIONS=print_stacktrace=1 \
-	    $(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined test-run
+	    $(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined \
+	    --silent test-run
 
 LINT_CFLAGS = $(filter-out -fPIC -DDIRTY_VERSION=% $(WARN) $(SAN),$(OUR_CFLAGS)) \
               -DDIRTY_VERSION="$(VERSION)" $(LUAJIT_CFLAGS) $(UV_CFLAGS)

@@ -1,0 +1,343 @@
+local images = require "support.images"
+
+-- Where the package lomiri-wallpapers-20.04 has the photograph of the demo.
+local PHOTO = "/usr/share/backgrounds/Kleiber_by_Lukas_Baubkus.jpg"
+
+local RED, BLUE = { 255, 0, 0 }, { 0, 0, 255 }
+
+local function read_file(path)
+    local file = assert(io.open(path, "rb"))
+    local bytes = file:read "*a"
+    file:close()
+    return bytes
+end
+
+-- Resident memory of this process in bytes.
+local function resident()
+    return tonumber(read_file("/proc/self/statm"):match "^%d+ (%d+)") * 4096
+end
+
+-- JPEG moves colours a little.
+local function assert_colour(expected, actual)
+    for i, channel in ipairs(expected) do
+        assert.is_true(math.abs(channel - actual[i]) <= 12,
+            ("channel %d is %s, expected %d"):format(i, tostring(actual[i]), channel))
+    end
+end
+
+-- Left half red, right half blue.
+local function two_halves(width, height)
+    return images.png(width, height, function(x)
+        return unpack(x < width / 2 and RED or BLUE)
+    end)
+end
+
+local function noise(width, height)
+    local seed = 1
+    return images.png(width, height, function()
+        seed = (seed * 16807) % 2147483647
+        return seed % 256, math.floor(seed / 256) % 256, math.floor(seed / 65536) % 256
+    end)
+end
+
+describe("apps.image", function()
+    local app
+
+    setup(function()
+        package.path = "./?.lua;" .. package.path
+        app = require "apps.image"
+        app:init { max_pixels = 30e6 }
+    end)
+
+    teardown(function()
+        app:close()
+    end)
+
+    describe("info", function()
+        it("tells format, size and channels of PNG, JPEG and WebP", function()
+            local png = two_halves(40, 20)
+            for _, format in ipairs { "png", "jpeg", "webp" } do
+                local about = assert(app:info((assert(app:convert(png, { format = format })))))
+                assert.same({ format = format, width = 40, height = 20, bands = 3, alpha = false,
+                    orientation = 1, pages = 1, profile = false }, about)
+            end
+        end)
+
+        it("tells the size of an image that lies on its side as it is seen", function()
+            local jpeg = images.oriented(app:convert(two_halves(40, 20), { format = "jpeg" }), 6)
+            local about = assert(app:info(jpeg))
+            assert.same({ 20, 40, 6 }, { about.width, about.height, about.orientation })
+        end)
+
+        it("reads a photograph of 20 megapixels", function()
+            local about = assert(app:info(read_file(PHOTO)))
+            assert.same({ "jpeg", 6028, 3391 }, { about.format, about.width, about.height })
+        end)
+    end)
+
+    describe("thumbnail", function()
+        it("makes a photograph fit into the box and keeps the format", function()
+            local bytes, about = assert(app:thumbnail(read_file(PHOTO), { width = 512 }))
+            assert.same({ format = "jpeg", width = 512, height = 288 }, about)
+            local seen = assert(app:info(bytes))
+            assert.same({ "jpeg", 512, 288 }, { seen.format, seen.width, seen.height })
+            assert.is_true(#bytes < 60000)
+        end)
+
+        it("is 256 pixels wide if no size is given, and no higher", function()
+            local _, wide = assert(app:thumbnail(two_halves(600, 300)))
+            assert.same({ 256, 128 }, { wide.width, wide.height })
+            local _, high = assert(app:thumbnail(two_halves(300, 600), {}))
+            assert.same({ 128, 256 }, { high.width, high.height })
+        end)
+
+        it("does not enlarge", function()
+            local _, about = assert(app:thumbnail(two_halves(40, 20), { width = 400 }))
+            assert.same({ 40, 20 }, { about.width, about.height })
+        end)
+
+        it("fills the box with crop", function()
+            for _, crop in ipairs { "centre", "entropy", "attention" } do
+                local _, about = assert(app:thumbnail(two_halves(400, 200),
+                    { width = 50, height = 80, crop = crop }))
+                assert.same({ 50, 80 }, { about.width, about.height })
+            end
+        end)
+
+        it("turns the image upright and leaves no orientation behind", function()
+            -- 6: to be seen, the stored image is turned clockwise, its left side gets up
+            local jpeg = images.oriented(app:convert(two_halves(80, 40),
+                { format = "jpeg", quality = 95 }), 6)
+            local bytes, about = assert(app:thumbnail(jpeg, { width = 40, height = 40 }))
+            assert.same({ 20, 40 }, { about.width, about.height })
+            assert_colour(RED, images.pixel(bytes, 10, 5))
+            assert_colour(BLUE, images.pixel(bytes, 10, 35))
+            assert.equal(1, app:info(bytes).orientation)
+        end)
+
+        it("leaves out the metadata", function()
+            local jpeg = images.oriented(app:convert(two_halves(80, 40), { format = "jpeg" }), 3)
+            assert.is_truthy(jpeg:find("Exif", 1, true))
+            assert.is_nil((app:thumbnail(jpeg)):find("Exif", 1, true))
+        end)
+    end)
+
+    describe("resize", function()
+        it("scales to exactly the given size, up and down", function()
+            for _, size in ipairs { { 100, 100 }, { 10, 90 }, { 40, 20 }, { 1, 1 } } do
+                local bytes, about = assert(app:resize(two_halves(40, 20),
+                    { width = size[1], height = size[2] }))
+                assert.same(size, { about.width, about.height })
+                local seen = app:info(bytes)
+                assert.same(size, { seen.width, seen.height })
+            end
+        end)
+
+        it("keeps the proportions where one side is given", function()
+            local png = two_halves(40, 20)
+            local _, by_width = assert(app:resize(png, { width = 80 }))
+            assert.same({ 80, 40 }, { by_width.width, by_width.height })
+            local _, by_height = assert(app:resize(png, { height = 10 }))
+            assert.same({ 20, 10 }, { by_height.width, by_height.height })
+        end)
+
+        it("takes the size of the upright image", function()
+            local jpeg = images.oriented(app:convert(two_halves(40, 20), { format = "jpeg" }), 8)
+            local _, about = assert(app:resize(jpeg, { width = 10 }))
+            assert.same({ 10, 20 }, { about.width, about.height })
+        end)
+
+        it("refuses to make more pixels than max_pixels", function()
+            local bytes, err = app:resize(two_halves(40, 20), { width = 20000 })
+            assert.is_nil(bytes)
+            assert.equal("the wanted image is 20000 x 10000, 200.0 megapixels; " ..
+                "max_pixels allows 30.0", err)
+        end)
+
+        it("wants a width or a height", function()
+            assert.error_matches(function()
+                app:resize(two_halves(4, 2), { quality = 3 })
+            end, "resize: width or height must be given")
+        end)
+    end)
+
+    describe("convert", function()
+        it("keeps every pixel and the transparency between lossless formats", function()
+            local png = images.png(16, 16, function(x, y)
+                return x * 16, y * 16, 77, (x * 16 + y) % 256
+            end)
+            local copy = assert(app:convert(png))
+            assert.is_true(app:info(copy).alpha)
+            for i = 0, 15 do
+                assert.same(images.pixel(png, i, 15 - i), images.pixel(copy, i, 15 - i))
+            end
+        end)
+
+        it("keeps the transparency in WebP", function()
+            local png = images.png(16, 16, function()
+                return 255, 0, 0, 100
+            end)
+            local webp, about = assert(app:convert(png, { format = "webp" }))
+            assert.equal("webp", about.format)
+            assert.is_true(app:info(webp).alpha)
+            assert_colour({ 255, 0, 0, 100 }, images.pixel(webp, 8, 8))
+        end)
+
+        it("puts a transparent image on white for JPEG", function()
+            local png = images.png(16, 16, function()
+                return 255, 0, 0, 0
+            end)
+            local jpeg = assert(app:convert(png, { format = "jpeg" }))
+            assert_colour({ 255, 255, 255 }, images.pixel(jpeg, 8, 8))
+        end)
+
+        it("makes smaller files of lower quality", function()
+            local png = noise(64, 64)
+            for _, format in ipairs { "jpeg", "webp" } do
+                local low = assert(app:convert(png, { format = format, quality = 10 }))
+                local high = assert(app:convert(png, { format = format, quality = 95 }))
+                assert.is_true(#low * 2 < #high)
+            end
+        end)
+
+        it("says in libvips' words what a format can't hold", function()
+            local wide = app:resize(two_halves(40, 20), { width = 16400, height = 2 })
+            local bytes, err = app:convert(wide, { format = "webp" })
+            assert.is_nil(bytes)
+            assert.equal("can't make the image: webpsave: image too large", err)
+        end)
+    end)
+
+    describe("given what is no image", function()
+        local function refused(bytes)
+            for _, action in ipairs { "info", "thumbnail", "convert" } do
+                local result, err = app[action](app, bytes)
+                assert.is_nil(result)
+                assert.equal("can't read this as an image: " ..
+                    "VipsForeignLoad: buffer is not in a known format", err)
+            end
+        end
+
+        it("says so of nothing, of text and of other bytes", function()
+            refused ""
+            refused "GET / HTTP/1.1\r\n\r\n"
+            refused(("\0\255"):rep(5000))
+        end)
+
+        it("leaves formats closed that it is not for", function()
+            local result, err = app:info "GIF89a\1\0\1\0\0\0\0;"
+            assert.is_nil(result)
+            assert.matches("^can't read this as an image: gifload_buffer: ", err)
+        end)
+
+        it("refuses a JPEG that ends early, and the next call is right again", function()
+            local photo = read_file(PHOTO)
+            for _, length in ipairs { 100, 5000, 400000, 3000000 } do
+                local result, err = app:thumbnail(photo:sub(1, length))
+                assert.is_nil(result)
+                assert.matches("[Pp]remature end", err)
+            end
+            assert(app:thumbnail(photo))
+        end)
+
+        it("refuses a PNG and a WebP that end early", function()
+            local png = noise(64, 64)
+            local webp = app:convert(png, { format = "webp" })
+            for _, bytes in ipairs { png, webp } do
+                local result, err = app:convert(bytes:sub(1, #bytes / 2))
+                assert.is_nil(result)
+                assert.matches("^can't ", err)
+                assert.is_nil(err:find "no reason")
+            end
+        end)
+
+        it("refuses a claim of 3600 megapixels by the header, without the memory", function()
+            local before = resident()
+            local result, err = app:thumbnail(images.png_bomb(60000, 60000))
+            assert.is_nil(result)
+            assert.equal("the image is 60000 x 60000, 3600.0 megapixels; max_pixels allows 30.0",
+                err)
+            assert.is_true(resident() - before < 16e6)
+        end)
+
+        it("raises where it gets no bytes", function()
+            for _, action in ipairs { "info", "thumbnail", "convert" } do
+                assert.error_matches(function()
+                    app[action](app, { 1 })
+                end, "the first argument is a table, must be the bytes of an image")
+            end
+        end)
+    end)
+
+    describe("options", function()
+        local function assert_raises(message, action, o)
+            local ok, err = pcall(app[action], app, two_halves(4, 2), o)
+            assert.is_false(ok)
+            assert.equal(message, err)
+        end
+
+        it("are named with the nearest right one where they are wrong", function()
+            assert_raises("thumbnail: unknown option 'widht' (did you mean 'width'?)", "thumbnail",
+                { widht = 3 })
+            assert_raises("convert: unknown option 'Quality' (did you mean 'quality'?)", "convert",
+                { Quality = 3 })
+            assert_raises("resize: unknown option 'crop'", "resize", { width = 3, crop = "centre" })
+        end)
+
+        it("are held against what they may be", function()
+            local sides = "thumbnail: width must be a whole number from 1 to 65500, not "
+            for _, width in ipairs { 0, -1, 1.5, 65501, "10", 0 / 0, 1 / 0 } do
+                assert_raises(sides .. "'" .. tostring(width) .. "'", "thumbnail",
+                    { width = width })
+            end
+            assert_raises("convert: quality must be a whole number from 1 to 100, not '101'",
+                "convert", { quality = 101 })
+            assert_raises("convert: format must be one of jpeg, png, webp, not 'gif'", "convert",
+                { format = "gif" })
+            assert_raises("thumbnail: crop must be one of attention, centre, entropy, not 'true'",
+                "thumbnail", { crop = true })
+            assert_raises("resize: options must be an object, not a number", "resize", 300)
+        end)
+
+        it("of init are checked too", function()
+            assert.error_matches(function()
+                app:init { max_pixel = 1 }
+            end, "unknown option 'max_pixel' %(did you mean 'max_pixels'%?%)")
+        end)
+    end)
+
+    it("names the package of a library that is missing", function()
+        local ffi = require "ffi"
+        local load = ffi.load
+        finally(function()
+            ffi.load = load
+        end)
+        ffi.load = function(name)
+            error(name .. ": cannot open shared object file")
+        end
+        local ok, err = pcall(app.init, app, {})
+        assert.is_false(ok)
+        assert.matches("install the Debian package libvips42: .*cannot open shared object", err)
+    end)
+
+    it("needs no more memory after 200 calls, good and bad", function()
+        local png = noise(400, 400)
+        local photo = read_file(PHOTO)
+        local function calls(n)
+            for _ = 1, n do
+                assert(app:convert(png, { format = "png" }))
+                assert(app:thumbnail(png, { format = "webp" }))
+                assert.is_nil((app:thumbnail(png:sub(1, 200000))))
+                assert.is_nil((app:thumbnail(photo:sub(1, 30000))))
+                assert.is_nil((app:info "no image"))
+            end
+            collectgarbage()
+            collectgarbage()
+        end
+        calls(10)
+        local before = resident()
+        calls(40)
+        assert.is_true(resident() - before < 8e6,
+            ("grew by %d KB"):format((resident() - before) / 1024))
+    end)
+end)
