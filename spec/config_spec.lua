@@ -397,3 +397,37 @@ describe("config.options", function()
         end
     end)
 end)
+
+describe("docs/configuration.md", function()
+    local text = tempdir.read("docs/configuration.md")
+
+    it("has a row for every option, with its flag, and none more", function()
+        local rows = {}
+        local section = text:match("\n## Options\n(.-)\n## ")
+        for name, flag in section:gmatch("\n| `([%w_]+)` | ([^|]*) |") do
+            rows[name] = flag:match("`(%-%-[%w-]+)") or ""
+        end
+        assert.equal("--app", rows.apps)
+        rows.apps = nil
+        for _, option in ipairs(options.list) do
+            assert.equal(option.flag or "", rows[option.name], option.name)
+            rows[option.name] = nil
+        end
+        assert.same({}, rows)
+    end)
+
+    it("names every hook", function()
+        for _, hook in ipairs(options.hooks) do
+            assert.truthy(text:find("| `" .. hook.name .. "(", 1, true), hook.name)
+        end
+    end)
+
+    it("has an example that is a good configuration", function()
+        local dir = tempdir.new()
+        finally(function() tempdir.remove(dir) end)
+        local path = tempdir.write(dir .. "/c.lua", text:match("```lua\n(.-)```"))
+        local conf = assert(config.load(fake_sys(), { config = path }))
+        assert.equal(3, #conf.apps)
+        assert.same({}, conf.warnings)
+    end)
+end)

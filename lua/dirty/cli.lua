@@ -1,0 +1,31 @@
+--- The command `dirty`: takes a command line, returns an exit status.
+-- @module dirty.cli
+
+local exit = require "dirty.cli.exit"
+local parser = require "dirty.cli.parser"
+
+local _M = {}
+
+local function complain(command, text)
+    local name = command and command ~= "dirty" and "dirty " .. command or "dirty"
+    io.stderr:write(("%s: %s\ntry '%s --help'\n"):format(name, text, name))
+    return exit.USAGE
+end
+
+--- Run the command line.
+-- @tparam {string,...} args without the program's name
+-- @treturn number exit status (dirty.cli.exit)
+function _M.main(args)
+    local parsed, wrong = parser.parse(args)
+    if not parsed then
+        return complain(wrong.command, wrong.text)
+    end
+    local status = require("dirty.cli." .. parsed.command).run(parsed)
+    if not io.stdout:flush() then
+        io.stderr:write("dirty: what was printed can't be written: is the disk full?\n")
+        return status == exit.OK and exit.OTHER or status
+    end
+    return status
+end
+
+return _M

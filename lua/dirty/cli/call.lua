@@ -1,0 +1,113 @@
+--- `dirty call`: call an action of an app and print what it returns.
+-- @module dirty.cli.call
+
+local cjson = require "cjson"
+local exit = require "dirty.cli.exit"
+local output = require "dirty.cli.output"
+local socket = require "dirty.cli.socket"
+local spec = require "dirty.config.spec"
+local kinds = require "dirty.config.kinds"
+
+local _M = {}
+
+local json = cjson.new()
+json.decode_invalid_numbers(false)
+json.decode_max_depth(10000) -- how deep is too deep, the runtime says
+
+local function read_all(path)
+    local file, err = io.stdin, nil
+    if path ~= "-" then
+        file, err = io.open(path, "rb")
+    end
+    local bytes
+    if file then
+        bytes, err = file:read("*a")
+    end
+    if not bytes then
+        return nil, ("@%s: %s"):format(path, (err or "can't be read"):gsub("^.*: ", ""))
+    end
+    if path ~= "-" then
+        file:close()
+    end
+    return bytes
+end
+
+-- An ARG as a value of the wire: {tag, data}.
+local function to_value(arg, as_string)
+    if arg:sub(1, 1) == "@" then
+        local bytes, err = read_all(arg:sub(2))
+        return bytes and { "b", bytes }, err
+    elseif as_string or not pcall(json.decode, arg) then
+        return { "b", arg }
+    end
+    return { "j", arg }
+end
+
+local function to_values(parsed)
+    local values, stdin_taken = {}, false
+    for i, arg in ipairs(parsed.args) do
+        if arg == "@-" then
+            if stdin_taken then
+                return nil, "@- can be given once: stdin is read to its end"
+            end
+            stdin_taken = true
+        end
+        local value, err = to_value(arg, parsed.string)
+        if not value then
+            return nil, err
+        end
+        values[i] = value
+    end
+    return values
+end
+
+local priority = kinds.count(0, 9)
+
+local function check(parsed)
+    for _, what in ipairs { "app", "action" } do
+        local fault = spec.name_fault(parsed[what])
+        if fault and not (what == "app" and parsed.app:match("^@.")) then
+            return nil, ("the %s %q: the name must be %s"):format(what, parsed[what], fault)
+        end
+    end
+    if parsed.metadata and not pcall(json.decode, parsed.metadata) then
+        return nil, ("--metadata %q: must be a JSON value, for example '{\"trace\":\"17\"}'")
+            :format(parsed.metadata)
+    elseif parsed.priority and not priority.check(tonumber(parsed.priority)) then
+        return nil, ("--priority %q: must be a whole number from 0 (first) to 9 (last)"):format(
+            parsed.priority)
+    end
+    return true
+end
+
+local function usage(err)
+    io.stderr:write(("dirty call: %s\n"):format(err))
+    return exit.USAGE
+end
+
+--- Make the call.
+-- @tparam table parsed the command line
+-- @treturn number exit status
+function _M.run(parsed)
+    local ok, err = check(parsed)
+    local request, args
+    if ok then
+        request, err = socket.request(parsed, 30)
+    end
+    if request then
+        args, err = to_values(parsed)
+    end
+    if not args then
+        return usage(err)
+    end
+    request.app, request.action, request.args = parsed.app, parsed.action, args
+    request.priority = parsed.priority and tonumber(parsed.priority)
+    request.metadata = parsed.metadata
+    local values, info = socket.call(request)
+    if not values then
+        return socket.report(info)
+    end
+    return output.write(values, parsed.output)
+end
+
+return _M

@@ -1,0 +1,51 @@
+--- `dirty check`: read the configuration and boot every app once.
+-- @module dirty.cli.check
+
+local config_command = require "dirty.cli.config"
+local exit = require "dirty.cli.exit"
+local probe = require "dirty.cli.probe"
+local start = require "dirty.cli.start"
+local sys = require "dirty.sys"
+
+local _M = {}
+
+local function summary(conf, ok)
+    local values = conf.values
+    if values.workers == 0 then
+        return "workers = 0: the dirty runtime is disabled\n"
+    end
+    return ("%d app%s, %d worker%s of %d lane%s, socket %s: %s\n"):format(
+        #conf.apps, #conf.apps == 1 and "" or "s", values.workers,
+        values.workers == 1 and "" or "s", values.threads, values.threads == 1 and "" or "s",
+        values.socket, ok and "ok" or "failed")
+end
+
+--- Check.
+-- @tparam table parsed the command line
+-- @treturn number exit status
+function _M.run(parsed)
+    local conf, ids = config_command.load(parsed)
+    if not conf then
+        return exit.USAGE
+    end
+    io.stdout:write(("configuration %s: ok\n"):format(conf.file or "(no file)"))
+    for _, warning in ipairs(conf.warnings) do
+        io.stdout:write("warning: " .. warning .. "\n")
+    end
+    if #conf.apps == 0 then
+        io.stderr:write("dirty check: there is no app: give --app SPEC or set apps in "
+            .. (conf.file or "dirty.conf.lua") .. "\n")
+        return exit.USAGE
+    end
+    sys.log_open(nil, "error")
+    local reports, err = probe.run(conf, start.options(conf, ids, sys.paths), true)
+    if not reports then
+        io.stderr:write(("dirty check: %s\n"):format(err))
+        return exit.INTERNAL
+    end
+    local ok = probe.write(reports, io.stdout, false)
+    io.stdout:write(summary(conf, ok))
+    return ok and exit.OK or exit.BOOT
+end
+
+return _M

@@ -1,0 +1,44 @@
+--- `dirty config`: print the effective configuration.
+-- @module dirty.cli.config
+
+local config = require "dirty.config"
+local exit = require "dirty.cli.exit"
+local show = require "dirty.config.show"
+local sys = require "dirty.sys"
+
+local _M = {}
+
+--- Load the configuration for a command; what is wrong goes to stderr.
+-- @tparam table parsed the command line: flags by name of option
+-- @treturn table|nil configuration
+-- @treturn table|nil `{uid=, gid=}` of the socket
+function _M.load(parsed)
+    local loaded, err = config.load(sys, parsed)
+    local ids
+    if loaded then
+        ids, err = config.resolve(loaded, sys)
+    end
+    if not ids then
+        io.stderr:write(("dirty %s: %s\n"):format(parsed.command, err))
+        return nil
+    end
+    return loaded, ids
+end
+
+--- Print it.
+-- @tparam table parsed the command line
+-- @treturn number exit status
+function _M.run(parsed)
+    local loaded = _M.load(parsed)
+    if not loaded then
+        return exit.USAGE
+    end
+    for _, warning in ipairs(loaded.warnings) do
+        io.stderr:write("dirty config: warning: " .. warning .. "\n")
+    end
+    io.stdout:write(parsed.json and show.json(loaded)
+        or show.lua(loaded, sys.version.dirty))
+    return exit.OK
+end
+
+return _M

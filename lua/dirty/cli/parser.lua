@@ -1,0 +1,233 @@
+--- The command line's grammar and help.
+-- @module dirty.cli.parser
+
+local argparse = require "argparse"
+local nearest = require "dirty.nearest"
+local options = require "dirty.config.options"
+
+local _M = {}
+
+local EPILOG = [[
+Examples:
+   dirty serve --app apps.image:2 --app apps.echo
+   dirty call apps.image thumbnail @photo.jpg '{"width":200}' --output small.jpg
+   dirty status
+
+Times are seconds (fractions allowed). A command's own help: dirty COMMAND --help]]
+
+local SERVE_EPILOG = [[
+An app SPEC is module[:Object][:N]: the Lua module, the field of its table that is the app
+(default: the module itself) and in how many workers it runs (default: all). Modules are
+searched on ./?.lua;./?/init.lua, then --lua-path, then Lua's own places.
+
+All options but --config can be set in dirty.conf.lua, under their names with _ for -;
+it has more of them (see docs/configuration.md and `dirty config`). Flags override it.
+
+Signals: TERM and INT stop gracefully, QUIT at once, USR1 opens the log file again.
+Exit status: 0 stopped in good order; 2 wrong flag or configuration; 3 the socket can't be
+had; 4 an app failed to load or init; 5 out of memory, descriptors or processes; 70 internal.
+
+Examples:
+   dirty serve --app apps.echo
+   dirty serve --config /etc/dirty.conf.lua --workers 4 --log-level debug
+   dirty serve --app myapp.images:2 --timeout 5 --socket /run/myapp/dirty.sock]]
+
+local CHECK_EPILOG = [[
+Reads the configuration and boots every app (load, new, init, close) in a throw-away child,
+without touching the socket of a runtime that serves. Nothing is left running.
+Exit status: 0 all is well; 2 wrong flag or configuration; 4 an app failed; 70 internal.
+
+Example:
+   dirty check --config /etc/dirty.conf.lua && systemctl restart dirty]]
+
+local CALL_EPILOG = [[
+ARG: @FILE is the bytes of that file, @- those of stdin; what parses as JSON is that value;
+anything else is a string. With --string every ARG that is not @FILE is a string; to pass a
+string that begins with @, write it as JSON: '"@home"'. Options end at --.
+
+Output: a string comes out raw, every other value as JSON, nil as null. Several values come
+out one per line. With --output the first value that is a string (a picture's bytes, say) goes
+to FILE, the first value of all if none is, and the others to stdout.
+Bytes that would garble a terminal are not written to one.
+An error is told on stderr: its code, message, and traceback if there is one.
+
+Exit status: 0 a value; 2 usage; 3 the app failed (APP, APP_NOT_FOUND, ACTION_NOT_FOUND,
+MEMORY); 4 TIMEOUT; 5 CONNECTION; 1 any other error (OVERLOADED, WORKER_LOST, ...);
+70 internal.
+
+Examples:
+   dirty call apps.echo echo 42 hello '{"a":[1,2]}'
+   dirty call apps.image thumbnail @photo.jpg '{"width":200}' --output small.jpg
+   dirty call --timeout 2.5 apps.echo length @- < photo.jpg]]
+
+local STATUS_EPILOG = [[
+With --json: one object with arbiter, workers (each with pid and lanes), apps, queue and
+counters, as the runtime gives it.
+Exit status: 0; 2 usage; 4 TIMEOUT; 5 CONNECTION (nothing serves there); 1 any other error.
+
+Example:
+   dirty status --json | jq '.workers[].pid']]
+
+local STOP_EPILOG = [[
+Asks for a graceful stop: running and waiting calls finish within graceful_timeout. Returns
+once the runtime has agreed, not once it is gone. Only root and the socket's owner may ask.
+Exit status: 0; 2 usage; 4 TIMEOUT; 5 CONNECTION (nothing serves there); 1 any other error.]]
+
+local CONFIG_EPILOG = [[
+Prints what `dirty serve` with the same flags would use, and where each value is from. The
+text is Lua and can be used as a configuration file; hooks are named in comments.
+Exit status: 0; 2 wrong flag or configuration.
+
+Example:
+   dirty config --workers 4 > dirty.conf.lua]]
+
+--- What a wrong command line raises: a table {text=, command=}.
+local function usage_error(parser, message)
+    message = message:gsub("\nDid you mean.*$", "")
+    local kind, word = message:match("^unknown (%a+) '(.-)'$")
+    if kind == "option" then
+        local names = {}
+        for _, option in ipairs(parser._options) do
+            for _, alias in ipairs(option._aliases) do
+                names[#names + 1] = alias
+            end
+        end
+        message = message .. nearest.hint(word, names)
+    elseif kind == "command" then
+        message = message .. nearest.hint(word, _M.COMMANDS)
+    end
+    error({ text = message, command = parser._name }, 0)
+end
+
+_M.COMMANDS = { "serve", "check", "call", "status", "stop", "config" }
+
+local function default_text(option)
+    local default = option.default
+    if default == nil or type(default) == "function" then
+        return ""
+    end
+    return " Default: " .. (option.format and option.format(default):gsub('"', "")
+        or tostring(default)) .. "."
+end
+
+local DEFAULTS_IN_WORDS = {
+    socket = " Default: $DIRTY_SOCKET, else $XDG_RUNTIME_DIR/dirty.sock, else "
+        .. "/run/dirty/dirty.sock for root, /tmp/dirty-UID/dirty.sock for others.",
+    workers = " Default: the CPUs that may be used.",
+}
+
+local function add_config_options(command)
+    command:option("-c --config", "Configuration file, Lua. Default: dirty.conf.lua if it is "
+        .. "there."):argname("FILE")
+    command:option("-a --app", "Serve this app; can be repeated. Takes the place of the "
+        .. "file's apps."):argname("SPEC"):count("*"):target("apps")
+    for _, option in ipairs(options.list) do
+        if option.flag then
+            command:option(option.flag, option.help
+                .. (DEFAULTS_IN_WORDS[option.name] or default_text(option)))
+                :argname(option.argname):target(option.name)
+        end
+    end
+end
+
+local function add_socket_options(command, default_timeout)
+    command:option("-s --socket", "Unix socket of the runtime." .. DEFAULTS_IN_WORDS.socket)
+        :argname("PATH")
+    command:option("-t --timeout", ("Seconds to wait for the answer, at most. Default: %s.")
+        :format(default_timeout)):argname("S")
+end
+
+local function new_command(root, name, summary, epilog)
+    local command = root:command(name):summary(summary):description(summary):epilog(epilog)
+    command._name = name
+    return command
+end
+
+local function add_call(root)
+    local call = new_command(root, "call", "Call an action of an app and print what it returns.",
+        CALL_EPILOG)
+    add_socket_options(call, 30)
+    call:option("-o --output", "Write the bytes that come back to this file."):argname("FILE")
+    call:flag("--string", "Take every ARG as a string.")
+    call:option("--priority", "0 (first) to 9 (last) among those that wait. Default: 5.")
+        :argname("N")
+    call:option("--metadata", "A JSON value for the app's dirty.request.metadata.")
+        :argname("JSON")
+    call:argument("app", "The app's name: its spec without :N, or its name in the file.")
+    call:argument("action", "The action.")
+    call:argument("args", "Arguments of the action."):args("*"):argname("ARG")
+end
+
+--- Build the parser.
+-- @treturn table an argparse parser; a wrong command line makes its `parse` raise a table
+--   `{text=, command=}`
+function _M.new()
+    local root = argparse("dirty", "Run blocking work of servers in a tree of processes of its "
+        .. "own, in Lua.", EPILOG)
+    root.error = usage_error
+    root:help_max_width(100):usage_max_width(90)
+    root:command_target("command"):require_command(true)
+    root:flag("-V --version", "Print the versions of dirty and what it is built on.")
+    local serve = new_command(root, "serve", "Run the runtime in the foreground.", SERVE_EPILOG)
+    add_config_options(serve)
+    local check = new_command(root, "check", "Check the configuration and boot every app once.",
+        CHECK_EPILOG)
+    add_config_options(check)
+    add_call(root)
+    local status = new_command(root, "status", "Show what the runtime is doing.", STATUS_EPILOG)
+    add_socket_options(status, 5)
+    status:flag("--json", "Print the status as JSON.")
+    local stop = new_command(root, "stop", "Stop the runtime gracefully.", STOP_EPILOG)
+    add_socket_options(stop, 5)
+    local config = new_command(root, "config", "Print the effective configuration.",
+        CONFIG_EPILOG)
+    add_config_options(config)
+    config:flag("--json", "Print it as JSON.")
+    return root
+end
+
+-- argparse takes "-5" for a bundle of options. No argument holds a NUL, so one in front
+-- hides the sign while the line is parsed.
+local function hide_numbers(args)
+    local out = {}
+    for i, arg in ipairs(args) do
+        out[i] = arg:match("^%-%.?%d") and "\0" .. arg or arg
+    end
+    return out
+end
+
+local function show_numbers(value)
+    if type(value) == "string" then
+        return (value:gsub("^%z", ""))
+    elseif type(value) == "table" then
+        for key, item in pairs(value) do
+            value[key] = show_numbers(item)
+        end
+    end
+    return value
+end
+
+--- Parse a command line.
+-- @tparam {string,...} args without the program's name
+-- @treturn table|nil the result: `command` and the command's options and arguments
+-- @treturn nil|table `{text=, command=}` of what is wrong
+function _M.parse(args)
+    for _, arg in ipairs(args) do -- --version needs no command
+        if arg == "--version" or arg == "-V" then
+            return { command = "version" }
+        elseif arg:sub(1, 1) ~= "-" then
+            break
+        end
+    end
+    local ok, result = pcall(function()
+        return _M.new():parse(hide_numbers(args))
+    end)
+    if ok then
+        return show_numbers(result)
+    elseif type(result) == "table" and result.text then
+        return nil, result
+    end
+    error(result, 0)
+end
+
+return _M

@@ -1,0 +1,33 @@
+--- What the lanes search for modules: package.path and package.cpath.
+-- @module dirty.cli.paths
+
+local _M = {}
+
+-- Join lists of templates, each template once, in the order of its first place.
+local function join(...)
+    local out, seen = {}, {}
+    for _, list in ipairs { ... } do
+        for template in list:gmatch("[^;]+") do
+            if not seen[template] then
+                seen[template] = true
+                out[#out + 1] = template
+            end
+        end
+    end
+    return table.concat(out, ";")
+end
+
+--- The search paths of apps: the working directory, the options lua_path and lua_cpath, the
+-- runtime's own modules, then LuaJIT's defaults (LUA_PATH and LUA_CPATH among them).
+-- @tparam table values the configuration's values
+-- @tparam table templates dirty.sys.paths
+-- @treturn string package.path
+-- @treturn string package.cpath
+function _M.of_apps(values, templates)
+    local lua = join("./?.lua;./?/init.lua", values.lua_path or "", templates.lua,
+        templates.default_lua)
+    local c = join(values.lua_cpath or "", "./?.so", templates.c, templates.default_c)
+    return lua, c
+end
+
+return _M

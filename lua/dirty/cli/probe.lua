@@ -1,0 +1,127 @@
+--- Trying the apps in a throw-away child before the runtime starts, and what came of it.
+-- @module dirty.cli.probe
+
+local cjson = require "cjson"
+local kinds = require "dirty.config.kinds"
+local sys = require "dirty.sys"
+
+local _M = {}
+
+local DECLARED = {
+    workers = kinds.count(1, 4096),
+    timeout = kinds.seconds("no limit"),
+    max_queue = kinds.count(1, 1000000),
+}
+
+local function decode_lines(text)
+    local reports = {}
+    for line in text:gmatch("[^\n]+") do
+        local ok, report = pcall(cjson.decode, line)
+        if ok and type(report) == "table" then
+            reports[#reports + 1] = report
+        end
+    end
+    return reports
+end
+
+local function how_ended(status)
+    if status.timeout then
+        return ("it took longer than boot_timeout, %g s"):format(status.timeout)
+    elseif status.signal then
+        return ("the process died of %s"):format(status.name)
+    end
+    return ("the process ended with status %d"):format(status.exit)
+end
+
+-- The child says what it has done app by app. The first app without a word is the one that
+-- ended it; those after it were not tried.
+local function complete(reports, conf, status)
+    local failed
+    for i, app in ipairs(conf.apps) do
+        if not reports[i] then
+            reports[i] = failed and { app = app.name, ok = false, phase = "none",
+                message = "not tried: " .. failed .. " has ended the trial" }
+                or { app = app.name, ok = false, phase = "load or init",
+                    message = how_ended(status) }
+            failed = failed or app.name
+        end
+        reports[i].spec = app
+    end
+end
+
+-- What an app declares in dirty.app{…}, checked like the configuration.
+local function take_declared(report)
+    for name, value in pairs(report.declared or {}) do
+        local kind = DECLARED[name]
+        if kind and value ~= cjson.null then
+            local _, must = kind.check(value)
+            if must then
+                report.ok, report.phase = false, "declaration"
+                report.message = ("dirty.app { %s = %s }: must be %s"):format(name,
+                    tostring(value), must)
+                return
+            end
+        end
+    end
+    report.spec.declared = report.declared
+end
+
+--- Try the apps of a configuration, each in its order, in a child that ends afterwards. What
+-- they declare is kept in their entries (`declared`), for dirty.config.limits.
+-- @tparam table conf of dirty.config
+-- @tparam table options of dirty.cli.start
+-- @tparam boolean boot also make and close the objects (new, init, close), not only load
+-- @treturn {table,...}|nil a report per app: `{app=, ok=, ms=, file=, phase=, message=,
+--   traceback=, declared=}`
+-- @treturn nil|string why there is none
+function _M.run(conf, options, boot)
+    local text, status = sys.probe(options, boot)
+    if not text then
+        return nil, "the apps can't be tried: " .. status
+    end
+    local reports = decode_lines(text)
+    complete(reports, conf, status)
+    for _, report in ipairs(reports) do
+        if report.ok then
+            take_declared(report)
+        end
+    end
+    return reports
+end
+
+local function indent(text)
+    return "    " .. text:gsub("\n+$", ""):gsub("\n", "\n    ") .. "\n"
+end
+
+local function failure_text(report)
+    local message, traceback = report.message or "", report.traceback or ""
+    if traceback:sub(1, #message) == message then
+        traceback = traceback:sub(#message + 1):gsub("^\n+", "")
+    end
+    return indent(message) .. (traceback ~= "" and indent(traceback) or "")
+end
+
+--- Write the reports for people.
+-- @tparam {table,...} reports of `run`
+-- @tparam file out
+-- @tparam boolean failed_only leave out what went well
+-- @treturn boolean all went well
+function _M.write(reports, out, failed_only)
+    local all_ok = true
+    for _, report in ipairs(reports) do
+        local what = ("app %s (module %s%s)"):format(report.app, report.spec.module,
+            report.spec.object and ", object " .. report.spec.object or "")
+        local took = report.ms and (", %.0f ms"):format(report.ms) or ""
+        if report.ok and not failed_only then
+            out:write(("%s: ok%s%s\n"):format(what, took,
+                report.file and ", " .. report.file or ""))
+        elseif not report.ok then
+            all_ok = false
+            out:write(("%s: failed, %s%s\n"):format(what, report.phase or "load", took),
+                failure_text(report))
+        end
+    end
+    return all_ok
+end
+
+return _M

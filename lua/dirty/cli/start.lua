@@ -1,0 +1,68 @@
+--- A configuration as the table that dirty.sys gives to the arbiter.
+-- @module dirty.cli.start
+
+local cjson = require "cjson"
+local config = require "dirty.config"
+local options = require "dirty.config.options"
+local paths = require "dirty.cli.paths"
+local spec = require "dirty.config.spec"
+local version = require "dirty.cli.version"
+
+local _M = {}
+
+-- Seconds to milliseconds. What is above 0 stays above 0, which would mean "no limit".
+local function to_ms(seconds)
+    return math.ceil(seconds * 1000)
+end
+
+local function app_entry(conf, app)
+    local limits = config.limits(conf, app)
+    return {
+        name = app.name,
+        module = app.module,
+        object = app.object,
+        options = spec.options_json(app.options),
+        timeout_ms = to_ms(limits.timeout),
+        max_queue = limits.max_queue,
+        workers = limits.workers,
+    }
+end
+
+local function hooks_of(values)
+    local hooks = {}
+    for _, hook in ipairs(options.hooks) do
+        hooks[hook.name] = values[hook.name]
+    end
+    return hooks
+end
+
+--- Make the table.
+-- @tparam table conf of dirty.config
+-- @tparam table ids `{uid=, gid=}` of the socket
+-- @tparam table templates dirty.sys.paths
+-- @treturn table as runtime/cli/serve.h says
+function _M.options(conf, ids, templates)
+    local values = conf.values
+    local lua_path, lua_cpath = paths.of_apps(values, templates)
+    local out = {
+        socket_path = values.socket, socket_mode = values.socket_mode,
+        socket_uid = ids.uid, socket_gid = ids.gid,
+        lua_path = lua_path, lua_cpath = lua_cpath, pidfile = values.pidfile,
+        version_json = cjson.encode(version.all()),
+        hooks = hooks_of(values), apps = {},
+    }
+    for _, name in ipairs { "backlog", "workers", "threads", "max_queue", "max_message",
+        "max_args", "max_depth" } do
+        out[name] = values[name]
+    end
+    for _, name in ipairs { "graceful_timeout", "boot_timeout", "recv_timeout",
+        "send_timeout", "linger_timeout" } do
+        out[name .. "_ms"] = to_ms(values[name])
+    end
+    for i, app in ipairs(conf.apps) do
+        out.apps[i] = app_entry(conf, app)
+    end
+    return out
+end
+
+return _M

@@ -1,0 +1,28 @@
+--- `dirty --version`.
+-- @module dirty.cli.version
+
+local _M = {}
+
+--- The versions of all parts.
+-- @treturn table `{dirty=, luajit=, libuv=, cjson=, protocol=}`
+function _M.all()
+    local sys = require "dirty.sys"
+    return {
+        dirty = sys.version.dirty,
+        luajit = jit.version,
+        libuv = sys.version.libuv,
+        cjson = require("cjson")._VERSION,
+        protocol = sys.version.protocol,
+    }
+end
+
+--- Print them.
+-- @treturn number exit status
+function _M.run()
+    local v = _M.all()
+    io.stdout:write(("dirty %s\n%s\nlibuv %s\nlua-cjson %s\nprotocol %d\n"):format(
+        v.dirty, v.luajit, v.libuv, v.cjson, v.protocol))
+    return 0
+end
+
+return _M
