@@ -404,7 +404,7 @@ describe("docs/configuration.md", function()
     it("has a row for every option, with its flag, and none more", function()
         local rows = {}
         local section = text:match("\n## Options\n(.-)\n## ")
-        for name, flag in section:gmatch("\n| `([%w_]+)` | ([^|]*) |") do
+        for name, flag in section:gmatch("\n| `([%w_]+)` | ([^|]*)|") do
             rows[name] = flag:match("`(%-%-[%w-]+)") or ""
         end
         assert.equal("--app", rows.apps)
