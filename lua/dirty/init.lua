@@ -166,14 +166,14 @@ end
 --- The null of JSON inside tables: the same value as `cjson.null` (and `ngx.null`).
 -- @field null
 
---- The client: see dirty.client.
--- @field client
+--- Make a client: the function `new` of dirty.client.
+-- @function client
 local LAZY = {
     null = function()
         return require("cjson").null
     end,
     client = function()
-        return require("dirty.client")
+        return require("dirty.client").new
     end,
 }
 

@@ -3,11 +3,11 @@
 -- apps don't need it.
 -- @module dirty.lane
 
-local cjson = require("cjson").new()
 local dirty = require("dirty")
 local explain = require("dirty.explain")
 local fault = require("dirty.fault")
 local host = require("dirty.host")
+local json = require("dirty.json")
 local nearest = require("dirty.nearest")
 
 local _M = {}
@@ -21,23 +21,10 @@ local RESERVED = { new = true, init = true, call = true, close = true }
 
 -- -- JSON -------------------------------------------------------------------------------
 
--- Debian's lua-cjson prints at most 14 digits, others 16 or 17.
-local function set_precision()
-    for _, digits in ipairs({ 17, 16, 14 }) do
-        if pcall(cjson.encode_number_precision, digits) then
-            return digits
-        end
-    end
-end
+local cjson = assert(json.new(host.max_depth))
 
-cjson.encode_invalid_numbers(false)
-cjson.decode_invalid_numbers(false)
-cjson.encode_sparse_array(false)
-cjson.encode_max_depth(host.max_depth)
-cjson.decode_max_depth(host.max_depth)
-
---- Digits that numbers inside tables are sent with.
-_M.precision = set_precision()
+--- Digits that numbers inside tables are sent with: lua-cjson's own limit.
+_M.precision = cjson.encode_number_precision()
 
 _M.encode = cjson.encode
 _M.decode = cjson.decode
@@ -57,12 +44,12 @@ end
 
 -- JSON text of a non-string error object, nil if it has none or too much.
 local function error_json(x)
-    local ok, json = pcall(cjson.encode, x)
-    return ok and #json <= ERROR_JSON_MAX and json or nil
+    local ok, text = pcall(cjson.encode, x)
+    return ok and #text <= ERROR_JSON_MAX and text or nil
 end
 
 -- One line for an error object of any type.
-local function error_text(x, json)
+local function error_text(x, text_of_x)
     if type(x) == "string" then
         return x
     end
@@ -76,15 +63,15 @@ local function error_text(x, json)
     if type(x) == "table" and type(x.message) == "string" then
         return x.message
     end
-    if type(x) == "table" and json then
-        return "error object: " .. json
+    if type(x) == "table" and text_of_x then
+        return "error object: " .. text_of_x
     end
     return type(x) == "table" and "error object: a table that is no JSON" or tostring(x)
 end
 
 -- error_text under protection: fields of error objects may be computed.
-local function safe_text(x, json)
-    local ok, text = pcall(error_text, x, json)
+local function safe_text(x, text_of_x)
+    local ok, text = pcall(error_text, x, text_of_x)
     return ok and text or "error object: a " .. type(x)
 end
 
@@ -102,8 +89,8 @@ function _M.describe(x)
     if type(x) == "string" then
         return x
     end
-    local json = error_json(x)
-    return safe_text(x, json), nil, nil, nil, json and '"error":' .. json or nil
+    local text = error_json(x)
+    return safe_text(x, text), nil, nil, nil, text and '"error":' .. text or nil
 end
 
 -- Run f(...); its results, or nil and {message, traceback}.
@@ -263,7 +250,7 @@ end
 --- Try an app without serving it.
 -- @tparam table spec as for open
 -- @tparam boolean with_init whether to make the object, init and close it too
--- @treturn string|nil JSON text of what the app declares
+-- @treturn string|nil JSON text of members that tell of the app: `declared`, `file`
 -- @treturn table|nil what failed, as for open
 function _M.try(spec, with_init)
     local app, failure = load(spec)
@@ -277,7 +264,9 @@ function _M.try(spec, with_init)
         end
         _M.close(object)
     end
-    return cjson.encode(dirty.declared(app))
+    local members = '"declared":' .. cjson.encode(dirty.declared(app))
+    local file = package.searchpath(spec.module, package.path)
+    return file and members .. ',"file":' .. cjson.encode(file) or members
 end
 
 -- -- Actions ----------------------------------------------------------------------------

@@ -40,8 +40,8 @@ int dirty_host_open(dirty_host **out, const dirty_worker_start *start, dirty_buf
 int dirty_host_boot(dirty_host *h, dirty_buf *why);
 
 /* Try one app and append what came of it to `report`, the inside of a JSON object:
- * "ok":…,"declared":{…} or "ok":false,"phase","message","traceback". With `init` also
- * new, init and close. 0, or -EINVAL: the app failed. */
+ * "ok":true,"declared","file" or "ok":false,"phase","message","traceback". With `init`
+ * also new, init and close. 0, or -EINVAL: the app failed. */
 int dirty_host_try(dirty_host *h, uint32_t app, bool init, dirty_buf *report);
 
 /* Run a call. `call` is borrowed until dirty_host_release. */

@@ -64,9 +64,45 @@ static inline void rig_init(rig *r, uint32_t lanes) {
                                                .max_args = DIRTY_MAX_ARGS_DEFAULT,
                                                .max_depth = 1000,
                                                .send_timeout_ms = 20000},
-                                    .lua_path = RIG_PATH,
-                                    .lua_cpath = RIG_CPATH};
+                                    .lua_path = RIG_PATH};
 }
+
+/* -- Apps written for a test ----------------------------------------------------------
+ */
+
+/* A directory of its own for a test's apps, and the Lua path that finds them. */
+typedef struct rig_apps {
+    char dir[64];
+    char path[256];
+    char files[32][128];
+    int count;
+} rig_apps;
+
+static inline void rig_apps_open(rig_apps *a) {
+    memset(a, 0, sizeof *a);
+    snprintf(a->dir, sizeof a->dir, "/tmp/dirty-rig-XXXXXX");
+    assert_non_null(mkdtemp(a->dir));
+    snprintf(a->path, sizeof a->path, "%s/?.lua;%s", a->dir, RIG_PATH);
+}
+
+static inline void rig_apps_write(rig_apps *a, const char *name, const char *text) {
+    char path[sizeof a->files[0]];
+    assert_true(a->count < (int)(sizeof a->files / sizeof a->files[0]));
+    snprintf(path, sizeof path, "%s/%s.lua", a->dir, name);
+    memcpy(a->files[a->count++], path, sizeof path);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static inline void rig_apps_close(rig_apps *a) {
+    while (a->count > 0)
+        unlink(a->files[--a->count]);
+    rmdir(a->dir);
+}
+
+/* -- The worker ---------------------------------------------------------------------- */
 
 static inline void rig_add_app(rig *r, const dirty_app_spec *spec) {
     r->apps[r->start.app_count++] = spec;

@@ -1,0 +1,246 @@
+#include "worker/probe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "worker/lua_host.h"
+
+/* A line that begins with this says that the app is loaded and is now being made. */
+#define LOADED_MARK "+"
+
+/* -- In the child ------------------------------------------------------------------ */
+
+static void write_all(int fd, const void *bytes, size_t len) {
+    const char *at = bytes;
+    while (len > 0) {
+        ssize_t n = write(fd, at, len);
+        if (n < 0 && errno != EINTR)
+            _exit(1); /* the parent is gone */
+        if (n > 0) {
+            at += n;
+            len -= (size_t)n;
+        }
+    }
+}
+
+static void begin_line(dirty_buf *line, const char *app) {
+    dirty_buf_append_cstr(line, "{\"app\":");
+    dirty_buf_json_string(line, app, strlen(app));
+}
+
+static void end_line(dirty_buf *line, uint64_t began_ns) {
+    dirty_buf_printf(line, ",\"ms\":%.3f}\n",
+                     (double)(dirty_now_ns() - began_ns) / DIRTY_NS_PER_MS);
+}
+
+static void try_app(dirty_host *host, const dirty_probe *probe, uint32_t app, int fd) {
+    uint64_t began = dirty_now_ns();
+    dirty_buf line = {0}, report = {0};
+    int rc = dirty_host_try(host, app, false, &report);
+    if (rc == 0 && probe->boot) {
+        write_all(fd, LOADED_MARK "\n", 2);
+        report.len = 0;
+        dirty_host_try(host, app, true, &report);
+    }
+    begin_line(&line, probe->start->apps[app]->name);
+    dirty_buf_append_cstr(&line, ",");
+    dirty_buf_append(&line, report.base, report.len);
+    end_line(&line, began);
+    if (!dirty_buf_failed(&line) && !dirty_buf_failed(&report))
+        write_all(fd, line.base, line.len);
+    dirty_buf_deinit(&report);
+    dirty_buf_deinit(&line);
+}
+
+/* The runtime's own modules can't be loaded: every app fails for that reason. */
+static void fail_all(const dirty_probe *probe, uint32_t first, const dirty_buf *why,
+                     int fd) {
+    for (uint32_t i = first; i < probe->start->app_count; i++) {
+        dirty_buf line = {0};
+        begin_line(&line, probe->start->apps[i]->name);
+        dirty_buf_append_cstr(&line, ",\"ok\":false,\"phase\":\"load\",\"message\":");
+        dirty_buf_json_string(&line, (const char *)why->base, why->len);
+        end_line(&line, dirty_now_ns());
+        write_all(fd, line.base, line.len);
+        dirty_buf_deinit(&line);
+    }
+}
+
+static _Noreturn void run_child(const dirty_probe *probe, uint32_t first, int fd,
+                                pid_t parent) {
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(1);
+    dirty_host *host;
+    dirty_buf why = {0};
+    if (dirty_host_open(&host, probe->start, &why) < 0) {
+        fail_all(probe, first, &why, fd);
+        _exit(1);
+    }
+    for (uint32_t i = first; i < probe->start->app_count; i++)
+        try_app(host, probe, i, fd);
+    fflush(stdout);
+    _exit(0);
+}
+
+/* -- In the parent ----------------------------------------------------------------- */
+
+/* One child and what it has said. */
+typedef struct trial {
+    const dirty_probe *probe;
+    dirty_buf *out;
+    uint32_t next; /* the app whose line comes next */
+    bool loaded;   /* … is past loading */
+    bool late;     /* … took too long */
+    pid_t pid;
+    int fd;
+    uint64_t began_ns;
+    dirty_buf text; /* owned; read, but not yet a line */
+} trial;
+
+static int start_child(trial *t) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    fflush(NULL); /* or the child would write our buffered output again */
+    pid_t parent = getpid();
+    t->pid = fork();
+    if (t->pid == 0) {
+        close(ends[0]);
+        run_child(t->probe, t->next, ends[1], parent);
+    }
+    int rc = t->pid < 0 ? -errno : 0;
+    close(ends[1]);
+    if (rc < 0)
+        close(ends[0]);
+    t->fd = ends[0];
+    t->began_ns = dirty_now_ns();
+    return rc;
+}
+
+/* Take the lines that are there whole. */
+static void take_lines(trial *t) {
+    uint8_t *end;
+    while (t->text.len > 0 && (end = memchr(t->text.base, '\n', t->text.len)) != NULL) {
+        size_t len = (size_t)(end - t->text.base) + 1;
+        if (t->text.base[0] == LOADED_MARK[0]) {
+            t->loaded = true;
+        } else {
+            dirty_buf_append(t->out, t->text.base, len);
+            t->next++;
+            t->loaded = false;
+            t->began_ns = dirty_now_ns();
+        }
+        dirty_buf_consume(&t->text, len);
+    }
+}
+
+static bool is_complete(const trial *t) {
+    return t->next >= t->probe->start->app_count;
+}
+
+/* Read what the child says, until it has said all, ends, or is late. */
+static int listen_to(trial *t) {
+    while (!is_complete(t)) {
+        uint32_t timeout_ms = t->probe->timeout_ms;
+        uint64_t deadline = timeout_ms ? t->began_ns + timeout_ms * DIRTY_NS_PER_MS : 0;
+        struct pollfd p = {.fd = t->fd, .events = POLLIN};
+        int n = poll(&p, 1, dirty_ms_until(deadline, dirty_now_ns()));
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n == 0) {
+            t->late = true;
+            return 0;
+        }
+        if (n < 0)
+            continue;
+        if (dirty_buf_reserve(&t->text, 4096) < 0)
+            return -ENOMEM;
+        ssize_t got = read(t->fd, t->text.base + t->text.len, 4096);
+        if (got == 0)
+            return 0;
+        if (got > 0)
+            t->text.len += (size_t)got;
+        else if (errno != EINTR)
+            return -errno;
+        take_lines(t);
+    }
+    return 0;
+}
+
+static bool wait_exited(pid_t pid, int *status, int wait_ms) {
+    uint64_t deadline = dirty_now_ns() + (uint64_t)wait_ms * DIRTY_NS_PER_MS;
+    for (;;) {
+        pid_t got = waitpid(pid, status, WNOHANG);
+        if (got == pid || (got < 0 && errno != EINTR))
+            return true;
+        if (dirty_now_ns() >= deadline)
+            return false;
+        poll(NULL, 0, 1);
+    }
+}
+
+/* End the child with all that it has started; its wait status. */
+static int end_child(trial *t) {
+    int status = 0;
+    close(t->fd);
+    bool exited = !t->late && wait_exited(t->pid, &status, 1000);
+    kill(-t->pid, SIGKILL);
+    if (!exited) {
+        kill(t->pid, SIGKILL);
+        while (waitpid(t->pid, &status, 0) < 0 && errno == EINTR)
+            continue;
+    }
+    return status;
+}
+
+/* The line of the app that ended the child. */
+static void report_loss(trial *t, int status) {
+    char why[256];
+    if (t->late)
+        snprintf(why, sizeof why, "it took longer than %g s",
+                 t->probe->timeout_ms / 1000.0);
+    else if (WIFSIGNALED(status))
+        snprintf(why, sizeof why, "it ended the process by signal %d (%s)",
+                 WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else
+        snprintf(why, sizeof why, "it ended the process with status %d",
+                 WEXITSTATUS(status));
+    dirty_buf line = {0};
+    begin_line(&line, t->probe->start->apps[t->next]->name);
+    dirty_buf_printf(&line, ",\"ok\":false,\"phase\":\"%s\",\"message\":",
+                     t->loaded ? "init" : "load");
+    dirty_buf_json_string(&line, why, strlen(why));
+    end_line(&line, t->began_ns);
+    dirty_buf_append(t->out, line.base, line.len);
+    dirty_buf_deinit(&line);
+}
+
+int dirty_probe_run(const dirty_probe *probe, dirty_buf *out) {
+    trial t = {.probe = probe, .out = out};
+    int rc = 0;
+    while (rc == 0 && !is_complete(&t)) {
+        t.text.len = 0;
+        t.loaded = t.late = false;
+        rc = start_child(&t);
+        if (rc < 0)
+            break;
+        rc = listen_to(&t);
+        int status = end_child(&t);
+        if (rc == 0 && !is_complete(&t)) {
+            report_loss(&t, status);
+            t.next++;
+        }
+    }
+    dirty_buf_deinit(&t.text);
+    return rc == 0 && dirty_buf_failed(out) ? -ENOMEM : rc;
+}
