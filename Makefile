@@ -13,8 +13,6 @@ VERSION := $(shell cat VERSION)
 BINDIR  = $(PREFIX)/bin
 LIBDIR  = $(PREFIX)/lib
 INCDIR  = $(PREFIX)/include
-LUADIR  = $(PREFIX)/share/lua/5.1
-CLUADIR = $(PREFIX)/lib/lua/5.1
 
 # Debian packages; README.md says what each is for.
 DEPS_BUILD = gcc libc6-dev make pkg-config libluajit2-5.1-dev libuv1-dev uthash-dev lua-cjson \
@@ -164,10 +162,21 @@ $(BUILD)/bench/load: $(LOAD_OBJ) $(call objects,wire) $(call objects,base)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(SAN) $^ -o $@
 
+# -- install ----------------------------------------------------------------------------
+INSTALL = BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) VERSION=$(VERSION) \
+          BINDIR=$(BINDIR) LIBDIR=$(LIBDIR) INCDIR=$(INCDIR) build-aux/install.sh
+
+install: all ## install below PREFIX (/usr/local); DESTDIR goes before it
+	@$(INSTALL) install
+
+uninstall: ## remove what install put there
+	@$(INSTALL) uninstall
+
 clean: ## remove all outputs
 	rm -rf $(BUILD)
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-.PHONY: all asan bench clean demo deps help lint lint-run test test-c test-lua test-run
+.PHONY: all asan bench clean demo deps help install lint lint-run test test-c test-lua \
+        test-run uninstall

@@ -1,0 +1,88 @@
+#!/bin/sh
+# Install what has been built, or remove what an install put there: one list for both.
+#
+#   build-aux/install.sh install|uninstall
+#
+# Environment, from the Makefile: BUILD, PREFIX, DESTDIR, VERSION, BINDIR, LIBDIR, INCDIR.
+# The command finds its Lua modules by its own place (bin/../share/lua/5.1), so a tree can be
+# moved as a whole.
+set -eu
+
+action=$1
+lua51=share/lua/5.1 lua54=share/lua/5.4
+share=$PREFIX/share/lua-dirty doc=$PREFIX/share/doc/lua-dirty
+libdirty=libdirty.so.$VERSION
+soname=libdirty.so.0 # counts the incompatible changes of the C interface
+
+put() { # mode, file, its place
+    if [ "$action" = install ]; then
+        install -D -m "$1" "$2" "$DESTDIR$3"
+    else
+        rm -f "$DESTDIR$3"
+    fi
+}
+
+put_link() { # what it points to, its place
+    if [ "$action" = install ]; then
+        ln -sf "$1" "$DESTDIR$2"
+    else
+        rm -f "$DESTDIR$2"
+    fi
+}
+
+put_modules() { # directory
+    (cd lua && find . -name '*.lua') | while read -r file; do
+        put 644 "lua/$file" "$PREFIX/$1/${file#./}"
+    done
+}
+
+put_tree() { # directory here, its place
+    find "$1" -type f | while read -r file; do
+        put 644 "$file" "$2/$file"
+    done
+}
+
+pc=$(mktemp)
+trap 'rm -f "$pc"' EXIT
+sed "s,@PREFIX@,$PREFIX,; s,@LIBDIR@,$LIBDIR,; s,@INCDIR@,$INCDIR,; s,@VERSION@,$VERSION," \
+    runtime/client/dirty.pc.in >"$pc"
+
+put 755 "$BUILD/dirty" "$BINDIR/dirty"
+put_modules $lua51
+put 755 "$BUILD/lua/dirty/core.so" "$PREFIX/lib/lua/5.1/dirty/core.so"
+
+put 755 "$BUILD/libdirty.so" "$LIBDIR/$libdirty"
+put_link "$libdirty" "$LIBDIR/$soname"
+put_link "$soname" "$LIBDIR/libdirty.so"
+put 644 "$BUILD/libdirty.a" "$LIBDIR/libdirty.a"
+put 644 "$pc" "$LIBDIR/pkgconfig/dirty.pc"
+for header in dirty.h dirty_errors.h; do
+    put 644 runtime/include/$header "$INCDIR/$header"
+done
+
+# The module for Lua 5.4 where it was built (make lua54).
+if [ "$action" = uninstall ] || [ -e "$BUILD/lua5.4/dirty/core.so" ]; then
+    put_modules $lua54
+    put 755 "$BUILD/lua5.4/dirty/core.so" "$PREFIX/lib/lua/5.4/dirty/core.so"
+fi
+
+put_tree apps "$share"
+put_tree examples "$share"
+put_tree docs "$doc"
+for file in README.md CHANGELOG.md LICENSE; do
+    put 644 $file "$doc/$file"
+done
+
+if [ "$action" = uninstall ]; then
+    for dir in "$PREFIX/$lua51" "$PREFIX/$lua54" "$PREFIX/lib/lua/5.1" "$PREFIX/lib/lua/5.4"; do
+        for ours in dirty resty; do
+            [ ! -d "$DESTDIR$dir/$ours" ] ||
+                find "$DESTDIR$dir/$ours" -depth -type d -empty -delete
+        done
+    done
+    for dir in "$share" "$doc"; do
+        [ ! -d "$DESTDIR$dir" ] || find "$DESTDIR$dir" -depth -type d -empty -delete
+    done
+elif [ -z "$DESTDIR" ] && [ "$(id -u)" -eq 0 ]; then
+    ldconfig
+fi
