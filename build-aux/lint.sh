@@ -36,7 +36,7 @@ check_tidy() { # clang-tidy, as .clang-tidy says
 check_cppcheck() {
     cppcheck -j "$jobs" --quiet --error-exitcode=1 --std=c11 --inline-suppr \
         --enable=warning,performance,portability --suppress=missingIncludeSystem \
-        --suppressions-list=build-aux/cppcheck.txt \
+        --library=build-aux/cppcheck.cfg \
         -DDIRTY_VERSION='"0"' -Iruntime -Iruntime/include runtime
 }
 
