@@ -13,40 +13,14 @@ local DECLARED = {
     max_queue = kinds.count(1, 1000000),
 }
 
-local function decode_lines(text)
+local function decode_lines(text, conf)
     local reports = {}
     for line in text:gmatch("[^\n]+") do
-        local ok, report = pcall(cjson.decode, line)
-        if ok and type(report) == "table" then
-            reports[#reports + 1] = report
-        end
+        local i = #reports + 1
+        reports[i] = cjson.decode(line)
+        reports[i].spec = conf.apps[i]
     end
     return reports
-end
-
-local function how_ended(status)
-    if status.timeout then
-        return ("it took longer than boot_timeout, %g s"):format(status.timeout)
-    elseif status.signal then
-        return ("the process died of %s"):format(status.name)
-    end
-    return ("the process ended with status %d"):format(status.exit)
-end
-
--- The child says what it has done app by app. The first app without a word is the one that
--- ended it; those after it were not tried.
-local function complete(reports, conf, status)
-    local failed
-    for i, app in ipairs(conf.apps) do
-        if not reports[i] then
-            reports[i] = failed and { app = app.name, ok = false, phase = "none",
-                message = "not tried: " .. failed .. " has ended the trial" }
-                or { app = app.name, ok = false, phase = "load or init",
-                    message = how_ended(status) }
-            failed = failed or app.name
-        end
-        reports[i].spec = app
-    end
 end
 
 -- What an app declares in dirty.app{…}, checked like the configuration.
@@ -75,12 +49,11 @@ end
 --   traceback=, declared=}`
 -- @treturn nil|string why there is none
 function _M.run(conf, options, boot)
-    local text, status = sys.probe(options, boot)
-    if not text then
-        return nil, "the apps can't be tried: " .. status
+    local lines, err = sys.probe(options, boot)
+    if not lines then
+        return nil, "the apps can't be tried: " .. err
     end
-    local reports = decode_lines(text)
-    complete(reports, conf, status)
+    local reports = decode_lines(lines, conf)
     for _, report in ipairs(reports) do
         if report.ok then
             take_declared(report)

@@ -1,0 +1,18 @@
+/* call: one call by libdirty, for the command line. Values go and come as they are on the
+ * wire, bytes or JSON text, so that nothing is lost on a way through Lua tables. */
+#ifndef DIRTY_CLI_CALL_H
+#define DIRTY_CLI_CALL_H
+
+#include <lua.h>
+
+/* Add to the table on top of the stack:
+ *   call{socket=, app=, action=, timeout_ms=, max_message=, args={{tag, data}, ...},
+ *        priority=|nil, metadata=|nil}
+ *     -> {{tag, data}, ...}
+ *      | nil, {code=, message=, details= (JSON text), started=}
+ *   tag is "b" or "j" (JSON text), metadata JSON text.
+ *   default_socket() -> path
+ * May raise. [-0, +0] */
+void dirty_cli_call_register(lua_State *L);
+
+#endif

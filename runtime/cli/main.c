@@ -1,0 +1,112 @@
+/* The command `dirty`: an embedded LuaJIT that runs the module dirty.cli.
+ *
+ * What the command does is Lua (lua/dirty/cli.lua); what must be C comes to it as the
+ * modules dirty.sys and dirty.core. Everything runs under a protected call: an error
+ * inside the command prints its traceback and exits 70, it never ends without a word. */
+#include <lauxlib.h>
+#include <lua.h>
+#include <luajit.h>
+#include <lualib.h>
+#include <stdio.h>
+#include <uv.h>
+
+#include "cli/paths.h"
+#include "cli/sys.h"
+#include "luabind/core.h"
+
+#define EXIT_INTERNAL 70 /* EX_SOFTWARE of sysexits.h */
+
+struct command {
+    int argc;
+    char **argv;
+    int status;
+};
+
+/* The message handler: adds a traceback, copes with errors that are not strings. */
+static int add_traceback(lua_State *L) {
+    if (!lua_isstring(L, 1)) {
+        if (!luaL_callmeta(L, 1, "__tostring"))
+            lua_pushfstring(L, "(an error that is a %s)", luaL_typename(L, 1));
+        lua_replace(L, 1);
+    }
+    luaL_traceback(L, L, lua_tostring(L, 1), 1);
+    return 1;
+}
+
+/* The luajit library found at run time need not be the one that was built against. */
+static void check_luajit(lua_State *L) {
+    static const char check[] =
+        "local ok, ffi = pcall(require, 'ffi')\n"
+        "if not ok or not jit or jit.version_num < 20100 then\n"
+        "    error('LuaJIT 2.1 is needed, this is ' .. (jit and jit.version or _VERSION)"
+        ", 0)\n"
+        "elseif not ffi.abi('gc64') then\n"
+        "    error('a LuaJIT with GC64 is needed, this ' .. jit.version .. ' has it off:'"
+        "\n        .. ' build it with -DLUAJIT_ENABLE_GC64', 0)\n"
+        "end";
+    if (luaL_loadstring(L, check) != 0)
+        lua_error(L);
+    lua_call(L, 0, 0);
+}
+
+static void preload(lua_State *L, const char *name, lua_CFunction open) {
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "preload");
+    lua_pushcfunction(L, open);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 2);
+}
+
+/* require("dirty.cli").main({argv[1], ...}) -> exit status */
+static void run_main(lua_State *L, struct command *command) {
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "dirty.cli");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, "main");
+    lua_createtable(L, command->argc, 0);
+    for (int i = 1; i < command->argc; i++) {
+        lua_pushstring(L, command->argv[i]);
+        lua_rawseti(L, -2, i);
+    }
+    lua_call(L, 1, 1);
+    command->status = (int)luaL_checkinteger(L, -1);
+}
+
+static int run_unprotected(lua_State *L) {
+    struct command *command = lua_touserdata(L, 1);
+    luaL_openlibs(L);
+    check_luajit(L);
+    dirty_paths_setup(L);
+    preload(L, "dirty.sys", luaopen_dirty_sys);
+    preload(L, "dirty.core", luaopen_dirty_core);
+    run_main(L, command);
+    return 0;
+}
+
+static int run(lua_State *L) {
+    void *command = lua_touserdata(L, 1);
+    lua_pushcfunction(L, add_traceback);
+    lua_pushcfunction(L, run_unprotected);
+    lua_pushlightuserdata(L, command);
+    if (lua_pcall(L, 1, 0, -3) != 0)
+        lua_error(L);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    /* first, before anything looks at argv: the process title is written over it */
+    struct command command = {argc, uv_setup_args(argc, argv), EXIT_INTERNAL};
+    lua_State *L = luaL_newstate();
+    if (L == NULL) {
+        fputs("dirty: no memory for a Lua state\n", stderr);
+        return EXIT_INTERNAL;
+    }
+    if (lua_cpcall(L, run, &command) != 0) {
+        const char *message = lua_tostring(L, -1);
+        fprintf(stderr, "dirty: internal error: %s\n",
+                message != NULL ? message : "(no message)");
+        command.status = EXIT_INTERNAL;
+    }
+    lua_close(L);
+    return command.status;
+}

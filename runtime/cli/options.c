@@ -1,0 +1,109 @@
+#include "cli/options.h"
+
+#include <lauxlib.h>
+
+#include "cli/hooks.h"
+#include "worker/worker.h"
+
+/* options[name] as a whole number of at most `max`. Negative ones raise. [-0, +0] */
+static uint32_t get_number(lua_State *L, int index, const char *name, uint32_t max) {
+    lua_getfield(L, index, name);
+    lua_Number value = lua_tonumber(L, -1);
+    if (!lua_isnumber(L, -1) || !(value >= 0 && value <= max))
+        luaL_error(L, "%s must be a number from 0 to %f", name, (lua_Number)max);
+    lua_pop(L, 1);
+    return (uint32_t)value;
+}
+
+/* A user or group id, -1 where it is to be left. [-0, +0] */
+static int64_t get_id(lua_State *L, int index, const char *name) {
+    lua_getfield(L, index, name);
+    int64_t id = lua_isnumber(L, -1) ? (int64_t)lua_tonumber(L, -1) : -1;
+    lua_pop(L, 1);
+    return id;
+}
+
+/* options[name], NULL where it is nil. The table keeps the string: it is borrowed for as
+ * long as the table stays on the stack unchanged. [-0, +0] */
+static const char *get_string(lua_State *L, int index, const char *name) {
+    lua_getfield(L, index, name);
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    if (text == NULL && !lua_isnil(L, -1))
+        luaL_error(L, "%s must be a string, it is a %s", name, luaL_typename(L, -1));
+    lua_pop(L, 1);
+    return text;
+}
+
+static const char *need_string(lua_State *L, int index, const char *name) {
+    const char *text = get_string(L, index, name);
+    if (text == NULL)
+        luaL_error(L, "%s is missing", name);
+    return text;
+}
+
+static void get_app(lua_State *L, int index, dirty_app_spec *out) {
+    luaL_checktype(L, index, LUA_TTABLE);
+    *out = (dirty_app_spec){
+        .name = need_string(L, index, "name"),
+        .module = need_string(L, index, "module"),
+        .object = get_string(L, index, "object"),
+        .options = need_string(L, index, "options"),
+        .timeout_ms = get_number(L, index, "timeout_ms", INT32_MAX),
+        .max_queue = get_number(L, index, "max_queue", INT32_MAX),
+        .workers = get_number(L, index, "workers", INT32_MAX),
+    };
+}
+
+/* Push a block with the specs of options.apps; it and the table own them. [-0, +1] */
+static const dirty_app_spec *push_apps(lua_State *L, int index, uint32_t *count) {
+    lua_getfield(L, index, "apps");
+    luaL_checktype(L, -1, LUA_TTABLE);
+    int list = lua_gettop(L);
+    size_t len = lua_objlen(L, list);
+    dirty_app_spec *apps = lua_newuserdata(L, (len + 1) * sizeof *apps);
+    for (size_t i = 0; i < len; i++) {
+        lua_rawgeti(L, list, (int)i + 1);
+        get_app(L, lua_gettop(L), &apps[i]);
+        lua_pop(L, 1);
+    }
+    lua_remove(L, list);
+    *count = (uint32_t)len;
+    return apps;
+}
+
+static dirty_wire_limits get_limits(lua_State *L, int index) {
+    return (dirty_wire_limits){
+        .max_message = get_number(L, index, "max_message", UINT32_MAX),
+        .max_args = get_number(L, index, "max_args", UINT16_MAX),
+        .max_depth = get_number(L, index, "max_depth", INT32_MAX),
+        .send_timeout_ms = get_number(L, index, "send_timeout_ms", INT32_MAX),
+    };
+}
+
+void dirty_cli_options(lua_State *L, int index, dirty_arbiter_options *out) {
+    luaL_checktype(L, index, LUA_TTABLE);
+    *out = (dirty_arbiter_options){
+        .socket_path = need_string(L, index, "socket_path"),
+        .socket_mode = get_number(L, index, "socket_mode", 0777),
+        .socket_uid = get_id(L, index, "socket_uid"),
+        .socket_gid = get_id(L, index, "socket_gid"),
+        .backlog = get_number(L, index, "backlog", INT32_MAX),
+        .workers = get_number(L, index, "workers", INT32_MAX),
+        .threads = get_number(L, index, "threads", INT32_MAX),
+        .max_queue = get_number(L, index, "max_queue", INT32_MAX),
+        .graceful_timeout_ms = get_number(L, index, "graceful_timeout_ms", INT32_MAX),
+        .boot_timeout_ms = get_number(L, index, "boot_timeout_ms", INT32_MAX),
+        .recv_timeout_ms = get_number(L, index, "recv_timeout_ms", INT32_MAX),
+        .linger_timeout_ms = get_number(L, index, "linger_timeout_ms", INT32_MAX),
+        .limits = get_limits(L, index),
+        .lua_path = need_string(L, index, "lua_path"),
+        .lua_cpath = need_string(L, index, "lua_cpath"),
+        .pidfile = get_string(L, index, "pidfile"),
+        .version_json = need_string(L, index, "version_json"),
+        .worker_main = dirty_worker_main,
+    };
+    lua_getfield(L, index, "hooks");
+    dirty_hooks_init(L, lua_gettop(L), &out->hooks);
+    lua_pop(L, 1);
+    out->apps = push_apps(L, index, &out->app_count);
+}

@@ -1,0 +1,87 @@
+#include "cli/paths.h"
+
+#include <lauxlib.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char registry_key; /* its address: where the table of templates is kept */
+
+static const char *const lua_dirs[] = {"../lua", "../../lua", "../share/lua/5.1"};
+
+/* Push the directory of the executable. [-0, +1] */
+static const char *push_exe_dir(lua_State *L) {
+    char exe[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (len <= 0)
+        luaL_error(L, "/proc/self/exe can't be read: is /proc mounted?");
+    exe[len] = '\0';
+    char *slash = strrchr(exe, '/');
+    lua_pushlstring(L, exe, slash != NULL ? (size_t)(slash - exe) : 0);
+    return lua_tostring(L, -1);
+}
+
+static bool has_our_modules(lua_State *L, const char *dir) {
+    bool found = access(lua_pushfstring(L, "%s/dirty/cli.lua", dir), R_OK) == 0;
+    lua_pop(L, 1);
+    return found;
+}
+
+/* Push the templates of the first directory that holds our Lua modules; "" where none
+ * does, then they are looked for where LuaJIT looks. [-0, +1] */
+static void push_lua_templates(lua_State *L, const char *exe_dir) {
+    for (size_t i = 0; i < sizeof lua_dirs / sizeof *lua_dirs; i++) {
+        char dir[PATH_MAX];
+        lua_pushfstring(L, "%s/%s", exe_dir, lua_dirs[i]);
+        bool there = realpath(lua_tostring(L, -1), dir) != NULL;
+        lua_pop(L, 1);
+        if (there && has_our_modules(L, dir)) {
+            lua_pushfstring(L, "%s/?.lua;%s/?/init.lua", dir, dir);
+            return;
+        }
+    }
+    lua_pushliteral(L, "");
+}
+
+/* Set package[field] to templates[own], then templates[original] without what begins
+ * with "./"; package and templates are absolute indices. [-0, +0] */
+static void set_search(lua_State *L, int package, const char *field, int templates,
+                       const char *own, const char *original) {
+    lua_getfield(L, templates, own);
+    lua_getfield(L, templates, original);
+    const char *safe = lua_tostring(L, -1);
+    while (strncmp(safe, "./", 2) == 0)
+        safe += strcspn(safe, ";") + (strchr(safe, ';') != NULL);
+    lua_pushfstring(L, "%s;%s", lua_tostring(L, -2), safe);
+    lua_setfield(L, package, field);
+    lua_pop(L, 2);
+}
+
+void dirty_paths_setup(lua_State *L) {
+    lua_getglobal(L, "package");
+    int package = lua_gettop(L);
+    lua_createtable(L, 0, 4);
+    int templates = lua_gettop(L);
+    const char *exe_dir = push_exe_dir(L);
+    push_lua_templates(L, exe_dir);
+    lua_setfield(L, templates, "lua");
+    lua_pushfstring(L, "%s/lua/?.so;%s/../lib/lua/5.1/?.so", exe_dir, exe_dir);
+    lua_setfield(L, templates, "c");
+    lua_getfield(L, package, "path");
+    lua_setfield(L, templates, "default_lua");
+    lua_getfield(L, package, "cpath");
+    lua_setfield(L, templates, "default_c");
+    set_search(L, package, "path", templates, "lua", "default_lua");
+    set_search(L, package, "cpath", templates, "c", "default_c");
+    lua_pushlightuserdata(L, (void *)&registry_key);
+    lua_pushvalue(L, templates);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+    lua_settop(L, package - 1);
+}
+
+void dirty_paths_push(lua_State *L) {
+    lua_pushlightuserdata(L, (void *)&registry_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+}

@@ -1,0 +1,21 @@
+/* paths: where the runtime's own Lua modules are, told from where its executable is.
+ *
+ *   a checkout     build/dirty        lua/?.lua                    build/lua/?.so
+ *                  build/asan/dirty   the same                     build/asan/lua/?.so
+ *   installed      PREFIX/bin/dirty   PREFIX/share/lua/5.1/?.lua PREFIX/lib/lua/5.1/?.so
+ */
+#ifndef DIRTY_PATHS_H
+#define DIRTY_PATHS_H
+
+#include <lua.h>
+
+/* Set package.path and package.cpath of L to the runtime's own places and then LuaJIT's
+ * defaults without the relative ones: no file of the directory that the command is
+ * started in can take a module's place. Needs the package library. May raise. [-0, +0] */
+void dirty_paths_setup(lua_State *L);
+
+/* Push a table {lua=, c=, default_lua=, default_c=}: the templates of the runtime's
+ * places and what LuaJIT had before dirty_paths_setup. [-0, +1] */
+void dirty_paths_push(lua_State *L);
+
+#endif

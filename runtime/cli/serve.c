@@ -1,0 +1,97 @@
+#include "cli/serve.h"
+
+#include <lauxlib.h>
+#include <stdbool.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "arbiter/arbiter.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "cli/options.h"
+#include "worker/probe.h"
+
+static int push_error(lua_State *L, int rc) {
+    lua_pushnil(L);
+    lua_pushstring(L, strerror(-rc));
+    lua_pushinteger(L, -rc);
+    return 3;
+}
+
+static int serve(lua_State *L) {
+    dirty_arbiter_options options;
+    lua_settop(L, 1);
+    dirty_cli_options(L, 1, &options);
+    lua_pushinteger(L, dirty_arbiter_run(&options));
+    return 1;
+}
+
+static int free_buf(lua_State *L) {
+    dirty_buf_deinit(lua_touserdata(L, 1));
+    return 0;
+}
+
+/* Push an empty buffer that the collector frees. [-0, +1] */
+static dirty_buf *push_buf(lua_State *L) {
+    dirty_buf *buf = lua_newuserdata(L, sizeof *buf);
+    *buf = (dirty_buf){0};
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, free_buf);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    return buf;
+}
+
+static int probe(lua_State *L) {
+    dirty_arbiter_options options;
+    luaL_checktype(L, 2, LUA_TBOOLEAN);
+    lua_settop(L, 2);
+    dirty_cli_options(L, 1, &options);
+    const dirty_app_spec **apps =
+        lua_newuserdata(L, (options.app_count + 1) * sizeof *apps);
+    for (uint32_t i = 0; i < options.app_count; i++)
+        apps[i] = &options.apps[i];
+    dirty_worker_start start = {.arbiter_pid = getpid(),
+                                .app_count = options.app_count,
+                                .apps = apps,
+                                .limits = options.limits,
+                                .lua_path = options.lua_path,
+                                .lua_cpath = options.lua_cpath};
+    dirty_probe request = {.start = &start,
+                           .boot = lua_toboolean(L, 2),
+                           .timeout_ms = options.boot_timeout_ms};
+    dirty_buf *lines = push_buf(L);
+    int rc = dirty_probe_run(&request, lines);
+    if (rc < 0)
+        return push_error(L, rc);
+    lua_pushlstring(L, (const char *)lines->base, lines->len);
+    return 1;
+}
+
+static int check_level(lua_State *L, int index) {
+    int level = dirty_log_level_parse(luaL_checkstring(L, index));
+    return level >= 0 ? level : luaL_argerror(L, index, "no level of the log");
+}
+
+static int log_open(lua_State *L) {
+    const char *path = luaL_optstring(L, 1, NULL);
+    int rc = dirty_log_open(path, (dirty_log_level)check_level(L, 2));
+    if (rc != 0)
+        return push_error(L, rc);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int log_text(lua_State *L) {
+    dirty_log((dirty_log_level)check_level(L, 1), luaL_checkstring(L, 2), "%s", "");
+    return 0;
+}
+
+void dirty_serve_register(lua_State *L) {
+    static const luaL_Reg functions[] = {{"serve", serve},
+                                         {"probe", probe},
+                                         {"log_open", log_open},
+                                         {"log", log_text},
+                                         {NULL, NULL}};
+    luaL_register(L, NULL, functions);
+}

@@ -1,0 +1,134 @@
+#include "cli/sys.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <lauxlib.h>
+#include <limits.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "cli/call.h"
+#include "cli/cpus.h"
+#include "cli/paths.h"
+#include "cli/serve.h"
+#include "wire/frame.h"
+
+/* nil, text, errno. Takes the error at once: what Lua allocates may change errno. */
+static int push_errno(lua_State *L, int err) {
+    lua_pushnil(L);
+    lua_pushstring(L, strerror(err));
+    lua_pushinteger(L, err);
+    return 3;
+}
+
+static int push_result(lua_State *L, int rc) {
+    if (rc != 0)
+        return push_errno(L, errno);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int sys_cpus(lua_State *L) {
+    lua_pushinteger(L, dirty_cpus_usable());
+    return 1;
+}
+
+static int sys_isatty(lua_State *L) {
+    lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+    return 1;
+}
+
+static int sys_pid(lua_State *L) {
+    lua_pushinteger(L, getpid());
+    return 1;
+}
+
+static int sys_uid(lua_State *L) {
+    lua_pushnumber(L, geteuid());
+    return 1;
+}
+
+static void set_number(lua_State *L, const char *name, lua_Number value) {
+    lua_pushnumber(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static int sys_stat(lua_State *L) {
+    struct stat st;
+    if (lstat(luaL_checkstring(L, 1), &st) != 0)
+        return push_errno(L, errno);
+    lua_createtable(L, 0, 5);
+    lua_pushstring(L, S_ISREG(st.st_mode)    ? "file"
+                      : S_ISDIR(st.st_mode)  ? "directory"
+                      : S_ISSOCK(st.st_mode) ? "socket"
+                      : S_ISLNK(st.st_mode)  ? "link"
+                                             : "other");
+    lua_setfield(L, -2, "type");
+    set_number(L, "mode", st.st_mode & 07777);
+    set_number(L, "uid", st.st_uid);
+    set_number(L, "gid", st.st_gid);
+    set_number(L, "size", (lua_Number)st.st_size);
+    return 1;
+}
+
+static int sys_cwd(lua_State *L) {
+    char path[PATH_MAX];
+    if (getcwd(path, sizeof path) == NULL)
+        return push_errno(L, errno);
+    lua_pushstring(L, path);
+    return 1;
+}
+
+static int sys_chdir(lua_State *L) {
+    return push_result(L, chdir(luaL_checkstring(L, 1)));
+}
+
+static int sys_mkdir(lua_State *L) {
+    return push_result(L, mkdir(luaL_checkstring(L, 1), (mode_t)luaL_checkinteger(L, 2)));
+}
+
+static int sys_user_id(lua_State *L) {
+    struct passwd *user = getpwnam(luaL_checkstring(L, 1));
+    if (user == NULL)
+        return 0;
+    lua_pushnumber(L, user->pw_uid);
+    return 1;
+}
+
+static int sys_group_id(lua_State *L) {
+    struct group *group = getgrnam(luaL_checkstring(L, 1));
+    if (group == NULL)
+        return 0;
+    lua_pushnumber(L, group->gr_gid);
+    return 1;
+}
+
+static void push_version(lua_State *L) {
+    lua_createtable(L, 0, 3);
+    lua_pushliteral(L, DIRTY_VERSION);
+    lua_setfield(L, -2, "dirty");
+    lua_pushstring(L, uv_version_string());
+    lua_setfield(L, -2, "libuv");
+    set_number(L, "protocol", DIRTY_WIRE_VERSION);
+}
+
+int luaopen_dirty_sys(lua_State *L) {
+    static const luaL_Reg functions[] = {
+        {"cpus", sys_cpus},         {"isatty", sys_isatty}, {"pid", sys_pid},
+        {"uid", sys_uid},           {"stat", sys_stat},     {"cwd", sys_cwd},
+        {"chdir", sys_chdir},       {"mkdir", sys_mkdir},   {"user_id", sys_user_id},
+        {"group_id", sys_group_id}, {NULL, NULL},
+    };
+    lua_newtable(L);
+    luaL_register(L, NULL, functions);
+    push_version(L);
+    lua_setfield(L, -2, "version");
+    dirty_paths_push(L);
+    lua_setfield(L, -2, "paths");
+    dirty_cli_call_register(L);
+    dirty_serve_register(L);
+    return 1;
+}

@@ -1,0 +1,22 @@
+/* sys: the Lua module dirty.sys, what the command line needs of C.
+ *
+ * Failures of the system come back as nil, text, errno; wrong arguments raise. */
+#ifndef DIRTY_SYS_H
+#define DIRTY_SYS_H
+
+#include <lua.h>
+
+/* dirty.sys = {
+ *   version = {dirty=, libuv=, protocol=},              strings, protocol a number
+ *   paths = {lua=, c=, default_lua=, default_c=},       templates (cli/paths.h)
+ *   cpus() -> n                                         usable, >= 1
+ *   isatty(fd) -> boolean      pid() -> n      uid() -> n (effective)
+ *   stat(path) -> {type="file"|"directory"|"socket"|"other", mode=, uid=, gid=, size=}
+ *   cwd() -> path      chdir(path) -> true      mkdir(path, mode) -> true
+ *   user_id(name) -> n      group_id(name) -> n         nil where there is none
+ *   call(call) -> values        default_socket() -> path                (cli/call.h)
+ *   serve(options) -> status    log_open(path, level)    log(level, text)   (cli/serve.h)
+ * } */
+int luaopen_dirty_sys(lua_State *L);
+
+#endif

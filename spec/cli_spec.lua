@@ -1,0 +1,219 @@
+-- The command as a user types it: what it prints, where, and its exit status.
+local cjson = require "cjson"
+local process = require "support.process"
+local tempdir = require "support.tempdir"
+
+local dirty = process.run_dirty
+
+local function contains(text, part)
+    assert.truthy(text:find(part, 1, true), ("%q is not in:\n%s"):format(part, text))
+end
+
+describe("dirty", function()
+    it("prints the versions of all parts", function()
+        for _, flag in ipairs { "--version", "-V" } do
+            local r = dirty { flag }
+            assert.equal(0, r.exit)
+            local version = assert(tempdir.read("VERSION")):match("%S+")
+            contains(r.stdout, "dirty " .. version .. "\n")
+            contains(r.stdout, jit.version .. "\n")
+            assert.truthy(r.stdout:match("\nlibuv 1%.%d+%.%d+\n"))
+            contains(r.stdout, "\nlua-cjson " .. cjson._VERSION .. "\n")
+            contains(r.stdout, "\nprotocol 1\n")
+        end
+    end)
+
+    it("has help with examples, units, defaults and exit statuses for each command", function()
+        contains(dirty({ "--help" }).stdout, "Examples:")
+        for _, command in ipairs { "serve", "check", "call", "status", "stop", "config" } do
+            local r = dirty { command, "--help" }
+            assert.equal(0, r.exit)
+            assert.equal("", r.stderr)
+            contains(r.stdout, "Usage: dirty " .. command)
+            contains(r.stdout, "Exit status:")
+            for line in r.stdout:gmatch("[^\n]+") do
+                assert.is_true(#line <= 100, line)
+            end
+        end
+        contains(dirty({ "serve", "--help" }).stdout, "Default: 300.")
+    end)
+
+    it("names a wrong flag or command and the nearest right one", function()
+        for _, case in ipairs {
+            { { "serve", "--wrokers", "2" }, "dirty serve: unknown option '--wrokers' "
+                .. "(did you mean '--workers'?)" },
+            { { "serve", "--max_queue=5" }, "(did you mean '--max-queue'?)" },
+            { { "call", "--timout=5", "a", "b" }, "(did you mean '--timeout'?)" },
+            { { "sttaus" }, "dirty: unknown command 'sttaus' (did you mean 'status'?)" },
+            { {}, "dirty: a command is required" },
+            { { "call", "apps.echo" }, "dirty call: missing argument 'action'" },
+            { { "serve", "--workers" }, "option '--workers' requires an argument" },
+            { { "status", "more" }, "too many arguments" },
+        } do
+            local r = dirty(case[1])
+            assert.equal(2, r.exit)
+            assert.equal("", r.stdout)
+            contains(r.stderr, case[2])
+            contains(r.stderr, "--help'\n")
+        end
+    end)
+
+    it("says so when it can't write", function()
+        local r = dirty({ "--version" }, { stdout_path = "/dev/full" })
+        assert.equal(1, r.exit)
+        contains(r.stderr, "can't be written")
+    end)
+
+    it("does not load modules from the directory it is started in", function()
+        local dir = tempdir.new()
+        finally(function() tempdir.remove(dir) end)
+        for _, name in ipairs { "argparse", "cjson" } do
+            tempdir.write(dir .. "/" .. name .. ".lua", "error 'taken in'")
+        end
+        assert.equal(0, dirty({ "--version" }, { cwd = dir }).exit)
+    end)
+
+    it("tells an error of its own with a traceback and status 70", function()
+        local dir = tempdir.new()
+        finally(function() tempdir.remove(dir) end)
+        tempdir.write(dir .. "/evil.lua", "string.format = nil")
+        local conf = tempdir.write(dir .. "/c.lua", "string.format = nil")
+        local r = dirty { "config", "--config", conf }
+        assert.equal(70, r.exit)
+        contains(r.stderr, "internal error")
+        contains(r.stderr, "traceback")
+    end)
+end)
+
+describe("dirty config", function()
+    local dir
+    before_each(function() dir = tempdir.new() end)
+    after_each(function() tempdir.remove(dir) end)
+
+    it("prints each value and where it is from", function()
+        tempdir.write(dir .. "/dirty.conf.lua", "\nthreads = 2\napps = { 'apps.echo:2' }")
+        local r = dirty({ "config", "--workers", "4" },
+            { cwd = dir, env = { DIRTY_SOCKET = "/tmp/d.sock" } })
+        assert.equal(0, r.exit)
+        contains(r.stdout, '\nsocket = "/tmp/d.sock" -- environment DIRTY_SOCKET\n')
+        contains(r.stdout, "\nworkers = 4 -- flag --workers\n")
+        contains(r.stdout, "\nthreads = 2 -- file dirty.conf.lua:2\n")
+        contains(r.stdout, "\ntimeout = 300 -- default\n")
+        contains(r.stdout, 'name = "apps.echo", module = "apps.echo", workers = 2')
+    end)
+
+    it("prints Lua that it reads again", function()
+        local first = dirty({ "config", "--app", "a.b:C:2", "--max-queue", "7" }, { cwd = dir })
+        tempdir.write(dir .. "/dirty.conf.lua", first.stdout)
+        local second = dirty({ "config", "--json" }, { cwd = dir })
+        assert.equal(0, second.exit, second.stderr)
+        local conf = cjson.decode(second.stdout)
+        assert.equal("dirty.conf.lua", conf.file)
+        assert.equal(7, conf.options.max_queue.value)
+        assert.same({ { name = "a.b:C", module = "a.b", object = "C", workers = 2 } }, conf.apps)
+    end)
+
+    it("takes the user's default socket", function()
+        local unset = { DIRTY_SOCKET = false, XDG_RUNTIME_DIR = false }
+        contains(dirty({ "config" }, { cwd = dir, env = unset }).stdout,
+            'socket = "/run/dirty/dirty.sock" -- default for root')
+        contains(dirty({ "config" },
+            { cwd = dir, env = { DIRTY_SOCKET = false, XDG_RUNTIME_DIR = "/run/user/7" } }).stdout,
+            'socket = "/run/user/7/dirty.sock" -- environment XDG_RUNTIME_DIR')
+    end)
+
+    it("defaults workers to the CPUs that may be used", function()
+        local r = process.run({ "taskset", "-c", "0", process.dirty(), "config" }, { cwd = dir })
+        contains(r.stdout, "\nworkers = 1 -- default: CPUs usable\n")
+    end)
+
+    it("refuses what is wrong with status 2, naming it", function()
+        local conf = tempdir.write(dir .. "/c.lua", "timeuot = 5")
+        for _, case in ipairs {
+            { { "--config", conf }, 'c.lua:1: there is no option "timeuot"' },
+            { { "--config", conf }, "did you mean 'timeout'?" },
+            { { "--config", dir .. "/none.lua" }, "No such file" },
+            { { "--timeout", "5s" }, "written without a unit: 5" },
+            { { "--timeout", "-5" }, "--timeout \"-5\": must be" },
+            { { "--app", "apps/echo.lua" }, 'write "apps.echo"' },
+            { { "--socket", "/" .. ("x"):rep(107) }, "at most 107" },
+            { { "--socket-user", "no-such-user" }, 'socket_user = "no-such-user"' },
+            { { "--chdir", dir .. "/none" }, "can't change to this directory" },
+            { { "--lua-path", "/srv" }, "a ? for the module" },
+        } do
+            local args = { "config" }
+            for _, arg in ipairs(case[1]) do
+                args[#args + 1] = arg
+            end
+            local r = dirty(args, { cwd = "/" })
+            assert.equal(2, r.exit, case[2])
+            assert.equal("", r.stdout)
+            contains(r.stderr, "dirty config: ")
+            contains(r.stderr, case[2])
+        end
+    end)
+
+    it("looks for everything in --chdir", function()
+        tempdir.write(dir .. "/dirty.conf.lua", "log_file = 'x.log'")
+        local r = dirty({ "config", "--chdir", dir }, { cwd = "/" })
+        contains(r.stdout, ('log_file = "%s/x.log" -- file dirty.conf.lua:1'):format(dir))
+    end)
+end)
+
+describe("dirty serve", function()
+    it("says that workers = 0 disables the runtime", function()
+        local r = dirty { "serve", "--workers", "0", "--app", "apps.echo" }
+        assert.equal(0, r.exit)
+        contains(r.stderr, "workers = 0 (flag --workers): the dirty runtime is disabled")
+    end)
+
+    it("asks for an app when there is none", function()
+        local r = dirty({ "serve" }, { cwd = "/" })
+        assert.equal(2, r.exit)
+        contains(r.stderr, "give --app SPEC")
+    end)
+
+    it("refuses a log file that can't be opened", function()
+        local r = dirty { "serve", "--app", "apps.echo", "--log-file", "/nowhere/d.log" }
+        assert.equal(2, r.exit)
+        contains(r.stderr, "/nowhere/d.log")
+    end)
+end)
+
+describe("dirty call", function()
+    it("refuses wrong arguments before it connects", function()
+        for _, case in ipairs {
+            { { "a", "b", "@/nowhere/file" }, "@/nowhere/file: No such file" },
+            { { "a", "b", "@/" }, "@/: " },
+            { { "a", "b", "@-", "@-" }, "@- can be given once" },
+            { { "a b", "c" }, "printable ASCII" },
+            { { "a", "" }, "1 to 255 bytes" },
+            { { "--priority", "10", "a", "b" }, '--priority "10"' },
+            { { "--metadata", "{", "a", "b" }, '--metadata "{"' },
+            { { "--timeout", "0", "a", "b" }, "must be a number of seconds from 0.001" },
+            { { "--socket", "/" .. ("x"):rep(107), "a", "b" }, "at most 107" },
+        } do
+            local args = { "call" }
+            for _, arg in ipairs(case[1]) do
+                args[#args + 1] = arg
+            end
+            local r = dirty(args)
+            assert.equal(2, r.exit, case[2])
+            assert.equal("", r.stdout)
+            contains(r.stderr, case[2])
+        end
+    end)
+
+    it("exits 5 when nothing serves there, as status and stop do", function()
+        local dir = tempdir.new()
+        finally(function() tempdir.remove(dir) end)
+        for _, args in ipairs { { "call", "a", "b" }, { "status" }, { "stop" } } do
+            table.insert(args, 2, "--socket=" .. dir .. "/none.sock")
+            local r = dirty(args)
+            assert.equal(5, r.exit)
+            assert.equal("", r.stdout)
+            contains(r.stderr, "CONNECTION: ")
+            contains(r.stderr, dir .. "/none.sock")
+        end
+    end)
+end)
