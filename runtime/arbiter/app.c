@@ -1,29 +1,66 @@
 #include "arbiter/app.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <utlist.h>
 
 #include "arbiter/session.h"
 #include "base/clock.h"
 
-int apps_init(arbiter *a) {
-    a->apps = calloc(a->o->app_count ? a->o->app_count : 1, sizeof *a->apps);
-    if (a->apps == NULL)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < a->o->app_count; i++) {
-        app *p = &a->apps[i];
-        p->spec = &a->o->apps[i];
-        p->index = i;
-        HASH_ADD_KEYPTR(hh, a->apps_by_name, p->spec->name, strlen(p->spec->name), p);
-    }
-    return 0;
+static app *find_any(const arbiter *a, const char *name) {
+    app *p;
+    DL_FOREACH (a->apps, p)
+        if (strcmp(p->name, name) == 0)
+            return p;
+    return NULL;
 }
 
-void apps_deinit(arbiter *a) {
-    HASH_CLEAR(hh, a->apps_by_name);
-    free(a->apps);
-    a->apps = NULL;
+static bool index_is_taken(const arbiter *a, uint32_t index) {
+    const app *p;
+    DL_FOREACH (a->apps, p)
+        if (p->index == index)
+            return true;
+    return false;
+}
+
+app *app_take(arbiter *a, const char *name) {
+    app *p = find_any(a, name);
+    if (p != NULL) {
+        p->refs++;
+        return p;
+    }
+    p = calloc(1, sizeof *p);
+    if (p != NULL)
+        p->name = strdup(name);
+    if (p == NULL || p->name == NULL) {
+        free(p);
+        return NULL;
+    }
+    p->refs = 1;
+    while (index_is_taken(a, p->index))
+        p->index++;
+    DL_APPEND(a->apps, p);
+    return p;
+}
+
+void app_unref(arbiter *a, app *p) {
+    if (--p->refs > 0)
+        return;
+    app_hide(a, p);
+    DL_DELETE(a->apps, p);
+    free(p->name);
+    free(p);
+}
+
+void app_show(arbiter *a, app *p) {
+    if (!p->shown)
+        HASH_ADD_KEYPTR(hh, a->apps_by_name, p->name, strlen(p->name), p);
+    p->shown = true;
+}
+
+void app_hide(arbiter *a, app *p) {
+    if (p->shown)
+        HASH_DEL(a->apps_by_name, p);
+    p->shown = false;
 }
 
 app *app_find(arbiter *a, dirty_slice name) {

@@ -1,6 +1,7 @@
 /* app: one dirty app as the arbiter sees it, with the queue of its requests.
  *
- * The queue holds sessions in SESSION_QUEUED, ten lists by priority, each in order of
+ * It lives as long as a plan has it, and keeps its queue and counters over reloads. The
+ * queue holds sessions in SESSION_QUEUED, ten lists by priority, each in order of
  * arrival. A lane pulls the oldest of the best priority over all apps that its worker
  * hosts. Bounded by the app's max_queue and by max_queue over all. */
 #ifndef DIRTY_ARBITER_APP_H
@@ -13,9 +14,14 @@
 #include "wire/request.h"
 
 struct app {
-    const dirty_app_spec *spec; /* borrowed */
-    uint32_t index;             /* in arbiter.apps */
-    uint32_t hosts;             /* places that host it */
+    char *name; /* owned */
+    const dirty_app_spec
+        *spec;        /* of the newest plan that has it; set before it is shown */
+    uint32_t index;   /* unique among those that live, small */
+    uint32_t refs;    /* plans that have it */
+    uint32_t hosts;   /* places that host it */
+    bool shown;       /* callers reach it: it is in arbiter.apps_by_name */
+    app *prev, *next; /* of arbiter.apps */
     uint32_t queued;
     uint16_t waiting_bits; /* bit p set: waiting[p] is not empty */
     session *waiting[DIRTY_PRIORITY_LAST + 1];
@@ -25,11 +31,16 @@ struct app {
     UT_hash_handle hh;
 };
 
-/* Make the table from a->o->apps. 0 or -ENOMEM. */
-int apps_init(arbiter *a);
-void apps_deinit(arbiter *a);
+/* The app of this name, made if there is none, with one reference more. NULL: no memory.
+ */
+app *app_take(arbiter *a, const char *name);
+void app_unref(arbiter *a, app *p);
 
-/* NULL: no app of this name. */
+/* Let callers reach it, or not any more. Idempotent. */
+void app_show(arbiter *a, app *p);
+void app_hide(arbiter *a, app *p);
+
+/* NULL: no app of this name is served. */
 app *app_find(arbiter *a, dirty_slice name);
 
 /* Is there room for one more request of the app? */
@@ -45,7 +56,8 @@ void app_enqueue(arbiter *a, session *s);
 /* Take it out again. */
 void app_dequeue(arbiter *a, session *s);
 
-/* Count an outcome: 0 a value, else an error code. run_ns 0: the app did not run. */
+/* Count an outcome: 0 a value, else an error code. run_ns 0: the app did not run. p may
+ * be NULL. */
 void app_count(arbiter *a, app *p, unsigned outcome, uint64_t run_ns);
 
 #endif

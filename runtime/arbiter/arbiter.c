@@ -13,7 +13,9 @@
 #include "arbiter/lane.h"
 #include "arbiter/listener.h"
 #include "arbiter/place.h"
+#include "arbiter/plan.h"
 #include "arbiter/refusal.h"
+#include "arbiter/roll.h"
 #include "arbiter/session.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -22,7 +24,8 @@
 /* How long idle connections and lingering ones may take to close at the end. */
 #define LAST_WORDS_MS 500
 
-static const int signal_numbers[] = {SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGUSR1};
+static const int signal_numbers[] = {SIGCHLD, SIGTERM, SIGINT,  SIGQUIT,
+                                     SIGUSR1, SIGHUP,  SIGTTIN, SIGTTOU};
 
 /* -- End
  * ---------------------------------------------------------------------------------- */
@@ -34,12 +37,11 @@ static void log_phase(const arbiter *a, const char *msg) {
 static bool is_busy(const arbiter *a) {
     if (a->queued > 0)
         return true;
-    for (uint32_t i = 0; i < a->o->workers; i++) {
-        const worker *w = a->places[i].worker;
-        for (uint32_t k = 0; w != NULL && k < w->lane_count; k++)
+    const worker *w;
+    DL_FOREACH (a->workers, w)
+        for (uint32_t k = 0; k < w->lane_count; k++)
             if (w->lanes[k].busy)
                 return true;
-    }
     return false;
 }
 
@@ -62,6 +64,7 @@ static void finish(arbiter *a) {
             signal(signal_numbers[i], SIG_IGN);
     }
     places_close(a);
+    roll_close(a);
     DL_FOREACH_SAFE (a->sessions, s, next)
         if (s->state == SESSION_IDLE || s->state == SESSION_READING)
             session_close(s);
@@ -84,9 +87,9 @@ static void on_graceful_timeout(uv_timer_t *handle) {
 /* Everything accepted is finished: the workers may close their apps and go. */
 static void release_workers(arbiter *a) {
     a->phase = ARBITER_ENDING;
-    for (uint32_t i = 0; i < a->o->workers; i++)
-        if (a->places[i].worker != NULL)
-            worker_drain(a->places[i].worker);
+    worker *w;
+    DL_FOREACH (a->workers, w)
+        worker_drain(w);
 }
 
 void arbiter_progress(arbiter *a) {
@@ -120,12 +123,11 @@ void arbiter_end(arbiter *a, int status) {
     a->phase = ARBITER_ENDING;
     listener_close(a);
     refuse_queued(a);
-    for (uint32_t i = 0; i < a->o->workers; i++) {
-        worker *w = a->places[i].worker;
-        for (uint32_t k = 0; w != NULL && k < w->lane_count; k++)
+    worker *w;
+    DL_FOREACH (a->workers, w) {
+        for (uint32_t k = 0; k < w->lane_count; k++)
             lane_shutdown(&w->lanes[k]);
-        if (w != NULL)
-            worker_kill(w, "shutdown");
+        worker_kill(w, "shutdown");
     }
     arbiter_progress(a);
 }
@@ -133,10 +135,25 @@ void arbiter_end(arbiter *a, int status) {
 /* -- Signals
  * ------------------------------------------------------------------------------- */
 
+static void scale(arbiter *a, int delta) {
+    char why[200];
+    if (a->phase != ARBITER_SERVING)
+        return;
+    if (places_scale(a, delta, why, sizeof why) < 0)
+        dirty_log(DIRTY_LOG_WARN, "not scaled", "by=%+d reason=%s", delta,
+                  DIRTY_LOG_QUOTE(why));
+}
+
 static void on_signal(uv_signal_t *handle, int number) {
     arbiter *a = handle->data;
     switch (number) {
-    case SIGCHLD: places_reap(a); break;
+    case SIGCHLD:
+        places_reap(a);
+        roll_reap(a);
+        break;
+    case SIGHUP: roll_start(a); break;
+    case SIGTTIN: scale(a, 1); break;
+    case SIGTTOU: scale(a, -1); break;
     case SIGTERM:
     case SIGINT: arbiter_drain(a); break;
     case SIGQUIT: arbiter_end(a, DIRTY_SERVE_OK); break;
@@ -171,21 +188,27 @@ void arbiter_ready(arbiter *a) {
     if (a->phase != ARBITER_STARTING || !places_all_ready(a))
         return;
     a->phase = ARBITER_SERVING;
-    if (a->o->pidfile != NULL) {
-        int rc = dirty_pidfile_write(a->o->pidfile, a->pid);
+    if (a->boot->pidfile != NULL) {
+        int rc = dirty_pidfile_write(a->boot->pidfile, a->pid);
         if (rc < 0)
             dirty_log(DIRTY_LOG_ERROR, "pidfile can't be written", "path=%s reason=%s",
-                      DIRTY_LOG_QUOTE(a->o->pidfile), DIRTY_LOG_QUOTE(strerror(-rc)));
+                      DIRTY_LOG_QUOTE(a->boot->pidfile), DIRTY_LOG_QUOTE(strerror(-rc)));
     }
     dirty_log(DIRTY_LOG_INFO, "ready",
               "socket=%s workers=%u threads=%u apps=%u boot_ms=%llu", a->o->socket_path,
               a->o->workers, a->o->threads, a->o->app_count,
               (unsigned long long)((dirty_now_ns() - a->started_ns) / DIRTY_NS_PER_MS));
+    if (a->roll->again) {
+        a->roll->again = false;
+        roll_start(a);
+    }
 }
 
 static int start(arbiter *a) {
-    if (apps_init(a) < 0)
+    plan *first = plan_new(a, a->boot);
+    if (first == NULL || roll_init(a) < 0)
         return DIRTY_SERVE_INTERNAL;
+    plan_install(a, first);
     if (listener_open(a) < 0)
         return DIRTY_SERVE_SOCKET;
     if (a->o->hooks.on_starting != NULL)
@@ -204,7 +227,7 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
         free(a);
         return DIRTY_SERVE_INTERNAL;
     }
-    a->o = options;
+    a->boot = a->o = options;
     a->pid = getpid();
     a->started_ns = dirty_now_ns();
     dirty_log_who("arbiter");
@@ -217,7 +240,9 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
     if (options->pidfile != NULL)
         dirty_pidfile_remove(options->pidfile, a->pid);
     places_deinit(a);
-    apps_deinit(a);
+    plan_unref(a, a->plan);
+    if (a->roll != NULL)
+        roll_deinit(a);
     if (uv_loop_close(&a->loop) < 0)
         dirty_log_msg(DIRTY_LOG_ERROR, "event loop still has handles");
     dirty_log(DIRTY_LOG_INFO, "ended", "status=%d", status);

@@ -7,6 +7,7 @@
 #ifndef DIRTY_ARBITER_H
 #define DIRTY_ARBITER_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -32,6 +33,26 @@ typedef struct dirty_hooks {
     void (*worker_exit)(void *ctx, const dirty_worker_info *worker, int wait_status);
 } dirty_hooks;
 
+struct dirty_arbiter_options;
+
+/* Where a new configuration comes from, for a reload. All NULL: there is none. One reload
+ * is under way at a time: read, then probe in a child of the arbiter, then finish. */
+typedef struct dirty_config_source {
+    void *ctx;
+    /* Read the configuration again and keep it as the pending one. Runs the file, so it
+     * must be short. 0, or -1 with the reason in `why`. */
+    int (*read)(void *ctx, char *why, size_t why_size);
+    /* In a forked child: load the pending configuration's apps, write a report to
+     * `report_fd`. Returns the exit status. */
+    int (*probe)(void *ctx, int report_fd);
+    /* Make options of the pending configuration and the report. 0 with *out, which stays
+     * valid until it is released, or -1 with the reason in `why`. */
+    int (*finish)(void *ctx, const char *report, size_t len,
+                  const struct dirty_arbiter_options **out, char *why, size_t why_size);
+    /* The options that finish gave are not used any more. */
+    void (*release)(void *ctx, const struct dirty_arbiter_options *options);
+} dirty_config_source;
+
 #define DIRTY_WORKERS_MAX 4096
 #define DIRTY_THREADS_MAX 64
 
@@ -47,8 +68,11 @@ typedef struct dirty_arbiter_options {
     uint32_t max_queue;      /* requests that may wait, over all apps */
     uint32_t graceful_timeout_ms;
     uint32_t boot_timeout_ms;
-    uint32_t recv_timeout_ms;   /* total, for a started request; 0: none */
-    uint32_t linger_timeout_ms; /* how long input of an ended connection is discarded */
+    uint32_t recv_timeout_ms;     /* total, for a started request; 0: none */
+    uint32_t max_requests;        /* a worker is replaced after so many, 0: never */
+    uint32_t max_requests_jitter; /* up to so many more, by chance */
+    uint64_t max_rss_bytes;       /* a worker is replaced when it is larger, 0: never */
+    uint32_t linger_timeout_ms;   /* how long input of an ended connection is discarded */
     dirty_wire_limits limits;
     uint32_t app_count;
     const dirty_app_spec *apps;
@@ -57,6 +81,7 @@ typedef struct dirty_arbiter_options {
     const char
         *version_json; /* text of a JSON object for status: versions of all parts */
     dirty_hooks hooks;
+    dirty_config_source source;
     /* The body of a worker process: dirty_worker_main of runtime/worker. Returns the exit
      * status. */
     int (*worker_main)(const dirty_worker_start *start);

@@ -1,11 +1,13 @@
 #include "arbiter/child.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "arbiter/place.h"
 #include "base/log.h"
@@ -44,24 +46,21 @@ static void close_foreign(const int *channels, uint32_t count) {
 }
 
 /* A worker must not reach the batons of others: what an app breaks is its own. */
-static void unmap_others(const worker *own) {
-    const arbiter *a = own->a;
-    for (uint32_t i = 0; i < a->o->workers; i++) {
-        const worker *w = a->places[i].worker;
-        if (w == NULL || w == own)
-            continue;
-        for (uint32_t k = 0; k < w->lane_count; k++)
+static void unmap_others(const arbiter *a, const worker *own) {
+    const worker *w;
+    DL_FOREACH (a->workers, w) {
+        for (uint32_t k = 0; w != own && k < w->lane_count; k++)
             if (w->lanes[k].page != NULL)
                 munmap(w->lanes[k].page, sizeof *w->lanes[k].page);
     }
 }
 
-static void set_title(const place *p) {
+static void set_title(const place *p, const deal *d) {
     char title[256], who[32];
     size_t at = (size_t)snprintf(title, sizeof title, "dirty: worker %u [", p->number);
-    for (uint32_t i = 0; i < p->app_count && at < sizeof title; i++)
+    for (uint32_t i = 0; i < d->app_count && at < sizeof title; i++)
         at += (size_t)snprintf(title + at, sizeof title - at, "%s%s", i ? " " : "",
-                               p->specs[i]->name);
+                               d->specs[i]->name);
     if (at < sizeof title)
         snprintf(title + at, sizeof title - at, "]");
     uv_set_process_title(title);
@@ -71,14 +70,14 @@ static void set_title(const place *p) {
 
 _Noreturn void child_run(worker *w, const int *channels) {
     place *p = w->place;
-    const dirty_arbiter_options *o = w->a->o;
+    const dirty_arbiter_options *o = w->plan->o;
     pid_t arbiter_pid = w->a->pid; /* known before the fork */
     w->pid = getpid();
     setpgid(0, 0);
     reset_signals();
-    unmap_others(w);
+    unmap_others(w->a, w);
     close_foreign(channels, w->lane_count);
-    set_title(p);
+    set_title(p, w->deal);
 
     dirty_lane_page *pages[DIRTY_THREADS_MAX];
     for (uint32_t i = 0; i < w->lane_count; i++)
@@ -90,8 +89,8 @@ _Noreturn void child_run(worker *w, const int *channels) {
         .lane_count = w->lane_count,
         .channels = channels,
         .pages = pages,
-        .app_count = p->app_count,
-        .apps = p->specs,
+        .app_count = w->deal->app_count,
+        .apps = w->deal->specs,
         .limits = o->limits,
         .lua_path = o->lua_path,
         .lua_cpath = o->lua_cpath,
@@ -99,9 +98,31 @@ _Noreturn void child_run(worker *w, const int *channels) {
         .worker_init = o->hooks.worker_init,
     };
     if (o->hooks.post_fork != NULL) {
-        dirty_worker_info info = {p->number, w->generation, w->pid, p->app_count,
-                                  p->specs};
+        dirty_worker_info info = {p->number, w->generation, w->pid, w->deal->app_count,
+                                  w->deal->specs};
         o->hooks.post_fork(o->hooks.ctx, &info);
     }
     _exit(o->worker_main(&start));
+}
+
+pid_t child_probe(arbiter *a, int report_fd) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    pid_t pid = fork();
+    if (pid == 0) {
+        setpgid(0, 0);
+        reset_signals();
+        unmap_others(a, NULL);
+        close_foreign(&report_fd, 1);
+        uv_set_process_title("dirty: probe");
+        dirty_log_who("probe");
+        _exit(a->boot->source.probe(a->boot->source.ctx, report_fd));
+    }
+    int saved = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (pid > 0)
+        setpgid(pid, pid);
+    errno = saved;
+    return pid;
 }

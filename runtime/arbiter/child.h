@@ -9,4 +9,8 @@
  * them. Never returns. */
 _Noreturn void child_run(worker *w, const int *channels);
 
+/* Fork the child that loads the pending configuration's apps (source.probe) and writes
+ * its report to `report_fd`. Its pid, or -1 with errno. */
+pid_t child_probe(arbiter *a, int report_fd);
+
 #endif

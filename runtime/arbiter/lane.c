@@ -128,10 +128,10 @@ bool lane_dispatch(lane *l, session *s, const uint8_t *bytes, size_t len) {
 }
 
 /* The oldest of the best priority over the apps that the worker hosts. */
-static session *best_waiting(const place *p) {
+static session *best_waiting(const deal *d) {
     session *best = NULL;
-    for (uint32_t i = 0; i < p->app_count; i++) {
-        const app *candidate = p->apps[i];
+    for (uint32_t i = 0; i < d->app_count; i++) {
+        const app *candidate = d->apps[i];
         if (candidate->waiting_bits == 0)
             continue;
         session *s = candidate->waiting[__builtin_ctz(candidate->waiting_bits)];
@@ -144,11 +144,11 @@ static session *best_waiting(const place *p) {
 
 void lane_pull(lane *l) {
     worker *w = l->worker;
-    if (!l->ready || l->busy || w->state != WORKER_READY || w->condemned) {
+    if (!l->ready || l->busy || w->state != WORKER_READY || !w->serves || w->condemned) {
         worker_progress(w);
         return;
     }
-    session *s = w->a->queued > 0 ? best_waiting(w->place) : NULL;
+    session *s = w->a->queued > 0 ? best_waiting(w->deal) : NULL;
     if (s == NULL) {
         note_idle(l);
         return;
@@ -348,7 +348,7 @@ static void refuse_lost(const lane *l, session *s, const char *started, int wait
     bool ran = *started == 'y';
     refusal r = {DIRTY_CODE_WORKER_LOST, started, ran ? "run" : "receive", extra, false};
     refuse(s, &r, "worker %u (pid %d) %s %s %s.%s", w->place->number, (int)w->pid, how,
-           ran ? "while it ran" : "before it ran", s->app->spec->name, s->action);
+           ran ? "while it ran" : "before it ran", s->app->name, s->action);
 }
 
 void lane_settle(lane *l, int wait_status) {

@@ -119,7 +119,7 @@ static int remove_stale(const char *path) {
 }
 
 static int bind_socket(listener *l) {
-    const dirty_arbiter_options *o = l->a->o;
+    const dirty_arbiter_options *o = l->a->boot;
     const char *path = l->address.sun_path;
     l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (l->fd < 0)
@@ -177,10 +177,10 @@ int listener_open(arbiter *a) {
     l->a = a;
     l->fd = l->lock_fd = -1;
     l->address.sun_family = AF_UNIX;
-    snprintf(l->address.sun_path, sizeof l->address.sun_path, "%s", a->o->socket_path);
+    snprintf(l->address.sun_path, sizeof l->address.sun_path, "%s", a->boot->socket_path);
     snprintf(l->lock_path, sizeof l->lock_path, "%s.lock", l->address.sun_path);
-    int rc =
-        strlen(a->o->socket_path) < sizeof l->address.sun_path ? lock(l) : -ENAMETOOLONG;
+    int rc = strlen(a->boot->socket_path) < sizeof l->address.sun_path ? lock(l)
+                                                                       : -ENAMETOOLONG;
     if (rc == 0)
         rc = remove_stale(l->address.sun_path);
     if (rc == 0) {

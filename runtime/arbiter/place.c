@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <utlist.h>
 
-#include "arbiter/app.h"
+#include "arbiter/roll.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -16,72 +17,16 @@
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 30000
 
-/* -- Dealing apps
- * ------------------------------------------------------------------------- */
-
-static uint32_t hosts_wanted(const arbiter *a, const dirty_app_spec *spec) {
-    return spec->workers == 0 || spec->workers > a->o->workers ? a->o->workers
-                                                               : spec->workers;
-}
-
-static void give(place *p, app *what) {
-    p->app_at[what->index] = (int16_t)p->app_count;
-    p->apps[p->app_count] = what;
-    p->specs[p->app_count] = what->spec;
-    p->app_count++;
-    what->hosts++;
-}
-
-/* The place with the fewest apps that does not have this one yet. */
-static place *least_loaded(arbiter *a, const app *what) {
-    place *best = NULL;
-    for (uint32_t i = 0; i < a->o->workers; i++) {
-        place *p = &a->places[i];
-        if (p->app_at[what->index] < 0 &&
-            (best == NULL || p->app_count < best->app_count))
-            best = p;
-    }
-    return best;
-}
-
-/* Apps without a limit go everywhere, apps with one to the emptiest places. */
-static void deal_apps(arbiter *a) {
-    for (uint32_t i = 0; i < a->o->app_count; i++) {
-        app *what = &a->apps[i];
-        uint32_t wanted = hosts_wanted(a, what->spec);
-        if (what->spec->workers > a->o->workers)
-            dirty_log(DIRTY_LOG_WARN, "app wants more workers than there are",
-                      "app=%s wanted=%u workers=%u", what->spec->name,
-                      what->spec->workers, a->o->workers);
-        while (what->hosts < wanted)
-            give(least_loaded(a, what), what);
-    }
-}
-
-static int place_init(arbiter *a, uint32_t i) {
-    place *p = &a->places[i];
-    uint32_t room = a->o->app_count ? a->o->app_count : 1;
-    p->a = a;
-    p->number = i + 1;
-    p->specs = calloc(room, sizeof *p->specs);
-    p->apps = calloc(room, sizeof *p->apps);
-    p->app_at = calloc(room, sizeof *p->app_at);
-    if (p->specs == NULL || p->apps == NULL || p->app_at == NULL)
-        return -ENOMEM;
-    for (uint32_t k = 0; k < room; k++)
-        p->app_at[k] = -1;
-    uv_timer_init(&a->loop, &p->respawn);
-    p->respawn.data = p;
-    return 0;
-}
-
 /* -- Filling
  * -------------------------------------------------------------------------------- */
 
 static void on_respawn(uv_timer_t *handle);
 
-static void wait_and_fill(place *p, uint32_t ms) {
-    p->respawn_at_ns = dirty_now_ns() + ms * DIRTY_NS_PER_MS;
+static bool is_wanted(const place *p) {
+    return p->number <= p->a->plan->place_count;
+}
+
+static void fill_after(place *p, uint32_t ms) {
     uv_timer_start(&p->respawn, on_respawn, ms, 0);
 }
 
@@ -93,22 +38,51 @@ static uint32_t backoff_ms(uint32_t failures) {
     return ms > BACKOFF_LAST_MS ? BACKOFF_LAST_MS : (uint32_t)ms;
 }
 
-static int fill(place *p) {
-    int rc = worker_spawn(p, &p->worker);
+static int start_worker(place *p, plan *by, worker **out) {
+    const deal *d = plan_deal(p->a, by, p->number);
+    int rc = d == NULL ? -ENOMEM : worker_spawn(p, by, d, out);
     if (rc < 0)
         dirty_log(DIRTY_LOG_ERROR, "worker can't be started", "worker=%u reason=%s",
                   p->number, DIRTY_LOG_QUOTE(strerror(-rc)));
     return rc;
 }
 
+static int fill(place *p) {
+    return start_worker(p, p->a->plan, &p->worker);
+}
+
 static void on_respawn(uv_timer_t *handle) {
     place *p = handle->data;
-    p->respawn_at_ns = 0;
-    if (p->a->phase == ARBITER_ENDING || p->worker != NULL)
+    if (p->a->phase == ARBITER_ENDING || p->worker != NULL || !is_wanted(p))
         return;
-    p->a->counters.respawns++;
+    if (p->generation > 0)
+        p->a->counters.respawns++;
     if (fill(p) < 0)
-        wait_and_fill(p, backoff_ms(++p->failures));
+        fill_after(p, backoff_ms(++p->failures));
+}
+
+int place_start_next(place *p, plan *by, bool hold) {
+    p->hold_next = hold;
+    p->next_failed = false;
+    return start_worker(p, by, &p->next);
+}
+
+void place_promote(place *p) {
+    worker *old = p->worker;
+    p->worker = p->next;
+    p->next = NULL;
+    p->hold_next = false;
+    worker_serve(p->worker);
+    if (old != NULL)
+        worker_drain(old);
+}
+
+void place_worker_ready(place *p, worker *w) {
+    if (w == p->next && !p->hold_next)
+        place_promote(p);
+    else if (w == p->worker)
+        worker_serve(w);
+    roll_progress(p->a);
 }
 
 static void boot_failed_at_start(place *p, const char *how) {
@@ -118,29 +92,87 @@ static void boot_failed_at_start(place *p, const char *how) {
     arbiter_end(p->a, DIRTY_SERVE_BOOT);
 }
 
-void place_worker_gone(place *p, bool was_ready, const char *how) {
+static void refill(place *p) {
+    uint32_t ms = backoff_ms(p->failures++);
+    if (ms > 0)
+        dirty_log(DIRTY_LOG_WARN, "worker will be replaced after a pause",
+                  "worker=%u failures=%u pause_ms=%u", p->number, p->failures, ms);
+    fill_after(p, ms);
+}
+
+void place_worker_gone(place *p, worker *w, bool was_ready, const char *how) {
     arbiter *a = p->a;
     snprintf(p->last_exit, sizeof p->last_exit, "%s", how);
     if (!was_ready)
         a->counters.boot_failures++;
-    if (a->phase == ARBITER_STARTING && !was_ready) {
-        boot_failed_at_start(p, how);
-    } else if (a->phase != ARBITER_ENDING) {
-        uint32_t ms = backoff_ms(p->failures++);
-        if (ms > 0)
-            dirty_log(DIRTY_LOG_WARN, "worker will be replaced after a pause",
-                      "worker=%u failures=%u pause_ms=%u", p->number, p->failures, ms);
-        wait_and_fill(p, ms);
+    if (w == p->next) {
+        p->next = NULL;
+        p->next_failed = true;
+    } else if (w == p->worker) {
+        p->worker = NULL;
+        if (a->phase == ARBITER_STARTING && !was_ready)
+            boot_failed_at_start(p, how);
+        else if (a->phase != ARBITER_ENDING && is_wanted(p))
+            refill(p);
     }
+    roll_progress(a);
     arbiter_progress(a);
 }
 
+/* -- All places
+ * ------------------------------------------------------------------------------- */
+
+place *place_get(arbiter *a, uint32_t number) {
+    while (a->place_room < number) {
+        place **places = realloc(a->places, (a->place_room + 1) * sizeof(place *));
+        if (places == NULL)
+            return NULL;
+        a->places = places;
+        place *p = calloc(1, sizeof *p);
+        if (p == NULL)
+            return NULL;
+        places[a->place_room++] = p;
+        p->a = a;
+        p->number = a->place_room;
+        uv_timer_init(&a->loop, &p->respawn);
+        p->respawn.data = p;
+    }
+    return a->places[number - 1];
+}
+
+int places_init(arbiter *a) {
+    if (place_get(a, a->plan->place_count) == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < a->plan->place_count; i++) {
+        int rc = fill(a->places[i]);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+void places_adjust(arbiter *a) {
+    uint32_t wanted = a->plan->place_count;
+    if (place_get(a, wanted) == NULL)
+        return;
+    for (uint32_t i = 0; i < a->place_room; i++) {
+        place *p = a->places[i];
+        bool waits = uv_is_active((uv_handle_t *)&p->respawn);
+        if (i < wanted && p->worker == NULL && !waits)
+            fill_after(p, 0);
+        if (i >= wanted && p->worker != NULL)
+            worker_drain(p->worker);
+        if (i >= wanted && p->next != NULL)
+            worker_drain(p->next);
+    }
+}
+
 void places_reap(arbiter *a) {
-    for (uint32_t i = 0; i < a->o->workers; i++) {
-        worker *w = a->places[i].worker;
+    worker *w, *next;
+    DL_FOREACH_SAFE (a->workers, w, next) {
         siginfo_t info = {.si_pid = 0};
         int wait_status;
-        if (w == NULL ||
+        if (w->state == WORKER_DEAD ||
             waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
             info.si_pid != w->pid)
             continue;
@@ -152,48 +184,66 @@ void places_reap(arbiter *a) {
 }
 
 bool places_all_ready(const arbiter *a) {
-    for (uint32_t i = 0; i < a->o->workers; i++)
-        if (a->places[i].worker == NULL || a->places[i].worker->state != WORKER_READY)
+    for (uint32_t i = 0; i < a->plan->place_count; i++)
+        if (a->places[i]->worker == NULL || a->places[i]->worker->state != WORKER_READY)
             return false;
     return true;
 }
 
 bool places_all_gone(const arbiter *a) {
-    for (uint32_t i = 0; i < a->o->workers; i++)
-        if (a->places[i].worker != NULL)
+    const worker *w;
+    DL_FOREACH (a->workers, w)
+        if (w->state != WORKER_DEAD)
             return false;
     return true;
 }
 
-int places_init(arbiter *a) {
-    a->places = calloc(a->o->workers, sizeof *a->places);
-    if (a->places == NULL)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < a->o->workers; i++)
-        if (place_init(a, i) < 0)
-            return -ENOMEM;
-    deal_apps(a);
-    for (uint32_t i = 0; i < a->o->workers; i++) {
-        int rc = fill(&a->places[i]);
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
-}
-
 void places_close(arbiter *a) {
-    for (uint32_t i = 0; a->places != NULL && i < a->o->workers; i++)
-        if (a->places[i].a != NULL &&
-            !uv_is_closing((uv_handle_t *)&a->places[i].respawn))
-            uv_close((uv_handle_t *)&a->places[i].respawn, NULL);
+    for (uint32_t i = 0; i < a->place_room; i++)
+        if (!uv_is_closing((uv_handle_t *)&a->places[i]->respawn))
+            uv_close((uv_handle_t *)&a->places[i]->respawn, NULL);
 }
 
 void places_deinit(arbiter *a) {
-    for (uint32_t i = 0; a->places != NULL && i < a->o->workers; i++) {
-        free(a->places[i].specs);
-        free(a->places[i].apps);
-        free(a->places[i].app_at);
-    }
+    for (uint32_t i = 0; i < a->place_room; i++)
+        free(a->places[i]);
     free(a->places);
     a->places = NULL;
+    a->place_room = 0;
+}
+
+/* -- Scaling
+ * ------------------------------------------------------------------------------------ */
+
+static void recount_hosts(arbiter *a) {
+    plan *p = a->plan;
+    for (uint32_t i = 0; i < p->o->app_count; i++) {
+        p->apps[i]->hosts = 0;
+        for (uint32_t k = 0; k < p->place_count && k < p->deal_count; k++)
+            p->apps[i]->hosts += deal_at(p->deals[k], p->apps[i]) >= 0;
+    }
+}
+
+int places_scale(arbiter *a, int delta, char *why, size_t why_size) {
+    plan *p = a->plan;
+    if (roll_is_under_way(a)) {
+        snprintf(why, why_size, "a reload is under way: try again when it is done");
+        return -1;
+    }
+    if (delta < 0 && !plan_can_spare(a, p, p->place_count)) {
+        snprintf(why, why_size,
+                 "worker %u hosts an app that would go below its limit or have no host",
+                 p->place_count);
+        return -1;
+    }
+    if (delta > 0 && (p->place_count >= DIRTY_WORKERS_MAX ||
+                      plan_deal(a, p, p->place_count + 1) == NULL)) {
+        snprintf(why, why_size, "there are %u workers already", p->place_count);
+        return -1;
+    }
+    p->place_count += (uint32_t)delta;
+    recount_hosts(a);
+    dirty_log(DIRTY_LOG_INFO, "scaled", "workers=%u", p->place_count);
+    places_adjust(a);
+    return 0;
 }

@@ -1,46 +1,60 @@
-/* place: a seat for a worker: its number, its apps, and how its workers fared.
+/* place: a seat for a worker: its number, and how its workers fared.
  *
- * The apps of a place are dealt once from the apps' limits; a replacement worker gets
- * exactly the dead one's apps because it fills the same place. After a worker died the
- * place is filled again: at once if it had served, else after a backoff that doubles. */
+ * A place that is to be filled (its number is at most plan->place_count) has a worker, or
+ * waits to get one. After a worker died it is filled again: at once if it had served,
+ * else after a backoff that doubles. To replace a worker that lives, the next one boots
+ * beside it; once that is ready it is promoted, and the old one drains. */
 #ifndef DIRTY_ARBITER_PLACE_H
 #define DIRTY_ARBITER_PLACE_H
 
+#include "arbiter/plan.h"
 #include "arbiter/state.h"
 #include "arbiter/worker.h"
 
 struct place {
     arbiter *a;
-    uint32_t number;              /* 1.. */
-    const dirty_app_spec **specs; /* owned array of borrowed specs */
-    app **apps;                   /* owned array, same order */
-    int16_t *app_at;              /* owned, by app index: position in apps, -1 */
-    uint32_t app_count;
-    worker *worker; /* NULL: empty */
+    uint32_t number;  /* 1.. */
+    worker *worker;   /* the one that serves or will; NULL: empty */
+    worker *next;     /* its replacement, while that boots or is held; may be NULL */
+    bool hold_next;   /* a ready `next` waits to be promoted by the roll */
+    bool next_failed; /* the last `next` died before it was ready */
     uint32_t generation;
     uint32_t failures; /* deaths in a row without a served request */
     uv_timer_t respawn;
-    uint64_t respawn_at_ns; /* 0: not waiting */
-    char last_exit[160];    /* how the last worker ended, "" if none did */
+    char last_exit[256]; /* how the last worker ended, "" if none did */
 };
 
-/* Deal the apps and start a worker in each place. 0 or a negative code. */
+/* Make places for the current plan and start a worker in each. 0 or a negative code. */
 int places_init(arbiter *a);
 
-/* Close timers, free. All workers must be gone. */
-void places_deinit(arbiter *a);
+/* Fill or empty places so that as many are filled as the current plan says. */
+void places_adjust(arbiter *a);
 
-/* Close the timers, so that the loop can run out. */
+/* The place of this number, made if it is new. NULL: no memory. */
+place *place_get(arbiter *a, uint32_t number);
+
+/* Close the timers, so that the loop can run out; free, when all workers are gone. */
 void places_close(arbiter *a);
+void places_deinit(arbiter *a);
 
 /* SIGCHLD: reap those of our workers that ended. */
 void places_reap(arbiter *a);
 
-/* The worker of the place is gone; fill it again. */
-void place_worker_gone(place *p, bool was_ready, const char *how);
+/* Boot a replacement by the given plan beside the worker that is there. 0 or -errno. */
+int place_start_next(place *p, plan *by, bool hold);
 
-/* Every worker of every place is ready / gone. */
+/* `next` takes the place, the old worker drains. */
+void place_promote(place *p);
+
+/* A worker became ready, or is gone (`how` tells why, was_ready if it had been). */
+void place_worker_ready(place *p, worker *w);
+void place_worker_gone(place *p, worker *w, bool was_ready, const char *how);
+
+/* Every place that is to be filled has a ready worker. / No worker is left at all. */
 bool places_all_ready(const arbiter *a);
 bool places_all_gone(const arbiter *a);
+
+/* One worker more or less than now. 0, or -1 with the reason in `why`. */
+int places_scale(arbiter *a, int delta, char *why, size_t why_size);
 
 #endif

@@ -11,7 +11,7 @@ static void append_details(const session *s, const refusal *r, dirty_buf *out) {
     dirty_buf_append_cstr(out, "{");
     if (s->app != NULL) {
         dirty_buf_append_cstr(out, "\"app\":");
-        dirty_buf_json_string(out, s->app->spec->name, strlen(s->app->spec->name));
+        dirty_buf_json_string(out, s->app->name, strlen(s->app->name));
         dirty_buf_append_cstr(out, ",");
     }
     if (s->action[0] != '\0') {
@@ -83,6 +83,11 @@ void refuse_app(session *s, dirty_slice name) {
     dirty_buf_deinit(&extra);
 }
 
+void refuse_removed(session *s) {
+    refusal r = {DIRTY_CODE_APP_NOT_FOUND, "no", "queue", NULL, false};
+    refuse(s, &r, "the app %s was removed by a reload", s->app->name);
+}
+
 void refuse_overloaded(session *s) {
     arbiter *a = s->a;
     char extra[64];
@@ -94,7 +99,7 @@ void refuse_overloaded(session *s) {
                a->queued, a->o->max_queue);
     else
         refuse(s, &r, "%u requests wait already for %s, its max_queue allows %u",
-               s->app->queued, s->app->spec->name, s->app->spec->max_queue);
+               s->app->queued, s->app->name, s->app->spec->max_queue);
 }
 
 void refuse_shutdown(session *s, const char *started) {
@@ -112,7 +117,7 @@ static unsigned long long since_ms(uint64_t at_ns) {
 void refuse_timeout(session *s, const char *phase) {
     refusal r = {DIRTY_CODE_TIMEOUT, "no", phase, NULL, false};
     unsigned long long ms = since_ms(s->arrived_ns);
-    const char *name = s->app ? s->app->spec->name : "";
+    const char *name = s->app ? s->app->name : "";
     if (*phase == 'q') {
         refuse(s, &r, "%s.%s waited %llu ms for a free lane and was not started", name,
                s->action, ms);

@@ -19,6 +19,8 @@ typedef struct app app;
 typedef struct lane lane;
 typedef struct listener listener;
 typedef struct place place;
+typedef struct plan plan;
+typedef struct roll roll;
 typedef struct session session;
 typedef struct worker worker;
 typedef struct arbiter arbiter;
@@ -38,13 +40,19 @@ typedef struct arbiter_counters {
     uint64_t abandoned;   /* dropped from the queue because their caller left */
     uint64_t disconnects; /* callers that left while their call ran */
     uint64_t requeued;    /* given back by a lane unstarted */
-    uint64_t respawns;    /* workers started to replace one that died */
+    uint64_t reloads;
+    uint64_t reload_failures;
+    uint64_t recycled; /* workers replaced for max_requests or max_rss */
+    uint64_t respawns; /* workers started to replace one that died */
     uint64_t boot_failures;
     uint64_t killed; /* workers we killed */
 } arbiter_counters;
 
 struct arbiter {
-    const dirty_arbiter_options *o; /* borrowed */
+    const dirty_arbiter_options *boot; /* what we were started with: socket, pidfile */
+    const dirty_arbiter_options *o; /* of the current plan: all that a reload changes */
+    plan *plan;                     /* the current one */
+    uint32_t last_plan;
     uv_loop_t loop;
     arbiter_phase phase;
     int status; /* what dirty_arbiter_run returns */
@@ -52,20 +60,23 @@ struct arbiter {
     uint64_t started_ns;
 
     listener *listener; /* owned */
-    app *apps;          /* owned, o->app_count of them, in the order of o->apps */
-    app *apps_by_name;  /* uthash head over apps */
+    app *apps;          /* list of all that live */
+    app *apps_by_name;  /* uthash head over those that are served */
     uint32_t queued;    /* requests that wait, over all apps */
     uint64_t last_order;
 
-    place *places; /* owned, o->workers of them */
-    lane *idle;    /* list of lanes that are ready and free, last used first */
+    place **places; /* owned; the first plan->place_count are to be filled */
+    uint32_t place_room;
+    worker *workers; /* list of all, those that end included */
+    roll *roll;      /* owned: the reload under way, and what became of the last */
+    lane *idle;      /* list of lanes that are ready and free, last used first */
     uint64_t last_seq;
 
     session *sessions; /* list of all */
     uint32_t session_count;
     arbiter_counters counters;
 
-    uv_signal_t signals[5];
+    uv_signal_t signals[8];
     uv_timer_t stop_timer;
     bool ending;   /* nothing waits for requests any more */
     bool finished; /* the last worker is gone, the loop runs out */
@@ -83,7 +94,7 @@ void arbiter_end(arbiter *a, int status);
  * that waited for it. Cheap while serving. */
 void arbiter_progress(arbiter *a);
 
-/* All workers are ready for the first time. */
+/* A worker has become ready: the last one ends the start. */
 void arbiter_ready(arbiter *a);
 
 #endif

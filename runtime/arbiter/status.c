@@ -3,9 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "arbiter/app.h"
 #include "arbiter/place.h"
+#include "arbiter/roll.h"
 #include "arbiter/session.h"
 #include "base/clock.h"
 
@@ -38,8 +40,15 @@ static void append_arbiter(arbiter *a, dirty_buf *out) {
                      "\"sessions\":%u,\"rss_bytes\":%llu,\"socket\":",
                      (int)a->pid, seconds_since(a->started_ns), phases[a->phase],
                      a->session_count, rss_bytes());
-    append_string(out, a->o->socket_path);
+    append_string(out, a->boot->socket_path);
     dirty_buf_append_cstr(out, "}");
+}
+
+static void append_last_exit(const place *p, dirty_buf *out) {
+    if (p->last_exit[0] != '\0')
+        append_string(out, p->last_exit);
+    else
+        dirty_buf_append_cstr(out, "null");
 }
 
 static const char *lane_state(const lane *l) {
@@ -62,7 +71,7 @@ static void append_lane(const lane *l, dirty_buf *out) {
                          (ull)atomic_load(&l->page->lua_bytes));
     if (l->busy) {
         dirty_buf_append_cstr(out, ",\"app\":");
-        append_string(out, l->app->spec->name);
+        append_string(out, l->app->name);
         dirty_buf_append_cstr(out, ",\"action\":");
         append_string(out, l->action);
         dirty_buf_printf(out, ",\"running_ms\":%.0f,\"caller_pid\":%d",
@@ -71,31 +80,64 @@ static void append_lane(const lane *l, dirty_buf *out) {
     dirty_buf_append_cstr(out, "}");
 }
 
-static void append_place(const place *p, dirty_buf *out) {
-    const worker *w = p->worker;
-    dirty_buf_printf(out, "{\"number\":%u,\"generation\":%u,\"pid\":", p->number,
-                     p->generation);
-    if (w != NULL)
-        dirty_buf_printf(out, "%d,\"state\":\"%s\",\"uptime_s\":%.3f", (int)w->pid,
-                         worker_state_name(w->state), seconds_since(w->spawned_ns));
-    else
-        dirty_buf_append_cstr(out, "null,\"state\":\"waiting\",\"uptime_s\":0");
-    dirty_buf_append_cstr(out, ",\"apps\":[");
-    for (uint32_t i = 0; i < p->app_count; i++) {
+static void append_worker(const worker *w, dirty_buf *out) {
+    dirty_buf_printf(out,
+                     "{\"number\":%u,\"generation\":%u,\"plan\":%u,\"pid\":%d,"
+                     "\"state\":\"%s\",\"uptime_s\":%.3f,\"apps\":[",
+                     w->place->number, w->generation, w->plan->number, (int)w->pid,
+                     worker_state_name(w->state), seconds_since(w->spawned_ns));
+    for (uint32_t i = 0; i < w->deal->app_count; i++) {
         dirty_buf_append_cstr(out, i ? "," : "");
-        append_string(out, p->specs[i]->name);
+        append_string(out, w->deal->apps[i]->name);
     }
     dirty_buf_append_cstr(out, "],\"last_exit\":");
-    if (p->last_exit[0] != '\0')
-        append_string(out, p->last_exit);
-    else
-        dirty_buf_append_cstr(out, "null");
+    append_last_exit(w->place, out);
     dirty_buf_append_cstr(out, ",\"lanes\":[");
-    for (uint32_t i = 0; w != NULL && i < w->lane_count; i++) {
+    for (uint32_t i = 0; i < w->lane_count; i++) {
         dirty_buf_append_cstr(out, i ? "," : "");
         append_lane(&w->lanes[i], out);
     }
     dirty_buf_append_cstr(out, "]}");
+}
+
+static void append_empty_place(const place *p, dirty_buf *out) {
+    dirty_buf_printf(out,
+                     "{\"number\":%u,\"generation\":%u,\"pid\":null,"
+                     "\"state\":\"waiting\",\"uptime_s\":0,\"apps\":[],\"lanes\":[],"
+                     "\"last_exit\":",
+                     p->number, p->generation);
+    append_last_exit(p, out);
+    dirty_buf_append_cstr(out, "}");
+}
+
+/* The workers by place, those that end behind the one that serves. */
+static void append_workers(const arbiter *a, dirty_buf *out) {
+    const char *comma = "";
+    for (uint32_t i = 0; i < a->place_room; i++) {
+        const place *p = a->places[i];
+        const worker *w;
+        if (p->worker == NULL && i < a->plan->place_count) {
+            dirty_buf_append_cstr(out, comma);
+            append_empty_place(p, out);
+            comma = ",";
+        }
+        DL_FOREACH (a->workers, w) {
+            if (w->place != p || w->state == WORKER_DEAD)
+                continue;
+            dirty_buf_append_cstr(out, comma);
+            append_worker(w, out);
+            comma = ",";
+        }
+    }
+}
+
+static void append_reload(const roll *r, dirty_buf *out) {
+    dirty_buf_printf(out, "\"reload\":{\"number\":%llu,\"state\":\"%s\",\"result\":",
+                     (ull)r->number, roll_state_name(r->state));
+    append_string(out, r->result);
+    dirty_buf_append_cstr(out, ",\"reason\":");
+    append_string(out, r->reason);
+    dirty_buf_append_cstr(out, "}");
 }
 
 static void append_errors(const uint64_t *errors, dirty_buf *out) {
@@ -111,30 +153,33 @@ static void append_errors(const uint64_t *errors, dirty_buf *out) {
     dirty_buf_append_cstr(out, "}");
 }
 
+static void append_app(const app *p, dirty_buf *out) {
+    append_string(out, p->name);
+    dirty_buf_printf(out,
+                     ":{\"workers\":%u,\"limit\":%u,\"queued\":%u,\"max_queue\":%u,"
+                     "\"timeout_ms\":%u,\"values\":%llu,\"run_ms_mean\":%.3f,"
+                     "\"errors\":",
+                     p->hosts, p->spec->workers, p->queued, p->spec->max_queue,
+                     p->spec->timeout_ms, (ull)p->values, (double)p->run_ns_mean / 1e6);
+    append_errors(p->errors, out);
+    dirty_buf_append_cstr(out, "}");
+}
+
 static void append_apps(const arbiter *a, dirty_buf *out) {
     dirty_buf_append_cstr(out, "\"apps\":{");
     for (uint32_t i = 0; i < a->o->app_count; i++) {
-        const app *p = &a->apps[i];
         dirty_buf_append_cstr(out, i ? "," : "");
-        append_string(out, p->spec->name);
-        dirty_buf_printf(out,
-                         ":{\"workers\":%u,\"limit\":%u,\"queued\":%u,\"max_queue\":%u,"
-                         "\"timeout_ms\":%u,\"values\":%llu,\"run_ms_mean\":%.3f,"
-                         "\"errors\":",
-                         p->hosts, p->spec->workers, p->queued, p->spec->max_queue,
-                         p->spec->timeout_ms, (ull)p->values,
-                         (double)p->run_ns_mean / 1e6);
-        append_errors(p->errors, out);
-        dirty_buf_append_cstr(out, "}");
+        append_app(a->plan->apps[i], out);
     }
     dirty_buf_append_cstr(out, "}");
 }
 
 static void append_queue(const arbiter *a, dirty_buf *out) {
     uint64_t oldest_ns = 0;
-    for (uint32_t i = 0; i < a->o->app_count; i++)
-        for (int p = 0; p <= DIRTY_PRIORITY_LAST; p++) {
-            const session *s = a->apps[i].waiting[p];
+    const app *p;
+    DL_FOREACH (a->apps, p)
+        for (int i = 0; i <= DIRTY_PRIORITY_LAST; i++) {
+            const session *s = p->waiting[i];
             if (s != NULL && (oldest_ns == 0 || s->arrived_ns < oldest_ns))
                 oldest_ns = s->arrived_ns;
         }
@@ -149,10 +194,12 @@ static void append_counters(const arbiter *a, dirty_buf *out) {
                      "\"counters\":{\"connections\":%llu,\"requests\":%llu,"
                      "\"values\":%llu,\"abandoned\":%llu,\"disconnects\":%llu,"
                      "\"requeued\":%llu,\"respawns\":%llu,\"boot_failures\":%llu,"
-                     "\"killed\":%llu,\"errors\":",
+                     "\"killed\":%llu,\"reloads\":%llu,\"reload_failures\":%llu,"
+                     "\"recycled\":%llu,\"errors\":",
                      (ull)c->connections, (ull)c->requests, (ull)c->values,
                      (ull)c->abandoned, (ull)c->disconnects, (ull)c->requeued,
-                     (ull)c->respawns, (ull)c->boot_failures, (ull)c->killed);
+                     (ull)c->respawns, (ull)c->boot_failures, (ull)c->killed,
+                     (ull)c->reloads, (ull)c->reload_failures, (ull)c->recycled);
     append_errors(c->errors, out);
     dirty_buf_append_cstr(out, "}");
 }
@@ -161,16 +208,15 @@ void status_append(arbiter *a, dirty_buf *out) {
     dirty_buf_append_cstr(out, "{");
     append_arbiter(a, out);
     dirty_buf_append_cstr(out, ",\"workers\":[");
-    for (uint32_t i = 0; i < a->o->workers; i++) {
-        dirty_buf_append_cstr(out, i ? "," : "");
-        append_place(&a->places[i], out);
-    }
+    append_workers(a, out);
     dirty_buf_append_cstr(out, "],");
     append_apps(a, out);
     dirty_buf_append_cstr(out, ",");
     append_queue(a, out);
     dirty_buf_append_cstr(out, ",");
     append_counters(a, out);
+    dirty_buf_append_cstr(out, ",");
+    append_reload(a->roll, out);
     dirty_buf_printf(out, ",\"versions\":%s}",
-                     a->o->version_json ? a->o->version_json : "{}");
+                     a->boot->version_json ? a->boot->version_json : "{}");
 }

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "arbiter/app.h"
 #include "arbiter/child.h"
@@ -44,10 +45,6 @@ static void set_state(worker *w, worker_state to) {
     dirty_log(DIRTY_LOG_DEBUG, "worker state", "worker=%u worker_pid=%d from=%s to=%s",
               w->place->number, (int)w->pid, state_names[w->state], state_names[to]);
     w->state = to;
-}
-
-int worker_hosts(const worker *w, const app *p) {
-    return w->place->app_at[p->index];
 }
 
 /* -- Birth ------------------------------------------------------------------------------
@@ -104,13 +101,15 @@ static void free_worker(worker *w) {
     free(w);
 }
 
-static worker *new_worker(place *p) {
-    uint32_t count = p->a->o->threads;
+static worker *new_worker(place *p, plan *by, const deal *d) {
+    uint32_t count = by->o->threads;
     worker *w = calloc(1, sizeof *w + count * sizeof w->lanes[0]);
     if (w == NULL)
         return NULL;
     w->a = p->a;
     w->place = p;
+    w->plan = by;
+    w->deal = d;
     w->generation = ++p->generation;
     w->lane_count = count;
     for (uint32_t i = 0; i < count; i++) {
@@ -123,10 +122,10 @@ static worker *new_worker(place *p) {
 
 static void on_timer(uv_timer_t *handle);
 
-int worker_spawn(place *p, worker **out) {
+int worker_spawn(place *p, plan *by, const deal *d, worker **out) {
     arbiter *a = p->a;
-    worker *w = new_worker(p);
-    int *theirs = malloc(a->o->threads * sizeof *theirs);
+    worker *w = new_worker(p, by, d);
+    int *theirs = malloc(by->o->threads * sizeof *theirs);
     if (w == NULL || theirs == NULL) {
         free(w);
         free(theirs);
@@ -146,6 +145,8 @@ int worker_spawn(place *p, worker **out) {
         free_worker(w);
         return rc;
     }
+    plan_ref(by);
+    DL_APPEND(a->workers, w);
     uv_timer_init(&a->loop, &w->timer);
     w->timer.data = w;
     w->open_handles = 1;
@@ -155,8 +156,8 @@ int worker_spawn(place *p, worker **out) {
         if (w->lanes[i].poll_open)
             w->open_handles++;
     }
-    if (a->o->boot_timeout_ms > 0)
-        uv_timer_start(&w->timer, on_timer, a->o->boot_timeout_ms, 0);
+    if (by->o->boot_timeout_ms > 0)
+        uv_timer_start(&w->timer, on_timer, by->o->boot_timeout_ms, 0);
     dirty_log(DIRTY_LOG_INFO, "worker started", "worker=%u worker_pid=%d generation=%u",
               p->number, (int)w->pid, w->generation);
     *out = w;
@@ -171,7 +172,14 @@ void worker_lane_ready(worker *w) {
     dirty_log(DIRTY_LOG_INFO, "worker ready", "worker=%u worker_pid=%d boot_ms=%llu",
               w->place->number, (int)w->pid,
               (unsigned long long)((dirty_now_ns() - w->spawned_ns) / DIRTY_NS_PER_MS));
+    place_worker_ready(w->place, w);
     arbiter_ready(w->a);
+}
+
+void worker_serve(worker *w) {
+    w->serves = true;
+    if (w->state != WORKER_READY)
+        return; /* place_worker_ready comes once it is */
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_pull(&w->lanes[i]);
 }
@@ -287,8 +295,12 @@ static void on_closed(uv_handle_t *handle) {
     worker *w = handle->data;
     if (handle->type == UV_POLL)
         w = ((lane *)handle->data)->worker;
-    if (--w->open_handles == 0)
-        free(w);
+    if (--w->open_handles > 0)
+        return;
+    arbiter *a = w->a;
+    DL_DELETE(a->workers, w);
+    plan_unref(a, w->plan);
+    free(w);
 }
 
 static void describe_exit(const worker *w, int wait_status, char *out, size_t size) {
@@ -315,8 +327,8 @@ static void log_exit(const worker *w, const char *how, bool expected) {
             level, "worker ended",
             "worker=%u worker_pid=%d how=%s up_ms=%llu app=%s action=%s "
             "run_ms=%llu caller_pid=%d",
-            w->place->number, (int)w->pid, DIRTY_LOG_QUOTE(how), up_ms,
-            at->app->spec->name, DIRTY_LOG_QUOTE(at->action),
+            w->place->number, (int)w->pid, DIRTY_LOG_QUOTE(how), up_ms, at->app->name,
+            DIRTY_LOG_QUOTE(at->action),
             (unsigned long long)((dirty_now_ns() - at->started_ns) / DIRTY_NS_PER_MS),
             (int)at->caller_pid);
 }
@@ -329,7 +341,6 @@ void worker_reaped(worker *w, int wait_status) {
     bool expected = w->state == WORKER_DRAINING;
     retire_lanes(w);
     set_state(w, WORKER_DEAD);
-    p->worker = NULL;
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_drain_channel(&w->lanes[i]);
     describe_exit(w, wait_status, how, sizeof how);
@@ -337,11 +348,11 @@ void worker_reaped(worker *w, int wait_status) {
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_settle(&w->lanes[i], wait_status);
     if (a->o->hooks.worker_exit != NULL) {
-        dirty_worker_info info = {p->number, w->generation, w->pid, p->app_count,
-                                  p->specs};
+        dirty_worker_info info = {p->number, w->generation, w->pid, w->deal->app_count,
+                                  w->deal->specs};
         a->o->hooks.worker_exit(a->o->hooks.ctx, &info, wait_status);
     }
-    place_worker_gone(p, was_ready, w->boot_error[0] ? w->boot_error : how);
+    place_worker_gone(p, w, was_ready, w->boot_error[0] ? w->boot_error : how);
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_close(&w->lanes[i], on_closed);
     uv_close((uv_handle_t *)&w->timer, on_closed);

@@ -9,6 +9,7 @@
 #define DIRTY_ARBITER_WORKER_H
 
 #include "arbiter/lane.h"
+#include "arbiter/plan.h"
 #include "arbiter/state.h"
 
 typedef enum worker_state {
@@ -21,23 +22,31 @@ typedef enum worker_state {
 
 struct worker {
     arbiter *a;
+    worker *prev, *next; /* of arbiter.workers, until its handles are closed */
     place *place;
+    plan *plan;       /* a reference: what it was started by */
+    const deal *deal; /* of plan: what it hosts */
     worker_state state;
     pid_t pid;
     uint32_t generation;
     uint64_t spawned_ns;
     uint32_t ready_lanes;
     uint32_t open_handles;
-    uv_timer_t timer;        /* bounds BOOTING and DRAINING */
-    bool condemned;          /* to be killed as soon as the other lanes are free */
+    uv_timer_t timer; /* bounds BOOTING and DRAINING */
+    bool serves;      /* it has its place: a replacement that is held back has not */
+    bool condemned;   /* to be killed as soon as the other lanes are free */
     const char *kill_reason; /* why we killed it, for log and details; NULL: we did not */
     char boot_error[512];    /* what its BOOT_FAILED said, "" if it said nothing */
     uint32_t lane_count;
     lane lanes[];
 };
 
-/* Fork a worker for the place. 0 with *out set, or -errno. */
-int worker_spawn(place *p, worker **out);
+/* Fork a worker for the place, to host what the deal of the plan says. 0 with *out set,
+ * or -errno. */
+int worker_spawn(place *p, plan *by, const deal *d, worker **out);
+
+/* It is ready and has the place: its lanes take requests. */
+void worker_serve(worker *w);
 
 /* A lane said READY: the last one makes the worker ready. */
 void worker_lane_ready(worker *w);
@@ -68,6 +77,8 @@ void worker_reaped(worker *w, int wait_status);
 const char *worker_state_name(worker_state state);
 
 /* Index of the app in this worker's list, -1: not hosted. */
-int worker_hosts(const worker *w, const app *p);
+static inline int worker_hosts(const worker *w, const app *p) {
+    return deal_at(w->deal, p);
+}
 
 #endif

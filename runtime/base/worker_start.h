@@ -22,6 +22,7 @@ typedef struct dirty_app_spec {
     uint32_t timeout_ms; /* of this app's calls, 0: none */
     uint32_t max_queue;  /* requests that may wait for this app */
     uint32_t workers;    /* how many workers host it, 0: all */
+    bool exclusive; /* never in two workers more than its limit: stops before it starts */
 } dirty_app_spec;
 
 /* Limits of the wire, the same in arbiter and lane. */

@@ -1,0 +1,56 @@
+/* plan: one generation of the configuration, and which place hosts which of its apps.
+ *
+ * The arbiter holds the current plan, a roll the next one, every worker the one it was
+ * started with: options, specs and deals stay valid as long as somebody holds them. The
+ * options belong to the configuration's source and are released with the last holder. */
+#ifndef DIRTY_ARBITER_PLAN_H
+#define DIRTY_ARBITER_PLAN_H
+
+#include "arbiter/app.h"
+#include "arbiter/state.h"
+
+/* What the worker of one place hosts. Never moves while its plan lives. */
+typedef struct deal {
+    uint32_t app_count;
+    const dirty_app_spec *
+        *specs;  /* owned array of borrowed specs; DISPATCH.app indexes it */
+    app **apps;  /* owned array, same order */
+    int16_t *at; /* owned, by app.index: position in apps, -1 */
+    uint32_t at_len;
+} deal;
+
+typedef struct plan {
+    const dirty_arbiter_options *o;
+    uint32_t refs;
+    uint32_t number; /* 1.. counts the configurations that were read */
+    app **apps;      /* owned array, o->app_count, in the order of o->apps */
+    deal **deals;    /* owned, deals[i] is of place i + 1 */
+    uint32_t deal_count;
+    uint32_t place_count; /* how many places are to be filled: changes with scaling */
+} plan;
+
+/* Make a plan: an app object for each spec (an app of the same name that is served now is
+ * taken on, with its queue and counters), apps dealt to o->workers places. Takes over
+ * `o` when it succeeds. NULL: no memory. One reference. */
+plan *plan_new(arbiter *a, const dirty_arbiter_options *o);
+void plan_ref(plan *p);
+void plan_unref(arbiter *a, plan *p);
+
+/* The deal of place `number` (1..), made if it is new; NULL: no memory. */
+const deal *plan_deal(arbiter *a, plan *p, uint32_t number);
+
+/* Make it the current one: its apps are what callers reach from now on, requests that
+ * wait for an app it does not have get APP_NOT_FOUND. Takes the caller's reference, the
+ * former plan's is dropped. */
+void plan_install(arbiter *a, plan *p);
+
+/* Would the app keep enough hosts if the place went: its limit, or one without a limit?
+ */
+bool plan_can_spare(const arbiter *a, const plan *p, uint32_t number);
+
+/* Position of the app in the deal, -1: not in it. */
+static inline int deal_at(const deal *d, const app *p) {
+    return p->index < d->at_len ? d->at[p->index] : -1;
+}
+
+#endif

@@ -1,0 +1,417 @@
+#include "arbiter/roll.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "arbiter/child.h"
+#include "arbiter/place.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+/* The report of a probe: a JSON line an app, tracebacks included. */
+#define REPORT_MAX (4u << 20)
+/* How often a worker of the new plan may fail to boot once the plan is installed. */
+#define REPLACE_TRIES 3
+
+static const char *const state_names[] = {
+    [ROLL_IDLE] = "idle",
+    [ROLL_PROBING] = "probing",
+    [ROLL_COVERING] = "covering",
+    [ROLL_REPLACING] = "replacing",
+};
+
+const char *roll_state_name(roll_state state) {
+    return state_names[state];
+}
+
+static void set_state(roll *r, roll_state to) {
+    dirty_log(DIRTY_LOG_DEBUG, "roll state", "roll=%llu from=%s to=%s",
+              (unsigned long long)r->number, state_names[r->state], state_names[to]);
+    r->state = to;
+}
+
+bool roll_is_under_way(const arbiter *a) {
+    return a->roll->state != ROLL_IDLE;
+}
+
+/* -- Its end
+ * ---------------------------------------------------------------------------------- */
+
+static void begin(roll *r);
+
+__attribute__((format(printf, 3, 4))) static void end(roll *r, const char *result,
+                                                      const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(r->reason, sizeof r->reason, format, args);
+    va_end(args);
+    snprintf(r->result, sizeof r->result, "%s", result);
+    bool done = strcmp(result, "done") == 0;
+    if (done)
+        r->a->counters.reloads++;
+    else
+        r->a->counters.reload_failures++;
+    dirty_log(done ? DIRTY_LOG_INFO : DIRTY_LOG_ERROR,
+              done ? "reloaded" : "reload failed, the old generation goes on",
+              "roll=%llu result=%s reason=%s ms=%llu", (unsigned long long)r->number,
+              result, DIRTY_LOG_QUOTE(r->reason),
+              (unsigned long long)((dirty_now_ns() - r->started_ns) / DIRTY_NS_PER_MS));
+    uv_timer_stop(&r->timer);
+    set_state(r, ROLL_IDLE);
+    if (r->again && r->a->phase == ARBITER_SERVING) {
+        r->again = false;
+        begin(r);
+    }
+}
+
+/* Drop the plan that is not installed, and the workers that were booted by it. */
+static void drop_next(roll *r) {
+    for (uint32_t i = 0; i < r->a->place_room; i++) {
+        place *p = r->a->places[i];
+        if (p->next != NULL && p->hold_next)
+            worker_kill(p->next, "reload_failed");
+        p->hold_next = false;
+    }
+    plan_unref(r->a, r->next);
+    r->next = NULL;
+}
+
+/* -- Replacing
+ * -------------------------------------------------------------------------------- */
+
+static bool hosts_exclusive(const place *p) {
+    const deal *d = p->worker->deal;
+    for (uint32_t i = 0; i < d->app_count; i++)
+        if (d->specs[i]->exclusive)
+            return true;
+    return false;
+}
+
+/* Is the place in hand done: its worker is of the current plan and serves, and the old
+ * one is gone? */
+static bool place_is_renewed(const arbiter *a, const place *p) {
+    const worker *w;
+    for (w = a->workers; w != NULL; w = w->next)
+        if (w->place == p && w != p->worker && w->state != WORKER_DEAD)
+            return false;
+    return p->worker != NULL && p->worker->plan == a->plan &&
+           p->worker->state == WORKER_READY;
+}
+
+/* One step for the place in hand. True: go on to the next place. */
+static bool renew(roll *r, place *p) {
+    arbiter *a = r->a;
+    if (place_is_renewed(a, p))
+        return true;
+    if (p->worker == NULL || p->worker->plan == a->plan || p->next != NULL)
+        return false; /* it is being filled, or the old one is still ending */
+    if (p->next_failed && ++r->tries >= REPLACE_TRIES) {
+        snprintf(r->reason, sizeof r->reason, "worker %u can't boot: %.300s", p->number,
+                 p->last_exit);
+        return true;
+    }
+    if (hosts_exclusive(p))
+        worker_drain(p->worker); /* its place is filled by the current plan */
+    else if (place_start_next(p, a->plan, false) < 0)
+        p->next_failed = true;
+    return false;
+}
+
+static void replace(roll *r) {
+    arbiter *a = r->a;
+    while (r->at < a->plan->place_count && renew(r, a->places[r->at])) {
+        r->at++;
+        r->tries = 0;
+        if (r->at < a->plan->place_count)
+            a->places[r->at]->next_failed = false;
+    }
+    if (r->at < a->plan->place_count)
+        return;
+    if (r->reason[0] != '\0')
+        end(r, "partial", "%s", r->reason);
+    else
+        end(r, "done", "%s", "");
+}
+
+/* -- Covering
+ * ---------------------------------------------------------------------------------- */
+
+static bool is_covered(const plan *by, uint32_t until, const app *what) {
+    for (uint32_t i = 0; i < until; i++)
+        if (deal_at(by->deals[i], what) >= 0)
+            return true;
+    return false;
+}
+
+/* Does the place host an app that no place before it does? Exclusive apps can't be tried
+ * beside the one that serves. */
+static bool adds_cover(const plan *by, uint32_t i) {
+    const deal *d = by->deals[i];
+    bool adds = false;
+    for (uint32_t k = 0; k < d->app_count; k++) {
+        if (d->specs[k]->exclusive)
+            return false;
+        adds = adds || !is_covered(by, i, d->apps[k]);
+    }
+    return adds;
+}
+
+static void cover(roll *r) {
+    arbiter *a = r->a;
+    set_state(r, ROLL_COVERING);
+    if (place_get(a, r->next->place_count) == NULL) {
+        drop_next(r);
+        end(r, "failed", "no memory");
+        return;
+    }
+    for (uint32_t i = 0; i < r->next->place_count; i++) {
+        place *p = a->places[i];
+        if (!adds_cover(r->next, i))
+            continue;
+        if (p->next !=
+            NULL) { /* a recycled worker that still boots: the roll renews it */
+            worker_kill(p->next, "reload");
+            p->next = NULL;
+        }
+        int rc = place_start_next(p, r->next, true);
+        if (rc < 0) {
+            drop_next(r);
+            end(r, "failed", "worker %u can't be started: %s", p->number, strerror(-rc));
+            return;
+        }
+    }
+    roll_progress(a);
+}
+
+static void install(roll *r) {
+    arbiter *a = r->a;
+    plan *next = r->next;
+    r->next = NULL;
+    plan_install(a, next);
+    for (uint32_t i = 0; i < a->place_room; i++) {
+        place *p = a->places[i];
+        if (p->next != NULL && p->hold_next)
+            place_promote(p);
+    }
+    set_state(r, ROLL_REPLACING);
+    r->at = 0;
+    r->tries = 0;
+    r->reason[0] = '\0';
+    places_adjust(a);
+    replace(r);
+}
+
+static void check_cover(roll *r) {
+    arbiter *a = r->a;
+    for (uint32_t i = 0; i < a->place_room; i++) {
+        place *p = a->places[i];
+        if (p->hold_next && p->next_failed) {
+            char reason[400];
+            snprintf(reason, sizeof reason, "worker %u can't boot: %s", p->number,
+                     p->last_exit);
+            p->hold_next = false;
+            drop_next(r);
+            end(r, "failed", "%s", reason);
+            return;
+        }
+        if (p->hold_next && p->next->ready_lanes < p->next->lane_count)
+            return;
+    }
+    install(r);
+}
+
+void roll_progress(arbiter *a) {
+    roll *r = a->roll;
+    if (r->busy)
+        return; /* a step below called what called us; it looks again itself */
+    r->busy = true;
+    if (a->phase != ARBITER_SERVING && a->phase != ARBITER_STARTING) {
+        if (r->state == ROLL_COVERING)
+            drop_next(r);
+        if (r->state == ROLL_COVERING || r->state == ROLL_REPLACING)
+            end(r, "failed", "the runtime is shutting down");
+    } else if (r->state == ROLL_COVERING) {
+        check_cover(r);
+    } else if (r->state == ROLL_REPLACING) {
+        replace(r);
+    }
+    r->busy = false;
+}
+
+/* -- Probing
+ * ----------------------------------------------------------------------------------- */
+
+static void close_pipe(roll *r) {
+    if (r->pipe_open)
+        uv_close((uv_handle_t *)&r->report_pipe, NULL);
+    r->pipe_open = false;
+}
+
+static void probe_failed(roll *r, const char *why) {
+    close_pipe(r);
+    if (r->probe_pid > 0)
+        kill(-r->probe_pid, SIGKILL); /* reaped by roll_reap */
+    dirty_buf_deinit(&r->report);
+    end(r, "failed", "%s", why);
+}
+
+static void on_probe_timeout(uv_timer_t *handle) {
+    char why[80];
+    roll *r = handle->data;
+    snprintf(why, sizeof why, "the apps did not load within %u ms (boot_timeout)",
+             r->a->o->boot_timeout_ms);
+    probe_failed(r, why);
+}
+
+static void report_is_whole(roll *r) {
+    const dirty_config_source *source = &r->a->boot->source;
+    const dirty_arbiter_options *options = NULL;
+    char why[600] = "";
+    close_pipe(r);
+    uv_timer_stop(&r->timer);
+    int rc = source->finish(source->ctx, (const char *)r->report.base, r->report.len,
+                            &options, why, sizeof why);
+    dirty_buf_deinit(&r->report);
+    if (rc < 0) {
+        end(r, "failed", "%s", why);
+        return;
+    }
+    r->next = plan_new(r->a, options);
+    if (r->next == NULL)
+        end(r, "failed", "no memory");
+    else
+        cover(r);
+}
+
+static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *out) {
+    roll *r = handle->data;
+    (void)suggested;
+    *out = uv_buf_init(r->chunk, sizeof r->chunk);
+}
+
+static void on_report(uv_stream_t *stream, ssize_t n, const uv_buf_t *chunk) {
+    roll *r = stream->data;
+    if (n > 0) {
+        dirty_buf_append(&r->report, chunk->base, (size_t)n);
+        if (dirty_buf_failed(&r->report) || r->report.len > REPORT_MAX)
+            probe_failed(r, "the report of the probe is too long");
+    } else if (n < 0) {
+        report_is_whole(r);
+    }
+}
+
+/* Fork the child that loads the new code. 0 or -errno. */
+static int start_probe(roll *r) {
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return -errno;
+    r->probe_pid = child_probe(r->a, fds[1]);
+    int rc = r->probe_pid < 0 ? -errno : 0;
+    close(fds[1]);
+    if (rc < 0) {
+        r->probe_pid = 0;
+        close(fds[0]);
+        return rc;
+    }
+    uv_pipe_init(&r->a->loop, &r->report_pipe, 0);
+    r->report_pipe.data = r;
+    r->pipe_open = true;
+    if ((rc = uv_pipe_open(&r->report_pipe, fds[0])) < 0) {
+        close(fds[0]);
+        return rc;
+    }
+    if (r->a->o->boot_timeout_ms > 0)
+        uv_timer_start(&r->timer, on_probe_timeout, r->a->o->boot_timeout_ms, 0);
+    return uv_read_start((uv_stream_t *)&r->report_pipe, on_room, on_report);
+}
+
+static void begin(roll *r) {
+    const dirty_config_source *source = &r->a->boot->source;
+    char why[600] = "";
+    r->number++;
+    r->started_ns = dirty_now_ns();
+    r->result[0] = r->reason[0] = '\0';
+    dirty_log(DIRTY_LOG_INFO, "reloading", "roll=%llu", (unsigned long long)r->number);
+    set_state(r, ROLL_PROBING);
+    if (source->read == NULL) {
+        end(r, "failed", "this runtime has no configuration to read again");
+        return;
+    }
+    if (source->read(source->ctx, why, sizeof why) < 0) {
+        end(r, "failed", "%s", why);
+        return;
+    }
+    int rc = start_probe(r);
+    if (rc < 0) {
+        snprintf(why, sizeof why, "the probe can't be started: %s", strerror(-rc));
+        probe_failed(r, why);
+    }
+}
+
+uint64_t roll_start(arbiter *a) {
+    roll *r = a->roll;
+    if (a->phase == ARBITER_DRAINING || a->phase == ARBITER_ENDING)
+        return r->number;
+    /* The one under way may have read the files before they were changed. */
+    if (r->state != ROLL_IDLE || r->probe_pid > 0 || a->phase == ARBITER_STARTING) {
+        r->again = true;
+        return r->number + 1;
+    }
+    begin(r);
+    return r->number;
+}
+
+void roll_reap(arbiter *a) {
+    roll *r = a->roll;
+    int wait_status;
+    if (r->probe_pid <= 0 || waitpid(r->probe_pid, &wait_status, WNOHANG) != r->probe_pid)
+        return;
+    r->probe_pid = 0;
+    /* What it had to say is in the pipe, whose end is near. */
+    if (r->state == ROLL_IDLE && r->again && a->phase == ARBITER_SERVING) {
+        r->again = false;
+        begin(r);
+    }
+}
+
+/* -- Life
+ * ---------------------------------------------------------------------------------------
+ */
+
+int roll_init(arbiter *a) {
+    roll *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return -ENOMEM;
+    r->a = a;
+    uv_timer_init(&a->loop, &r->timer);
+    r->timer.data = r;
+    a->roll = r;
+    return 0;
+}
+
+void roll_close(arbiter *a) {
+    roll *r = a->roll;
+    close_pipe(r);
+    if (r->probe_pid > 0) {
+        kill(-r->probe_pid, SIGKILL);
+        waitpid(r->probe_pid, NULL, 0);
+        r->probe_pid = 0;
+    }
+    plan_unref(a, r->next);
+    r->next = NULL;
+    if (!uv_is_closing((uv_handle_t *)&r->timer))
+        uv_close((uv_handle_t *)&r->timer, NULL);
+}
+
+void roll_deinit(arbiter *a) {
+    dirty_buf_deinit(&a->roll->report);
+    free(a->roll);
+    a->roll = NULL;
+}

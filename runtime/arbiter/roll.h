@@ -1,0 +1,63 @@
+/* roll: a rolling reload.
+ *
+ *   IDLE ─start─► PROBING ─report─► COVERING ─all ready─► REPLACING ─last one─► IDLE
+ *                    └── failed ───────┴── a worker can't boot: the old plan goes on
+ *
+ * PROBING reads the configuration and loads every app's module in a child process.
+ * COVERING boots new workers, held back, in as few places as host every app once: only
+ * when all of them are ready is the new plan installed, so code that can't boot never
+ * replaces code that serves. REPLACING then goes place by place: start the new worker,
+ * wait until it is ready, let the old one finish, next. A second start while one is under
+ * way makes one more roll after it. */
+#ifndef DIRTY_ARBITER_ROLL_H
+#define DIRTY_ARBITER_ROLL_H
+
+#include "arbiter/plan.h"
+#include "arbiter/state.h"
+#include "base/buf.h"
+
+typedef enum roll_state {
+    ROLL_IDLE,
+    ROLL_PROBING,
+    ROLL_COVERING,
+    ROLL_REPLACING
+} roll_state;
+
+struct roll {
+    arbiter *a;
+    roll_state state;
+    bool again;      /* one more was asked for meanwhile */
+    uint64_t number; /* of the roll under way or the last one, 1.. */
+    plan *next;      /* COVERING: owned; then it is the arbiter's */
+    uint32_t at;     /* REPLACING: index of the place in hand */
+    uint32_t tries;  /* REPLACING: of the place in hand */
+    pid_t probe_pid; /* 0: none runs */
+    uv_pipe_t report_pipe;
+    bool pipe_open;
+    uv_timer_t timer; /* bounds PROBING */
+    dirty_buf report;
+    char chunk[16384];
+    bool busy; /* roll_progress is under way */
+    uint64_t started_ns;
+    char result[16];  /* "", "done", "failed", "partial" of the last one that ended */
+    char reason[700]; /* of a failure, for people */
+};
+
+int roll_init(arbiter *a);
+void roll_close(arbiter *a); /* at the end: nothing is rolled any more */
+void roll_deinit(arbiter *a);
+
+/* SIGHUP. Returns the number of the roll that will tell how this one went. */
+uint64_t roll_start(arbiter *a);
+
+/* A worker became ready or went, or the old one of a place is gone. */
+void roll_progress(arbiter *a);
+
+bool roll_is_under_way(const arbiter *a);
+
+/* SIGCHLD: the probe may be the one that ended. */
+void roll_reap(arbiter *a);
+
+const char *roll_state_name(roll_state state);
+
+#endif
