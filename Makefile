@@ -130,6 +130,7 @@ test: deps ## build and run all tests; the last line sums them
 asan: deps ## run all tests on a build with the address and undefined sanitizers
 	@$(MAKE) --no-print-directory --silent all
 	@DIRTY_CORE=$(BUILD)/lua UBSAN_OPTIONS=print_stacktrace=1 \
+	    LSAN_OPTIONS=suppressions=$(CURDIR)/build-aux/lsan.supp:print_suppressions=0 \
 	    $(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined \
 	    --silent test-run
 

@@ -42,9 +42,11 @@ ffi.cdef [[
     int vips_image_get_n_pages(VipsImage *image);
     int vips_image_get_string(const VipsImage *image, const char *name, const char **out);
     size_t vips_image_get_typeof(const VipsImage *image, const char *name);
+    unsigned g_log_set_handler(const char *domain, int levels, void *handler, void *data);
     void g_object_unref(void *object);
     void g_free(void *memory);
 
+    size_t strlen(const char *text);
     extern void *stderr;
     void flockfile(void *file);
     void funlockfile(void *file);
@@ -62,6 +64,7 @@ local SUFFIXES = { jpeg = ".jpg", png = ".png", webp = ".webp" }
 local CROPS = { centre = 1, entropy = 2, attention = 3 } -- VipsInteresting
 local NO_CROP = 0
 local SHRINK, FORCE = 2, 3 -- VipsSize: never enlarge; exactly this size
+local LOG_WARNING = 16 -- GLogLevelFlags
 
 -- How libvips loads: line by line where it can, and a file that ends early is an error.
 local LOAD_OPTIONS = "access=sequential,fail-on=truncated"
@@ -90,6 +93,9 @@ local function start_library(concurrency)
     ffi.C.flockfile(ffi.C.stderr)
     local started = vips.vips_init("dirty") == 0
     if started then
+        -- A broken image must not fill the log: the caller is told what is wrong. strlen
+        -- stands for a function that takes libvips' warnings and does nothing.
+        vips.g_log_set_handler("VIPS", LOG_WARNING, ffi.cast("void *", ffi.C.strlen), nil)
         vips.vips_cache_set_max(0) -- nothing is computed twice
         vips.vips_concurrency_set(concurrency)
         -- Bytes of strangers reach three decoders only. This holds for the whole process.

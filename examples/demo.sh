@@ -124,8 +124,8 @@ wait_until 5 served || fail "no worker says that it served the call"
 before=$("$dirty" call --socket "$socket" apps.image info "@$photo") || fail "no info"
 after=$("$dirty" call --socket "$socket" apps.image info "@$thumbnail") || fail "no info"
 w=$(number width "$before") h=$(number height "$before")
-say sent "$(basename "$photo"), $w x $h = $((w * h / 1000000)) megapixels," \
-    "$(wc -c <"$photo") bytes"
+megapixels=$(awk "BEGIN { printf \"%.1f\", $w * $h / 1e6 }")
+say sent "$(basename "$photo"): $w x $h, $megapixels megapixels, $(wc -c <"$photo") bytes"
 say "" "dirty call apps.image thumbnail @$(basename "$photo") '{\"width\":$width}'"
 say answered "by worker $worker in $took ms (the start of the command included):" \
     "a JPEG of $(number width "$after") x $(number height "$after"), $(wc -c <"$thumbnail") bytes"
