@@ -67,7 +67,9 @@ void dirty_paths_setup(lua_State *L) {
     const char *exe_dir = push_exe_dir(L);
     push_lua_templates(L, exe_dir);
     lua_setfield(L, templates, "lua");
-    lua_pushfstring(L, "%s/lua/?.so;%s/../lib/lua/5.1/?.so", exe_dir, exe_dir);
+    const char *slash = strrchr(exe_dir, '/');
+    lua_pushlstring(L, exe_dir, slash != NULL ? (size_t)(slash - exe_dir) : 0);
+    lua_pushfstring(L, "%s/lua/?.so;%s/lib/lua/5.1/?.so", exe_dir, lua_tostring(L, -1));
     lua_setfield(L, templates, "c");
     lua_getfield(L, package, "path");
     lua_setfield(L, templates, "default_lua");

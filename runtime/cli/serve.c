@@ -2,6 +2,7 @@
 
 #include <lauxlib.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@ static int serve(lua_State *L) {
     dirty_arbiter_options options;
     lua_settop(L, 1);
     dirty_cli_options(L, 1, &options);
+    fflush(NULL); /* what the configuration printed must not be in the workers' buffers */
     lua_pushinteger(L, dirty_arbiter_run(&options));
     return 1;
 }

@@ -59,7 +59,7 @@ end
 function _M.start(o)
     local self = _M.launch(o)
     local ok, err = pcall(wait.until_true, function()
-        return self:log():find("ready", 1, true) or self.process:ended()
+        return self:is_ready() or self.process:ended()
     end, o.seconds or 20, function() return "ready\n" .. self:log() end)
     if not ok or self.process:ended() then
         local log = self:log()
@@ -67,6 +67,18 @@ function _M.start(o)
         error(ok and "dirty serve ended:\n" .. log or err, 2)
     end
     return self
+end
+
+--- Whether every worker has booted: a line of the log (or of another text) has the word
+-- "ready" and the socket's path.
+-- @tparam[opt] string log
+function methods.is_ready(self, log)
+    for line in (log or self:log()):gmatch("[^\n]+") do
+        if line:find("%f[%a]ready%f[%A]") and line:find(self.socket, 1, true) then
+            return true
+        end
+    end
+    return false
 end
 
 --- What it has logged so far (and written to stderr).
