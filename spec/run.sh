@@ -36,17 +36,17 @@ run_c() { # binary
     echo "== $(basename "$1")"
     timeout -k 5 "${TEST_SECONDS:-120}" "$1" >"$out/stdout" 2>"$out/stderr" </dev/null
     status=$?
-    grep -E '^\[ +(OK|FAILED|SKIPPED) +\]' "$out/stdout"
-    ok=$(grep -c '^\[       OK \]' "$out/stdout")
-    bad=$(grep -c '^\[  FAILED  \]' "$out/stdout")
-    skip=$(grep -c '^\[  SKIPPED \]' "$out/stdout")
+    grep -aE '^\[ +(OK|FAILED|SKIPPED) +\]' "$out/stdout"
+    ok=$(grep -ac '^\[       OK \]' "$out/stdout")
+    bad=$(grep -ac '^\[  FAILED  \]' "$out/stdout")
+    skip=$(grep -ac '^\[  SKIPPED \]' "$out/stdout")
     if [ "$status" -ne 0 ]; then
         if [ "$bad" -eq 0 ]; then
             bad=1
             say_how_it_ended "$status" "$(sed -n 's/^\[ RUN      \] //p' "$out/stdout" |
                 tail -n 1)"
         fi
-        grep '^seed:' "$out/stdout"
+        grep -a '^seed:' "$out/stdout"
         cat "$out/stderr"
     fi
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
@@ -64,7 +64,7 @@ run_lua() { # busted's arguments
             --output=plainTerminal "$@" 2>&1 </dev/null
         echo $? >"$out/status"
     } | tee "$out/stdout"
-    grep -E '^[0-9]+ success(es)? / ' "$out/stdout" | tail -n 1 >"$out/summary"
+    grep -aE '^[0-9]+ success(es)? / ' "$out/stdout" | tail -n 1 >"$out/summary"
     status=$(cat "$out/status")
     ok=$(counted success) bad=$(counted failure) err=$(counted error)
     skip=$(counted pending)

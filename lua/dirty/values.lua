@@ -127,6 +127,9 @@ function _M:from_json(text)
     if not instance then
         return false, err
     end
+    if text:find("\0", 1, true) then
+        return false, "it is not JSON: it has a NUL" -- where lua-cjson would just stop
+    end
     local ok, value = pcall(instance.decode, text)
     if not ok then
         return false, "it is not JSON: " .. tostring(value)

@@ -1,0 +1,202 @@
+--- Messages of the dirty protocol, written. The functions are methods of a codec
+-- (`dirty.wire`). Each gives an array of strings that together are the frame, for
+-- `sock:send`, and their length: nothing large is copied.
+-- @module dirty.wire.encode
+
+local spoken = require "dirty.wire.spoken"
+
+local char = string.char
+local type = type
+
+local _M = {}
+
+local fault = spoken.fault
+local REQUEST, ERROR, END = spoken.REQUEST, spoken.ERROR, spoken.END
+local TAG_BYTES, TAG_JSON = spoken.TAG_BYTES, spoken.TAG_JSON
+local HEADER_LEN, VALUE_HEAD_LEN = spoken.HEADER_LEN, spoken.VALUE_HEAD_LEN
+local NAME_MAX, PRIORITY_LAST = spoken.NAME_MAX, spoken.PRIORITY_LAST
+local MAGIC_1, MAGIC_2, VERSION = 0x44, 0x57, spoken.PROTOCOL_VERSION
+local U32 = 4294967296
+
+local function u16_bytes(n)
+    local low = n % 256
+    return (n - low) / 256, low
+end
+
+local function u32_bytes(n)
+    local d = n % 256
+    n = (n - d) / 256
+    local c = n % 256
+    n = (n - c) / 256
+    local b = n % 256
+    return (n - b) / 256, b, c, d
+end
+
+local function header(kind, len, id)
+    local l1, l2, l3, l4 = u32_bytes(len)
+    if type(id) == "string" then
+        return char(MAGIC_1, MAGIC_2, VERSION, kind, l1, l2, l3, l4) .. id
+    end
+    local low = id % U32
+    local h1, h2, h3, h4 = u32_bytes((id - low) / U32)
+    local i1, i2, i3, i4 = u32_bytes(low)
+    return char(MAGIC_1, MAGIC_2, VERSION, kind, l1, l2, l3, l4, h1, h2, h3, h4, i1, i2, i3, i4)
+end
+
+-- A value after pieces[at]. Gives the last place and the bytes added.
+local function add_text(pieces, at, tag, text)
+    local len = #text
+    local a, b, c, d = u32_bytes(len)
+    pieces[at + 1] = char(tag, a, b, c, d)
+    if len == 0 then
+        return at + 1, VALUE_HEAD_LEN
+    end
+    pieces[at + 2] = text
+    return at + 2, VALUE_HEAD_LEN + len
+end
+
+-- list[1…count] after pieces[at]. Gives the last place and the bytes added.
+local function add_values(self, pieces, at, list, count)
+    local total = 0
+    for i = 1, count do
+        local value, tag = list[i], TAG_BYTES
+        if type(value) ~= "string" then
+            local text, err = self._values:to_json(value)
+            if not text then
+                return nil, "BAD_VALUE", ("#%d %s"):format(i, err)
+            end
+            value, tag = text, TAG_JSON
+        end
+        local last, added = add_text(pieces, at, tag, value)
+        at, total = last, total + added
+    end
+    return at, total
+end
+
+local function check_count(self, count)
+    if count > self.max_args then
+        return fault("TOO_MANY", ("%d, max_args is %d"):format(count, self.max_args))
+    end
+    return true
+end
+
+-- Put header and `head` before the values, now that their length is known.
+local function finish(self, pieces, at, kind, id, head, values_len)
+    local len = #head + values_len
+    if len > self.max_message then
+        return fault("TOO_LONG", ("%.0f bytes, max_message is %.0f"):format(len,
+            self.max_message))
+    end
+    pieces[1] = header(kind, len, id) .. head
+    for i = #pieces, at + 1, -1 do
+        pieces[i] = nil -- what a longer message has left
+    end
+    return pieces, HEADER_LEN + len
+end
+
+local function name_is_valid(name)
+    local len = #name
+    return len > 0 and len <= NAME_MAX and not name:find("[^\33-\126]")
+end
+
+-- Budget, priority, flags, argc, names: what comes before the values.
+local function route(call, argc)
+    local app, action = call.app, call.action
+    local priority = call.priority or spoken.PRIORITY_DEFAULT
+    if not name_is_valid(app) or not name_is_valid(action) then
+        return fault("BAD_NAME", ("%q, %q"):format(app, action))
+    elseif priority < 0 or priority > PRIORITY_LAST or priority % 1 ~= 0 then
+        return fault("BAD_PRIORITY", tostring(priority))
+    end
+    local b1, b2, b3, b4 = u32_bytes(call.budget_ms or 0)
+    local n1, n2 = u16_bytes(argc)
+    return char(b1, b2, b3, b4, priority, call.metadata and 1 or 0, n1, n2, #app, #action)
+        .. app .. action
+end
+
+--- Write a REQUEST.
+-- @tparam number|string id
+-- @tparam table call `app`, `action` (strings), `budget_ms` (whole, default 0: the server's
+-- timeout), `priority` (0 first to 9 last, default 5), `metadata` (JSON text, see `json`)
+-- @tparam table args the arguments 1…argc: strings travel as bytes, everything else as JSON
+-- @tparam number argc how many there are, nils among them counted
+-- @tparam[opt] table pieces an array to use again
+-- @treturn table|nil pieces; nil, fault, text for what may not be sent: BAD_NAME,
+-- BAD_PRIORITY, TOO_MANY, TOO_LONG, BAD_VALUE (the text begins with the argument's number:
+-- "#2 is a function")
+-- @treturn number bytes in all
+function _M:encode_request(id, call, args, argc, pieces)
+    local head, fault_name, text = check_count(self, argc)
+    if head then
+        head, fault_name, text = route(call, argc)
+    end
+    if not head then
+        return nil, fault_name, text
+    end
+    pieces = pieces or {}
+    local at, metadata_len = 1, 0
+    if call.metadata then
+        at, metadata_len = add_text(pieces, at, TAG_JSON, call.metadata)
+    end
+    local last, args_len, why = add_values(self, pieces, at, args, argc)
+    if not last then
+        return nil, args_len, why
+    end
+    return finish(self, pieces, last, REQUEST, id, head, metadata_len + args_len)
+end
+
+--- Write a RESPONSE or a CHUNK.
+-- @tparam number kind `RESPONSE` or `CHUNK`
+-- @tparam number|string id
+-- @tparam table list the results 1…count
+-- @tparam number count
+-- @treturn table|nil pieces; nil, fault, text: TOO_MANY, TOO_LONG, BAD_VALUE
+-- @treturn number bytes in all
+function _M:encode_values(kind, id, list, count)
+    local ok, fault_name, text = check_count(self, count)
+    if not ok then
+        return nil, fault_name, text
+    end
+    local pieces = {}
+    local last, len, why = add_values(self, pieces, 1, list, count)
+    if not last then
+        return nil, len, why
+    end
+    return finish(self, pieces, last, kind, id, char(u16_bytes(count)), len)
+end
+
+--- Write an ERROR.
+-- @tparam number|string id
+-- @tparam number code
+-- @tparam string message cut where it is longer than the protocol allows
+-- @tparam string details the text of a JSON object
+-- @treturn table pieces
+-- @treturn number bytes in all
+function _M:encode_error(id, code, message, details)
+    local pieces = {}
+    local at, first = add_text(pieces, 1, TAG_BYTES, message:sub(1, spoken.ERROR_MESSAGE_MAX))
+    local _, second = add_text(pieces, at, TAG_JSON, details)
+    local len = 4 + first + second
+    local c1, c2 = u16_bytes(code)
+    pieces[1] = header(ERROR, len, id) .. char(c1, c2, 0, 0)
+    return pieces, HEADER_LEN + len
+end
+
+--- Write an END.
+-- @treturn table pieces
+-- @treturn number bytes in all
+function _M:encode_end(id)
+    return { header(END, 0, id) }, HEADER_LEN
+end
+
+--- The JSON text of a value that is no string, for `metadata`.
+-- @treturn string|nil; nil, fault (BAD_VALUE), text
+function _M:json(value)
+    local text, err = self._values:to_json(value)
+    if not text then
+        return nil, "BAD_VALUE", err
+    end
+    return text
+end
+
+return _M

@@ -1,0 +1,144 @@
+--- Reads frames by asking for exactly the bytes it can use next, so that a socket hands
+-- each large value over as one string: nothing is cut out of a larger one. It never asks
+-- for more than a limit allows.
+-- @module dirty.wire.reader
+-- @usage
+-- local reader = codec:reader()
+-- local want, fault, text = reader:start()
+-- while want and want > 0 do
+--     want, fault, text = reader:take(assert(sock:receive(want)))
+-- end
+-- if want then print(reader.kind, reader.id, reader.values, reader.count) end
+
+local spoken = require "dirty.wire.spoken"
+
+local _M = {}
+local methods = {}
+local mt = { __index = methods }
+
+local fault = spoken.fault
+local REQUEST, ERROR, END = spoken.REQUEST, spoken.ERROR, spoken.END
+local HEADER_LEN, VALUE_HEAD_LEN = spoken.HEADER_LEN, spoken.VALUE_HEAD_LEN
+-- Payloads up to here come as one string: copying out of them is cheaper than asking twice.
+local WHOLE_MAX = 16384
+
+-- What the next bytes are: one function for each state, `take` of that state.
+local on_header, on_payload, on_count, on_value_head, on_value
+
+--- Make a reader of answers. It can be used for one frame after the other.
+-- @tparam table codec its limits hold
+-- @treturn table a reader; after a frame its fields are `kind` (the type), `id`, and for a
+-- RESPONSE or CHUNK `values` (1…`count`) and `count`, for an ERROR `error` (see
+-- `decode_error`)
+function _M.new(codec)
+    return setmetatable({ _codec = codec }, mt)
+end
+
+--- Begin with a frame.
+-- @treturn number the bytes it wants
+function methods:start()
+    self.kind, self.id, self.values, self.count, self.error = nil, nil, nil, nil, nil
+    self._take = on_header
+    return HEADER_LEN
+end
+
+--- Take the bytes that were wanted, exactly as many.
+-- @tparam string bytes
+-- @treturn number|nil the bytes it wants next, 0 when the frame is complete; nil, fault,
+-- text when it is broken: the connection is of no more use
+function methods:take(bytes)
+    return self:_take(bytes)
+end
+
+function on_header(self, bytes)
+    local kind, len, id = self._codec:decode_header(bytes)
+    if not kind then
+        return nil, len, id
+    elseif kind == REQUEST then
+        return fault("BAD_TYPE", "got 1 from a server")
+    end
+    self.kind, self.id, self._left = kind, id, len
+    if kind == END then
+        return 0
+    elseif kind == ERROR or len <= WHOLE_MAX then
+        self._take = on_payload
+        if len == 0 then
+            return on_payload(self, "")
+        end
+        return len
+    end
+    self._take = on_count
+    return 2
+end
+
+function on_payload(self, bytes)
+    local why, text
+    if self.kind == ERROR then
+        self.error, why, text = self._codec:decode_error(bytes)
+        if not self.error then
+            return nil, why, text
+        end
+        return 0
+    end
+    self.values, self.count, text = self._codec:decode_values(bytes)
+    if not self.values then
+        return nil, self.count, text
+    end
+    return 0
+end
+
+-- The next value's head, or the end, which is where the payload must end too.
+local function next_value(self)
+    if self._got == self.count then
+        if self._left > 0 then
+            return fault("BAD_COUNT")
+        end
+        return 0
+    elseif self._left == 0 then
+        return fault("BAD_COUNT")
+    end
+    self._take = on_value_head
+    -- the tag decides first, whatever is missing behind it
+    return math.min(VALUE_HEAD_LEN, self._left)
+end
+
+function on_count(self, bytes)
+    local count, why, text = self._codec:decode_count(bytes)
+    if not count then
+        return nil, why, text
+    end
+    self.values, self.count, self._got, self._left = {}, count, 0, self._left - 2
+    return next_value(self)
+end
+
+function on_value_head(self, bytes)
+    local is_json, len, text = self._codec:decode_value_head(bytes)
+    if is_json == nil then
+        return nil, len, text
+    end
+    self._left = self._left - VALUE_HEAD_LEN
+    if len > self._left then
+        return fault("TRUNCATED")
+    end
+    self._is_json, self._left = is_json, self._left - len
+    if len == 0 then
+        return on_value(self, "")
+    end
+    self._take = on_value
+    return len
+end
+
+function on_value(self, bytes)
+    self._got = self._got + 1
+    if self._is_json then
+        local ok, value, text = self._codec:decode_json(bytes)
+        if not ok then
+            return nil, value, text
+        end
+        bytes = value
+    end
+    self.values[self._got] = bytes
+    return next_value(self)
+end
+
+return _M
