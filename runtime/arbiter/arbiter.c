@@ -234,8 +234,9 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
     uv_set_process_title("dirty: arbiter");
     raise_descriptor_limit();
     int failed = start(a);
-    if (failed == DIRTY_SERVE_OK)
-        uv_run(&a->loop, UV_RUN_DEFAULT);
+    if (failed != DIRTY_SERVE_OK && a->roll != NULL)
+        roll_close(a); /* its handle is all there is to run for */
+    uv_run(&a->loop, UV_RUN_DEFAULT);
     int status = failed ? failed : a->status;
     if (options->pidfile != NULL)
         dirty_pidfile_remove(options->pidfile, a->pid);
