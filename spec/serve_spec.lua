@@ -244,7 +244,8 @@ describe("dirty serve", function()
             { "raises", "\n\nerror 'no model'", "raises.lua:3: no model" },
             { "returns", "local x = 1", "module 'returns'" },
             { "inits", "return { init = function() error('no disk') end, a = print }", "no disk" },
-            { "dies", "require('ffi').cast('int *', 0)[0] = 1", "signal 11" },
+            { "dies", "local ffi = require 'ffi'\nffi.cdef 'int getpid(void); int kill(int, int);'"
+                .. "\nffi.C.kill(ffi.C.getpid(), 9)", "signal 9" },
             { "declares", "return require('dirty').app { timeuot = 1 }", "timeuot" },
         } do
             local rt = runtime.launch { apps = { case[1] },

@@ -62,11 +62,13 @@ static int probe(lua_State *L) {
     dirty_probe request = {.start = &start,
                            .boot = lua_toboolean(L, 2),
                            .timeout_ms = options.boot_timeout_ms};
-    dirty_buf *lines = push_buf(L);
-    int rc = dirty_probe_run(&request, lines);
+    dirty_buf *kept = push_buf(L);
+    dirty_buf lines = {0}; /* on the stack, where a sanitizer in the child sees it */
+    int rc = dirty_probe_run(&request, &lines);
+    *kept = lines;
     if (rc < 0)
         return push_error(L, rc);
-    lua_pushlstring(L, (const char *)lines->base, lines->len);
+    lua_pushlstring(L, (const char *)lines.base, lines.len);
     return 1;
 }
 
