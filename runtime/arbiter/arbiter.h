@@ -67,6 +67,7 @@ typedef struct dirty_arbiter_options {
     uint32_t threads;        /* lanes per worker, 1..DIRTY_THREADS_MAX */
     uint32_t max_queue;      /* requests that may wait, over all apps */
     uint32_t graceful_timeout_ms;
+    uint32_t timeout_grace_ms; /* from an interrupt to the kill */
     uint32_t boot_timeout_ms;
     uint32_t recv_timeout_ms;     /* total, for a started request; 0: none */
     uint32_t max_requests;        /* a worker is replaced after so many, 0: never */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -18,6 +19,10 @@
 
 /* How long a lane may take from its last byte to its DONE before that is odd. */
 #define REPORT_MS 1000
+/* How often an interrupt is sent until the lane has left the app: one can be lost. */
+#define RESEND_MS 10
+/* How long a lane that was reading may take to see that its connection has ended. */
+#define EXIT_MS 5000
 
 /* The largest message of a lane: one that gives a request back, or a boot error. */
 #define MESSAGE_MAX \
@@ -30,14 +35,17 @@ int lane_open(lane *l) {
     if (rc < 0)
         return rc;
     l->poll_open = true;
-    l->poll.data = l;
+    l->poll.data = l->timer.data = l;
+    uv_timer_init(&l->worker->a->loop, &l->timer);
     return uv_poll_start(&l->poll, UV_READABLE, on_channel);
 }
 
 void lane_close(lane *l, uv_close_cb closed) {
     lane_retire(l);
-    if (l->poll_open)
+    if (l->poll_open) {
         uv_close((uv_handle_t *)&l->poll, closed);
+        uv_close((uv_handle_t *)&l->timer, closed);
+    }
     l->poll_open = false;
     if (l->fd >= 0)
         close(l->fd);
@@ -118,6 +126,7 @@ bool lane_dispatch(lane *l, session *s, const uint8_t *bytes, size_t len) {
     lane_retire(l);
     l->busy = true;
     l->late = false;
+    l->interrupted = DIRTY_CODE_NONE;
     l->session = s;
     s->lane = l;
     l->app = s->app;
@@ -181,6 +190,8 @@ static void on_done(lane *l, const dirty_msg_done *m) {
     session *s = l->session;
     lane_detach(l);
     l->busy = false;
+    if (l->interrupted != DIRTY_CODE_NONE)
+        uv_timer_stop(&l->timer);
     l->served++;
     w->place->failures = 0;
     if (!m->dropped)
@@ -278,33 +289,90 @@ void lane_drain_channel(lane *l) {
 /* -- Answering in the lane's stead
  * -------------------------------------------------------- */
 
-void lane_expire(lane *l) {
+/* Grace is over: take the baton, or end the connection whose frame never gets whole. */
+static void seize(lane *l) {
     session *s = l->session;
     dirty_baton_state state = dirty_baton_read(l->page, l->seq);
-    if (state == DIRTY_BATON_RUNNING || state == DIRTY_BATON_READING) {
-        bool running = state == DIRTY_BATON_RUNNING;
-        if (!dirty_baton_move(l->page, l->seq, state, DIRTY_BATON_TAKEN)) {
-            session_recheck(s, 1); /* it has just gone on */
-            return;
-        }
-        lane_detach(l);
-        if (running) {
-            s->whole = true; /* the lane has read the rest */
-            refuse_timeout(s, "run");
-            worker_condemn(l->worker, "timeout");
-        } else {
-            refuse_timeout(s, "receive");
-        }
-    } else if (state == DIRTY_BATON_WRITING) {
-        /* The caller does not read its answer; what it has of it is no frame any more. */
-        session_close(s);
-    } else if (!l->late) {
-        l->late = true;
-        session_recheck(s, REPORT_MS);
-    } else {
-        session_close(s);
-        worker_condemn(l->worker, "silence");
+    bool mine = (state == DIRTY_BATON_RUNNING || state == DIRTY_BATON_READING) &&
+                dirty_baton_move(l->page, l->seq, state, DIRTY_BATON_TAKEN);
+    bool lost_race = !mine && state == DIRTY_BATON_RUNNING;
+    if (lost_race || (state == DIRTY_BATON_ANSWERED && !l->late)) {
+        l->late = true; /* it has just gone on: its DONE is near */
+        l->seize_ns = dirty_now_ns() + REPORT_MS * DIRTY_NS_PER_MS;
+        return;
     }
+    if (state == DIRTY_BATON_WRITING && s != NULL) {
+        /* The caller does not read; what it has got is no frame any more. The lane's
+         * send fails now. */
+        l->seize_ns = dirty_now_ns() + REPORT_MS * DIRTY_NS_PER_MS;
+        session_close(s);
+        return;
+    }
+    lane_detach(l);
+    if (mine && s != NULL) {
+        s->whole = s->whole || state == DIRTY_BATON_RUNNING;
+        refuse_interrupted(s, l->interrupted, state == DIRTY_BATON_RUNNING);
+    } else if (s != NULL) {
+        session_close(s);
+    }
+    if (mine && state == DIRTY_BATON_READING)
+        l->seize_ns = dirty_now_ns() + EXIT_MS * DIRTY_NS_PER_MS; /* it sees the end */
+    else
+        worker_condemn(l->worker, dirty_code_name(l->interrupted));
+}
+
+static void send_interrupt(const lane *l, unsigned reason) {
+    uint32_t tid = atomic_load(&l->page->tid);
+    atomic_store(&l->page->interrupt, l->seq << 8 | reason);
+    /* The page may lie about the thread; the kernel checks that it is the worker's. */
+    if (tid != 0 && l->worker->state != WORKER_DEAD)
+        syscall(SYS_tgkill, l->worker->pid, (pid_t)tid, DIRTY_INTERRUPT_SIGNAL);
+}
+
+static void on_tick(uv_timer_t *handle) {
+    lane *l = handle->data;
+    if (!l->busy || l->worker->state == WORKER_DYING || l->worker->state == WORKER_DEAD)
+        uv_timer_stop(handle);
+    else if (dirty_now_ns() >= l->seize_ns)
+        seize(l);
+    else if (l->interrupted != 0 && l->app->spec->interruptible &&
+             dirty_baton_read(l->page, l->seq) == DIRTY_BATON_RUNNING)
+        send_interrupt(l, l->interrupted);
+}
+
+static void drive(lane *l, uint32_t grace_ms) {
+    l->seize_ns = dirty_now_ns() + grace_ms * DIRTY_NS_PER_MS;
+    uv_timer_start(&l->timer, on_tick, 0, RESEND_MS);
+}
+
+void lane_interrupt(lane *l, dirty_code reason) {
+    if (!l->busy || l->interrupted != DIRTY_CODE_NONE)
+        return;
+    l->interrupted = reason;
+    /* A lane that still reads has not started the app: nothing to wait for. */
+    bool reads = dirty_baton_read(l->page, l->seq) == DIRTY_BATON_READING;
+    drive(l, reads ? 0 : l->worker->plan->o->timeout_grace_ms);
+}
+
+void lane_caller_gone(lane *l) {
+    if (l->app->spec->cancel_on_disconnect || atomic_load(&l->page->streaming) == l->seq)
+        lane_interrupt(l, DIRTY_CODE_CANCELLED);
+}
+
+void lane_abandon(lane *l) {
+    lane_detach(l);
+    if (l->interrupted != DIRTY_CODE_NONE)
+        return; /* it is driven already */
+    l->interrupted = DIRTY_CODE_CANCELLED;
+    drive(l, l->worker->plan->o->timeout_grace_ms);
+}
+
+bool lane_ask_stack(lane *l) {
+    if (!l->busy || l->interrupted != DIRTY_CODE_NONE || !l->app->spec->interruptible ||
+        dirty_baton_read(l->page, l->seq) != DIRTY_BATON_RUNNING)
+        return false;
+    send_interrupt(l, DIRTY_INTERRUPT_STACK);
+    return true;
 }
 
 void lane_shutdown(lane *l) {

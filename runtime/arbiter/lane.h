@@ -7,6 +7,7 @@
 #define DIRTY_ARBITER_LANE_H
 
 #include "arbiter/state.h"
+#include "wire/code.h"
 #include "wire/request.h"
 
 struct lane {
@@ -17,10 +18,13 @@ struct lane {
     dirty_lane_page *page;
     uv_poll_t poll;
     bool poll_open;
-    bool ready;   /* it said READY */
-    bool busy;    /* a DISPATCH is out */
-    bool in_idle; /* linked in arbiter.idle */
-    bool late;    /* it answered but has not said DONE for a while */
+    bool ready;             /* it said READY */
+    bool busy;              /* a DISPATCH is out */
+    bool in_idle;           /* linked in arbiter.idle */
+    uv_timer_t timer;       /* drives an interrupt, until the lane is done or killed */
+    dirty_code interrupted; /* why the running request was interrupted, 0: it was not */
+    uint64_t seize_ns;      /* when we answer in its stead and kill */
+    bool late;              /* it answered but has not said DONE for a while */
     uint64_t seq;
     session *session; /* may be NULL while busy */
     app *app;         /* of the request at hand, for status and the log */
@@ -50,11 +54,22 @@ void lane_pull(lane *l);
 /* Take it from the idle list: its worker drains or dies. */
 void lane_retire(lane *l);
 
-/* The session hung up or is freed: the lane's request has no connection any more. */
+/* Cut the link between the lane and the session of its request. */
 void lane_detach(lane *l);
 
-/* The deadline of the running request has passed: answer in the lane's stead. */
-void lane_expire(lane *l);
+/* The session ends while the lane has its request: it must be done soon, or is killed. */
+void lane_abandon(lane *l);
+
+/* End the running request with TIMEOUT or CANCELLED: the lane is interrupted, by a signal
+ * that is sent again every 10 ms, and answers itself; if it has not left the app within
+ * timeout_grace, we answer in its stead and its worker is killed. Idempotent. */
+void lane_interrupt(lane *l, dirty_code reason);
+
+/* The caller has hung up: a stream, or a call of an app that wants it, is cancelled. */
+void lane_caller_gone(lane *l);
+
+/* Ask the running call for its traceback; it comes into the page. False: none runs. */
+bool lane_ask_stack(lane *l);
 
 /* Answer SHUTDOWN in the lane's stead. */
 void lane_shutdown(lane *l);

@@ -121,11 +121,21 @@ void refuse_timeout(session *s, const char *phase) {
     if (*phase == 'q') {
         refuse(s, &r, "%s.%s waited %llu ms for a free lane and was not started", name,
                s->action, ms);
-    } else if (*phase == 'r' && phase[1] == 'u') {
-        r.started = "yes";
-        refuse(s, &r, "%s.%s ran %llu ms", name, s->action, ms);
     } else {
         r.end = !s->whole;
         refuse(s, &r, "the request was not received whole within %llu ms", ms);
     }
+}
+
+void refuse_interrupted(session *s, dirty_code reason, bool started) {
+    refusal r = {reason, started ? "yes" : "no", started ? "run" : "receive",
+                 started ? ",\"killed\":true" : NULL, false};
+    unsigned long long ms = since_ms(s->arrived_ns);
+    if (!started && reason == DIRTY_CODE_TIMEOUT)
+        refuse_timeout(s, "receive");
+    else
+        refuse(s, &r, "%s.%s %s %llu ms%s", s->app->name, s->action,
+               reason == DIRTY_CODE_TIMEOUT ? "ran" : "was cancelled after", ms,
+               started ? " and did not stop when it was interrupted: its worker is killed"
+                       : "");
 }

@@ -24,5 +24,7 @@ void refuse_removed(session *s);
 void refuse_overloaded(session *s);
 void refuse_shutdown(session *s, const char *started);
 void refuse_timeout(session *s, const char *phase);
+/* In a lane's stead, after an interrupt did not help: TIMEOUT or CANCELLED. */
+void refuse_interrupted(session *s, dirty_code reason, bool started);
 
 #endif

@@ -126,7 +126,7 @@ void session_close(session *s) {
     if (s->state == SESSION_QUEUED)
         app_dequeue(s->a, s);
     if (s->lane != NULL)
-        lane_detach(s->lane);
+        lane_abandon(s->lane);
     set_state(s, SESSION_CLOSING);
     s->wake_ns = 0;
     /* A lane, or a message under way to it, may hold a duplicate: close() alone would
@@ -286,6 +286,8 @@ static void on_hang_up(session *s) {
     s->gone = true;
     s->a->counters.disconnects++;
     poll_for(s, 0);
+    if (s->lane != NULL)
+        lane_caller_gone(s->lane);
 }
 
 /* RUNNING, the request read whole by us: what comes now belongs to the next one. Taking
@@ -429,7 +431,7 @@ static void on_deadline(session *s) {
         break;
     case SESSION_RUNNING:
         if (s->lane != NULL)
-            lane_expire(s->lane);
+            lane_interrupt(s->lane, DIRTY_CODE_TIMEOUT);
         break;
     case SESSION_ANSWERING:
     case SESSION_LINGER: session_close(s); break;
@@ -450,8 +452,4 @@ static void on_timer(uv_timer_t *handle) {
     }
     s->wake_ns = 0;
     on_deadline(s);
-}
-
-void session_recheck(session *s, uint32_t after) {
-    wake_at(s, after_ms(after));
 }

@@ -88,7 +88,4 @@ void session_done(session *s, int end);
  * goes on if the request was read whole and `keep`, else it ends softly. */
 void session_answer(session *s, const void *frame, size_t len, bool keep);
 
-/* RUNNING: look at the deadline again after so many milliseconds. */
-void session_recheck(session *s, uint32_t after_ms);
-
 #endif

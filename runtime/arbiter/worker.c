@@ -154,7 +154,7 @@ int worker_spawn(place *p, plan *by, const deal *d, worker **out) {
         if (lane_open(&w->lanes[i]) < 0)
             worker_kill(w, "channel"); /* reaped like any other */
         if (w->lanes[i].poll_open)
-            w->open_handles++;
+            w->open_handles += 2;
     }
     if (by->o->boot_timeout_ms > 0)
         uv_timer_start(&w->timer, on_timer, by->o->boot_timeout_ms, 0);
@@ -291,16 +291,21 @@ static void on_timer(uv_timer_t *handle) {
     }
 }
 
-static void on_closed(uv_handle_t *handle) {
-    worker *w = handle->data;
-    if (handle->type == UV_POLL)
-        w = ((lane *)handle->data)->worker;
+static void handle_closed(worker *w) {
     if (--w->open_handles > 0)
         return;
     arbiter *a = w->a;
     DL_DELETE(a->workers, w);
     plan_unref(a, w->plan);
     free(w);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+    handle_closed(handle->data);
+}
+
+static void on_lane_closed(uv_handle_t *handle) {
+    handle_closed(((lane *)handle->data)->worker);
 }
 
 static void describe_exit(const worker *w, int wait_status, char *out, size_t size) {
@@ -354,6 +359,6 @@ void worker_reaped(worker *w, int wait_status) {
     }
     place_worker_gone(p, w, was_ready, w->boot_error[0] ? w->boot_error : how);
     for (uint32_t i = 0; i < w->lane_count; i++)
-        lane_close(&w->lanes[i], on_closed);
-    uv_close((uv_handle_t *)&w->timer, on_closed);
+        lane_close(&w->lanes[i], on_lane_closed);
+    uv_close((uv_handle_t *)&w->timer, on_timer_closed);
 }

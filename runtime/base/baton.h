@@ -17,6 +17,7 @@
 #ifndef DIRTY_BATON_H
 #define DIRTY_BATON_H
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,12 +31,24 @@ typedef enum dirty_baton_state {
     DIRTY_BATON_TAKEN = 5     /* the arbiter answers, or has */
 } dirty_baton_state;
 
+/* Why a running call is interrupted: a wire code (dirty_errors.h: TIMEOUT, CANCELLED,
+ * MEMORY), or STACK: the call is only asked where it is, and goes on. */
+#define DIRTY_INTERRUPT_STACK 0x7f
+/* The signal that tells a lane to look at `interrupt`; ignored where nobody handles it.
+ */
+#define DIRTY_INTERRUPT_SIGNAL SIGURG
+#define DIRTY_STACK_TEXT_MAX 3072
+
 typedef struct dirty_lane_page {
     _Atomic uint64_t baton;     /* seq << 8 | state */
-    _Atomic uint64_t lua_bytes; /* Lua heap after the last request */
-    _Atomic uint64_t served;    /* requests finished, whatever their outcome */
-    _Atomic uint32_t tid;       /* thread id of the lane, 0 until it runs */
-    _Atomic uint32_t interrupt; /* reserved for the reason of an interrupt */
+    _Atomic uint64_t interrupt; /* arbiter: seq << 8 | reason; 0 for none */
+    _Atomic uint64_t streaming; /* lane: seq of the request that streams its answer */
+    _Atomic uint64_t lua_bytes; /* lane: Lua heap after the last request */
+    _Atomic uint64_t served;    /* lane: requests finished, whatever their outcome */
+    _Atomic uint64_t stack_seq; /* lane: request that stack_text is of, set after it */
+    _Atomic uint32_t tid;       /* lane: its thread id, 0 until it runs */
+    uint32_t stack_len;
+    char stack_text[DIRTY_STACK_TEXT_MAX]; /* lane: the traceback that STACK asked for */
 } dirty_lane_page;
 
 static inline uint64_t dirty_baton_word(uint64_t seq, dirty_baton_state state) {

@@ -18,10 +18,12 @@ typedef struct dirty_app_spec {
     const char *module; /* what require gets */
     const char
         *object; /* field of the module's table that is the app, NULL: the module */
-    const char *options; /* JSON text of what init(options) gets */
-    uint32_t timeout_ms; /* of this app's calls, 0: none */
-    uint32_t max_queue;  /* requests that may wait for this app */
-    uint32_t workers;    /* how many workers host it, 0: all */
+    const char *options;       /* JSON text of what init(options) gets */
+    uint32_t timeout_ms;       /* of this app's calls, 0: none */
+    uint32_t max_queue;        /* requests that may wait for this app */
+    uint32_t workers;          /* how many workers host it, 0: all */
+    bool interruptible;        /* running calls can be ended without ending the worker */
+    bool cancel_on_disconnect; /* interrupt a call whose caller has left */
     bool exclusive; /* never in two workers more than its limit: stops before it starts */
 } dirty_app_spec;
 

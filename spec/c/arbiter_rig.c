@@ -57,7 +57,10 @@ static void answer_bytes(int fd, uint64_t id, const char *text, size_t cut) {
     head[DIRTY_FRAME_HEADER_LEN + 1] = 1;
     dirty_buf_append(&b, head, sizeof head);
     dirty_value_append(&b, DIRTY_TAG_JSON, text, (uint32_t)strlen(text));
-    send(fd, b.base, cut ? cut : b.len, MSG_NOSIGNAL);
+    while (send(fd, b.base, cut ? cut : b.len, MSG_NOSIGNAL) < 0 && errno == EAGAIN) {
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
+        poll(&p, 1, PATIENCE_MS);
+    }
     dirty_buf_deinit(&b);
 }
 
@@ -195,6 +198,7 @@ void rig_init(rig *r) {
                                    .threads = 1,
                                    .max_queue = 20000,
                                    .graceful_timeout_ms = 5000,
+                                   .timeout_grace_ms = 100,
                                    .boot_timeout_ms = 10000,
                                    .recv_timeout_ms = 10000,
                                    .linger_timeout_ms = 500,

@@ -621,7 +621,9 @@ static void quit_answers_what_runs_and_waits(void **state) {
     rig_stop(&r, 0);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_calls),
         cmocka_unit_test(takes_requests_split_anywhere),
