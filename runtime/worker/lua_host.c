@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "worker/lua_api.h"
+#include "worker/lua_memory.h"
 #include "worker/lua_value.h"
 #include "worker/worker.h"
 
@@ -20,7 +21,8 @@ enum {
     SLOT_STEP,
     SLOT_DESCRIBE,
     SLOT_TIDY,
-    SLOT_BASE = SLOT_TIDY
+    SLOT_COLLECT,
+    SLOT_BASE = SLOT_COLLECT
 };
 
 /* What one text of a boot failure may take in JSON; two of them fit in a message. */
@@ -39,6 +41,7 @@ typedef enum stage {
 
 struct dirty_host {
     lua_State *L; /* owned */
+    dirty_lua_memory memory;
     const dirty_worker_start *start;
     dirty_lua_scope scope;
     dirty_lua_codec codec;
@@ -100,6 +103,7 @@ static int run_call(lua_State *L);
 static int run_step(lua_State *L);
 static int describe(lua_State *L);
 static int tidy(lua_State *L);
+static int collect(lua_State *L);
 
 /* Everything that opening can raise. */
 static int open_state(lua_State *L) {
@@ -126,7 +130,8 @@ static int open_state(lua_State *L) {
 }
 
 static int push_slots(lua_State *L) {
-    static const lua_CFunction slots[] = {on_error, run_call, run_step, describe, tidy};
+    static const lua_CFunction slots[] = {on_error, run_call, run_step,
+                                          describe, tidy,     collect};
     dirty_host *h = lua_touserdata(L, 1);
     for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
         lua_pushlightuserdata(L, h);
@@ -155,6 +160,7 @@ int dirty_host_open(dirty_host **out, const dirty_worker_start *start, dirty_buf
         free(h);
         return -ENOMEM;
     }
+    dirty_lua_memory_install(&h->memory, h->L);
     lua_atpanic(h->L, panic);
     lua_gc(h->L, LUA_GCSTOP, 0); /* nothing is garbage while the state is built */
     if (protected(h, push_slots) != 0 || protected(h, open_state) != 0) {
@@ -322,6 +328,7 @@ void dirty_host_close(dirty_host *h) {
         run_app_work(&work, close_app);
     }
     dirty_buf_deinit(&out);
+    dirty_lua_memory_remove(&h->memory, h->L);
     lua_close(h->L);
     dirty_answer_deinit(&h->answer);
     dirty_lane_error_deinit(&h->failure);
@@ -585,15 +592,27 @@ static int tidy(lua_State *L) {
     return 0;
 }
 
+static int collect(lua_State *L) {
+    dirty_lua_memory_collect(&upvalue_host(L)->memory, L);
+    return 0;
+}
+
+/* Between requests; what finalizers raise has nobody to be told to. */
+static void run_slot(dirty_host *h, int slot) {
+    lua_pushvalue(h->L, slot);
+    lua_pcall(h->L, 0, 0, 0);
+    lua_settop(h->L, SLOT_BASE);
+}
+
 void dirty_host_release(dirty_host *h) {
     lua_settop(h->L, SLOT_BASE);
     bool metadata = h->scope.call != NULL && h->scope.call->metadata.base != NULL;
     if (metadata || h->answer.json_max > JSON_KEEP_BYTES) {
         h->answer.json_max = 0;
-        lua_pushvalue(h->L, SLOT_TIDY);
-        lua_pcall(h->L, 0, 0, 0);
-        lua_settop(h->L, SLOT_BASE);
+        run_slot(h, SLOT_TIDY);
     }
+    if (dirty_lua_memory_tidy(&h->memory, dirty_host_bytes(h)))
+        run_slot(h, SLOT_COLLECT);
     h->scope.call = NULL;
     h->scope.app = NULL;
 }

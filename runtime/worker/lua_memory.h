@@ -1,0 +1,58 @@
+/* lua_memory: the allocator of a lane's Lua state, around the one that LuaJIT made.
+ *
+ * LuaJIT's allocator maps every block from 128 KiB up by itself and unmaps it when it is
+ * freed. A lane that gets 1 MB strings would so pay 256 page faults for each, more than
+ * the rest of the request costs. Here freed large blocks are kept for the next of about
+ * the same size: at most DIRTY_LUA_KEEP_BYTES of them, given back after
+ * DIRTY_LUA_KEEP_REQUESTS requests that needed none.
+ *
+ * All blocks are the inner allocator's, also those that are kept, so it can be put back
+ * at any time. The owner embeds this; one thread uses it. */
+#ifndef DIRTY_LUA_MEMORY_H
+#define DIRTY_LUA_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <lua.h>
+
+#define DIRTY_LUA_LARGE_BYTES (128u << 10)
+#define DIRTY_LUA_KEEP_BYTES (8u << 20)
+#define DIRTY_LUA_KEEP_BLOCKS 8
+#define DIRTY_LUA_KEEP_REQUESTS 64
+#define DIRTY_LUA_GARBAGE_BYTES (4u << 20)
+#define DIRTY_LUA_QUICK_BYTES (8u << 20)
+
+typedef struct dirty_lua_block {
+    void *base; /* owned */
+    size_t size;
+} dirty_lua_block;
+
+typedef struct dirty_lua_memory {
+    lua_Alloc inner;
+    void *inner_ctx;
+    size_t used_bytes;  /* of the large blocks that Lua has */
+    size_t alive_bytes; /* the same after the last collection, or less */
+    size_t kept_bytes;
+    uint32_t kept;  /* blocks, the one freed last at the end */
+    uint32_t quiet; /* requests since a large block was wanted */
+    dirty_lua_block blocks[DIRTY_LUA_KEEP_BLOCKS];
+} dirty_lua_memory;
+
+/* Put itself before the allocator of L. `m` must stay until it is removed. */
+void dirty_lua_memory_install(dirty_lua_memory *m, lua_State *L);
+
+/* The end of a request: give blocks back that were not wanted for long. Returns whether a
+ * full collection is due; `heap_bytes` is the size of the Lua heap. */
+bool dirty_lua_memory_tidy(dirty_lua_memory *m, size_t heap_bytes);
+
+/* Run a full collection. Finalizers run, which may raise. A collector that the app has
+ * stopped runs again afterwards: Lua 5.1 does not tell that it was. */
+void dirty_lua_memory_collect(dirty_lua_memory *m, lua_State *L);
+
+/* Give all kept blocks back and restore the inner allocator: before lua_close, which
+ * frees its whole memory only if it is its own. */
+void dirty_lua_memory_remove(dirty_lua_memory *m, lua_State *L);
+
+#endif

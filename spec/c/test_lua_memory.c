@@ -1,0 +1,242 @@
+/* The allocator around LuaJIT's: large blocks are kept and reused, the rest passes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "worker/lua_memory.h"
+
+#define MB ((size_t)1 << 20)
+
+/* An inner allocator that counts, and fails when told to. */
+typedef struct counted {
+    unsigned blocks, calls;
+    unsigned failures; /* how many of the next allocations fail */
+} counted;
+
+static void *count_alloc(void *ctx, void *block, size_t old, size_t size) {
+    counted *c = ctx;
+    (void)old;
+    c->calls++;
+    if (size == 0) {
+        c->blocks -= block != NULL;
+        free(block);
+        return NULL;
+    }
+    if (c->failures > 0) {
+        c->failures--;
+        return NULL;
+    }
+    c->blocks += block == NULL;
+    return realloc(block, size);
+}
+
+typedef struct fixture {
+    lua_State *L;
+    dirty_lua_memory memory;
+    counted inner;
+    lua_Alloc alloc;
+    void *ctx;
+    lua_Alloc real;
+    void *real_ctx;
+} fixture;
+
+static int set_up(void **state) {
+    fixture *f = calloc(1, sizeof *f);
+    f->L = luaL_newstate();
+    assert_non_null(f->L);
+    f->real = lua_getallocf(f->L, &f->real_ctx);
+    dirty_lua_memory_install(&f->memory, f->L);
+    f->alloc = lua_getallocf(f->L, &f->ctx);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    fixture *f = *state;
+    f->memory.inner = f->real;
+    f->memory.inner_ctx = f->real_ctx;
+    dirty_lua_memory_remove(&f->memory, f->L);
+    lua_close(f->L);
+    free(f);
+    return 0;
+}
+
+/* From here on the test calls the allocator by itself, and Lua does not run. */
+static fixture *counting(void **state) {
+    fixture *f = *state;
+    f->memory.inner = count_alloc;
+    f->memory.inner_ctx = &f->inner;
+    return f;
+}
+
+static void *get(fixture *f, size_t size) {
+    void *block = f->alloc(f->ctx, NULL, 0, size);
+    if (block != NULL)
+        memset(block, 0xa5, size);
+    return block;
+}
+
+static void put(fixture *f, void *block, size_t size) {
+    assert_null(f->alloc(f->ctx, block, size, 0));
+}
+
+static void give_back_kept(fixture *f) {
+    for (int i = 0; i <= DIRTY_LUA_KEEP_REQUESTS; i++)
+        dirty_lua_memory_tidy(&f->memory, 0);
+    assert_int_equal(f->memory.kept, 0);
+    assert_int_equal(f->memory.kept_bytes, 0);
+    assert_int_equal(f->memory.used_bytes, 0);
+    assert_int_equal(f->inner.blocks, 0);
+}
+
+static void small_blocks_pass_through(void **state) {
+    fixture *f = counting(state);
+    void *block = get(f, DIRTY_LUA_LARGE_BYTES - 1);
+    put(f, block, DIRTY_LUA_LARGE_BYTES - 1);
+    assert_int_equal(f->inner.calls, 2);
+    assert_int_equal(f->inner.blocks, 0);
+    assert_int_equal(f->memory.kept, 0);
+}
+
+static void a_freed_large_block_is_the_next_one(void **state) {
+    fixture *f = counting(state);
+    void *first = get(f, MB + 17);
+    put(f, first, MB + 17);
+    assert_int_equal(f->inner.blocks, 1);
+    void *second = get(f, MB + 1000); /* of the same class of sizes */
+    assert_ptr_equal(second, first);
+    assert_int_equal(f->inner.calls, 1);
+    put(f, second, MB + 1000);
+    give_back_kept(f);
+}
+
+static void a_block_of_another_size_is_not_taken(void **state) {
+    fixture *f = counting(state);
+    void *first = get(f, MB);
+    put(f, first, MB);
+    void *second = get(f, 2 * MB);
+    assert_int_equal(f->inner.blocks, 2);
+    put(f, second, 2 * MB);
+    give_back_kept(f);
+}
+
+static void every_size_fits_its_block(void **state) {
+    fixture *f = counting(state);
+    for (size_t size = DIRTY_LUA_LARGE_BYTES; size < 3 * MB; size += 60013) {
+        void *block = get(f, size); /* written over its whole length */
+        assert_non_null(block);
+        put(f, block, size);
+    }
+    give_back_kept(f);
+}
+
+static void growing_and_shrinking_keep_the_bytes(void **state) {
+    fixture *f = counting(state);
+    size_t sizes[] = {1000, MB, MB + 100, 3 * MB, 200000, 100, 5 * MB, 7};
+    unsigned char *block = get(f, 7);
+    size_t old = 7;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        block = f->alloc(f->ctx, block, old, sizes[i]);
+        assert_non_null(block);
+        for (size_t at = 0; at < 7; at++)
+            assert_int_equal(block[at], 0xa5);
+        memset(block, 0xa5, sizes[i]);
+        old = sizes[i];
+    }
+    put(f, block, old);
+    give_back_kept(f);
+}
+
+static void what_is_kept_is_bounded(void **state) {
+    fixture *f = counting(state);
+    void *blocks[20];
+    for (size_t i = 0; i < 20; i++)
+        blocks[i] = get(f, MB);
+    for (size_t i = 0; i < 20; i++)
+        put(f, blocks[i], MB);
+    assert_in_range(f->memory.kept_bytes, MB, DIRTY_LUA_KEEP_BYTES);
+    assert_in_range(f->memory.kept, 1, DIRTY_LUA_KEEP_BLOCKS);
+    assert_int_equal(f->inner.blocks, f->memory.kept);
+    void *huge = get(f, 2 * DIRTY_LUA_KEEP_BYTES);
+    unsigned kept = f->memory.kept;
+    put(f, huge, 2 * DIRTY_LUA_KEEP_BYTES);
+    assert_int_equal(f->inner.blocks, kept);
+    give_back_kept(f);
+}
+
+static void kept_blocks_go_before_memory_is_out(void **state) {
+    fixture *f = counting(state);
+    void *block = get(f, MB);
+    put(f, block, MB);
+    f->inner.failures = 1;
+    block = get(f, 2 * MB);
+    assert_non_null(block);
+    assert_int_equal(f->memory.kept, 0);
+    f->inner.failures = 1;
+    assert_null(f->alloc(f->ctx, block, 2 * MB, 4 * MB)); /* and the block is as it was */
+    put(f, block, 2 * MB);
+    give_back_kept(f);
+}
+
+static void a_collection_is_due_after_much_garbage(void **state) {
+    fixture *f = *state;
+    char *text = malloc(MB);
+    unsigned due = 0;
+    memset(text, 'x', MB);
+    for (int i = 0; i < 64; i++) {
+        lua_gc(f->L, LUA_GCSTOP, 0); /* no step of the collector comes in between */
+        memcpy(text, &i, sizeof i);
+        lua_pushlstring(f->L, text, MB);
+        lua_settop(f->L, 0);
+        size_t heap = (size_t)lua_gc(f->L, LUA_GCCOUNT, 0) * 1024;
+        if (!dirty_lua_memory_tidy(&f->memory, heap))
+            continue;
+        due++;
+        dirty_lua_memory_collect(&f->memory, f->L);
+        assert_int_equal(f->memory.used_bytes, 0);
+        assert_true(f->memory.kept > 0);
+    }
+    assert_int_equal(due, 16);
+    free(text);
+}
+
+static void no_collection_is_due_for_what_stays(void **state) {
+    fixture *f = *state;
+    char *text = calloc(1, 8 * MB);
+    lua_pushlstring(f->L, text, 8 * MB);
+    assert_true(dirty_lua_memory_tidy(&f->memory, 9 * MB));
+    dirty_lua_memory_collect(&f->memory, f->L);
+    assert_true(f->memory.used_bytes >= 8 * MB);
+    assert_false(dirty_lua_memory_tidy(&f->memory, 9 * MB));
+    free(text);
+}
+
+static void a_large_heap_is_left_to_its_collector(void **state) {
+    fixture *f = *state;
+    char *text = calloc(1, 8 * MB);
+    lua_pushlstring(f->L, text, 8 * MB);
+    assert_false(dirty_lua_memory_tidy(&f->memory, 8 * MB + 64 * MB));
+    free(text);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(small_blocks_pass_through),
+        TEST(a_freed_large_block_is_the_next_one),
+        TEST(a_block_of_another_size_is_not_taken),
+        TEST(every_size_fits_its_block),
+        TEST(growing_and_shrinking_keep_the_bytes),
+        TEST(what_is_kept_is_bounded),
+        TEST(kept_blocks_go_before_memory_is_out),
+        TEST(a_collection_is_due_after_much_garbage),
+        TEST(no_collection_is_due_for_what_stays),
+        TEST(a_large_heap_is_left_to_its_collector),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
