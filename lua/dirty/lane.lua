@@ -13,7 +13,7 @@ local nearest = require("dirty.nearest")
 local _M = {}
 
 -- JSON of an error object above this is left out of the error's details.
-local ERROR_JSON_MAX = 64 * 1024
+local ERROR_JSON_MAX = 48 * 1024
 -- How many tables an __index chain is followed when an app's actions are listed.
 local CHAIN_MAX = 16
 

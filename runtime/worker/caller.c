@@ -21,7 +21,7 @@ ssize_t dirty_caller_read(int fd, void *to, size_t len, int wait_ms) {
         if (n > 0)
             return n;
         if (n == 0)
-            return -ECONNRESET;
+            return -ENODATA;
         if (errno == EINTR)
             continue;
         if (errno != EAGAIN)

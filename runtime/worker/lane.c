@@ -96,6 +96,11 @@ static bool move(dirty_lane *lane, const job *j, dirty_baton_state from,
     return dirty_baton_move(lane->page, j->dispatch->seq, from, to);
 }
 
+static void lose(job *j) {
+    j->done.outcome = DIRTY_CODE_CONNECTION;
+    j->done.connection = DIRTY_CONNECTION_LOST;
+}
+
 /* Write one frame if the baton is ours to write. False: nothing more can be said to this
  * caller, and job.done tells why. */
 static bool write_frame(dirty_lane *lane, job *j, struct iovec *iov, size_t count,
@@ -107,8 +112,7 @@ static bool write_frame(dirty_lane *lane, job *j, struct iovec *iov, size_t coun
     int rc = dirty_caller_write(j->fd, iov, count, lane->start->limits.send_timeout_ms);
     if (rc < 0) {
         /* the baton stays in WRITING: framing is lost, nobody may write here again */
-        j->done.outcome = DIRTY_CODE_CONNECTION;
-        j->done.connection = DIRTY_CONNECTION_LOST;
+        lose(j);
         return false;
     }
     move(lane, j, DIRTY_BATON_WRITING, then);
@@ -243,6 +247,8 @@ static void answer_fault(dirty_lane *lane, job *j, dirty_wire_fault fault,
     if (argument > 0)
         dirty_lane_error_sayf(f, "argument %u: ", argument);
     dirty_lane_error_sayf(f, "%s", dirty_wire_fault_text(fault));
+    dirty_wire_fault_members(&f->members, fault, lane->start->limits.max_message,
+                             lane->start->limits.max_args);
     answer_error(lane, j);
 }
 
@@ -300,13 +306,13 @@ static void run(dirty_lane *lane, job *j) {
 
 /* What to say when the request did not come whole. */
 static void refuse(dirty_lane *lane, job *j, int rc) {
-    if (rc != -ETIMEDOUT && rc != -ENOMEM) { /* the peer is gone */
-        j->done.outcome = DIRTY_CODE_CONNECTION;
-        j->done.connection = DIRTY_CONNECTION_LOST;
-        return;
-    }
+    bool end = rc == -ENODATA && !dirty_caller_is_gone(j->fd); /* a half-close */
+    if (!end && rc != -ETIMEDOUT && rc != -ENOMEM)
+        return lose(j);
     j->done.connection = DIRTY_CONNECTION_DRAIN;
     parse(lane, j, rc == -ENOMEM ? j->dispatch->have_len : lane->large.len);
+    if (end)
+        return answer_fault(lane, j, DIRTY_WIRE_TRUNCATED, 0);
     if (rc == -ETIMEDOUT)
         return answer_timeout(lane, j, "receive", "no");
     dirty_lane_error *f = dirty_host_error(lane->host);

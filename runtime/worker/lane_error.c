@@ -88,10 +88,7 @@ static void encode_details(const dirty_lane_error *f, const dirty_error_origin *
         dirty_buf_append_cstr(out, ",\"traceback\":");
         dirty_buf_json_string(out, (const char *)f->traceback.base, f->traceback.len);
     }
-    if (f->members.len > 0) {
-        dirty_buf_append_cstr(out, ",");
-        dirty_buf_append(out, f->members.base, f->members.len);
-    }
+    dirty_buf_append(out, f->members.base, f->members.len);
     dirty_buf_append(out, "}", 2); /* and its NUL */
 }
 

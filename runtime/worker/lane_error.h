@@ -9,11 +9,13 @@
 #include "base/buf.h"
 #include "worker/call.h"
 #include "wire/code.h"
+#include "wire/frame.h"
 
-/* What is sent of an error at most; the rest is cut, and the message says so. */
-#define DIRTY_LANE_ERROR_MESSAGE_MAX (64u << 10)
+/* What is sent of an error at most; the rest is cut, and the text says so. Even when
+ * every byte of them is escaped they fit into what a frame takes (wire/frame.h). */
+#define DIRTY_LANE_ERROR_MESSAGE_MAX (DIRTY_ERROR_MESSAGE_MAX - 64)
 #define DIRTY_LANE_ERROR_TRACEBACK_MAX (32u << 10)
-#define DIRTY_LANE_ERROR_MEMBERS_MAX (256u << 10)
+#define DIRTY_LANE_ERROR_MEMBERS_MAX (56u << 10)
 
 typedef struct dirty_lane_error {
     dirty_code code;
@@ -21,7 +23,7 @@ typedef struct dirty_lane_error {
     const char *phase; /* "receive", "queue", "run", NULL: does not apply; static text */
     dirty_buf message;
     dirty_buf traceback; /* empty: none */
-    dirty_buf members;   /* JSON text of further members of the details, no comma first */
+    dirty_buf members;   /* JSON text of further members of the details, led by a comma */
 } dirty_lane_error;
 
 /* Who answers, for the details. Strings are borrowed. */

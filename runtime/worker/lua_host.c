@@ -72,6 +72,14 @@ static dirty_host *upvalue_host(lua_State *L) {
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
+/* Length of a traceback without its last line, which is the lane's own function. */
+static size_t without_own_frame(const char *text, size_t len) {
+    static const char own[] = "\n\t[C]: at ";
+    const char *last = memrchr(text, '\n', len);
+    bool ours = last != NULL && strncmp(last, own, sizeof own - 1) == 0;
+    return ours ? (size_t)(last - text) : len;
+}
+
 /* Message handler of every call into an app: keep the traceback of where it happened and
  * pass the error on as it is. */
 static int on_error(lua_State *L) {
@@ -80,7 +88,7 @@ static int on_error(lua_State *L) {
     lua_settop(L, 1);
     luaL_traceback(L, L, NULL, 1);
     const char *text = lua_tolstring(L, 2, &len);
-    dirty_lane_error_trace(&h->failure, text, len);
+    dirty_lane_error_trace(&h->failure, text, without_own_frame(text, len));
     lua_settop(L, 1);
     return 1;
 }
@@ -488,8 +496,10 @@ static int describe(lua_State *L) {
         f->started = "no";
     f->phase = static_text(lua_tostring(L, -2), phases);
     text = lua_tolstring(L, -1, &len);
-    if (text != NULL && len <= DIRTY_LANE_ERROR_MEMBERS_MAX)
+    if (text != NULL && len <= DIRTY_LANE_ERROR_MEMBERS_MAX) {
+        dirty_buf_append_cstr(&f->members, ",");
         dirty_buf_append(&f->members, text, len);
+    }
     if (f->code == DIRTY_CODE_ACTION_NOT_FOUND)
         f->traceback.len = 0;
     return 0;
@@ -522,6 +532,9 @@ static dirty_outcome fail(dirty_host *h, int status) {
         f->code = DIRTY_CODE_MEMORY;
         f->started = before ? "no" : "yes";
         dirty_lane_error_sayf(f, "not enough memory");
+    } else if (status == LUA_ERRERR) {
+        /* of some stack overflows LuaJIT says no more, for want of stack */
+        dirty_lane_error_sayf(f, "stack overflow, or an error in error handling");
     } else if (before) {
         f->code = DIRTY_CODE_PROTOCOL;
         f->started = "no";
@@ -531,6 +544,8 @@ static dirty_outcome fail(dirty_host *h, int status) {
         else
             dirty_lane_error_sayf(f, "argument %u is not JSON: ", h->argument);
         say_top(h);
+        dirty_wire_fault_members(&f->members, DIRTY_WIRE_BAD_JSON, h->limits.max_message,
+                                 h->limits.max_args);
     } else if (h->stage == STAGE_REFUSED) {
         say_top(h);
     } else {

@@ -6,6 +6,7 @@
 
 #include "harness.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -37,6 +38,9 @@ typedef struct rig {
     int channels[RIG_LANES_MAX];
     dirty_lane_page *pages[RIG_LANES_MAX];
     uint64_t seq;
+    uint32_t app;        /* that requests are dispatched to */
+    rlim_t memory_max;   /* address space of the worker, 0: no limit */
+    bool foreign_parent; /* the worker is told of an arbiter that is not its parent */
     dirty_worker_start start;
     const dirty_app_spec *apps[8];
 } rig;
@@ -122,7 +126,7 @@ static inline void rig_start(rig *r) {
     }
     r->start.channels = ends;
     r->start.pages = r->pages;
-    r->start.arbiter_pid = getpid();
+    r->start.arbiter_pid = r->foreign_parent ? 1 : getpid();
     fflush(NULL);
     r->pid = fork();
     assert_true(r->pid >= 0);
@@ -130,6 +134,11 @@ static inline void rig_start(rig *r) {
         for (uint32_t i = 0; i < r->lanes; i++)
             close(r->channels[i]);
         setpgid(0, 0);
+        for (int i = 1; i < NSIG; i++)
+            signal(i, SIG_DFL); /* cmocka catches the fatal ones */
+        struct rlimit memory = {r->memory_max, r->memory_max};
+        if (r->memory_max > 0)
+            setrlimit(RLIMIT_AS, &memory);
         _exit(dirty_worker_main(&r->start));
     }
     for (uint32_t i = 0; i < r->lanes; i++)
@@ -209,6 +218,7 @@ static inline dirty_msg_dispatch rig_head(rig *r, uint32_t lane, size_t have,
     uint64_t now = dirty_now_ns();
     dirty_baton_begin(r->pages[lane], ++r->seq);
     return (dirty_msg_dispatch){.kind = DIRTY_MSG_DISPATCH,
+                                .app = r->app,
                                 .seq = r->seq,
                                 .arrived_ns = now,
                                 .deadline_ns = now + 30000 * DIRTY_NS_PER_MS,
@@ -241,11 +251,27 @@ static inline void rig_send(rig *r, uint32_t lane, const dirty_msg_dispatch *hea
                      sizeof *head + head->have_len);
 }
 
-/* Dispatch a request that has been read whole. */
+/* Send bytes as a caller does whose peer reads at the same time. */
+static inline void rig_write(int fd, const void *bytes, size_t len) {
+    for (size_t sent = 0; sent < len;) {
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
+        if (poll(&p, 1, RIG_WAIT_MS) != 1)
+            fail_msg("nothing can be written within %d ms", RIG_WAIT_MS);
+        ssize_t n =
+            send(fd, (const char *)bytes + sent, len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        assert_true(n > 0 || errno == EAGAIN);
+        sent += n > 0 ? (size_t)n : 0;
+    }
+}
+
+/* Dispatch a request as the arbiter does: the first bytes with the message, the rest on
+ * the connection. */
 static inline void rig_dispatch(rig *r, uint32_t lane, rig_caller *c,
                                 const dirty_buf *frame) {
-    dirty_msg_dispatch head = rig_head(r, lane, frame->len, frame->len);
+    size_t have = frame->len < DIRTY_HEAD_BYTES_MAX ? frame->len : DIRTY_HEAD_BYTES_MAX;
+    dirty_msg_dispatch head = rig_head(r, lane, have, frame->len);
     rig_send(r, lane, &head, frame->base, c->held);
+    rig_write(c->fd, frame->base + have, frame->len - have);
 }
 
 static inline dirty_msg_done rig_done(rig *r, uint32_t lane) {
@@ -281,19 +307,28 @@ static inline rig_frame rig_answer(rig_caller *c) {
 
 /* -- Requests ------------------------------------------------------------------------ */
 
-/* A request without metadata of `argc` values that are already encoded. */
-static inline void rig_request(dirty_buf *out, const char *action, uint16_t argc,
-                               const dirty_buf *values) {
+#define RIG_ID 77
+
+/* A request; `values` are its metadata, if the flag says so, and `argc` arguments, all
+ * encoded already. */
+static inline void rig_request_flags(dirty_buf *out, const char *action, uint16_t argc,
+                                     const dirty_buf *values, uint8_t flags) {
     dirty_route route = {.priority = DIRTY_PRIORITY_DEFAULT,
+                         .flags = flags,
                          .argc = argc,
-                         .app = dirty_slice_cstr("apps.echo"),
+                         .app = dirty_slice_cstr("any"),
                          .action = dirty_slice_cstr(action)};
     size_t len = values ? values->len : 0;
     out->len = 0;
-    assert_int_equal(dirty_request_encode_head(out, 77, &route, len), 0);
+    assert_int_equal(dirty_request_encode_head(out, RIG_ID, &route, len), 0);
     if (len > 0)
         dirty_buf_append(out, values->base, len);
     assert_false(dirty_buf_failed(out));
+}
+
+static inline void rig_request(dirty_buf *out, const char *action, uint16_t argc,
+                               const dirty_buf *values) {
+    rig_request_flags(out, action, argc, values, 0);
 }
 
 static inline void rig_json(dirty_buf *values, const char *text) {

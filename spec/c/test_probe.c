@@ -124,7 +124,9 @@ static void an_app_that_ends_the_process_does_not_hide_the_next(void **state) {
                    "require('ffi').cdef('int raise(int);')\n"
                    "return { init = function()\n"
                    "  require('ffi').C.raise(9) end }");
-    rig_apps_write(&apps, "quitter", "os.exit(3)");
+    rig_apps_write(&apps, "quitter",
+                   "require('ffi').cdef('void _exit(int);')\n"
+                   "require('ffi').C._exit(3)");
     rig_apps_write(&apps, "good", "return {}");
     dirty_app_spec specs[] = {{.name = "killer", .module = "killer"},
                               {.name = "quitter", .module = "quitter"},
