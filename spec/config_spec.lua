@@ -111,7 +111,7 @@ describe("config.load", function()
             "max_args = 0", "max_depth = 0", "backlog = 0", "socket = ''", "socket = 5",
             "socket = 'a\\0b'", "socket_mode = '0888'", "socket_mode = 1000", "log_level = 'loud'",
             "lua_path = '/srv/app'", "chdir = {}", "on_starting = 5", "socket_user = {}",
-            "graceful_timeout = '30'",
+            "graceful_timeout = '30'", "interruptible = 1", "timeout_grace = -0.5",
         } do
             local name = text:match("^[%w_]+")
             local err = refused(text)
@@ -261,12 +261,19 @@ end)
 
 describe("config.limits", function()
     it("takes the configuration over what the app declares over the server's", function()
-        local conf = { values = { timeout = 300, max_queue = 1024 } }
-        local declared = { workers = 2, timeout = 5, max_queue = 10 }
-        assert.same({ workers = 0, timeout = 300, max_queue = 1024 }, config.limits(conf, {}))
+        local conf = { values = { timeout = 300, max_queue = 1024, interruptible = true } }
+        local declared = { workers = 2, timeout = 5, max_queue = 10, interruptible = false,
+            cancel_on_disconnect = true, exclusive = true }
+        assert.same({ workers = 0, timeout = 300, max_queue = 1024, interruptible = true,
+            cancel_on_disconnect = false, exclusive = false }, config.limits(conf, {}))
         assert.same(declared, config.limits(conf, { declared = declared }))
-        assert.same({ workers = 1, timeout = 0, max_queue = 10 },
-            config.limits(conf, { workers = 1, timeout = 0, declared = declared }))
+        local own = { workers = 1, timeout = 0, max_queue = 9, interruptible = true,
+            cancel_on_disconnect = false, exclusive = false }
+        local app = { declared = declared }
+        for name, value in pairs(own) do
+            app[name] = value
+        end
+        assert.same(own, config.limits(conf, app))
     end)
 end)
 

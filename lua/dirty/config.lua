@@ -277,18 +277,32 @@ function _M.resolve(config, sys)
     return { uid = uid, gid = gid }
 end
 
+local function first_set(...)
+    for i = 1, select("#", ...) do
+        local value = select(i, ...)
+        if value ~= nil then
+            return value
+        end
+    end
+end
+
 --- The limits that hold for an app: its own in the configuration, else what it declares
--- (`dirty.app { workers =, timeout =, max_queue = }`), else the server's.
+-- (`dirty.app { workers =, timeout =, … }`), else the server's.
 -- @tparam table config
 -- @tparam table app an entry of `config.apps`; its field `declared` is what the app declares
--- @treturn table `{workers=, timeout=, max_queue=}`; workers 0: all, timeout in seconds
+-- @treturn table `{workers=, timeout=, max_queue=, interruptible=, cancel_on_disconnect=,
+--   exclusive=}`; workers 0: all, timeout in seconds
 function _M.limits(config, app)
-    local declared = app.declared or {}
-    return {
-        workers = app.workers or declared.workers or 0,
-        timeout = app.timeout or declared.timeout or config.values.timeout,
-        max_queue = app.max_queue or declared.max_queue or config.values.max_queue,
+    local values = config.values
+    local server = {
+        workers = 0, timeout = values.timeout, max_queue = values.max_queue,
+        interruptible = values.interruptible, cancel_on_disconnect = false, exclusive = false,
     }
+    local limits, declared = {}, app.declared or {}
+    for name in pairs(spec.DECLARED) do
+        limits[name] = first_set(app[name], declared[name], server[name])
+    end
+    return limits
 end
 
 return _M

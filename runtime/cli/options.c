@@ -15,6 +15,13 @@ static uint32_t get_number(lua_State *L, int index, const char *name, uint32_t m
     return (uint32_t)value;
 }
 
+static bool get_boolean(lua_State *L, int index, const char *name) {
+    lua_getfield(L, index, name);
+    bool value = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
 /* A user or group id, -1 where it is to be left. [-0, +0] */
 static int64_t get_id(lua_State *L, int index, const char *name) {
     lua_getfield(L, index, name);
@@ -51,6 +58,9 @@ static void get_app(lua_State *L, int index, dirty_app_spec *out) {
         .timeout_ms = get_number(L, index, "timeout_ms", INT32_MAX),
         .max_queue = get_number(L, index, "max_queue", INT32_MAX),
         .workers = get_number(L, index, "workers", INT32_MAX),
+        .interruptible = get_boolean(L, index, "interruptible"),
+        .cancel_on_disconnect = get_boolean(L, index, "cancel_on_disconnect"),
+        .exclusive = get_boolean(L, index, "exclusive"),
     };
 }
 
@@ -92,6 +102,7 @@ void dirty_cli_options(lua_State *L, int index, dirty_arbiter_options *out) {
         .threads = get_number(L, index, "threads", INT32_MAX),
         .max_queue = get_number(L, index, "max_queue", INT32_MAX),
         .graceful_timeout_ms = get_number(L, index, "graceful_timeout_ms", INT32_MAX),
+        .timeout_grace_ms = get_number(L, index, "timeout_grace_ms", INT32_MAX),
         .boot_timeout_ms = get_number(L, index, "boot_timeout_ms", INT32_MAX),
         .recv_timeout_ms = get_number(L, index, "recv_timeout_ms", INT32_MAX),
         .linger_timeout_ms = get_number(L, index, "linger_timeout_ms", INT32_MAX),

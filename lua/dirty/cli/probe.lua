@@ -2,16 +2,10 @@
 -- @module dirty.cli.probe
 
 local cjson = require "cjson"
-local kinds = require "dirty.config.kinds"
+local spec = require "dirty.config.spec"
 local sys = require "dirty.sys"
 
 local _M = {}
-
-local DECLARED = {
-    workers = kinds.count(1, 4096),
-    timeout = kinds.seconds("no limit"),
-    max_queue = kinds.count(1, 1000000),
-}
 
 local function decode_lines(text, conf)
     local reports = {}
@@ -26,7 +20,7 @@ end
 -- What an app declares in dirty.app{…}, checked like the configuration.
 local function take_declared(report)
     for name, value in pairs(report.declared or {}) do
-        local kind = DECLARED[name]
+        local kind = spec.DECLARED[name]
         if kind and value ~= cjson.null then
             local _, must = kind.check(value)
             if must then

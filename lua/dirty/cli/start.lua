@@ -25,6 +25,9 @@ local function app_entry(conf, app)
         timeout_ms = to_ms(limits.timeout),
         max_queue = limits.max_queue,
         workers = limits.workers,
+        interruptible = limits.interruptible,
+        cancel_on_disconnect = limits.cancel_on_disconnect,
+        exclusive = limits.exclusive,
     }
 end
 
@@ -55,7 +58,7 @@ function _M.options(conf, ids, templates)
         "max_args", "max_depth" } do
         out[name] = values[name]
     end
-    for _, name in ipairs { "graceful_timeout", "boot_timeout", "recv_timeout",
+    for _, name in ipairs { "graceful_timeout", "timeout_grace", "boot_timeout", "recv_timeout",
         "send_timeout", "linger_timeout" } do
         out[name .. "_ms"] = to_ms(values[name])
     end

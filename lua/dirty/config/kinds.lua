@@ -92,6 +92,18 @@ function _M.choice(words)
     return { check = check, from_text = same, name = "word" }
 end
 
+--- true or false.
+-- @treturn table kind
+function _M.boolean()
+    local function check(value)
+        if type(value) == "boolean" then
+            return value
+        end
+        return nil, "true or false"
+    end
+    return { check = check, name = "boolean" }
+end
+
 --- Permission bits. The digits are octal as chmod's are, in a string and in a number:
 -- Lua has no octal numbers, so `socket_mode = 0660` says 660 and means rw-rw----.
 -- @treturn table kind

@@ -63,6 +63,14 @@ _M.list = {
         help = "Seconds that running work gets to finish at a stop.",
     },
     {
+        name = "timeout_grace", kind = kinds.seconds("at once"), default = 0.5,
+        help = "Seconds from the interrupt of a call that is late to the kill of its worker.",
+    },
+    {
+        name = "interruptible", kind = kinds.boolean(), default = true,
+        help = "Whether a late call can be ended without its worker.",
+    },
+    {
         name = "boot_timeout", kind = kinds.seconds(), flag = "--boot-timeout", argname = "S",
         default = 60, help = "Seconds the apps of a worker may take to load and init.",
     },

@@ -3,6 +3,7 @@
 
 local cjson = require "cjson"
 local options = require "dirty.config.options"
+local spec = require "dirty.config.spec"
 
 local _M = {}
 
@@ -14,8 +15,6 @@ for word in ([[and break do else elseif end false for function goto if in local 
     repeat return then true until while]]):gmatch("%a+") do
     KEYWORDS[word] = true
 end
-
-local APP_FIELDS = { "name", "module", "object", "workers", "timeout", "max_queue", "options" }
 
 local function quote(text)
     return (("%q"):format(text):gsub("\\\n", "\\n"):gsub("\r", "\\r"):gsub("%z", "\\0"))
@@ -67,7 +66,7 @@ end
 
 local function app_line(app)
     local out = {}
-    for _, field in ipairs(APP_FIELDS) do
+    for _, field in ipairs(spec.FIELDS) do
         if app[field] ~= nil then
             out[#out + 1] = field .. " = " .. inline(app[field])
         end

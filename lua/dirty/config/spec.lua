@@ -38,6 +38,9 @@ local FIELDS = {
     workers = kinds.count(1, 4096),
     timeout = kinds.seconds("no limit"),
     max_queue = kinds.count(1, 1000000),
+    interruptible = kinds.boolean(),
+    cancel_on_disconnect = kinds.boolean(),
+    exclusive = kinds.boolean(),
     options = { check = function(value)
         if type(value) ~= "table" then
             return nil, "a table of values that JSON has"
@@ -53,7 +56,16 @@ local FIELDS = {
     end },
 }
 
-local FIELD_NAMES = { "module", "object", "workers", "timeout", "max_queue", "options", "name" }
+--- The fields of an app's table, in the order they are shown.
+_M.FIELDS = { "name", "module", "object", "workers", "timeout", "max_queue", "interruptible",
+    "cancel_on_disconnect", "exclusive", "options" }
+
+--- The fields that an app can declare itself, by `dirty.app`: their kinds by name.
+_M.DECLARED = {}
+for _, name in ipairs { "workers", "timeout", "max_queue", "interruptible",
+    "cancel_on_disconnect", "exclusive" } do
+    _M.DECLARED[name] = FIELDS[name]
+end
 
 --- What is wrong with a name that callers would use.
 -- @tparam string name
@@ -105,7 +117,7 @@ local function table_field(what, app, key, value)
     local field = type(key) == "string" and FIELDS[key]
     if not field then
         return nil, ("%s has an unknown key %s%s"):format(what, tostring(key),
-            nearest.hint(tostring(key), FIELD_NAMES))
+            nearest.hint(tostring(key), _M.FIELDS))
     end
     local normal, must = field.check(value)
     if normal == nil then
