@@ -173,11 +173,32 @@ install: all ## install below PREFIX (/usr/local); DESTDIR goes before it
 uninstall: ## remove what install put there
 	@$(INSTALL) uninstall
 
+# -- fuzz: libFuzzer over what reads bytes of peers ----------------------------------------
+FUZZ_SECONDS ?= 30
+FUZZ_CC      ?= clang
+FUZZ_FLAGS    = -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+                -fno-omit-frame-pointer
+FUZZ_SRC      = $(wildcard runtime/base/*.c runtime/wire/*.c) runtime/client/json_peek.c \
+                spec/c/walk.c
+FUZZERS       = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/fuzz_*.c))
+
+fuzz: deps ## fuzz the wire's decoders for FUZZ_SECONDS (30) each
+	@build-aux/deps.sh $(DEPS_FUZZ)
+	@$(MAKE) --no-print-directory --silent fuzz-run
+
+fuzz-run: $(FUZZERS)
+	@spec/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
+
+$(BUILD)/fuzz/%: spec/fuzz/%.c $(FUZZ_SRC) $(wildcard runtime/base/*.h runtime/wire/*.h spec/c/*.h)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) $(filter-out -fPIC $(SAN),$(OUR_CFLAGS)) -Ispec/c \
+	    $(filter %.c,$^) -lm -o $@
+
 clean: ## remove all outputs
 	rm -rf $(BUILD)
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-.PHONY: all asan bench clean demo deps help install lint lint-run test test-c test-lua \
+.PHONY: all asan bench clean demo deps fuzz fuzz-run help install lint lint-run test test-c test-lua \
         test-run uninstall
