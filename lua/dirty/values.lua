@@ -115,6 +115,10 @@ end
 -- @tparam string text
 -- @treturn boolean true, then the value; or false, then what is wrong
 function _M:from_json(text)
+    local literal = LITERALS[text] -- as it mostly comes, without spaces
+    if literal then
+        return true, literal()
+    end
     local word = #text <= SCALAR_MAX and text:match("^[ \t\r\n]*(.-)[ \t\r\n]*$")
     if word and LITERALS[word] ~= nil then
         return true, LITERALS[word]()

@@ -5,7 +5,7 @@
 
 local spoken = require "dirty.wire.spoken"
 
-local char = string.char
+local byte, char = string.byte, string.char
 local type = type
 
 local _M = {}
@@ -96,7 +96,13 @@ end
 
 local function name_is_valid(name)
     local len = #name
-    return len > 0 and len <= NAME_MAX and not name:find("[^\33-\126]")
+    for i = 1, len do -- find would do, but it isn't compiled
+        local c = byte(name, i)
+        if c < 33 or c > 126 then
+            return false
+        end
+    end
+    return len > 0 and len <= NAME_MAX
 end
 
 -- Budget, priority, flags, argc, names: what comes before the values.
