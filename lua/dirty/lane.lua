@@ -14,6 +14,8 @@ local _M = {}
 
 -- JSON of an error object above this is left out of the error's details.
 local ERROR_JSON_MAX = 48 * 1024
+-- Digits from which on it is not worth a line in the log that numbers in tables are rounded.
+local PRECISION_GOOD = 16
 -- How many tables an __index chain is followed when an app's actions are listed.
 local CHAIN_MAX = 16
 
@@ -340,10 +342,13 @@ local function report_global(t, name, value)
     end
 end
 
---- Watch the table of globals from now on.
-function _M.guard_globals()
+--- The lane has its apps: watch the table of globals from now on.
+function _M.booted()
     if getmetatable(_G) == nil then
         setmetatable(_G, { __newindex = report_global })
+    end
+    if _M.precision < PRECISION_GOOD and host.worker == 1 and host.generation <= 1 then
+        dirty.log.info("lua-cjson rounds numbers inside tables", { digits = _M.precision })
     end
 end
 

@@ -119,6 +119,8 @@ void dirty_lua_api_open(lua_State *L, dirty_lua_scope *scope) {
     lua_setfield(L, -2, "pid");
     lua_pushinteger(L, (lua_Integer)scope->start->number);
     lua_setfield(L, -2, "worker");
+    lua_pushinteger(L, (lua_Integer)scope->start->generation);
+    lua_setfield(L, -2, "generation");
     lua_pushinteger(L, (lua_Integer)scope->start->limits.max_depth);
     lua_setfield(L, -2, "max_depth");
     lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");

@@ -290,6 +290,13 @@ static void run_app_work(app_work *work, lua_CFunction function) {
     h->scope.app = NULL;
 }
 
+/* What is left to do once the apps are there. */
+static int end_boot(lua_State *L) {
+    push_lane(lua_touserdata(L, 1), "booted");
+    lua_call(L, 0, 0);
+    return 0;
+}
+
 int dirty_host_boot(dirty_host *h, dirty_buf *why) {
     for (uint32_t i = 0; i < h->start->app_count; i++) {
         const char *name = h->start->apps[i]->name;
@@ -303,6 +310,8 @@ int dirty_host_boot(dirty_host *h, dirty_buf *why) {
         why->len = 0;
         h->opened = i + 1;
     }
+    protected(h, end_boot);
+    lua_settop(h->L, SLOT_BASE);
     return 0;
 }
 

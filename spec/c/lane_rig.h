@@ -19,6 +19,7 @@
 
 #include "base/channel.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/worker_start.h"
 #include "wire/code.h"
 #include "wire/frame.h"
@@ -40,6 +41,7 @@ typedef struct rig {
     uint64_t seq;
     uint32_t app;        /* that requests are dispatched to */
     rlim_t memory_max;   /* address space of the worker, 0: no limit */
+    const char *log;     /* file that the worker logs to, NULL: stderr */
     bool foreign_parent; /* the worker is told of an arbiter that is not its parent */
     dirty_worker_start start;
     const dirty_app_spec *apps[8];
@@ -136,6 +138,8 @@ static inline void rig_start(rig *r) {
         setpgid(0, 0);
         for (int i = 1; i < NSIG; i++)
             signal(i, SIG_DFL); /* cmocka catches the fatal ones */
+        if (r->log != NULL)
+            dirty_log_open(r->log, DIRTY_LOG_DEBUG);
         struct rlimit memory = {r->memory_max, r->memory_max};
         if (r->memory_max > 0)
             setrlimit(RLIMIT_AS, &memory);

@@ -220,6 +220,79 @@ static void lanes_use_json_at_the_same_time(void **state) {
     rig_stop(&r);
 }
 
+/* -- Log --------------------------------------------------------------------------------
+ */
+
+/* Start a worker of spec/apps/trouble.lua whose log goes to a file of `apps`. */
+static const char *start_logged(rig *r, uint32_t number) {
+    static const dirty_app_spec trouble = {.name = "trouble",
+                                           .module = "spec.apps.trouble"};
+    static char path[128];
+    snprintf(path, sizeof path, "%s/log", apps.dir);
+    rig_init(r, 1);
+    r->start.number = number;
+    r->log = path;
+    rig_add_app(r, &trouble);
+    rig_start(r);
+    rig_expect_ready(r);
+    return path;
+}
+
+static void assert_logged(const char *path, const char *what) {
+    static char text[8192];
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    fclose(f);
+    if (strstr(text, what) == NULL)
+        fail_msg("not found: %s\nin: %s", what, text);
+}
+
+static void what_apps_log_is_tagged(void **state) {
+    (void)state;
+    rig r;
+    const char *path = start_logged(&r, 3);
+    free(call(&r, 0, "log", "1").payload);
+    rig_stop(&r);
+    assert_logged(path, "level=warn who=worker:3 pid=");
+    assert_logged(path, "msg=\"from the app\" app=\"trouble\" n=1 text=\"two words\"\n");
+    assert_logged(path, "msg=\"close failed\" app=\"trouble\"");
+    unlink(path);
+}
+
+static void a_new_global_is_told_once(void **state) {
+    (void)state;
+    rig r;
+    const char *path = start_logged(&r, 3);
+    for (int i = 0; i < 2; i++) {
+        rig_frame f = call(&r, 0, "set_global", "1");
+        assert_int_equal(f.head.type, DIRTY_FRAME_RESPONSE);
+        free(f.payload);
+    }
+    rig_stop(&r);
+    assert_logged(path, "msg=\"a global variable was made after load: is a 'local' "
+                        "missing?\" app=\"trouble\" name=a_new_global "
+                        "where=./spec/apps/trouble.lua:");
+    FILE *f = fopen(path, "r");
+    char line[1024];
+    int told = 0;
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        told += strstr(line, "a_new_global") != NULL;
+    fclose(f);
+    assert_int_equal(told, 1);
+    unlink(path);
+}
+
+static void the_first_worker_tells_of_rounding(void **state) {
+    (void)state;
+    rig r;
+    const char *path = start_logged(&r, 1);
+    rig_stop(&r);
+    assert_logged(path, "msg=\"lua-cjson rounds numbers inside tables\" digits=14");
+    unlink(path);
+}
+
 /* -- Hooks and ends ---------------------------------------------------------------------
  */
 
@@ -355,6 +428,9 @@ int main(void) {
         cmocka_unit_test(lanes_run_at_the_same_time),
         cmocka_unit_test(each_lane_has_its_own_state),
         cmocka_unit_test(lanes_use_json_at_the_same_time),
+        cmocka_unit_test(what_apps_log_is_tagged),
+        cmocka_unit_test(a_new_global_is_told_once),
+        cmocka_unit_test(the_first_worker_tells_of_rounding),
         cmocka_unit_test(the_hook_runs_before_ready),
         cmocka_unit_test(the_end_of_the_channel_ends_the_worker),
         cmocka_unit_test(apps_are_closed_the_last_first),
