@@ -48,6 +48,8 @@ describe("config.load", function()
             { v.workers, v.threads, v.timeout, v.graceful_timeout, v.boot_timeout,
                 v.recv_timeout, v.send_timeout, v.linger_timeout, v.max_queue, v.max_message,
                 v.max_args, v.max_depth, v.backlog, v.socket_mode, v.log_level })
+        assert.same({ 0.5, true, 0, 0, 0, 0 }, { v.timeout_grace, v.interruptible, v.max_memory,
+            v.max_requests, v.max_requests_jitter, v.max_rss })
         assert.equal("default", conf.from.timeout)
         assert.same({}, conf.apps)
         assert.is_nil(conf.file)
@@ -112,6 +114,7 @@ describe("config.load", function()
             "socket = 'a\\0b'", "socket_mode = '0888'", "socket_mode = 1000", "log_level = 'loud'",
             "lua_path = '/srv/app'", "chdir = {}", "on_starting = 5", "socket_user = {}",
             "graceful_timeout = '30'", "interruptible = 1", "timeout_grace = -0.5",
+            "max_memory = 1000", "max_rss = '2m'", "max_requests = -1", "max_requests_jitter = 1.5",
         } do
             local name = text:match("^[%w_]+")
             local err = refused(text)
@@ -122,6 +125,7 @@ describe("config.load", function()
 
     it("reads sizes with units and modes as octal digits", function()
         assert.equal(65536, load("max_message = '64k'").values.max_message)
+        assert.equal(0, load("max_memory = 0").values.max_memory)
         assert.equal(16 * 1024 ^ 2, load("max_message = '16M'").values.max_message)
         assert.equal(1.5 * 1024 ^ 2, load("max_message = '1.5m'").values.max_message)
         assert.equal(tonumber("660", 8), load("socket_mode = 0660").values.socket_mode)

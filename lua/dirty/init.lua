@@ -32,14 +32,22 @@ local function seconds(value)
         "seconds (0: no limit)"
 end
 
+local function boolean(value)
+    return type(value) == "boolean", "true or false"
+end
+
 -- What dirty.app takes: each says whether a value is right and what would be.
 local DECLARATIONS = {
     workers = whole_number(1),
     timeout = seconds,
-    max_queue = whole_number(0),
+    max_queue = whole_number(1),
+    interruptible = boolean,
+    cancel_on_disconnect = boolean,
+    exclusive = boolean,
 }
 
-local DECLARATION_NAMES = { "max_queue", "timeout", "workers" }
+local DECLARATION_NAMES = { "cancel_on_disconnect", "exclusive", "interruptible", "max_queue",
+    "timeout", "workers" }
 
 -- What each app has declared, by its table, which is thus free of it.
 local declared = setmetatable({}, { __mode = "k" })
@@ -48,7 +56,11 @@ local declared = setmetatable({}, { __mode = "k" })
 -- The configuration's values go before the ones given here.
 -- @tparam[opt] table options `workers` (how many workers host it; default all), `timeout`
 --   (seconds of a call, 0 for none; default the server's), `max_queue` (requests that may
---   wait for it; default the server's). Raises for any other key.
+--   wait for it; default the server's), `interruptible` (whether a late call can be ended
+--   without its worker; default the server's), `cancel_on_disconnect` (whether a call is ended
+--   when its caller has left; default false), `exclusive` (never in more workers than its
+--   limit, not even while workers are being replaced; default false). Raises for any other
+--   key.
 -- @treturn table the app
 function _M.app(options)
     if options ~= nil and type(options) ~= "table" then

@@ -73,6 +73,7 @@ typedef struct dirty_arbiter_options {
     uint32_t max_requests;        /* a worker is replaced after so many, 0: never */
     uint32_t max_requests_jitter; /* up to so many more, by chance */
     uint64_t max_rss_bytes;       /* a worker is replaced when it is larger, 0: never */
+    uint64_t max_memory_bytes;    /* of a lane's Lua heap, 0: no limit */
     uint32_t linger_timeout_ms;   /* how long input of an ended connection is discarded */
     dirty_wire_limits limits;
     uint32_t app_count;

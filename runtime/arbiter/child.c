@@ -92,6 +92,7 @@ _Noreturn void child_run(worker *w, const int *channels) {
         .app_count = w->deal->app_count,
         .apps = w->deal->specs,
         .limits = o->limits,
+        .max_memory_bytes = o->max_memory_bytes,
         .lua_path = o->lua_path,
         .lua_cpath = o->lua_cpath,
         .hook_ctx = o->hooks.ctx,

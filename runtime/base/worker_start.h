@@ -45,8 +45,9 @@ typedef struct dirty_worker_start {
     uint32_t app_count;
     const dirty_app_spec *const *apps; /* app_count; DISPATCH.app indexes it */
     dirty_wire_limits limits;
-    const char *lua_path;  /* package.path of the lanes */
-    const char *lua_cpath; /* package.cpath */
+    uint64_t max_memory_bytes; /* of a lane's Lua heap, 0: no limit */
+    const char *lua_path;      /* package.path of the lanes */
+    const char *lua_cpath;     /* package.cpath */
     /* Hooks of the configuration, run in the worker's main thread; NULL or ctx first. */
     void *hook_ctx;
     void (*worker_init)(void *hook_ctx, const struct dirty_worker_start *start);

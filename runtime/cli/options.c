@@ -5,14 +5,22 @@
 #include "cli/hooks.h"
 #include "worker/worker.h"
 
-/* options[name] as a whole number of at most `max`. Negative ones raise. [-0, +0] */
-static uint32_t get_number(lua_State *L, int index, const char *name, uint32_t max) {
+/* options[name] as a whole number from 0 to `max`; others raise. [-0, +0] */
+static lua_Number get_whole(lua_State *L, int index, const char *name, lua_Number max) {
     lua_getfield(L, index, name);
     lua_Number value = lua_tonumber(L, -1);
     if (!lua_isnumber(L, -1) || !(value >= 0 && value <= max))
-        luaL_error(L, "%s must be a number from 0 to %f", name, (lua_Number)max);
+        luaL_error(L, "%s must be a number from 0 to %f", name, max);
     lua_pop(L, 1);
-    return (uint32_t)value;
+    return value;
+}
+
+static uint32_t get_number(lua_State *L, int index, const char *name, uint32_t max) {
+    return (uint32_t)get_whole(L, index, name, max);
+}
+
+static uint64_t get_size(lua_State *L, int index, const char *name) {
+    return (uint64_t)get_whole(L, index, name, (lua_Number)(1ull << 53));
 }
 
 static bool get_boolean(lua_State *L, int index, const char *name) {
@@ -105,6 +113,10 @@ void dirty_cli_options(lua_State *L, int index, dirty_arbiter_options *out) {
         .timeout_grace_ms = get_number(L, index, "timeout_grace_ms", INT32_MAX),
         .boot_timeout_ms = get_number(L, index, "boot_timeout_ms", INT32_MAX),
         .recv_timeout_ms = get_number(L, index, "recv_timeout_ms", INT32_MAX),
+        .max_requests = get_number(L, index, "max_requests", UINT32_MAX),
+        .max_requests_jitter = get_number(L, index, "max_requests_jitter", UINT32_MAX),
+        .max_rss_bytes = get_size(L, index, "max_rss_bytes"),
+        .max_memory_bytes = get_size(L, index, "max_memory_bytes"),
         .linger_timeout_ms = get_number(L, index, "linger_timeout_ms", INT32_MAX),
         .limits = get_limits(L, index),
         .lua_path = need_string(L, index, "lua_path"),

@@ -55,8 +55,11 @@ function _M.options(conf, ids, templates)
         hooks = hooks_of(values), apps = {},
     }
     for _, name in ipairs { "backlog", "workers", "threads", "max_queue", "max_message",
-        "max_args", "max_depth" } do
+        "max_args", "max_depth", "max_requests", "max_requests_jitter" } do
         out[name] = values[name]
+    end
+    for _, name in ipairs { "max_memory", "max_rss" } do
+        out[name .. "_bytes"] = values[name]
     end
     for _, name in ipairs { "graceful_timeout", "timeout_grace", "boot_timeout", "recv_timeout",
         "send_timeout", "linger_timeout" } do

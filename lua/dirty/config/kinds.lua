@@ -60,19 +60,21 @@ local SIZE_UNITS = { [""] = 1, k = 1024, m = 1024 ^ 2, g = 1024 ^ 3 }
 --- A size in bytes: a number, or a string with a unit ("64m").
 -- @tparam number min bytes
 -- @tparam number max bytes
+-- @tparam string|nil zero what 0 means ("no limit"); nil where 0 makes no sense
 -- @treturn table kind
-function _M.size(min, max)
+function _M.size(min, max, zero)
+    local range = ("%s%d to %d bytes"):format(zero and ("0 (%s), or "):format(zero) or "", min, max)
     local function check(value)
         local bytes = value
         if type(value) == "string" then
             local digits, unit = value:lower():match("^%s*([%d.]+)%s*([kmg]?)i?b?%s*$")
             bytes = tonumber(digits) and tonumber(digits) * SIZE_UNITS[unit]
         end
-        if whole(bytes) and bytes >= min and bytes <= max then
+        if whole(bytes) and (bytes >= min and bytes <= max or zero and bytes == 0) then
             return bytes
         end
-        return nil, ("a size from %d to %d bytes: a number, or a string like \"64k\" or \"16m\"")
-            :format(min, max)
+        return nil, ("a size from %s: a number, or a string like \"64k\" or \"16m\"")
+            :format(range)
     end
     return { check = check, from_text = text_to_number, name = "bytes" }
 end

@@ -13,6 +13,8 @@ local kinds = require "dirty.config.kinds"
 local socket_path = require "dirty.socket_path"
 
 local UINT_MAX = 4294967295
+local MIB = 1024 * 1024
+local SIZE_MAX = 1024 ^ 4
 
 local function octal(value)
     return ('"%04o"'):format(value)
@@ -101,6 +103,22 @@ _M.list = {
     {
         name = "max_depth", kind = kinds.count(1, 10000), default = 1000,
         help = "Nesting of JSON values.",
+    },
+    {
+        name = "max_memory", kind = kinds.size(4 * MIB, SIZE_MAX, "no limit"), default = 0,
+        help = "Bytes of a lane's Lua heap; a call that goes over it gets MEMORY. 0: no limit.",
+    },
+    {
+        name = "max_requests", kind = kinds.count(0, UINT_MAX), default = 0,
+        help = "Requests after which a worker is replaced; 0: never.",
+    },
+    {
+        name = "max_requests_jitter", kind = kinds.count(0, UINT_MAX), default = 0,
+        help = "Up to so many requests more, by chance, so that not all are replaced at once.",
+    },
+    {
+        name = "max_rss", kind = kinds.size(4 * MIB, SIZE_MAX, "never"), default = 0,
+        help = "Bytes of resident memory above which a worker is replaced; 0: never.",
     },
     {
         name = "log_level", kind = kinds.choice { "debug", "info", "warn", "error" },
