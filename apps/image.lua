@@ -213,7 +213,7 @@ end
 -- Whether a size is allowed: nothing, or what is wrong.
 local function too_large(self, what, width, height)
     if width * height > self.max_pixels then
-        return ("%s is %d x %d, %.1f megapixels; max_pixels allows %.1f"):format(what, width,
+        return ("%s is %d x %d, %.4g megapixels; max_pixels allows %.4g"):format(what, width,
             height, width * height / 1e6, self.max_pixels / 1e6)
     end
 end

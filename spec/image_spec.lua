@@ -1,16 +1,15 @@
+-- The image app, by its functions and then as it is served.
 local images = require "support.images"
+local process = require "support.process"
+local runtime = require "support.runtime"
+local tempdir = require "support.tempdir"
 
 -- Where the package lomiri-wallpapers-20.04 has the photograph of the demo.
 local PHOTO = "/usr/share/backgrounds/Kleiber_by_Lukas_Baubkus.jpg"
 
 local RED, BLUE = { 255, 0, 0 }, { 0, 0, 255 }
 
-local function read_file(path)
-    local file = assert(io.open(path, "rb"))
-    local bytes = file:read "*a"
-    file:close()
-    return bytes
-end
+local read_file = tempdir.read
 
 -- Resident memory of this process in bytes.
 local function resident()
@@ -150,8 +149,8 @@ describe("apps.image", function()
         it("refuses to make more pixels than max_pixels", function()
             local bytes, err = app:resize(two_halves(40, 20), { width = 20000 })
             assert.is_nil(bytes)
-            assert.equal("the wanted image is 20000 x 10000, 200.0 megapixels; " ..
-                "max_pixels allows 30.0", err)
+            assert.equal("the wanted image is 20000 x 10000, 200 megapixels; " ..
+                "max_pixels allows 30", err)
         end)
 
         it("wants a width or a height", function()
@@ -255,7 +254,7 @@ describe("apps.image", function()
             local before = resident()
             local result, err = app:thumbnail(images.png_bomb(60000, 60000))
             assert.is_nil(result)
-            assert.equal("the image is 60000 x 60000, 3600.0 megapixels; max_pixels allows 30.0",
+            assert.equal("the image is 60000 x 60000, 3600 megapixels; max_pixels allows 30",
                 err)
             assert.is_true(resident() - before < 16e6)
         end)
@@ -339,5 +338,67 @@ describe("apps.image", function()
         calls(40)
         assert.is_true(resident() - before < 8e6,
             ("grew by %d KB"):format((resident() - before) / 1024))
+    end)
+end)
+
+describe("apps.image in a worker", function()
+    it("answers bytes with bytes and what they are", function()
+        local rt = runtime.start { apps = { "apps.image" }, args = { "--workers", "1" } }
+        finally(function() rt:close() end)
+        local photo = read_file(PHOTO)
+        local thumbnail, about = rt:call("apps.image", "thumbnail", photo, { width = 64 })
+        assert.same({ format = "jpeg", width = 64, height = 36 }, about)
+        local seen = assert(rt:call("apps.image", "info", thumbnail))
+        assert.same({ "jpeg", 64, 36 }, { seen.format, seen.width, seen.height })
+    end)
+
+    it("fails as APP, in libvips' words, for what is no image", function()
+        local rt = runtime.start { apps = { "apps.image" }, args = { "--workers", "1" } }
+        finally(function() rt:close() end)
+        local value, err, info = rt:call("apps.image", "thumbnail", "no image")
+        assert.is_nil(value)
+        assert.equal("APP", info.code)
+        assert.matches("VipsForeignLoad: buffer is not in a known format", err)
+        local _, _, wrong = rt:call("apps.image", "thumbnail", "no image", { widht = 1 })
+        assert.matches("unknown option 'widht' %(did you mean 'width'%?%)", wrong.message)
+        local r = rt:command("call", { "apps.image", "info", "@/etc/passwd" })
+        assert.equal(3, r.exit)
+        assert.matches("VipsForeignLoad: buffer is not in a known format", r.stderr)
+    end)
+
+    it("works in several lanes of one process at a time", function()
+        local rt = runtime.start { apps = { "apps.image" },
+            args = { "--workers", "1", "--threads", "4" } }
+        finally(function() rt:close() end)
+        local callers = {}
+        for i = 1, 8 do
+            callers[i] = process.start({ process.dirty(), "call", "--socket", rt.socket,
+                "--output", rt.dir .. "/" .. i, "apps.image", "thumbnail", "@" .. PHOTO,
+                ('{"width":%d}'):format(i * 10) })
+        end
+        for i, caller in ipairs(callers) do
+            assert.same({ exit = 0 }, caller:wait(60))
+            caller:close()
+            assert.equal(i * 10, rt:call("apps.image", "info", read_file(rt.dir .. "/" .. i)).width)
+        end
+        assert.equal(1, #rt:status().workers)
+        assert.equal(1, rt:status().workers[1].generation)
+    end)
+
+    it("takes its options from the configuration", function()
+        local rt = runtime.start { args = { "--workers", "1" }, config = [[
+            apps = { small = { module = "apps.image", options = { max_pixels = 1000 } } }]] }
+        finally(function() rt:close() end)
+        local value, err = rt:call("small", "info", two_halves(40, 30))
+        assert.is_nil(value)
+        assert.matches("the image is 40 x 30, 0.0012 megapixels; max_pixels allows 0.001", err)
+    end)
+
+    it("does not boot with an option that it has not", function()
+        local rt = runtime.launch { args = { "--workers", "1" }, config = [[
+            apps = { small = { module = "apps.image", options = { max_pixel = 1000 } } }]] }
+        finally(function() rt:close() end)
+        assert.same({ exit = 4 }, rt:wait(20))
+        assert.matches("unknown option 'max_pixel' %(did you mean 'max_pixels'%?%)", rt:log())
     end)
 end)
