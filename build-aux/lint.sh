@@ -104,7 +104,7 @@ check_versions() { # every place says what VERSION says
     version=$(cat VERSION)
     grep -q "^## $version" CHANGELOG.md ||
         { echo "CHANGELOG.md has no section \"## $version\"" && bad=1; }
-    grep -rnE '_VERSION *= *"' lua --include='*.lua' | grep -v "\"$version\"" &&
+    grep -rnE '(^|[^A-Z])_VERSION *= *"' lua --include='*.lua' | grep -v "\"$version\"" &&
         { echo "not version $version" && bad=1; }
     return $bad
 }
