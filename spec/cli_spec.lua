@@ -219,3 +219,36 @@ describe("dirty call", function()
         end
     end)
 end)
+
+describe("status.page", function()
+    local status
+    setup(function()
+        package.loaded["dirty.sys"] = package.loaded["dirty.sys"] or {} -- of the command only
+        status = require "dirty.cli.status"
+    end)
+
+    it("shows what there is and passes over what there is not", function()
+        local null = cjson.null
+        for _, answer in ipairs {
+            {}, { arbiter = null, workers = null, apps = null, queue = null, counters = null },
+            { arbiter = 5, workers = "x", apps = { a = 1 }, counters = { errors = true } },
+            { workers = { {}, { lanes = { {}, { app = "a" } } }, null }, apps = { [""] = {} } },
+            { workers = { { pid = null, lanes = { { lua_bytes = "?" } }, apps = { 1, true } } } },
+            { queue = { oldest_ms = "late" }, counters = { new = 7, names = { a = 1 } } },
+        } do
+            assert.truthy(status.page(answer):find("counters: ", 1, true))
+        end
+        assert.truthy(status.page({ counters = { new = 7 } }):find("new 7", 1, true))
+    end)
+
+    it("says times and sizes as people do", function()
+        assert.equal("0.3 s", status.duration(0.25))
+        assert.equal("1 m 30 s", status.duration(90))
+        assert.equal("2 h 0 m", status.duration(7201))
+        assert.equal("3 d 1 h", status.duration(3 * 86400 + 3600))
+        assert.equal("-", status.duration(nil))
+        assert.equal("999 B", status.size(999))
+        assert.equal("1.5 MB", status.size(1.5e6))
+        assert.equal("-", status.size(cjson.null))
+    end)
+end)

@@ -238,25 +238,25 @@ describe("dirty serve", function()
             { apps.other.limit, apps.other.timeout_ms, apps.other.max_queue })
     end)
 
-    it("ends with status 4 and says where a broken app is broken", function()
-        for _, case in ipairs {
-            { "syntax", "local = 5", "syntax.lua:1:" },
-            { "raises", "\n\nerror 'no model'", "raises.lua:3: no model" },
-            { "returns", "local x = 1", "module 'returns'" },
-            { "inits", "return { init = function() error('no disk') end, a = print }", "no disk" },
-            { "dies", "local ffi = require 'ffi'\nffi.cdef 'int getpid(void); int kill(int, int);'"
-                .. "\nffi.C.kill(ffi.C.getpid(), 9)", "signal 9" },
-            { "declares", "return require('dirty').app { timeuot = 1 }", "timeuot" },
-        } do
-            local rt = runtime.launch { apps = { case[1] },
-                files = { [case[1] .. ".lua"] = case[2] } }
+    for _, case in ipairs {
+        { "syntax", "local = 5", "syntax.lua:1:" },
+        { "raises", "\n\nerror 'no model'", "raises.lua:3: no model" },
+        { "returns", "local x = 1", "module 'returns'" },
+        { "inits", "return { init = function() error('no disk') end, a = print }", "no disk" },
+        { "dies", "local ffi = require 'ffi'\nffi.cdef 'int getpid(void); int kill(int, int);'"
+            .. "\nffi.C.kill(ffi.C.getpid(), 9)", "signal 9" },
+        { "declares", "return require('dirty').app { timeuot = 1 }", "timeuot" },
+    } do
+        local name, text, part = case[1], case[2], case[3]
+        it(("ends with status 4 for an app that %s, and says where"):format(name), function()
+            local rt = runtime.launch { apps = { name }, files = { [name .. ".lua"] = text } }
             finally(function() rt:close() end)
-            assert.same({ exit = 4 }, rt:wait(20), case[1])
-            contains(rt:log(), case[1])
-            contains(rt:log(), case[3])
+            assert.same({ exit = 4 }, rt:wait(20))
+            contains(rt:log(), name)
+            contains(rt:log(), part)
             assert.is_nil(stat.lstat(rt.socket))
-        end
-    end)
+        end)
+    end
 
     it("says where it looked for a module that is not there", function()
         local rt = runtime.launch { apps = { "no.such" }, args = { "--lua-path", "/srv/x/?.lua" } }
@@ -280,7 +280,6 @@ describe("dirty serve", function()
 
     it("writes pidfile and log file, and opens the log again on USR1", function()
         local dir = tempdir.new()
-        finally(function() tempdir.remove(dir) end)
         local rt = runtime.launch { apps = { "apps.echo" }, cwd = dir, args = { "--chdir", dir,
             "--lua-path", require("posix.unistd").getcwd() .. "/?.lua",
             "--pidfile", "d.pid", "--log-file", "d.log", "--log-level", "debug" } }

@@ -130,7 +130,11 @@ end
 -- @treturn table `{exit=N|nil, signal=N|nil, stdout=, stderr=}`
 function _M.run(argv, o)
     local process = _M.start(argv, o)
-    local status = process:wait(o and o.seconds)
+    local ok, status = pcall(process.wait, process, o and o.seconds)
+    if not ok then
+        process:close()
+        error(status, 2)
+    end
     local result = { exit = status.exit, signal = status.signal, stdout = process:stdout(),
         stderr = process:stderr() }
     process:close()

@@ -70,10 +70,20 @@ end
 local function sorted(map)
     local keys = {}
     for key in pairs(map) do
-        keys[#keys + 1] = tostring(key)
+        keys[#keys + 1] = key
     end
-    table.sort(keys)
+    table.sort(keys, function(a, b)
+        return tostring(a) < tostring(b)
+    end)
     return keys
+end
+
+local function words(list)
+    local out = {}
+    for i, word in ipairs(table_of(list)) do
+        out[i] = text(word)
+    end
+    return table.concat(out, " ")
 end
 
 local function counts(map)
@@ -108,7 +118,8 @@ end
 
 local function worker_lines(status)
     local rows = { { "WORKER", "PID", "STATE", "UP", "LANE", "SERVED", "LUA", "DOING", "APPS" } }
-    for _, worker in ipairs(table_of(status.workers)) do
+    for _, entry in ipairs(table_of(status.workers)) do
+        local worker = table_of(entry)
         local lanes = table_of(worker.lanes)
         for i = 1, math.max(1, #lanes) do
             local lane = table_of(lanes[i])
@@ -117,7 +128,7 @@ local function worker_lines(status)
                 first and text(worker.number) or "", first and text(worker.pid) or "",
                 first and text(worker.state) or "", first and _M.duration(worker.uptime_s) or "",
                 text(lane.lane or (lanes[i] and i)), text(lane.served), _M.size(lane.lua_bytes),
-                lane_text(lane), first and table.concat(table_of(worker.apps), " ") or "",
+                lane_text(lane), first and words(worker.apps) or "",
             }
         end
     end
@@ -131,7 +142,7 @@ local function app_lines(status)
         local app = table_of(apps[name])
         local timeout = tonumber(app.timeout_ms)
         rows[#rows + 1] = {
-            name, text(app.workers), ("%s of %s"):format(text(app.queued), text(app.max_queue)),
+            text(name), text(app.workers), ("%s of %s"):format(text(app.queued), text(app.max_queue)),
             timeout == 0 and "none" or _M.duration(timeout and timeout / 1000),
             text(app.values),
             app.run_ms_mean and ("%.1f ms"):format(tonumber(app.run_ms_mean) or 0) or "-",
