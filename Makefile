@@ -76,6 +76,10 @@ $(BUILD)/lua/dirty/core.so: $(call objects,luabind) $(BUILD)/libdirty.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(SAN) -shared -Wl,--exclude-libs,ALL $^ -o $@
 
+# -- the client's tests share a fake server --------------------------------------------
+CLIENT_RIG = $(patsubst %,$(BUILD)/obj/spec/c/%.o,fake_server client_rig)
+$(patsubst %,$(BUILD)/spec/test_%,client client_faults client_connect): $(CLIENT_RIG)
+
 # -- the binding for Lua 5.4, which has another C API than 5.1 and LuaJIT ----------------
 LUA54_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null)
 LUA54_OBJ = $(patsubst %.c,$(BUILD)/obj54/%.o,$(call sources,luabind))

@@ -61,15 +61,17 @@ void dirty_failure_describe(dirty_failure *f, dirty_slice app, dirty_slice actio
  */
 static const char *started_of(int code, dirty_slice details) {
     static const char *const words[] = {"no", "yes", "unknown"};
+#define STARTED(name, number, http, started, retry, text) [number] = started,
+    static const char *const by_code[] = {DIRTY_ERRORS(STARTED)};
+#undef STARTED
     dirty_slice told = dirty_json_peek_string(details, "started");
+    if (told.base == NULL && -code >= (int)(sizeof by_code / sizeof *by_code))
+        return "unknown";
+    if (told.base == NULL)
+        told = dirty_slice_cstr(by_code[-code]);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (dirty_slice_equals(told, words[i], strlen(words[i])))
             return words[i];
-#define STARTED(name, number, http, started, retry, text) \
-    if (code == DIRTY_E##name)                            \
-        return started[0] == 'v' ? "unknown" : started;
-    DIRTY_ERRORS(STARTED)
-#undef STARTED
     return "unknown";
 }
 

@@ -6,8 +6,12 @@ typedef struct scanner {
     const char *at, *end;
 } scanner;
 
+static bool is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static char peek(scanner *s) {
-    while (s->at < s->end && memchr(" \t\r\n", *s->at, 4) != NULL)
+    while (s->at < s->end && is_space(*s->at))
         s->at++;
     return s->at < s->end ? *s->at : '\0';
 }

@@ -156,7 +156,7 @@ void dirty_outgoing_init(dirty_outgoing *out, const dirty_request *r, uint64_t i
 static bool part_at(const dirty_outgoing *out, size_t part, struct iovec *piece) {
     const dirty_request *r = out->request;
     if (part == 0) {
-        *piece = (struct iovec){(void *)(uintptr_t)out->head, out->head_len};
+        *piece = (struct iovec){(void *)out->head, out->head_len};
         return true;
     }
     size_t at = (part - 1) / 2 + (r->has_metadata ? 0 : 1);
@@ -164,9 +164,9 @@ static bool part_at(const dirty_outgoing *out, size_t part, struct iovec *piece)
         return false;
     const dirty_arg *arg = &r->args[at];
     if ((part - 1) % 2 == 0)
-        *piece = (struct iovec){(void *)(uintptr_t)arg->head, sizeof arg->head};
+        *piece = (struct iovec){(void *)arg->head, sizeof arg->head};
     else
-        *piece = (struct iovec){(void *)(uintptr_t)arg->data, arg->len};
+        *piece = (struct iovec){(void *)arg->data, arg->len};
     return true;
 }
 
