@@ -85,6 +85,27 @@ describe("dirty", function()
     end)
 end)
 
+describe("an installed dirty", function()
+    it("finds its modules from where it is, and says so if there are none", function()
+        local dir = tempdir.new()
+        finally(function() tempdir.remove(dir) end)
+        for _, argv in ipairs {
+            { "mkdir", "-p", dir .. "/bin", dir .. "/share/lua" },
+            { "cp", process.dirty(), dir .. "/bin/dirty" },
+        } do
+            assert.equal(0, process.run(argv).exit)
+        end
+        local env = { LUA_PATH = dir .. "/none/?.lua;;", LUA_CPATH = ";;" }
+        local r = process.run({ dir .. "/bin/dirty", "--version" }, { cwd = "/", env = env })
+        assert.equal(70, r.exit)
+        contains(r.stderr, "module 'dirty.cli' not found")
+        assert.equal(0, process.run({ "cp", "-r", "lua", dir .. "/share/lua/5.1" }).exit)
+        r = process.run({ dir .. "/bin/dirty", "--version" }, { cwd = "/", env = env })
+        assert.equal(0, r.exit, r.stderr)
+        contains(r.stdout, "dirty ")
+    end)
+end)
+
 describe("dirty config", function()
     local dir
     before_each(function() dir = tempdir.new() end)

@@ -142,7 +142,8 @@ local function app_lines(status)
         local app = table_of(apps[name])
         local timeout = tonumber(app.timeout_ms)
         rows[#rows + 1] = {
-            text(name), text(app.workers), ("%s of %s"):format(text(app.queued), text(app.max_queue)),
+            text(name), text(app.workers),
+            ("%s of %s"):format(text(app.queued), text(app.max_queue)),
             timeout == 0 and "none" or _M.duration(timeout and timeout / 1000),
             text(app.values),
             app.run_ms_mean and ("%.1f ms"):format(tonumber(app.run_ms_mean) or 0) or "-",
