@@ -23,6 +23,8 @@
 
 /* How long idle connections and lingering ones may take to close at the end. */
 #define LAST_WORDS_MS 500
+/* How often the workers' memory is looked at, where max_rss is set. */
+#define CHECK_MS 1000
 
 static const int signal_numbers[] = {SIGCHLD, SIGTERM, SIGINT,  SIGQUIT,
                                      SIGUSR1, SIGHUP,  SIGTTIN, SIGTTOU};
@@ -63,6 +65,7 @@ static void finish(arbiter *a) {
         if (signal_numbers[i] != SIGCHLD)
             signal(signal_numbers[i], SIG_IGN);
     }
+    uv_close((uv_handle_t *)&a->check_timer, NULL);
     places_close(a);
     roll_close(a);
     DL_FOREACH_SAFE (a->sessions, s, next)
@@ -144,6 +147,18 @@ static void scale(arbiter *a, int delta) {
                   DIRTY_LOG_QUOTE(why));
 }
 
+int arbiter_reopen_logs(arbiter *a) {
+    const worker *w;
+    int rc = dirty_log_reopen();
+    if (rc < 0)
+        dirty_log(DIRTY_LOG_ERROR, "log file can't be opened again", "reason=%s",
+                  DIRTY_LOG_QUOTE(strerror(-rc)));
+    DL_FOREACH (a->workers, w)
+        if (w->state == WORKER_READY || w->state == WORKER_DRAINING)
+            kill(w->pid, SIGUSR1);
+    return rc;
+}
+
 static void on_signal(uv_signal_t *handle, int number) {
     arbiter *a = handle->data;
     switch (number) {
@@ -157,10 +172,7 @@ static void on_signal(uv_signal_t *handle, int number) {
     case SIGTERM:
     case SIGINT: arbiter_drain(a); break;
     case SIGQUIT: arbiter_end(a, DIRTY_SERVE_OK); break;
-    case SIGUSR1:
-        if (dirty_log_reopen() < 0)
-            dirty_log_msg(DIRTY_LOG_ERROR, "log file can't be reopened");
-        break;
+    case SIGUSR1: arbiter_reopen_logs(a); break;
     }
 }
 
@@ -204,6 +216,10 @@ void arbiter_ready(arbiter *a) {
     }
 }
 
+static void on_check(uv_timer_t *handle) {
+    places_check_memory(handle->data);
+}
+
 static int start(arbiter *a) {
     plan *first = plan_new(a, a->boot);
     if (first == NULL || roll_init(a) < 0)
@@ -216,6 +232,9 @@ static int start(arbiter *a) {
     open_signals(a);
     uv_timer_init(&a->loop, &a->stop_timer);
     a->stop_timer.data = a;
+    uv_timer_init(&a->loop, &a->check_timer);
+    a->check_timer.data = a;
+    uv_timer_start(&a->check_timer, on_check, CHECK_MS, CHECK_MS);
     if (places_init(a) < 0)
         arbiter_end(a, DIRTY_SERVE_INTERNAL);
     return DIRTY_SERVE_OK;

@@ -7,6 +7,7 @@
 #ifndef DIRTY_ARBITER_H
 #define DIRTY_ARBITER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -74,14 +75,14 @@ typedef struct dirty_arbiter_options {
     uint32_t max_requests_jitter; /* up to so many more, by chance */
     uint64_t max_rss_bytes;       /* a worker is replaced when it is larger, 0: never */
     uint64_t max_memory_bytes;    /* of a lane's Lua heap, 0: no limit */
+    bool allow_stack;             /* tracebacks of running calls may be asked for */
     uint32_t linger_timeout_ms;   /* how long input of an ended connection is discarded */
     dirty_wire_limits limits;
     uint32_t app_count;
     const dirty_app_spec *apps;
     const char *lua_path, *lua_cpath; /* of the lanes */
     const char *pidfile;              /* NULL: none; written once it serves */
-    const char
-        *version_json; /* text of a JSON object for status: versions of all parts */
+    const char *version_json; /* a JSON object for status: versions of all parts */
     dirty_hooks hooks;
     dirty_config_source source;
     /* The body of a worker process: dirty_worker_main of runtime/worker. Returns the exit

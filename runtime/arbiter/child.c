@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,19 @@ static void reset_signals(void) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Everything in it is safe in a handler: open, dup3, close. */
+static void on_usr1(int number) {
+    (void)number;
+    int saved = errno;
+    dirty_log_reopen();
+    errno = saved;
+}
+
+static void reopen_log_on_usr1(void) {
+    struct sigaction action = {.sa_handler = on_usr1, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &action, NULL);
 }
 
 static int by_number(const void *a, const void *b) {
@@ -55,6 +69,16 @@ static void unmap_others(const arbiter *a, const worker *own) {
     }
 }
 
+/* When memory runs out it shall be a worker that goes, not the arbiter or the server. */
+static void prefer_for_oom(void) {
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (write(fd, "500", 3) < 0)
+        dirty_log_msg(DIRTY_LOG_DEBUG, "oom_score_adj can't be raised");
+    close(fd);
+}
+
 static void set_title(const place *p, const deal *d) {
     char title[256], who[32];
     size_t at = (size_t)snprintf(title, sizeof title, "dirty: worker %u [", p->number);
@@ -78,6 +102,8 @@ _Noreturn void child_run(worker *w, const int *channels) {
     unmap_others(w->a, w);
     close_foreign(channels, w->lane_count);
     set_title(p, w->deal);
+    prefer_for_oom();
+    reopen_log_on_usr1();
 
     dirty_lane_page *pages[DIRTY_THREADS_MAX];
     for (uint32_t i = 0; i < w->lane_count; i++)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "arbiter/lane.h"
+#include "arbiter/place.h"
 #include "arbiter/refusal.h"
 #include "arbiter/service.h"
 #include "base/clock.h"
@@ -51,6 +52,8 @@ static void admit(session *s, const uint8_t *bytes, size_t len) {
     keep_rest(s, bytes, len, 0);
     if (!open)
         refuse_shutdown(s, "no");
+    else if (!places_have_hope(a, s->app))
+        refuse_no_workers(s);
     else if (!app_has_room(a, s->app))
         refuse_overloaded(s);
     else

@@ -193,12 +193,16 @@ static void on_done(lane *l, const dirty_msg_done *m) {
     if (l->interrupted != DIRTY_CODE_NONE)
         uv_timer_stop(&l->timer);
     l->served++;
+    w->served++;
     w->place->failures = 0;
+    w->place->quick_deaths = 0;
     if (!m->dropped)
         app_count(w->a, l->app, m->outcome, m->run_ns);
     lane_pull(l);
     if (s != NULL)
         session_done(s, m->dropped ? DIRTY_CONNECTION_LOST : m->connection);
+    if (w->recycle_at != 0 && w->served >= w->recycle_at)
+        place_recycle(w->place, w, "max_requests");
     arbiter_progress(w->a);
 }
 

@@ -6,16 +6,26 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <utlist.h>
 
+#include "arbiter/refusal.h"
 #include "arbiter/roll.h"
+#include "arbiter/session.h"
 #include "base/clock.h"
 #include "base/log.h"
 
-/* Backoff of a place whose workers die without serving: doubles from the first to the
- * last. */
+/* Backoff of a place whose workers fail to boot: none after the first failure, then it
+ * doubles from the first to the last. */
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 30000
+/* Failed boots in a row that open the circuit. */
+#define BREAKER_FAILURES 5
+/* A ready worker that dies this soon and had served nothing died quickly; from so many in
+ * a row on there is a pause, short, as a killed worker must be back within a second. */
+#define QUICK_MS 1000
+#define QUICK_DEATHS 5
+#define QUICK_PAUSE_MS 300
 
 /* -- Filling
  * -------------------------------------------------------------------------------- */
@@ -27,6 +37,7 @@ static bool is_wanted(const place *p) {
 }
 
 static void fill_after(place *p, uint32_t ms) {
+    p->respawn_at_ns = dirty_now_ns() + ms * DIRTY_NS_PER_MS;
     uv_timer_start(&p->respawn, on_respawn, ms, 0);
 }
 
@@ -92,12 +103,41 @@ static void boot_failed_at_start(place *p, const char *how) {
     arbiter_end(p->a, DIRTY_SERVE_BOOT);
 }
 
-static void refill(place *p) {
-    uint32_t ms = backoff_ms(p->failures++);
+static bool is_open(const place *p) {
+    return p->failures >= BREAKER_FAILURES;
+}
+
+/* The pause before the next boot, by how the last worker went. */
+static uint32_t pause_ms(place *p, const worker *w) {
+    if (w->ready_ns == 0)
+        return backoff_ms(p->failures++);
+    p->failures = 0;
+    bool quick =
+        w->served == 0 && dirty_now_ns() - w->ready_ns < QUICK_MS * DIRTY_NS_PER_MS;
+    p->quick_deaths = quick ? p->quick_deaths + 1 : 0;
+    return p->quick_deaths >= QUICK_DEATHS ? QUICK_PAUSE_MS : 0;
+}
+
+/* The circuit has opened: those that wait for what nobody can serve are told. */
+static void refuse_hopeless(arbiter *a) {
+    app *what;
+    DL_FOREACH (a->apps, what) {
+        for (int i = 0; i <= DIRTY_PRIORITY_LAST && !places_have_hope(a, what); i++)
+            while (what->waiting[i] != NULL)
+                refuse_no_workers(what->waiting[i]);
+    }
+}
+
+static void refill(place *p, const worker *w) {
+    uint32_t ms = pause_ms(p, w);
     if (ms > 0)
         dirty_log(DIRTY_LOG_WARN, "worker will be replaced after a pause",
-                  "worker=%u failures=%u pause_ms=%u", p->number, p->failures, ms);
+                  "worker=%u boot_failures=%u quick_deaths=%u pause_ms=%u circuit=%s",
+                  p->number, p->failures, p->quick_deaths, ms,
+                  is_open(p) ? "open" : "closed");
     fill_after(p, ms);
+    if (p->failures == BREAKER_FAILURES)
+        refuse_hopeless(p->a);
 }
 
 void place_worker_gone(place *p, worker *w, bool was_ready, const char *how) {
@@ -113,10 +153,99 @@ void place_worker_gone(place *p, worker *w, bool was_ready, const char *how) {
         if (a->phase == ARBITER_STARTING && !was_ready)
             boot_failed_at_start(p, how);
         else if (a->phase != ARBITER_ENDING && is_wanted(p))
-            refill(p);
+            refill(p, w);
     }
     roll_progress(a);
     arbiter_progress(a);
+}
+
+/* -- Hope
+ * -------------------------------------------------------------------------------------
+ */
+
+static bool hosts(const arbiter *a, uint32_t i, const app *what) {
+    return i < a->plan->deal_count && deal_at(a->plan->deals[i], what) >= 0;
+}
+
+bool places_have_hope(const arbiter *a, const app *what) {
+    for (uint32_t i = 0; i < a->plan->place_count && i < a->place_room; i++) {
+        const worker *w = a->places[i]->worker;
+        bool ready = w != NULL && w->state == WORKER_READY;
+        if (hosts(a, i, what) && (ready || !is_open(a->places[i])))
+            return true;
+    }
+    return false;
+}
+
+uint32_t places_retry_after_ms(const arbiter *a, const app *what) {
+    uint64_t now_ns = dirty_now_ns(), best_ms = BACKOFF_LAST_MS;
+    for (uint32_t i = 0; i < a->plan->place_count && i < a->place_room; i++) {
+        uint64_t at_ns = a->places[i]->respawn_at_ns;
+        if (!hosts(a, i, what))
+            continue;
+        uint64_t ms = at_ns > now_ns ? (at_ns - now_ns) / DIRTY_NS_PER_MS + 1 : 10;
+        if (ms < best_ms)
+            best_ms = ms;
+    }
+    return (uint32_t)best_ms;
+}
+
+bool places_serve_all(const arbiter *a) {
+    for (uint32_t k = 0; k < a->o->app_count; k++) {
+        bool served = false;
+        const worker *w;
+        DL_FOREACH (a->workers, w)
+            served = served || (w->state == WORKER_READY && w->serves &&
+                                worker_hosts(w, a->plan->apps[k]) >= 0);
+        if (!served)
+            return false;
+    }
+    return true;
+}
+
+/* -- Recycling
+ * ---------------------------------------------------------------------------------- */
+
+void place_recycle(place *p, worker *w, const char *why) {
+    arbiter *a = p->a;
+    if (a->phase != ARBITER_SERVING || roll_is_under_way(a) || p->worker != w ||
+        w->state != WORKER_READY || p->next != NULL || w->condemned)
+        return;
+    if (p->next_failed && dirty_now_ns() < p->respawn_at_ns)
+        return; /* its replacement could not boot just now */
+    dirty_log(DIRTY_LOG_INFO, "worker is recycled",
+              "worker=%u worker_pid=%d why=%s served=%llu", p->number, (int)w->pid, why,
+              (unsigned long long)w->served);
+    a->counters.recycled++;
+    if (deal_is_exclusive(w->deal)) {
+        worker_drain(w);
+        return;
+    }
+    p->respawn_at_ns = dirty_now_ns() + BACKOFF_LAST_MS * DIRTY_NS_PER_MS;
+    if (place_start_next(p, a->plan, false) < 0)
+        p->next_failed = true;
+}
+
+static uint64_t rss_bytes(pid_t pid) {
+    char path[40];
+    unsigned long long pages = 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL)
+        return 0;
+    if (fscanf(f, "%*u %llu", &pages) != 1)
+        pages = 0;
+    fclose(f);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+void places_check_memory(arbiter *a) {
+    for (uint32_t i = 0; i < a->place_room; i++) {
+        worker *w = a->places[i]->worker;
+        if (w != NULL && w->plan->o->max_rss_bytes > 0 &&
+            rss_bytes(w->pid) > w->plan->o->max_rss_bytes)
+            place_recycle(a->places[i], w, "max_rss");
+    }
 }
 
 /* -- All places

@@ -1,9 +1,11 @@
 /* place: a seat for a worker: its number, and how its workers fared.
  *
  * A place that is to be filled (its number is at most plan->place_count) has a worker, or
- * waits to get one. After a worker died it is filled again: at once if it had served,
- * else after a backoff that doubles. To replace a worker that lives, the next one boots
- * beside it; once that is ready it is promoted, and the old one drains. */
+ * waits to get one. After a worker died it is filled again: at once if it had been ready,
+ * else after a backoff that doubles; after some failed boots its circuit is open, and
+ * requests that only such places could serve get NO_WORKERS at once. To replace a worker
+ * that lives, the next one boots beside it; once that is ready it is promoted, and the
+ * old one drains. */
 #ifndef DIRTY_ARBITER_PLACE_H
 #define DIRTY_ARBITER_PLACE_H
 
@@ -19,7 +21,9 @@ struct place {
     bool hold_next;   /* a ready `next` waits to be promoted by the roll */
     bool next_failed; /* the last `next` died before it was ready */
     uint32_t generation;
-    uint32_t failures; /* deaths in a row without a served request */
+    uint32_t failures;      /* boots that failed in a row */
+    uint32_t quick_deaths;  /* of ready workers that had served nothing, in a row */
+    uint64_t respawn_at_ns; /* when a pause before the next boot is over, 0: none */
     uv_timer_t respawn;
     char last_exit[256]; /* how the last worker ended, "" if none did */
 };
@@ -45,6 +49,23 @@ int place_start_next(place *p, plan *by, bool hold);
 
 /* `next` takes the place, the old worker drains. */
 void place_promote(place *p);
+
+/* Replace its worker `w` because of `why` ("max_requests", "max_rss"): the replacement
+ * boots first. Does nothing where one boots already or a reload is under way. */
+void place_recycle(place *p, worker *w, const char *why);
+
+/* Look for workers that are larger than max_rss. */
+void places_check_memory(arbiter *a);
+
+/* May a request for the app hope for a worker? False while the circuit of all places
+ * that host it is open: their workers failed to boot BREAKER_FAILURES times in a row. */
+bool places_have_hope(const arbiter *a, const app *what);
+
+/* How long until the next boot of a place that hosts the app is tried. */
+uint32_t places_retry_after_ms(const arbiter *a, const app *what);
+
+/* Does every app have a worker that is ready? */
+bool places_serve_all(const arbiter *a);
 
 /* A worker became ready, or is gone (`how` tells why, was_ready if it had been). */
 void place_worker_ready(place *p, worker *w);

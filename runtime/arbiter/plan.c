@@ -48,6 +48,13 @@ static void give(const plan *p, deal *d, uint32_t i) {
     d->app_count++;
 }
 
+bool deal_is_exclusive(const deal *d) {
+    for (uint32_t i = 0; i < d->app_count; i++)
+        if (d->specs[i]->exclusive)
+            return true;
+    return false;
+}
+
 /* How many of the first `places` places host the app number i of the plan. */
 static uint32_t hosts_of(const plan *p, uint32_t i, uint32_t places) {
     uint32_t hosts = 0;

@@ -48,6 +48,9 @@ void plan_install(arbiter *a, plan *p);
  */
 bool plan_can_spare(const arbiter *a, const plan *p, uint32_t number);
 
+/* Does it host an app that must not run beside its replacement? */
+bool deal_is_exclusive(const deal *d);
+
 /* Position of the app in the deal, -1: not in it. */
 static inline int deal_at(const deal *d, const app *p) {
     return p->index < d->at_len ? d->at[p->index] : -1;

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "arbiter/place.h"
 #include "base/clock.h"
 
 #define MESSAGE_MAX 600
@@ -86,6 +87,17 @@ void refuse_app(session *s, dirty_slice name) {
 void refuse_removed(session *s) {
     refusal r = {DIRTY_CODE_APP_NOT_FOUND, "no", "queue", NULL, false};
     refuse(s, &r, "the app %s was removed by a reload", s->app->name);
+}
+
+void refuse_no_workers(session *s) {
+    char extra[64];
+    snprintf(extra, sizeof extra, ",\"retry_after_ms\":%u",
+             places_retry_after_ms(s->a, s->app));
+    refusal r = {DIRTY_CODE_NO_WORKERS, "no", "queue", extra, false};
+    refuse(s, &r,
+           "the workers that host %s fail to boot again and again: `dirty status` tells "
+           "why",
+           s->app->name);
 }
 
 void refuse_overloaded(session *s) {

@@ -21,6 +21,7 @@ void refuse(session *s, const refusal *r, const char *format, ...)
 void refuse_fault(session *s, dirty_wire_fault fault);
 void refuse_app(session *s, dirty_slice name);
 void refuse_removed(session *s);
+void refuse_no_workers(session *s);
 void refuse_overloaded(session *s);
 void refuse_shutdown(session *s, const char *started);
 void refuse_timeout(session *s, const char *phase);

@@ -86,14 +86,6 @@ static void drop_next(roll *r) {
 /* -- Replacing
  * -------------------------------------------------------------------------------- */
 
-static bool hosts_exclusive(const place *p) {
-    const deal *d = p->worker->deal;
-    for (uint32_t i = 0; i < d->app_count; i++)
-        if (d->specs[i]->exclusive)
-            return true;
-    return false;
-}
-
 /* Is the place in hand done: its worker is of the current plan and serves, and the old
  * one is gone? */
 static bool place_is_renewed(const arbiter *a, const place *p) {
@@ -117,7 +109,7 @@ static bool renew(roll *r, place *p) {
                  p->last_exit);
         return true;
     }
-    if (hosts_exclusive(p))
+    if (deal_is_exclusive(p->worker->deal))
         worker_drain(p->worker); /* its place is filled by the current plan */
     else if (place_start_next(p, a->plan, false) < 0)
         p->next_failed = true;

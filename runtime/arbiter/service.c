@@ -1,7 +1,15 @@
 #include "arbiter/service.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "arbiter/lane.h"
 #include "arbiter/listener.h"
+#include "arbiter/place.h"
 #include "arbiter/refusal.h"
+#include "arbiter/roll.h"
 #include "arbiter/status.h"
 #include "base/log.h"
 
@@ -32,11 +40,190 @@ static void do_status(session *s) {
     dirty_buf_deinit(&json);
 }
 
+/* -- Arguments
+ * ------------------------------------------------------------------------------ */
+
+/* The n-th argument (0..) as text, whether it came as bytes, a JSON string or number.
+ * False: there is none, or it is nothing of these. */
+static bool get_argument(const session *s, uint32_t n, char *out, size_t size) {
+    const uint8_t *payload = s->in.base + DIRTY_FRAME_HEADER_LEN;
+    size_t len = s->frame_len - DIRTY_FRAME_HEADER_LEN;
+    dirty_route route;
+    dirty_slice metadata;
+    dirty_value_reader args;
+    dirty_value v = {0};
+    if (dirty_route_decode(payload, len, len, &route) != DIRTY_WIRE_OK ||
+        dirty_request_open(payload, len, &route, UINT16_MAX, &metadata, &args) !=
+            DIRTY_WIRE_OK ||
+        args.left <= n)
+        return false;
+    for (uint32_t i = 0; i <= n; i++)
+        if (dirty_value_next(&args, &v) != DIRTY_WIRE_OK)
+            return false;
+    dirty_slice text = v.bytes;
+    if (v.tag == DIRTY_TAG_JSON && text.len >= 2 && text.base[0] == '"')
+        text = (dirty_slice){text.base + 1, text.len - 2};
+    if (text.len >= size || memchr(text.base, '\0', text.len) != NULL ||
+        dirty_slice_equals(text, "null", 4))
+        return false;
+    memcpy(out, text.base, text.len);
+    out[text.len] = '\0';
+    return true;
+}
+
+__attribute__((format(printf, 2, 3))) static void
+refuse_argument(session *s, const char *format, ...) {
+    char message[300];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(message, sizeof message, format, list);
+    va_end(list);
+    refusal r = {DIRTY_CODE_APP, "no", NULL, ",\"app\":\"@arbiter\"", false};
+    refuse(s, &r, "%s", message);
+}
+
+/* The worker that serves in the place the argument names. NULL: refused. */
+static worker *get_worker(session *s, const char *number) {
+    char *end;
+    unsigned long n = strtoul(number, &end, 10);
+    arbiter *a = s->a;
+    if (*number < '0' || *number > '9' || (*end != '\0' && *end != '.') || n == 0 ||
+        n > a->place_room || a->places[n - 1]->worker == NULL) {
+        refuse_argument(s, "there is no worker \"%s\": `dirty status` lists them",
+                        number);
+        return NULL;
+    }
+    return a->places[n - 1]->worker;
+}
+
+/* -- Changes
+ * -------------------------------------------------------------------------------- */
+
+static void do_ping(session *s) {
+    char pid[16];
+    snprintf(pid, sizeof pid, "%d", (int)s->a->pid);
+    answer_json(s, pid, strlen(pid));
+}
+
 static void do_stop(session *s) {
-    dirty_log(DIRTY_LOG_INFO, "told to stop", "by_pid=%d by_uid=%u", (int)s->peer_pid,
-              (unsigned)s->peer_uid);
+    arbiter *a = s->a;
+    char how[16] = "graceful";
+    get_argument(s, 0, how, sizeof how);
+    bool now = strcmp(how, "now") == 0;
+    if (!now && strcmp(how, "graceful") != 0) {
+        refuse_argument(s, "stop \"%s\"? It is \"graceful\" or \"now\"", how);
+        return;
+    }
     answer_json(s, "true", 4);
-    arbiter_drain(s->a);
+    if (now)
+        arbiter_end(a, DIRTY_SERVE_OK);
+    else
+        arbiter_drain(a);
+}
+
+static void do_reload(session *s) {
+    char json[64];
+    snprintf(json, sizeof json, "{\"reload\":%llu}",
+             (unsigned long long)roll_start(s->a));
+    answer_json(s, json, strlen(json));
+}
+
+/* "4": so many workers; "+1", "-2": so many more or less. */
+static void do_scale(session *s) {
+    arbiter *a = s->a;
+    char text[16] = "", why[200], json[32], *end;
+    get_argument(s, 0, text, sizeof text);
+    long n = strtol(text, &end, 10);
+    long target = *text == '+' || *text == '-' ? (long)a->plan->place_count + n : n;
+    if (*text == '\0' || *end != '\0' || target < 1 || target > DIRTY_WORKERS_MAX) {
+        refuse_argument(s, "scale \"%s\"? A number of workers from 1 to %d, or +N, -N",
+                        text, DIRTY_WORKERS_MAX);
+        return;
+    }
+    while ((long)a->plan->place_count != target) {
+        int step = (long)a->plan->place_count < target ? 1 : -1;
+        if (places_scale(a, step, why, sizeof why) < 0) {
+            refuse_argument(s, "stayed at %u workers: %s", a->plan->place_count, why);
+            return;
+        }
+    }
+    snprintf(json, sizeof json, "{\"workers\":%u}", a->plan->place_count);
+    answer_json(s, json, strlen(json));
+}
+
+static void do_kill(session *s) {
+    char number[16] = "", json[32];
+    get_argument(s, 0, number, sizeof number);
+    worker *w = get_worker(s, number);
+    if (w == NULL)
+        return;
+    snprintf(json, sizeof json, "{\"pid\":%d}", (int)w->pid);
+    worker_kill(w, "told to");
+    answer_json(s, json, strlen(json));
+}
+
+/* The lane of "2" (its first) or "2.1". NULL: refused. */
+static lane *get_lane(session *s, const char *name) {
+    worker *w = get_worker(s, name);
+    if (w == NULL)
+        return NULL;
+    const char *dot = strchr(name, '.');
+    char *end = NULL;
+    unsigned long n = dot != NULL ? strtoul(dot + 1, &end, 10) : 0;
+    if (n >= w->lane_count || (end != NULL && (*end != '\0' || end == dot + 1))) {
+        refuse_argument(s, "worker %u has no lane \"%s\": they are %u.0 to %u.%u",
+                        w->place->number, name, w->place->number, w->place->number,
+                        w->lane_count - 1);
+        return NULL;
+    }
+    return &w->lanes[n];
+}
+
+static void do_cancel(session *s) {
+    char name[32] = "";
+    get_argument(s, 0, name, sizeof name);
+    lane *l = get_lane(s, name);
+    if (l == NULL)
+        return;
+    bool busy = l->busy;
+    lane_interrupt(l, DIRTY_CODE_CANCELLED);
+    answer_json(s, busy ? "true" : "false", busy ? 4 : 5);
+}
+
+static void do_reopen_logs(session *s) {
+    int rc = arbiter_reopen_logs(s->a);
+    if (rc < 0)
+        refuse_argument(s, "the log file can't be opened again: %s", strerror(-rc));
+    else
+        answer_json(s, "true", 4);
+}
+
+/* The busy lanes with the tracebacks that are there; those that are not are asked for, so
+ * a second call a little later finds them. */
+static void do_stack(session *s) {
+    arbiter *a = s->a;
+    dirty_buf json = {0};
+    const worker *w;
+    if (!a->o->allow_stack) {
+        refuse_argument(s,
+                        "stacks are off: a traceback is taken by a signal, which ends a "
+                        "poll or sleep of the app with EINTR; allow_stack = true in "
+                        "the configuration turns them on");
+        return;
+    }
+    dirty_buf_append_cstr(&json, "[");
+    DL_FOREACH (a->workers, w)
+        for (uint32_t i = 0; i < w->lane_count; i++)
+            if (w->lanes[i].busy) {
+                dirty_buf_append_cstr(&json, json.len > 1 ? "," : "");
+                status_append_stack((lane *)&w->lanes[i], &json);
+            }
+    dirty_buf_append_cstr(&json, "]");
+    if (dirty_buf_failed(&json))
+        session_close(s);
+    else
+        answer_json(s, json.base, json.len);
+    dirty_buf_deinit(&json);
 }
 
 static const struct {
@@ -44,17 +231,26 @@ static const struct {
     bool changes; /* for root and the socket's owner only */
     void (*run)(session *s);
 } actions[] = {
-    {"status", false, do_status},
-    {"stop", true, do_stop},
+    {"status", false, do_status}, {"ping", false, do_ping},
+    {"stop", true, do_stop},      {"reload", true, do_reload},
+    {"scale", true, do_scale},    {"kill", true, do_kill},
+    {"cancel", true, do_cancel},  {"reopen_logs", true, do_reopen_logs},
+    {"stack", true, do_stack},
 };
+#define ACTION_COUNT (sizeof actions / sizeof *actions)
 
 static bool may_change(const session *s) {
     return s->peer_uid == 0 || s->peer_uid == listener_owner(s->a);
 }
 
 static void refuse_action(session *s) {
+    char names[200];
+    size_t at = 0;
+    for (size_t i = 0; i < ACTION_COUNT; i++)
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", i ? ", " : "",
+                               actions[i].name);
     refusal r = {DIRTY_CODE_ACTION_NOT_FOUND, "no", NULL, ",\"app\":\"@arbiter\"", false};
-    refuse(s, &r, "@arbiter has no action \"%s\"; it has: status, stop", s->action);
+    refuse(s, &r, "@arbiter has no action \"%s\"; it has: %s", s->action, names);
 }
 
 static void refuse_denied(session *s) {
@@ -63,6 +259,19 @@ static void refuse_denied(session *s) {
         s, &r,
         "@arbiter %s is for root and the socket's owner (uid %u), the caller is uid %u",
         s->action, (unsigned)listener_owner(s->a), (unsigned)s->peer_uid);
+}
+
+static void run_action(session *s, size_t i) {
+    if (actions[i].changes) {
+        if (!may_change(s)) {
+            refuse_denied(s);
+            return;
+        }
+        dirty_log(DIRTY_LOG_INFO, "asked over the socket",
+                  "action=%s by_pid=%d by_uid=%u", s->action, (int)s->peer_pid,
+                  (unsigned)s->peer_uid);
+    }
+    actions[i].run(s);
 }
 
 void service_answer(session *s, dirty_slice app_name) {
@@ -76,14 +285,10 @@ void service_answer(session *s, dirty_slice app_name) {
         refuse_app(s, app_name);
         return;
     }
-    for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
-        if (strcmp(actions[i].name, s->action) != 0)
-            continue;
-        if (actions[i].changes && !may_change(s))
-            refuse_denied(s);
-        else
-            actions[i].run(s);
-        return;
-    }
+    for (size_t i = 0; i < ACTION_COUNT; i++)
+        if (strcmp(actions[i].name, s->action) == 0) {
+            run_action(s, i);
+            return;
+        }
     refuse_action(s);
 }

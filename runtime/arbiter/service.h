@@ -1,7 +1,18 @@
 /* service: the reserved app "@arbiter", answered by the arbiter itself.
  *
- *   status   a JSON object with the state of everything (docs/cli.md shows it)
- *   stop     end gracefully; for root and the socket's owner, else DENIED */
+ *   status          a JSON object with the state of everything
+ *   ping            the arbiter's process id
+ *
+ * and for root and the socket's owner alone, else DENIED:
+ *
+ *   stop [how]      "graceful" or "now"
+ *   reload          roll to the configuration as it is now; {"reload": its number in
+ * status} scale N|+N|-N   so many workers; {"workers": N} kill W          the worker of
+ * place W, by SIGKILL; {"pid": it} cancel W[.L]    the call that lane L (0) of worker W
+ * runs; whether one ran reopen_logs stack           the Lua tracebacks of the busy lanes,
+ * null where not there yet
+ *
+ * A wrong argument is an APP error that says what it takes. */
 #ifndef DIRTY_ARBITER_SERVICE_H
 #define DIRTY_ARBITER_SERVICE_H
 

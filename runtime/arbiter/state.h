@@ -78,8 +78,9 @@ struct arbiter {
 
     uv_signal_t signals[8];
     uv_timer_t stop_timer;
-    bool ending;   /* nothing waits for requests any more */
-    bool finished; /* the last worker is gone, the loop runs out */
+    uv_timer_t check_timer; /* looks at the workers' memory every second */
+    bool ending;            /* nothing waits for requests any more */
+    bool finished;          /* the last worker is gone, the loop runs out */
     uint8_t scratch[DIRTY_HEAD_BYTES_MAX]; /* first bytes of the request at hand */
 };
 
@@ -89,6 +90,9 @@ void arbiter_drain(arbiter *a);
 /* End now: what waits or runs is answered SHUTDOWN, workers are killed. `status` is what
  * dirty_arbiter_run returns if nothing went wrong before. */
 void arbiter_end(arbiter *a, int status);
+
+/* Open the log files again, here and in the workers. 0 or -errno. */
+int arbiter_reopen_logs(arbiter *a);
 
 /* To be called when a request was finished or a worker was reaped: goes on with an end
  * that waited for it. Cheap while serving. */

@@ -207,7 +207,9 @@ static void append_counters(const arbiter *a, dirty_buf *out) {
 void status_append(arbiter *a, dirty_buf *out) {
     dirty_buf_append_cstr(out, "{");
     append_arbiter(a, out);
-    dirty_buf_append_cstr(out, ",\"workers\":[");
+    dirty_buf_printf(out, ",\"ready\":%s,\"workers\":[",
+                     a->phase == ARBITER_SERVING && places_serve_all(a) ? "true"
+                                                                        : "false");
     append_workers(a, out);
     dirty_buf_append_cstr(out, "],");
     append_apps(a, out);
@@ -219,4 +221,22 @@ void status_append(arbiter *a, dirty_buf *out) {
     append_reload(a->roll, out);
     dirty_buf_printf(out, ",\"versions\":%s}",
                      a->boot->version_json ? a->boot->version_json : "{}");
+}
+
+void status_append_stack(lane *l, dirty_buf *out) {
+    dirty_buf_printf(out, "{\"worker\":%u,\"pid\":%d,\"lane\":%u,\"app\":",
+                     l->worker->place->number, (int)l->worker->pid, l->number);
+    append_string(out, l->app->name);
+    dirty_buf_append_cstr(out, ",\"action\":");
+    append_string(out, l->action);
+    dirty_buf_printf(
+        out, ",\"running_ms\":%.0f,\"traceback\":", seconds_since(l->started_ns) * 1e3);
+    uint32_t len = l->page->stack_len;
+    if (atomic_load(&l->page->stack_seq) == l->seq && len <= DIRTY_STACK_TEXT_MAX) {
+        dirty_buf_json_string(out, l->page->stack_text, len);
+    } else {
+        dirty_buf_append_cstr(out, "null");
+        lane_ask_stack(l);
+    }
+    dirty_buf_append_cstr(out, "}");
 }

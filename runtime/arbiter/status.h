@@ -8,4 +8,8 @@
 /* Append the status object. What comes from lane pages is read once and bounded. */
 void status_append(arbiter *a, dirty_buf *out);
 
+/* Append one busy lane with its traceback, null where it is not there yet; then ask for
+ * it. */
+void status_append_stack(lane *l, dirty_buf *out);
+
 #endif

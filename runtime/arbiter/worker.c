@@ -112,6 +112,11 @@ static worker *new_worker(place *p, plan *by, const deal *d) {
     w->deal = d;
     w->generation = ++p->generation;
     w->lane_count = count;
+    if (by->o->max_requests > 0)
+        w->recycle_at = by->o->max_requests +
+                        (by->o->max_requests_jitter
+                             ? (uint64_t)random() % (by->o->max_requests_jitter + 1ull)
+                             : 0);
     for (uint32_t i = 0; i < count; i++) {
         w->lanes[i].worker = w;
         w->lanes[i].number = i;
@@ -169,6 +174,7 @@ void worker_lane_ready(worker *w) {
         return;
     uv_timer_stop(&w->timer);
     set_state(w, WORKER_READY);
+    w->ready_ns = dirty_now_ns();
     dirty_log(DIRTY_LOG_INFO, "worker ready", "worker=%u worker_pid=%d boot_ms=%llu",
               w->place->number, (int)w->pid,
               (unsigned long long)((dirty_now_ns() - w->spawned_ns) / DIRTY_NS_PER_MS));

@@ -112,6 +112,8 @@ static void serve_one(const dirty_worker_start *start, int fd, dirty_msg_dispatc
     char text[32] = "null";
     if (IS("pid"))
         snprintf(text, sizeof text, "%d", (int)getpid());
+    if (IS("plan"))
+        snprintf(text, sizeof text, "%s", start->apps[m->app]->options);
     answer_bytes(fd, f.id, text, IS("hold-writing") ? 9 : 0);
     if (IS("hold-writing"))
         stay();
@@ -132,6 +134,17 @@ static void give_back(int channel, const uint8_t *message, size_t len) {
 
 int rig_worker_main(const dirty_worker_start *start) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    bool broken =
+        start->apps[0]->module[0] == '/' && access(start->apps[0]->module, F_OK) == 0;
+    if (broken || strcmp(start->apps[0]->options, "\"no boot\"") == 0) {
+        const char text[] = "xxxxxxxx{\"message\":\"init went wrong\"}";
+        dirty_msg_plain head = {DIRTY_MSG_BOOT_FAILED, sizeof text - 9};
+        char message[sizeof text];
+        memcpy(message, text, sizeof text);
+        memcpy(message, &head, sizeof head);
+        say(start->channels[0], message, sizeof message - 1);
+        return 1;
+    }
     dirty_msg_plain ready = {.kind = DIRTY_MSG_READY};
     say(start->channels[0], &ready, sizeof ready);
     for (;;) {
@@ -208,6 +221,78 @@ void rig_init(rig *r) {
                                    .lua_path = "",
                                    .lua_cpath = "",
                                    .worker_main = rig_worker_main};
+}
+
+/* -- Plans of a reload, read in the arbiter's process -- */
+
+static struct {
+    const rig_plan *next;
+    size_t count, at;
+    const dirty_arbiter_options *base;
+} script;
+
+static int script_read(void *ctx, char *why, size_t size) {
+    (void)ctx;
+    const rig_plan *p = &script.next[script.at];
+    if (p->fails_at != NULL && strcmp(p->fails_at, "read") == 0) {
+        snprintf(why, size, "the file is broken");
+        return -1;
+    }
+    return 0;
+}
+
+static int script_probe(void *ctx, int report_fd) {
+    (void)ctx;
+    const char text[] = "a report\n";
+    return write(report_fd, text, sizeof text - 1) == sizeof text - 1 ? 0 : 1;
+}
+
+static int script_finish(void *ctx, const char *report, size_t len,
+                         const dirty_arbiter_options **out, char *why, size_t size) {
+    (void)ctx;
+    const rig_plan *p = &script.next[script.at];
+    if (len != 9 || memcmp(report, "a report\n", 9) != 0)
+        abort();
+    if (p->fails_at != NULL && strcmp(p->fails_at, "probe") == 0) {
+        snprintf(why, size, "app t: syntax error near 'x'");
+        return -1;
+    }
+    if (script.at + 1 < script.count)
+        script.at++;
+    dirty_arbiter_options *o = malloc(sizeof *o);
+    dirty_app_spec *apps = calloc(3, sizeof *apps);
+    *o = *script.base;
+    o->apps = apps;
+    o->workers = p->workers;
+    o->app_count = 0;
+    bool boots = p->fails_at == NULL || strcmp(p->fails_at, "boot") != 0;
+    while (o->app_count < 3 && p->apps[o->app_count] != NULL) {
+        apps[o->app_count] = script.base->apps[0];
+        apps[o->app_count].name = p->apps[o->app_count];
+        apps[o->app_count].options = boots ? p->mark : "\"no boot\"";
+        apps[o->app_count].exclusive = p->exclusive;
+        o->app_count++;
+    }
+    apps[o->app_count - 1].workers = p->limit;
+    *out = o;
+    return 0;
+}
+
+static void script_release(void *ctx, const dirty_arbiter_options *o) {
+    (void)ctx;
+    free((void *)(uintptr_t)o->apps);
+    free((void *)(uintptr_t)o);
+}
+
+void rig_plans(rig *r, const rig_plan *next, size_t count) {
+    script.next = next;
+    script.count = count;
+    script.at = 0;
+    script.base = &r->o;
+    r->o.source = (dirty_config_source){.read = script_read,
+                                        .probe = script_probe,
+                                        .finish = script_finish,
+                                        .release = script_release};
 }
 
 void rig_start(rig *r) {
@@ -345,6 +430,19 @@ void rig_expect_value(int fd, uint64_t id) {
     assert_int_equal(rig_read(fd, &f, &payload), 1);
     assert_int_equal(f.type, DIRTY_FRAME_RESPONSE);
     assert_int_equal(f.id, id);
+    free(payload);
+}
+
+void rig_expect_text(int fd, uint64_t id, const char *app, const char *action,
+                     const char *text) {
+    dirty_frame f;
+    uint8_t *payload;
+    rig_call(fd, id, app, action);
+    assert_int_equal(rig_read(fd, &f, &payload), 1);
+    assert_int_equal(f.id, id);
+    assert_true(f.payload_len >= 7);
+    payload[f.payload_len] = '\0';
+    assert_string_equal((char *)payload + 7, text);
     free(payload);
 }
 

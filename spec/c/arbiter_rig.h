@@ -20,6 +20,21 @@ typedef struct rig {
 
 /* Options with a private socket, 1 worker, the app "t" (unlimited) and small timeouts. */
 void rig_init(rig *r);
+/* Give it a configuration that a reload reads: the next plans are `next` of them, one a
+ * reload, the last again and again. An action "plan" of the scripted worker answers the
+ * options text of its first app, which tells by which plan it was started. Where `why` is
+ * not NULL the reading, the probe or the boot fails: `fails_at` "read", "probe", "boot".
+ */
+typedef struct rig_plan {
+    const char *apps[3]; /* names, NULL ends */
+    const char *mark;    /* the options of each app, JSON */
+    uint32_t workers;
+    uint32_t limit; /* of the last app, 0 none */
+    const char *fails_at;
+    bool exclusive;
+} rig_plan;
+void rig_plans(rig *r, const rig_plan *next, size_t count);
+
 /* Fork the arbiter and wait until it takes connections. */
 void rig_start(rig *r);
 /* TERM, wait for its end, check that it ended with `status`. Removes the directory. */
@@ -44,6 +59,9 @@ pid_t rig_wait_held(rig *r);
 /* -- raw clients -- */
 int rig_connect(const rig *r);
 void rig_send(int fd, const void *bytes, size_t len);
+/* Call and expect a JSON value with this text. */
+void rig_expect_text(int fd, uint64_t id, const char *app, const char *action,
+                     const char *text);
 /* Build a whole request with `argc` bytes values of `len` bytes each. Returns its length;
  * *out is malloc'd. */
 size_t rig_request(uint8_t **out, uint64_t id, const char *app, const char *action,

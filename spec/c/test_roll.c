@@ -1,0 +1,357 @@
+/* Reload, scaling, recycling and the circuit, with scripted workers and configurations.
+ */
+#include "harness.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "arbiter_rig.h"
+#include "base/clock.h"
+#include "wire/request.h"
+#include "wire/value.h"
+#include "wire/code.h"
+
+static const rig_plan two = {.apps = {"t"}, .mark = "2", .workers = 2};
+
+static void reload_replaces_every_worker(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.workers = 2;
+    rig_plans(&r, &two, 1);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    rig_expect_text(fd, 1, "t", "plan", "{}");
+    kill(r.pid, SIGHUP);
+    rig_wait_status(&r, "\"result\":\"done\"");
+    for (uint64_t id = 2; id < 40; id++) /* on a connection from before the reload */
+        rig_expect_text(fd, id, "t", "plan", "2");
+    rig_wait_status(&r, "\"respawns\":0,");
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+/* Callers that never stop while reload follows reload: none sees an error. */
+static void reload_fails_no_request(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.workers = 2;
+    rig_plans(&r, &two, 1);
+    rig_start(&r);
+    int fds[8];
+    for (int i = 0; i < 8; i++)
+        fds[i] = rig_connect(&r);
+    for (uint64_t round = 1; round <= 400; round++) {
+        for (int i = 0; i < 8; i++)
+            rig_call(fds[i], round, "t", "value");
+        if (round % 20 == 0)
+            kill(r.pid, SIGHUP);
+        for (int i = 0; i < 8; i++)
+            rig_expect_value(fds[i], round);
+    }
+    rig_wait_status(&r, "\"result\":\"done\"");
+    rig_wait_status(&r, "\"errors\":{}");
+    for (int i = 0; i < 8; i++)
+        close(fds[i]);
+    rig_stop(&r, 0);
+}
+
+static void expect_old_plan_goes_on(rig *r, const char *reason) {
+    int fd = rig_connect(r);
+    rig_expect_text(fd, 1, "t", "plan", "{}");
+    kill(r->pid, SIGHUP);
+    rig_wait_status(r, "\"result\":\"failed\"");
+    rig_wait_status(r, reason);
+    for (uint64_t id = 2; id < 20; id++)
+        rig_expect_text(fd, id, "t", "plan", "{}");
+    rig_wait_status(r, "\"reload_failures\":1,");
+    close(fd);
+}
+
+static void new_code_that_fails_changes_nothing(void **state) {
+    (void)state;
+    static const char *const at[] = {"read", "probe", "boot"};
+    static const char *const reasons[] = {"the file is broken", "syntax error near",
+                                          "init went wrong"};
+    for (int i = 0; i < 3; i++) {
+        rig r;
+        rig_plan bad = {.apps = {"t"}, .mark = "2", .workers = 2, .fails_at = at[i]};
+        rig_init(&r);
+        r.o.workers = 2;
+        rig_plans(&r, &bad, 1);
+        rig_start(&r);
+        expect_old_plan_goes_on(&r, reasons[i]);
+        rig_stop(&r, 0);
+    }
+}
+
+static void apps_come_and_go(void **state) {
+    (void)state;
+    rig r;
+    static const rig_plan other = {.apps = {"u"}, .mark = "3", .workers = 1};
+    rig_init(&r);
+    rig_plans(&r, &other, 1);
+    rig_start(&r);
+    int busy = rig_connect(&r), waits = rig_connect(&r), fd = rig_connect(&r);
+    rig_call(busy, 1, "t", "hold-running");
+    pid_t held = rig_wait_held(&r);
+    rig_call(waits, 2, "t", "value");
+    rig_wait_status(&r, "\"queue\":{\"length\":1,");
+    kill(r.pid, SIGHUP);
+    /* who waits for an app that is gone is told at once */
+    free(rig_expect_error(waits, 2, DIRTY_CODE_APP_NOT_FOUND));
+    rig_expect_text(fd, 3, "u", "plan", "3");
+    rig_call(fd, 4, "t", "value");
+    free(rig_expect_error(fd, 4, DIRTY_CODE_APP_NOT_FOUND));
+    kill(held, SIGKILL);
+    free(rig_expect_error(busy, 1, DIRTY_CODE_WORKER_LOST));
+    rig_wait_status(&r, "\"result\":\"done\"");
+    close(busy);
+    close(waits);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static void the_number_of_workers_changes(void **state) {
+    (void)state;
+    rig r;
+    static const rig_plan plans[] = {{.apps = {"t"}, .mark = "2", .workers = 4},
+                                     {.apps = {"t"}, .mark = "3", .workers = 1}};
+    rig_init(&r);
+    r.o.workers = 2;
+    rig_plans(&r, plans, 2);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    kill(r.pid, SIGHUP);
+    rig_wait_status(&r, "\"number\":4,");
+    rig_wait_status(&r, "\"reloads\":1,");
+    rig_expect_text(fd, 1, "t", "plan", "2");
+    kill(r.pid, SIGHUP);
+    rig_wait_status(&r, "\"reloads\":2,");
+    rig_expect_text(fd, 2, "t", "plan", "3");
+    for (uint64_t until_ns = dirty_now_ns() + 10000 * DIRTY_NS_PER_MS;;) {
+        char *text = rig_status(&r);
+        bool alone = strstr(text, "\"number\":2,") == NULL;
+        free(text);
+        if (alone)
+            break;
+        assert_true(dirty_now_ns() < until_ns);
+    }
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static void a_second_hup_makes_one_more_roll(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.workers = 2;
+    rig_plans(&r, &two, 1);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    rig_expect_text(fd, 1, "t", "plan", "{}");
+    for (int i = 0; i < 10; i++)
+        kill(r.pid, SIGHUP);
+    rig_wait_status(&r,
+                    "\"reload\":{\"number\":2,\"state\":\"idle\",\"result\":\"done\"");
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static void an_exclusive_app_stops_before_it_starts(void **state) {
+    (void)state;
+    rig r;
+    static const rig_plan alone = {
+        .apps = {"t"}, .mark = "2", .workers = 1, .exclusive = true};
+    rig_init(&r);
+    r.apps[0].exclusive = true;
+    rig_plans(&r, &alone, 1);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    rig_expect_text(fd, 1, "t", "plan", "{}");
+    kill(r.pid, SIGHUP);
+    rig_wait_status(&r, "\"result\":\"done\"");
+    rig_expect_text(fd, 2, "t", "plan", "2");
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+/* -- Scaling
+ * ------------------------------------------------------------------------------ */
+
+static void call_with_text(int fd, uint64_t id, const char *action,
+                           const char *argument) {
+    dirty_buf b = {0};
+    dirty_route route = {.argc = 1,
+                         .app = dirty_slice_cstr("@arbiter"),
+                         .action = dirty_slice_cstr(action)};
+    assert_int_equal(dirty_request_encode_head(&b, id, &route,
+                                               DIRTY_VALUE_HEAD_LEN + strlen(argument)),
+                     0);
+    dirty_value_append(&b, DIRTY_TAG_BYTES, argument, (uint32_t)strlen(argument));
+    rig_send(fd, b.base, b.len);
+    dirty_buf_deinit(&b);
+}
+
+static void scales_by_signal_and_by_action(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    rig_expect_text(fd, 1, "t", "plan", "{}");
+    kill(r.pid, SIGTTIN);
+    rig_wait_status(&r, "\"number\":2,\"generation\":1");
+    kill(r.pid, SIGTTOU);
+    kill(r.pid, SIGTTOU); /* the last host stays */
+    rig_wait_status(&r, "\"t\":{\"workers\":1,");
+    call_with_text(fd, 2, "scale", "+2");
+    rig_expect_value(fd, 2);
+    rig_wait_status(&r, "\"t\":{\"workers\":3,");
+    call_with_text(fd, 3, "scale", "none");
+    free(rig_expect_error(fd, 3, DIRTY_CODE_APP));
+    call_with_text(fd, 4, "scale", "0");
+    free(rig_expect_error(fd, 4, DIRTY_CODE_APP));
+    rig_expect_text(fd, 5, "t", "plan", "{}");
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static void scaling_down_keeps_limits(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.workers = 2;
+    r.o.app_count = 2;
+    r.apps[1].workers = 2; /* "u" wants both */
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    rig_expect_text(fd, 1, "u", "plan", "{}");
+    call_with_text(fd, 2, "scale", "1");
+    char *details = rig_expect_error(fd, 2, DIRTY_CODE_APP);
+    assert_non_null(strstr(details, "below its limit"));
+    free(details);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static void limits_spread_apps(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.workers = 2;
+    r.o.app_count = 3;
+    r.apps[1].workers = 1;
+    r.apps[2].workers = 1;
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    rig_expect_text(fd, 1, "u", "plan", "{}");
+    rig_expect_text(fd, 2, "v", "plan", "{}");
+    rig_wait_status(&r, "\"apps\":[\"t\",\"u\"]");
+    rig_wait_status(&r, "\"apps\":[\"t\",\"v\"]");
+    /* the replacement of a worker gets exactly its apps */
+    rig_call(fd, 3, "u", "exit");
+    free(rig_expect_error(fd, 3, DIRTY_CODE_WORKER_LOST));
+    rig_wait_status(&r, "\"generation\":2,");
+    rig_expect_text(fd, 4, "u", "plan", "{}");
+    rig_wait_status(&r, "\"apps\":[\"t\",\"u\"]");
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+/* -- Recycling and the circuit
+ * ---------------------------------------------------------------- */
+
+static void recycles_after_max_requests(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.max_requests = 50;
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    for (uint64_t id = 1; id <= 500; id++) {
+        rig_call(fd, id, "t", "value");
+        rig_expect_value(fd, id);
+    }
+    char *text = rig_status(&r);
+    unsigned recycled = 0;
+    assert_non_null(strstr(text, "\"recycled\":"));
+    sscanf(strstr(text, "\"recycled\":"), "\"recycled\":%u", &recycled);
+    assert_in_range(recycled, 2, 10);
+    assert_non_null(strstr(text, "\"errors\":{}"));
+    free(text);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static void cancel_ends_a_running_call(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int busy = rig_connect(&r), fd = rig_connect(&r);
+    rig_call(busy, 1, "t", "hold-running");
+    rig_wait_held(&r);
+    call_with_text(fd, 2, "cancel", "1");
+    rig_expect_value(fd, 2);
+    free(rig_expect_error(busy, 1, DIRTY_CODE_CANCELLED));
+    call_with_text(fd, 3, "cancel", "9");
+    free(rig_expect_error(fd, 3, DIRTY_CODE_APP));
+    rig_expect_text(fd, 4, "t", "plan", "{}");
+    close(busy);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+/* Once the files are broken, a worker that dies can't be replaced: the circuit opens. */
+static void the_circuit_opens(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    char broken[80];
+    snprintf(broken, sizeof broken, "%s/broken", r.dir);
+    r.apps[0].module = broken; /* the scripted worker does not boot while it exists */
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    rig_expect_text(fd, 1, "t", "plan", "{}");
+    fclose(fopen(broken, "w"));
+    rig_call(fd, 2, "t", "exit");
+    free(rig_expect_error(fd, 2, DIRTY_CODE_WORKER_LOST));
+    rig_call(fd, 3, "t", "value"); /* waits for the replacement, until there is no hope */
+    char *details = rig_expect_error(fd, 3, DIRTY_CODE_NO_WORKERS);
+    assert_non_null(strstr(details, "\"retry_after_ms\":"));
+    free(details);
+    rig_call(fd, 4, "t", "value");
+    free(rig_expect_error(fd, 4, DIRTY_CODE_NO_WORKERS));
+    rig_wait_status(&r, "\"ready\":false");
+    unlink(broken);
+    rig_wait_status(&r, "\"ready\":true");
+    rig_expect_text(fd, 5, "t", "plan", "{}");
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reload_replaces_every_worker),
+        cmocka_unit_test(reload_fails_no_request),
+        cmocka_unit_test(new_code_that_fails_changes_nothing),
+        cmocka_unit_test(apps_come_and_go),
+        cmocka_unit_test(the_number_of_workers_changes),
+        cmocka_unit_test(a_second_hup_makes_one_more_roll),
+        cmocka_unit_test(an_exclusive_app_stops_before_it_starts),
+        cmocka_unit_test(scales_by_signal_and_by_action),
+        cmocka_unit_test(scaling_down_keeps_limits),
+        cmocka_unit_test(limits_spread_apps),
+        cmocka_unit_test(recycles_after_max_requests),
+        cmocka_unit_test(cancel_ends_a_running_call),
+        cmocka_unit_test(the_circuit_opens),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
