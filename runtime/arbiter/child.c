@@ -23,19 +23,6 @@ static void reset_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Everything in it is safe in a handler: open, dup3, close. */
-static void on_usr1(int number) {
-    (void)number;
-    int saved = errno;
-    dirty_log_reopen();
-    errno = saved;
-}
-
-static void reopen_log_on_usr1(void) {
-    struct sigaction action = {.sa_handler = on_usr1, .sa_flags = SA_RESTART};
-    sigaction(SIGUSR1, &action, NULL);
-}
-
 static int by_number(const void *a, const void *b) {
     return *(const int *)a - *(const int *)b;
 }
@@ -103,7 +90,6 @@ _Noreturn void child_run(worker *w, const int *channels) {
     close_foreign(channels, w->lane_count);
     set_title(p, w->deal);
     prefer_for_oom();
-    reopen_log_on_usr1();
 
     dirty_lane_page *pages[DIRTY_THREADS_MAX];
     for (uint32_t i = 0; i < w->lane_count; i++)
