@@ -39,6 +39,8 @@ void dirty_lua_push_value(lua_State *L, const dirty_lua_codec *codec,
     }
     if (push_scalar(L, v->bytes))
         return;
+    if (memchr(v->bytes.base, '\0', v->bytes.len) != NULL)
+        luaL_error(L, "it has a NUL"); /* lua-cjson would stop there and take it */
     lua_rawgeti(L, LUA_REGISTRYINDEX, codec->decode);
     lua_pushlstring(L, v->bytes.base, v->bytes.len);
     lua_call(L, 1, 1);
