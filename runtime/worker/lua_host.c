@@ -16,7 +16,8 @@
 
 /* Slots at the bottom of the Lua stack that stay for the life of the state. */
 enum {
-    SLOT_ON_ERROR = 1,
+    SLOT_APPS = 1, /* of app i: object at 2i+1, its own `call` or false at 2i+2 */
+    SLOT_ON_ERROR,
     SLOT_CALL,
     SLOT_STEP,
     SLOT_DESCRIBE,
@@ -47,8 +48,7 @@ struct dirty_host {
     dirty_lua_codec codec;
     dirty_answer_limits limits;
     int lane;        /* registry reference of the module dirty.lane */
-    int objects;     /* … of the array of app objects */
-    int calls;       /* … of their own `call` functions, false: the default */
+    int apps;        /* … of the table of SLOT_APPS */
     uint32_t opened; /* apps that were made */
     stage stage;
     uint32_t argument; /* that is being decoded, 1.. */
@@ -128,10 +128,6 @@ static int open_state(lua_State *L) {
     h->codec.decode = ref_field(L, lane, "decode");
     h->codec.explain = ref_field(L, lane, "explain");
     h->lane = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_newtable(L);
-    h->objects = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_newtable(L);
-    h->calls = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushboolean(L, 0);
     h->scope.metadata = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
@@ -141,11 +137,14 @@ static int push_slots(lua_State *L) {
     static const lua_CFunction slots[] = {on_error, run_call, run_step,
                                           describe, tidy,     collect};
     dirty_host *h = lua_touserdata(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    h->apps = luaL_ref(L, LUA_REGISTRYINDEX);
     for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
         lua_pushlightuserdata(L, h);
         lua_pushcclosure(L, slots[i], 1);
     }
-    return sizeof slots / sizeof *slots;
+    return 1 + sizeof slots / sizeof *slots;
 }
 
 /* Run `function` with the host as its argument; results stay on the stack. */
@@ -238,6 +237,11 @@ typedef struct app_work {
     dirty_buf *out;
 } app_work;
 
+/* Where an app's object is in the table of SLOT_APPS. */
+static int object_at(uint32_t app) {
+    return 2 * (int)app + 1;
+}
+
 /* Load the app and make its object. [-1, +0, e] */
 static int open_app(lua_State *L) {
     app_work *work = lua_touserdata(L, 1);
@@ -249,12 +253,11 @@ static int open_app(lua_State *L) {
         add_failure(L, work->out, 4);
         return 0;
     }
-    lua_rawgeti(L, LUA_REGISTRYINDEX, h->objects);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, h->apps);
     lua_pushvalue(L, 2);
-    lua_rawseti(L, -2, (int)work->app + 1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, h->calls);
+    lua_rawseti(L, -2, object_at(work->app));
     lua_pushvalue(L, 3);
-    lua_rawseti(L, -2, (int)work->app + 1);
+    lua_rawseti(L, -2, object_at(work->app) + 1);
     work->ok = true;
     return 0;
 }
@@ -329,8 +332,8 @@ int dirty_host_try(dirty_host *h, uint32_t app, bool init, dirty_buf *report) {
 static int close_app(lua_State *L) {
     app_work *work = lua_touserdata(L, 1);
     push_lane(work->host, "close");
-    lua_rawgeti(L, LUA_REGISTRYINDEX, work->host->objects);
-    lua_rawgeti(L, -1, (int)work->app + 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, work->host->apps);
+    lua_rawgeti(L, -1, object_at(work->app));
     lua_remove(L, -2);
     lua_call(L, 1, 0);
     return 0;
@@ -356,38 +359,37 @@ void dirty_host_close(dirty_host *h) {
 
 /* Names that are the runtime's to call, and names that an app keeps to itself. */
 static bool is_action_name(dirty_slice name) {
-    static const char *const reserved[] = {"new", "init", "call", "close"};
-    if (name.base[0] == '_')
-        return false;
-    for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
-        if (dirty_slice_equals(name, reserved[i], strlen(reserved[i])))
-            return false;
-    return true;
+    switch (name.len) {
+    case 3: return memcmp(name.base, "new", 3) != 0 && name.base[0] != '_';
+    case 4:
+        return memcmp(name.base, "init", 4) != 0 && memcmp(name.base, "call", 4) != 0 &&
+               name.base[0] != '_';
+    case 5: return memcmp(name.base, "close", 5) != 0 && name.base[0] != '_';
+    default: return name.base[0] != '_';
+    }
 }
+
+/* Where run_call finds what it is given. */
+enum { ARG_OBJECT = 1, ARG_OWN_CALL };
 
 /* Push the function to call and its first arguments; returns how many of those. */
 static int push_target(lua_State *L, dirty_host *h, const dirty_call *call) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, h->calls);
-    lua_rawgeti(L, -1, (int)call->app + 1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, h->objects);
-    lua_rawgeti(L, -1, (int)call->app + 1);
-    int object = lua_gettop(L);
-    lua_pushlstring(L, call->action.base, call->action.len);
-    if (lua_isfunction(L, object - 2)) { /* call(object, action, …) */
-        lua_pushvalue(L, object - 2);
-        lua_pushvalue(L, object);
-        lua_pushvalue(L, object + 1);
+    if (lua_toboolean(L, ARG_OWN_CALL)) { /* call(object, action, …) */
+        lua_pushvalue(L, ARG_OWN_CALL);
+        lua_pushvalue(L, ARG_OBJECT);
+        lua_pushlstring(L, call->action.base, call->action.len);
         return 2;
     }
     if (is_action_name(call->action)) {
-        lua_gettable(L, object);
+        lua_pushlstring(L, call->action.base, call->action.len);
+        lua_gettable(L, ARG_OBJECT);
         if (lua_isfunction(L, -1)) { /* object[action](object, …) */
-            lua_pushvalue(L, object);
+            lua_pushvalue(L, ARG_OBJECT);
             return 1;
         }
     }
     push_lane(h, "no_action"); /* (object, app, action) raises */
-    lua_pushvalue(L, object);
+    lua_pushvalue(L, ARG_OBJECT);
     lua_pushstring(L, h->scope.app);
     lua_pushlstring(L, call->action.base, call->action.len);
     return lua_call(L, 3, 0), 0;
@@ -396,7 +398,8 @@ static int push_target(lua_State *L, dirty_host *h, const dirty_call *call) {
 static void push_arguments(lua_State *L, dirty_host *h, const dirty_call *call) {
     dirty_value_reader args = call->args;
     dirty_value value;
-    if (!lua_checkstack(L, (int)call->argc + LUA_MINSTACK))
+    bool fits = call->argc < LUA_MINSTACK / 2; /* that much a C function always has */
+    if (!fits && !lua_checkstack(L, (int)call->argc + LUA_MINSTACK))
         luaL_error(L, "%d arguments are more than Lua can take", (int)call->argc);
     for (h->argument = 1; h->argument <= call->argc; h->argument++) {
         dirty_value_next(&args, &value);
@@ -433,8 +436,8 @@ static int give_up(lua_State *L, dirty_host *h, int error) {
     return 1;
 }
 
-/* The body of dirty_host_call: results are left for the caller to keep while they are
- * written. */
+/* The body of dirty_host_call, (object, own call) → results, which the host keeps on the
+ * stack while they are written. */
 static int run_call(lua_State *L) {
     dirty_host *h = upvalue_host(L);
     const dirty_call *call = h->scope.call;
@@ -577,7 +580,9 @@ dirty_outcome dirty_host_call(dirty_host *h, const dirty_call *call) {
     h->scope.call = call;
     h->scope.app = h->start->apps[call->app]->name;
     lua_pushvalue(h->L, SLOT_CALL);
-    return run(h, 0);
+    lua_rawgeti(h->L, SLOT_APPS, object_at(call->app));
+    lua_rawgeti(h->L, SLOT_APPS, object_at(call->app) + 1);
+    return run(h, 2);
 }
 
 /* Slots of the stream that a call has left on the stack. */
@@ -635,13 +640,13 @@ void dirty_host_release(dirty_host *h) {
         h->answer.json_max = 0;
         run_slot(h, SLOT_TIDY);
     }
-    if (dirty_lua_memory_tidy(&h->memory, dirty_host_bytes(h)))
+    bool has_large = h->memory.used_bytes + h->memory.kept_bytes > 0;
+    if (has_large && dirty_lua_memory_tidy(&h->memory, dirty_host_bytes(h)))
         run_slot(h, SLOT_COLLECT);
     h->scope.call = NULL;
     h->scope.app = NULL;
 }
 
 uint64_t dirty_host_bytes(const dirty_host *h) {
-    return (uint64_t)lua_gc(h->L, LUA_GCCOUNT, 0) * 1024 +
-           (uint64_t)lua_gc(h->L, LUA_GCCOUNTB, 0);
+    return (uint64_t)lua_gc(h->L, LUA_GCCOUNT, 0) * 1024;
 }

@@ -60,7 +60,7 @@ dirty_lane_error *dirty_host_error(dirty_host *h);
  * finalizers. */
 void dirty_host_release(dirty_host *h);
 
-/* Bytes of the Lua heap. */
+/* Bytes of the Lua heap, in whole KiB. */
 uint64_t dirty_host_bytes(const dirty_host *h);
 
 /* close() of every app that was made, the last first; then the state's end. */
