@@ -94,6 +94,7 @@ $(BUILD)/lua5.4/dirty/core.so: $(LUA54_OBJ) $(BUILD)/libdirty.a
 
 .PHONY: lua54
 lua54: $(BUILD)/lua5.4/dirty/core.so ## build the client module for Lua 5.4
+test-lua test-run: lua54
 
 $(BUILD)/spec/%: spec/c/%.c $(SPEC_OBJ) $(CORE_OBJ)
 	@mkdir -p $(@D)
@@ -132,7 +133,7 @@ test: deps ## build and run all tests; the last line sums them
 
 # The specs' own interpreter is not sanitized, so it gets the C module of the plain build.
 asan: deps ## run all tests on a build with the address and undefined sanitizers
-	@$(MAKE) --no-print-directory --silent all
+	@$(MAKE) --no-print-directory --silent all lua54
 	@DIRTY_CORE=$(BUILD)/lua UBSAN_OPTIONS=print_stacktrace=1 \
 	    LSAN_OPTIONS=suppressions=$(CURDIR)/build-aux/lsan.supp:print_suppressions=0 \
 	    $(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined \

@@ -132,9 +132,10 @@ end
 local function failure(self, call, code, message, details, started, http_status)
     local ok, info = self._codec:from_json(details)
     if not ok or type(info) ~= "table" then
-        -- without lua-cjson, or from a server that broke the rules
-        info = { app = call.app, action = call.action }
+        info = {} -- without lua-cjson, or from a server that broke the rules
     end
+    info.app = info.app or call.app
+    info.action = info.action or call.action
     info.code = code
     info.message = message
     info.started = started

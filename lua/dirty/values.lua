@@ -126,6 +126,8 @@ function _M:from_json(text)
     local number = word and json_number(word)
     if number then
         return true, number
+    elseif word and word:find("^[-%d]") then
+        return false, "it is not JSON: no number is written so" -- lua-cjson takes some
     end
     local instance, err = self:json()
     if not instance then

@@ -1,0 +1,389 @@
+--- Checks of dirty.client against a puppet (support.puppet), as plain functions:
+-- client_spec.lua runs each as a test, and the whole file in every other Lua that clients
+-- may have:
+--
+--     lua5.4 spec/support/client_checks.lua SOCKET     prints how many passed, or raises
+--
+-- @module support.client_checks
+
+local client = require "dirty.client"
+local cjson = require "cjson"
+
+local _M = { CHECKS = {} }
+
+local unpack = rawget(table, "unpack") or unpack
+
+local function show(value)
+    return type(value) == "string" and ("%q"):format(value) or tostring(value)
+end
+
+local function equal(expected, got, what)
+    if expected ~= got then
+        error(("%s: %s expected, got %s"):format(what or "value", show(expected), show(got)), 2)
+    end
+end
+
+local function has(text, words)
+    if not tostring(text):find(words, 1, true) then
+        error(("%s expected in %s"):format(show(words), show(text)), 2)
+    end
+end
+
+local function raises(words, f, ...)
+    local ok, err = pcall(f, ...)
+    if ok then
+        error(("nothing was raised; %s expected"):format(show(words)), 2)
+    end
+    has(err, words)
+    return err
+end
+
+local function pack(...)
+    return { n = select("#", ...), ... }
+end
+
+local function check(name, f)
+    _M.CHECKS[#_M.CHECKS + 1] = name
+    _M[name] = f
+end
+
+-- -- Values ------------------------------------------------------------------------------
+
+check("strings travel byte for byte", function(c)
+    local all = {}
+    for i = 0, 255 do
+        all[i + 1] = string.char(i)
+    end
+    local bytes = table.concat(all)
+    local got = pack(c:execute("app", "echo", bytes, "", bytes:rep(9000)))
+    equal(3, got.n)
+    equal(bytes, got[1])
+    equal("", got[2])
+    equal(bytes:rep(9000), got[3])
+end)
+
+check("scalars come back as they went", function(c)
+    local numbers = { 0, 1, -1, 0.1, 1 / 3, 2 ^ 53, -2 ^ 53, 1e300, -1e-300, 5e-324, 123456789 }
+    local got = pack(c:execute("app", "echo", true, false, unpack(numbers)))
+    equal(#numbers + 2, got.n)
+    equal(true, got[1])
+    equal(false, got[2])
+    for i, n in ipairs(numbers) do
+        equal(n, got[i + 2], "number " .. i)
+    end
+end)
+
+check("nils are kept, trailing ones too", function(c)
+    local got = pack(c:execute("app", "echo", nil, 1, nil, nil))
+    equal(4, got.n)
+    equal(nil, got[1])
+    equal(1, got[2])
+    equal(4, pack(c:execute("app", "echo", nil, nil, nil, nil)).n)
+    equal(0, pack(c:execute("app", "echo")).n)
+end)
+
+check("tables travel as JSON", function(c)
+    local back, null = c:execute("app", "echo",
+        { list = { 1, 2, "x" }, empty = {}, null = cjson.null, deep = { { { true } } } },
+        cjson.null)
+    equal(nil, null)
+    equal("x", back.list[3])
+    equal(cjson.null, back.null)
+    equal(true, back.deep[1][1][1])
+    equal(nil, next(back.empty))
+end)
+
+check("JSON of other makers is understood", function(c)
+    local got = pack(c:execute("app", "json", " null ", "\ttrue\n", " 12 ", "-0.5e1", '"text"',
+        ' [1, {"a": null}] ', "1E2"))
+    equal(7, got.n)
+    equal(nil, got[1])
+    equal(true, got[2])
+    equal(12, got[3])
+    equal(-5, got[4])
+    equal("text", got[5])
+    equal(cjson.null, got[6][2].a)
+    equal(100, got[7])
+end)
+
+check("a result that is no JSON is a PROTOCOL error", function(c)
+    for _, text in ipairs { "", " ", "{", "nul", "01", "0x10", "1.", "-", "NaN", "nan",
+        "Infinity", "1e999", "[1] 2", "[1]\0", "+1" } do
+        local value, err, info = c:execute("app", "json", "1", text)
+        equal(nil, value, text)
+        has(err, "PROTOCOL: ")
+        has(err, "value 2")
+        equal("PROTOCOL", info.code)
+        equal("yes", info.started)
+        equal("client", info.phase)
+        equal("json", info.action)
+    end
+end)
+
+check("many values travel", function(c)
+    local many = {}
+    for i = 1, 5000 do
+        many[i] = i % 2 == 0 and i or "s" .. i
+    end
+    local got = pack(c:execute("app", "echo", unpack(many)))
+    equal(5000, got.n)
+    for i = 1, 5000 do
+        equal(many[i], got[i])
+    end
+end)
+
+check("deep tables travel up to max_depth", function(c, options)
+    local function nested(depth)
+        local t = {}
+        for _ = 2, depth do
+            t = { t }
+        end
+        return t
+    end
+    equal("table", type(c:execute("app", "echo", nested(1000))))
+    raises("argument #1 can't be sent as JSON", c.execute, c, "app", "echo", nested(1001))
+    local shallow = client.new { socket = options.socket, max_depth = 3 }
+    equal("table", type(shallow:execute("app", "echo", nested(3))))
+    raises("argument #2", shallow.execute, shallow, "app", "echo", 1, nested(4))
+    local value, err = shallow:execute("app", "json", "[[[[]]]]")
+    equal(nil, value)
+    has(err, "PROTOCOL")
+end)
+
+-- -- Wrong use ---------------------------------------------------------------------------
+
+check("what can't be sent raises and names it", function(c)
+    raises("argument #2 is a function", c.execute, c, "app", "echo", 1, print)
+    raises("argument #1 is a thread", c.execute, c, "app", "echo", coroutine.create(function() end))
+    raises("argument #1 is nan", c.execute, c, "app", "echo", math.abs(0 / 0))
+    raises("argument #1 is -inf", c.execute, c, "app", "echo", -math.huge)
+    raises("argument #1 can't be sent as JSON", c.execute, c, "app", "echo", { print })
+    raises("argument #1 can't be sent as JSON", c.execute, c, "app", "echo", { 0 / 0 })
+    raises("argument #1 can't be sent as JSON", c.execute, c, "app", "echo", { [1] = 1, [99] = 2 })
+    raises("argument #1", c.execute, c, "app", "echo", io.stdout)
+end)
+
+check("wrong names raise", function(c)
+    raises("app is a string, not a nil", c.execute, c)
+    raises("action is a string, not a table", c.execute, c, "app", {})
+    for _, name in ipairs { "", "a b", "a\0b", "\195\164", ("x"):rep(256) } do
+        raises("app is 1 to 255 bytes", c.execute, c, name, "echo")
+        raises("action is 1 to 255 bytes", c.execute, c, "app", name)
+    end
+    equal("x", c:execute(("x"):rep(255), "echo", "x"))
+    raises("call it with a colon: client:execute(", c.execute, "app", "echo")
+    raises("client:with(", c.with, { timeout = 1 })
+    raises("client:close(", c.close)
+    raises("client:status(", c.status)
+end)
+
+check("errors of wrong use point at the caller's line", function(c)
+    local where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
+    raises(where, function() return (c:execute("app", "echo", print)) end)
+    where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
+    raises(where, function() c:execute("") end)
+    where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
+    raises(where, function() c:with { tiemout = 1 }:close() end)
+    where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
+    raises(where, function() client.new { timeout = 0 }:close() end)
+end)
+
+check("wrong options raise, with the nearest right one", function(c)
+    raises("unknown option 'sokcet' (did you mean 'socket'?)", client.new, { sokcet = "x" })
+    raises("unknown option 'colour'", client.new, { colour = "x" })
+    raises("unknown option 'socket'", c.with, c, { socket = "x" })
+    raises("unknown option '1'", client.new, { "x" })
+    raises("options are a table, not a string", client.new, "/run/x.sock")
+    raises("options are a table, not a nil", c.with, c)
+    for _, bad in ipairs { 0, -1, 0 / 0, math.huge, "1", true, 4294968 } do
+        raises("option timeout is a number of seconds", client.new, { timeout = bad })
+        raises("option timeout is a number of seconds", c.with, c, { timeout = bad })
+    end
+    raises("option priority is", c.with, c, { priority = 10 })
+    raises("option priority is", c.with, c, { priority = 0.5 })
+    raises("option metadata is a table", c.with, c, { metadata = "x" })
+    raises("metadata can't be sent as JSON", c.with, c, { metadata = { print } })
+    raises("option max_message is", client.new, { max_message = 0 })
+    raises("option max_depth is", client.new, { max_depth = 1.5 })
+    raises("option socket is a path", client.new, { socket = "a\0b" })
+end)
+
+-- -- Options -----------------------------------------------------------------------------
+
+check("a view has other options and the same connection", function(c)
+    local before = c:execute("app", "request")
+    equal(5, before.priority)
+    equal(nil, before.metadata)
+    local view = c:with { timeout = 0.8, priority = 0, metadata = { tenant = "a", n = 1 } }
+    local got = view:execute("app", "request")
+    equal(0, got.priority)
+    equal("a", got.metadata.tenant)
+    equal(true, got.budget_ms > 500 and got.budget_ms <= 800, "budget of the view")
+    equal(before.accepted, got.accepted, "connections")
+    local inner = view:with { priority = 9 }:execute("app", "request")
+    equal(9, inner.priority)
+    equal("a", inner.metadata.tenant)
+    equal(true, inner.budget_ms <= 800, "budget inherited")
+    local after = c:execute("app", "request")
+    equal(5, after.priority)
+    equal(nil, after.metadata)
+    equal(true, after.budget_ms > 800, "budget of the client")
+end)
+
+check("a closed client connects again", function(c)
+    local before = c:execute("app", "request").accepted
+    c:close()
+    c:close()
+    equal(before + 1, c:execute("app", "request").accepted)
+end)
+
+check("a collected client ends its connection", function(c, options)
+    local function use_and_drop()
+        for _ = 1, 200 do
+            equal("x", client.new(options):execute("app", "echo", "x"))
+        end
+    end
+    use_and_drop()
+    collectgarbage()
+    collectgarbage()
+    equal("x", c:execute("app", "echo", "x"))
+end)
+
+check("it says what it is", function(c, options)
+    equal(("dirty.client(%s, timeout 5 s)"):format(options.socket), tostring(c))
+    has(tostring(c:with { timeout = 0.25 }), "timeout 0.25 s")
+    has(tostring(client.new()), "timeout 30 s")
+    has(client._VERSION, ".")
+end)
+
+-- -- Errors ------------------------------------------------------------------------------
+
+check("an error of the server comes whole", function(c)
+    local value, err, info = c:execute("images", "fail", 3, "boom\0and more", {
+        started = "yes", phase = "run", app = "images", action = "thumbnail",
+        traceback = "stack traceback: …", retry_after_ms = 7, anything = { 1 },
+    })
+    equal(nil, value)
+    equal("APP: boom\0and more", err)
+    equal("APP", info.code)
+    equal("boom\0and more", info.message)
+    equal("yes", info.started)
+    equal(500, info.http_status)
+    equal("run", info.phase)
+    equal("images", info.app)
+    equal("thumbnail", info.action)
+    equal("stack traceback: …", info.traceback)
+    equal(7, info.retry_after_ms)
+    equal(1, info.anything[1])
+end)
+
+check("every code has its status", function(c)
+    local statuses = { [1] = "TIMEOUT 504", [4] = "APP_NOT_FOUND 404", [6] = "NO_WORKERS 503",
+        [8] = "WORKER_LOST 502", [12] = "DENIED 403", [999] = "UNKNOWN 500" }
+    for number, expected in pairs(statuses) do
+        local _, err, info = c:execute("app", "fail", number, "text", { started = "unknown" })
+        equal(expected, info.code .. " " .. info.http_status)
+        equal(info.code .. ": text", err)
+        equal("unknown", info.started)
+    end
+end)
+
+check("details never hide what the client knows", function(c)
+    local _, _, info = c:execute("app", "fail", 3, "text",
+        { code = "X", message = "X", http_status = 1, started = 5 })
+    equal("APP", info.code)
+    equal("text", info.message)
+    equal(500, info.http_status)
+    equal("yes", info.started)
+    equal("app", info.app)
+    equal("fail", info.action)
+end)
+
+check("a lost connection is told, and the next call works", function(c)
+    local value, err, info = c:execute("app", "close")
+    equal(nil, value)
+    has(err, "CONNECTION: ")
+    equal("unknown", info.started)
+    equal("client", info.phase)
+    equal("app", info.app)
+    equal("close", info.action)
+    equal(502, info.http_status)
+    equal("number", type(info.elapsed_ms))
+    equal("x", c:execute("app", "echo", "x"))
+end)
+
+check("garbage is told, and the next call works", function(c)
+    local _, err, info = c:execute("app", "raw", ("HTTP/1.1 400 Bad Request\r\n"):rep(2))
+    has(err, "PROTOCOL: ")
+    has(err, "magic")
+    equal("client", info.phase)
+    equal("x", c:execute("app", "echo", "x"))
+end)
+
+check("a stream is refused by execute", function(c)
+    local _, err, info = c:execute("app", "stream")
+    has(err, "PROTOCOL: app.stream streams its result")
+    equal("yes", info.started)
+    equal("x", c:execute("app", "echo", "x"))
+end)
+
+check("no answer in time is told", function(c)
+    local value, err, info = c:with({ timeout = 0.05 }):execute("app", "hold")
+    equal(nil, value)
+    has(err, "TIMEOUT: app.hold got no answer")
+    equal("unknown", info.started)
+    equal("client", info.phase)
+    equal(504, info.http_status)
+    equal("x", c:execute("app", "echo", "x"))
+end)
+
+check("max_message is kept both ways", function(_, options)
+    local small = client.new { socket = options.socket, max_message = 1000 }
+    local _, err, info = small:execute("app", "echo", ("x"):rep(1000))
+    has(err, "PROTOCOL: ")
+    has(err, "max_message")
+    equal("no", info.started)
+    equal(900, #small:execute("app", "echo", ("x"):rep(900)))
+    _, err, info = small:execute("app", "raw", "DW\1\2\0\0\4\0" .. ("\0"):rep(8))
+    has(err, "max_message")
+    equal("PROTOCOL", info.code)
+end)
+
+check("nobody there is told", function(_, options)
+    local _, err, info = client.new { socket = options.socket .. ".not" }:execute("app", "echo")
+    has(err, "CONNECTION: nothing listens at " .. options.socket .. ".not")
+    has(err, "dirty serve --socket")
+    equal("no", info.started)
+    equal("app", info.app)
+    _, err, info = client.new { socket = ("x"):rep(200) }:execute("app", "echo")
+    has(err, "CONNECTION: socket path of 200 bytes is too long")
+    has(err, "107")
+    equal("CONNECTION", info.code)
+    equal("echo", info.action)
+end)
+
+check("the status is an ordinary call", function(c)
+    local _, err = c:status()
+    has(err, "CONNECTION") -- the puppet knows no such action
+    equal("@arbiter", c:with({ metadata = { 1 } }):execute("@arbiter", "request").app)
+end)
+
+--- Run one check on a client of its own.
+function _M.run(name, socket)
+    local options = { socket = socket, timeout = 5 }
+    local c = client.new(options)
+    _M[name](c, options)
+    c:close()
+end
+
+if arg and arg[0] and arg[0]:find("client_checks.lua$") then
+    for _, name in ipairs(_M.CHECKS) do
+        local ok, err = pcall(_M.run, name, arg[1])
+        if not ok then
+            error(name .. ": " .. tostring(err), 0)
+        end
+    end
+    print(#_M.CHECKS .. " passed")
+end
+
+return _M
