@@ -9,16 +9,19 @@ local _M = {}
 local SPARSE_RATIO = 2
 local SPARSE_SAFE = 10
 
+-- Longer keys are cut where they are named.
+local KEY_MAX = 40
+
 local explain_value
 
 local function step(key)
     if type(key) == "number" then
         return ("[%.14g]"):format(key)
     end
-    if key:find("^[%a_][%w_]*$") then
-        return "." .. key
+    if #key > KEY_MAX then
+        key = key:sub(1, KEY_MAX) .. "..."
     end
-    return ("[%q]"):format(#key > 40 and key:sub(1, 40) .. "..." or key)
+    return key:find("^[%a_][%w_]*$") and "." .. key or ("[%q]"):format(key)
 end
 
 -- Number of elements and highest index, or nil where cjson would write an object.

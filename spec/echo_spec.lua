@@ -1,0 +1,46 @@
+-- The sample app as plain Lua; spec/c/test_lane.c runs it in a lane.
+package.path = "./?.lua;" .. package.path
+
+local dirty = require "dirty"
+local echo = require "apps.echo"
+
+describe("apps.echo", function()
+    it("declares what it needs", function()
+        assert.same({ timeout = 60 }, dirty.declared(echo))
+    end)
+
+    it("returns nothing, or all it was given", function()
+        assert.equal(1, select("#", echo:noop()))
+        assert.is_nil(echo:noop())
+        assert.equal(4, select("#", echo:echo(1, nil, "x", nil)))
+        assert.same({ 1, "x" }, { echo:echo(1, "x") })
+    end)
+
+    it("measures bytes", function()
+        assert.equal(3, echo:length("a\0b"))
+    end)
+
+    it("raises", function()
+        assert.has_error(function() echo:fail("so") end, "so")
+    end)
+
+    it("counts in a stream", function()
+        local seen = {}
+        for i in echo:count(3) do
+            seen[#seen + 1] = i
+        end
+        assert.same({ 1, 2, 3 }, seen)
+        assert.is_nil(echo:count(0)())
+    end)
+
+    it("sleeps without a CPU and spins with one", function()
+        local cpu = os.clock()
+        assert.equal(60, echo:sleep(60))
+        local slept = os.clock() - cpu
+        cpu = os.clock()
+        assert.is_true(echo:spin(60) > 1)
+        local spun = os.clock() - cpu
+        assert.is_true(slept < 0.05)
+        assert.is_true(spun > slept)
+    end)
+end)
