@@ -196,7 +196,7 @@ fuzz-run: $(FUZZERS)
 
 $(BUILD)/fuzz/%: spec/fuzz/%.c $(FUZZ_SRC) $(wildcard runtime/base/*.h runtime/wire/*.h spec/c/*.h)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_FLAGS) $(filter-out -fPIC $(SAN),$(OUR_CFLAGS)) -Ispec/c \
+	$(FUZZ_CC) $(FUZZ_FLAGS) $(filter-out -fPIC $(SAN),$(OUR_CFLAGS)) \
 	    $(filter %.c,$^) -lm -o $@
 
 clean: ## remove all outputs

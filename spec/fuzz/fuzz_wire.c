@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "walk.h"
+#include "../c/walk.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
