@@ -36,8 +36,8 @@ UV_LIBS       := $(shell pkg-config --libs libuv 2>/dev/null)
 
 # These goals work before the packages are there; what they build is built by a make of its
 # own, which reads pkg-config again.
-DEPS_FREE = deps demo test lint asan fuzz bench clean help uninstall
-ifneq ($(filter-out $(DEPS_FREE),$(or $(MAKECMDGOALS),all)),)
+BARE_GOALS = deps demo test lint asan fuzz bench clean help uninstall
+ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(and $(LUAJIT_LIBS),$(UV_LIBS)),)
 $(error pkg-config finds no luajit or no libuv: run `make deps` first)
 endif
@@ -203,7 +203,7 @@ clean: ## remove all outputs
 	rm -rf $(BUILD)
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 .PHONY: all asan bench clean demo deps fuzz fuzz-run help install lint lint-run test test-c test-lua \
         test-run uninstall

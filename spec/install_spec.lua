@@ -1,0 +1,99 @@
+-- What `make install` puts where, and that it works there; `make uninstall` takes it back.
+local process = require "support.process"
+local readme = require "support.readme"
+local runtime = require "support.runtime"
+local tempdir = require "support.tempdir"
+
+-- The plain build: a sanitized module or library can't be loaded into plain programs.
+local BUILD = (os.getenv "DIRTY_CORE" or process.BUILD .. "/lua"):gsub("/lua$", "")
+local PREFIX = "/opt/dirty"
+
+describe("make install", function()
+    local dest, root
+
+    -- make, as if nobody's make ran around it
+    local function make(target)
+        local r = process.run({ "make", "--silent", target, "BUILD=" .. BUILD,
+            "DESTDIR=" .. dest, "PREFIX=" .. PREFIX },
+            { seconds = 120, env = { MAKEFLAGS = false, MAKELEVEL = false, MFLAGS = false } })
+        assert.equal(0, r.exit, r.stderr)
+    end
+
+    setup(function()
+        dest = tempdir.new()
+        root = dest .. PREFIX
+        tempdir.write(dest .. "/words.lua", readme.file("lua", "words.lua"))
+        tempdir.write(dest .. "/call.c", readme.file("c", "call.c"))
+        tempdir.write(dest .. "/call.lua", readme.file("lua", "call.lua"))
+        make "install"
+    end)
+
+    teardown(function()
+        tempdir.remove(dest)
+    end)
+
+    local function find(...)
+        return process.run({ "find", root, ... }).stdout
+    end
+
+    -- The installed command serves an app, in a directory that is no checkout.
+    local function serve()
+        local launched = process.dirty
+        process.dirty = function()
+            return root .. "/bin/dirty"
+        end
+        finally(function()
+            process.dirty = launched
+        end)
+        return runtime.start { apps = { "words", "apps.echo" }, cwd = dest,
+            args = { "--workers", "1", "--lua-path", root .. "/share/lua-dirty/?.lua" } }
+    end
+
+    it("installs a command that finds its own modules", function()
+        local r = process.run({ root .. "/bin/dirty", "--version" }, { cwd = "/",
+            env = { LUA_PATH = false, LUA_CPATH = false } })
+        assert.equal("", r.stderr)
+        assert.equal(0, r.exit)
+        assert.matches("^dirty " .. tempdir.read("VERSION"):match("%S+"):gsub("%p", "%%%0"),
+            r.stdout)
+    end)
+
+    it("installs the Lua client, the library and what a compiler needs for it", function()
+        local rt = serve()
+        local env = { DIRTY_SOCKET = rt.socket, LD_LIBRARY_PATH = root .. "/lib",
+            LUA_PATH = root .. "/share/lua/5.1/?.lua;" .. root .. "/share/lua/5.1/?/init.lua;;",
+            LUA_CPATH = root .. "/lib/lua/5.1/?.so;;",
+            PKG_CONFIG_PATH = root .. "/lib/pkgconfig", PKG_CONFIG_SYSROOT_DIR = dest }
+        local lua = process.run({ "luajit", dest .. "/call.lua" }, { env = env })
+        local cc = process.run({ "sh", "-c", "cc " .. dest .. "/call.c -o " .. dest ..
+            "/call $(pkg-config --cflags --libs dirty)" }, { env = env, seconds = 60 })
+        local c = process.run({ dest .. "/call" }, { env = env })
+        rt:close()
+        assert.same({ "", "quick\t5\n" }, { lua.stderr, lua.stdout })
+        assert.equal("", cc.stderr)
+        assert.same({ "", "quick\n" }, { c.stderr, c.stdout })
+    end)
+
+    it("says the version to pkg-config", function()
+        local r = process.run({ "pkg-config", "--modversion", "dirty" },
+            { env = { PKG_CONFIG_PATH = root .. "/lib/pkgconfig" } })
+        assert.equal(tempdir.read "VERSION", r.stdout)
+    end)
+
+    it("installs all Lua modules, the apps and the documents", function()
+        local there = find("-name", "*.lua")
+        local modules = process.run({ "sh", "-c", "cd lua && find . -name '*.lua'" }).stdout
+        for module in modules:gmatch "%./(%S+)" do
+            assert.truthy(there:find(root .. "/share/lua/5.1/" .. module .. "\n", 1, true), module)
+        end
+        assert.truthy(there:find("/share/lua-dirty/apps/image.lua\n", 1, true))
+        assert.truthy(tempdir.read(root .. "/share/doc/lua-dirty/docs/protocol.md"))
+    end)
+
+    it("leaves nothing behind after uninstall but what others may use", function()
+        make "uninstall"
+        assert.equal("", find("-not", "-type", "d"))
+        assert.equal("", find("-name", "*dirty*", "-not", "-path", root))
+        make "install"
+    end)
+end)

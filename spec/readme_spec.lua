@@ -1,0 +1,153 @@
+-- The README says what is true: its snippets are run, its tables held against the sources.
+local options = require "dirty.config.options"
+local process = require "support.process"
+local readme = require "support.readme"
+local runtime = require "support.runtime"
+local tempdir = require "support.tempdir"
+local unistd = require "posix.unistd"
+
+local PHOTO = "/usr/share/backgrounds/Kleiber_by_Lukas_Baubkus.jpg"
+local ROOT = unistd.getcwd()
+local SENTENCE = "a quick brown fox"
+
+describe("README.md", function()
+    local rt, dir
+
+    -- A directory like a checkout's root, with the files that the README has one save.
+    setup(function()
+        dir = tempdir.new()
+        tempdir.write(dir .. "/words.lua", readme.file("lua", "words.lua"))
+        tempdir.write(dir .. "/call.lua", readme.file("lua", "call.lua"))
+        tempdir.write(dir .. "/call.c", readme.file("c", "call.c"))
+        process.run { "ln", "-s", ROOT .. "/apps", dir .. "/apps" }
+        process.run { "ln", "-s", PHOTO, dir .. "/photo.jpg" }
+        rt = runtime.start { apps = { "words", "apps.image" }, args = { "--workers", "2" },
+            cwd = dir }
+    end)
+
+    teardown(function()
+        rt:close()
+        tempdir.remove(dir)
+    end)
+
+    local function run(argv)
+        local path = process.dirty():match "^(.*)/" .. ":" .. os.getenv "PATH"
+        return process.run(argv, { cwd = dir, seconds = 60,
+            env = { PATH = path, DIRTY_SOCKET = rt.socket } })
+    end
+
+    it("has at most 200 lines", function()
+        local _, lines = readme.text():gsub("\n", "")
+        assert.is_true(lines <= 200, lines .. " lines")
+    end)
+
+    it("has shell commands that work", function()
+        local ran = {}
+        for _, command in ipairs(readme.commands()) do
+            local name, first = command:match "^(%S+) (%S+)"
+            if name == "dirty" and first ~= "serve" then
+                local r = run { "sh", "-c", command }
+                assert.equal(0, r.exit, command .. "\n" .. r.stderr)
+                ran[first] = r.stdout
+            elseif name == "dirty" then
+                -- the runtime of these specs has been started with the same apps
+                assert.equal("dirty serve --app words --app apps.image", command)
+            elseif name == "make" then
+                local target = "\n" .. first .. ":"
+                assert.truthy(tempdir.read("Makefile"):find(target, 1, true), command)
+            else
+                assert.equal("export", name)
+                assert.equal(0, run({ "sh", "-c", command }).exit)
+            end
+        end
+        assert.truthy(ran.check and ran.call and ran.status)
+    end)
+
+    it("prints what it says that it prints", function()
+        local r = run { "dirty", "call", "words", "longest", SENTENCE }
+        assert.equal('quick\n{"letters":5}\n', r.stdout)
+        assert.truthy(readme.text():find('# quick, and {"letters":5}', 1, true))
+        local thumbnail = assert(tempdir.read(dir .. "/small.jpg"))
+        assert.equal(200, rt:call("apps.image", "info", thumbnail).width)
+    end)
+
+    it("calls from LuaJIT and from Lua 5.1", function()
+        local exports = {}
+        for _, command in ipairs(readme.commands()) do
+            exports[#exports + 1] = command:match "^export .*"
+        end
+        assert.equal(2, #exports)
+        for _, lua in ipairs { "luajit", "lua5.1" } do
+            local command = table.concat(exports, "\n") .. "\nexec " .. lua .. " " .. dir
+            local r = process.run({ "sh", "-c", command .. "/call.lua" },
+                { env = { DIRTY_SOCKET = rt.socket, LUA_PATH = false, LUA_CPATH = false } })
+            assert.equal("", r.stderr)
+            assert.equal("quick\t5\n", r.stdout)
+        end
+    end)
+
+    it("calls from C, and tells an error", function()
+        local library = (os.getenv "DIRTY_CORE" or process.BUILD .. "/lua") .. "/../libdirty.a"
+        local r = process.run({ "cc", "-Wall", "-Wextra", "-Werror", "-std=c11",
+            "-Iruntime/include", dir .. "/call.c", library, "-o", dir .. "/call" },
+            { seconds = 60 })
+        assert.equal("", r.stderr)
+        local called = run { dir .. "/call" }
+        assert.same({ 0, "quick\n" }, { called.exit, called.stdout })
+        local alone = process.run({ dir .. "/call" }, { env = { DIRTY_SOCKET = dir .. "/none" } })
+        assert.equal(1, alone.exit)
+        assert.matches("^CONNECTION: nothing listens at ", alone.stderr)
+    end)
+
+    it("lists options that are there, with their defaults", function()
+        for _, row in ipairs(readme.table_rows "Options") do
+            local name, default = row[1]:match "`(.-)`", row[3]:match "^`?(.-)`?$"
+            local option = assert(options.by_name[name], name)
+            if type(option.default) ~= "function" then
+                local text = option.format and option.format(option.default):gsub('"', "")
+                assert.equal(text or tostring(option.default), default, name)
+            end
+        end
+    end)
+
+    it("lists every error code and whether the app may have run", function()
+        local told = {}
+        for _, row in ipairs(readme.table_rows "When a call fails") do
+            for code in row[1]:gmatch "`(.-)`" do
+                told[code] = row[3]
+            end
+        end
+        local declared = {}
+        local list = assert(tempdir.read "runtime/include/dirty_errors.h")
+        for code, started in list:gmatch 'X%(([A-Z_]+), %d+, %d+, "(%a+)"' do
+            declared[code] = started
+        end
+        assert.is_true(next(declared) ~= nil)
+        assert.same(declared, told)
+    end)
+
+    it("lists every package that the Makefile installs", function()
+        local told, wanted = {}, {}
+        for _, row in ipairs(readme.table_rows "Dependencies") do
+            for package in row[1]:gmatch "`(.-)`" do
+                told[package] = true
+            end
+        end
+        local makefile = assert(tempdir.read "Makefile"):gsub("\\\n", " ")
+        for packages in makefile:gmatch "\nDEPS_[A-Z]+ *= *([^\n]+)" do
+            for package in packages:gmatch "%S+" do
+                wanted[package] = true
+            end
+        end
+        assert.same(wanted, told)
+    end)
+
+    it("links to files that are there", function()
+        local links = 0
+        for path in readme.text():gmatch "%]%(([^):#]+)%)" do
+            links = links + 1
+            assert.truthy(tempdir.read(path), path)
+        end
+        assert.is_true(links > 3)
+    end)
+end)
