@@ -24,7 +24,7 @@ check_format() { # as .clang-format says
 
 check_warnings() { # none from the compiler
     printf '%s\0' "${c_files[@]}" |
-        xargs -0 -P "$jobs" -I{} "$CC" "${cflags[@]}" "${warn[@]}" -Werror -fsyntax-only {}
+        xargs -0 -P "$jobs" -I{} "$CC" "${cflags[@]}" "${warn[@]}" -Werror -Ispec/c -fsyntax-only {}
 }
 
 check_tidy() { # clang-tidy, as .clang-tidy says
@@ -47,7 +47,7 @@ check_luacheck() {
 check_headers() { # every header compiles alone
     local header
     for header in "${h_files[@]}"; do
-        "$CC" "${cflags[@]}" "${warn[@]}" -Werror -fsyntax-only -x c "$header" || return 1
+        "$CC" "${cflags[@]}" "${warn[@]}" -Werror -Ispec/c -fsyntax-only -x c "$header" || return 1
     done
 }
 
