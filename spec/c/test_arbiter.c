@@ -307,7 +307,7 @@ static void waits_in_order_and_by_priority(void **state) {
     for (int i = 0; i < 6; i++) {
         rig_expect_value(fds[expected[i]], (uint64_t)expected[i]);
         for (int k = i + 1; k < 6; k++) { /* nobody later has an answer yet */
-            char byte; /* peeked */
+            char byte;                    /* peeked */
             assert_true(recv(fds[expected[k]], &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0);
         }
     }
