@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "client/client.h"
 #include "client/socket_path.h"
 #include "client_rig.h"
 
@@ -330,6 +331,18 @@ static void test_a_private_directory_must_be_private(void **state) {
         assert_false(dirty_socket_path_is_safe(f.path));
         assert_int_equal(chown(f.dir, 0, 0), 0);
     }
+    /* A client of the default path in /tmp holds to it. */
+    chmod(f.dir, 0777);
+    rig r = {0};
+    dirty_options options;
+    dirty_options_init(&options);
+    options.socket = f.path;
+    assert_int_equal(dirty_open(&r.client, &options), 0);
+    r.client->private_dir = true;
+    assert_int_equal(dirty_request_new(&r.request, "app", "action"), 0);
+    rig_expect_failure(&r, DIRTY_ECONNECTION, "no", "must belong to the caller");
+    dirty_request_free(r.request);
+    dirty_free(r.client);
     assert_true(dirty_socket_path_is_safe("/tmp/dirty-test-none/s"));
     assert_false(dirty_socket_path_is_safe("/dev/null/s"));
     fake_stop(&f);

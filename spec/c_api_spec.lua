@@ -1,0 +1,99 @@
+-- The C interface as its users meet it: the headers, the document, the example, the names
+-- that the library gives away.
+
+local process = require "support.process"
+local tempdir = require "support.tempdir"
+local wait = require "support.wait"
+
+local unistd = require "posix.unistd"
+
+local HEADER, DOCUMENT = "runtime/include/dirty.h", "docs/c-api.md"
+local EXAMPLE = "examples/c/call.c"
+local STRICT = { "-Wall", "-Wextra", "-Werror", "-pedantic-errors", "-Iruntime/include" }
+
+local function read(path)
+    return assert(tempdir.read(path), path)
+end
+
+-- The functions that the header declares, and their number.
+local function declared()
+    local names, count = {}, 0
+    for name in read(HEADER):gmatch("DIRTY_API [^;]-(dirty_[%w_]+)%(") do
+        names[name] = true
+        count = count + 1
+    end
+    return names, count
+end
+
+local function compile(args)
+    local argv = { "cc" }
+    for _, list in ipairs { STRICT, args } do
+        for _, arg in ipairs(list) do
+            argv[#argv + 1] = arg
+        end
+    end
+    local result = process.run(argv, { seconds = 60 })
+    assert.equal(0, result.exit, result.stderr)
+end
+
+describe("the C interface", function()
+    local dir
+
+    before_each(function() dir = tempdir.new() end)
+    after_each(function() tempdir.remove(dir) end)
+
+    it("is documented, every function of it", function()
+        local text = read(DOCUMENT)
+        local names, count = declared()
+        assert.is_true(count > 20)
+        for name in pairs(names) do
+            assert.truthy(text:find(name .. "(", 1, true), name .. " is not in the synopsis")
+            assert.truthy(text:find("### [^\n]*" .. name .. "%f[^%w_]"), name .. " has no section")
+        end
+    end)
+
+    it("is documented with every error code", function()
+        local text, count = read(DOCUMENT), 0
+        for name, http, words in read("runtime/include/dirty_errors.h"):gmatch(
+            'X%((%u[%u_]+), %d+, (%d+), "%a+",%s*"%a+",%s*"([^"]+)"%)') do
+            local row = ("| `DIRTY_E%s` | %s | %s |"):format(name, words, http)
+            assert.truthy(text:find(row, 1, true), row)
+            count = count + 1
+        end
+        assert.is_true(count >= 13)
+    end)
+
+    it("is documented with the example that is there", function()
+        assert.truthy(read(DOCUMENT):find("```c\n" .. read(EXAMPLE) .. "```", 1, true))
+    end)
+
+    it("is all that the shared library gives away", function()
+        local result = process.run { "nm", "-D", "--defined-only",
+            process.BUILD .. "/libdirty.so" }
+        local names, count = declared()
+        for name in result.stdout:gmatch(" [TWDBR] ([%w_]+)") do
+            assert.is_true(names[name], name .. " is exported but not in dirty.h")
+            count = count - 1
+        end
+        assert.equal(0, count)
+    end)
+
+    it("is strict C99, and the example works", function()
+        local socket = dir .. "/s.sock"
+        local puppet = process.start({ "luajit", "spec/support/puppet.lua", socket }, {
+            env = { LUA_PATH = "./lua/?.lua;./lua/?/init.lua;./spec/?.lua;;" },
+        })
+        finally(function() puppet:close() end)
+        wait.until_true(function() return unistd.access(socket, "f") == 0 end, 10, "puppet")
+        local program = dir .. "/call"
+        -- DIRTY_CORE: the library of this build is sanitized, and so is what links it
+        local sanitize = os.getenv("DIRTY_CORE") and "-fsanitize=address,undefined"
+        compile { "-std=c99", EXAMPLE, process.BUILD .. "/libdirty.a", "-o", program, sanitize }
+        local result = process.run({ program, "app", "echo", "hello", "world" },
+            { env = { DIRTY_SOCKET = socket } })
+        assert.same({ 0, "hello\nworld\n" }, { result.exit, result.stdout })
+        result = process.run({ program, "app", "close" }, { env = { DIRTY_SOCKET = socket } })
+        assert.equal(1, result.exit)
+        assert.truthy(result.stderr:find("^CONNECTION: "))
+    end)
+end)
