@@ -33,7 +33,7 @@ static void watch(peer *p, int operation, uint32_t events) {
 
 static void accept_all(int listener) {
     int fd;
-    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+    while ((fd = bench_accept(listener)) >= 0) {
         peer *p = calloc(1, sizeof *p);
         if (!p || !(p->in = malloc(FIRST_READ)))
             bench_die("out of memory");

@@ -254,7 +254,7 @@ static void on_done(worker *w) {
 
 static void on_listener(int listener) {
     int fd;
-    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+    while ((fd = bench_accept(listener)) >= 0) {
         session *s = calloc(1, sizeof *s);
         if (!s)
             bench_die("out of memory");

@@ -60,7 +60,8 @@ local PINNED_ROWS = {
 }
 
 local function first_line(argv)
-    local text = process.is_installed(argv[1]) and process.output(argv, env.dir .. "/line", 20)
+    local known = argv[1]:find("/", 1, true) or process.is_installed(argv[1])
+    local text = known and process.output(argv, env.dir .. "/line", 20)
     return text and text:match("[^\n]*") or "not installed"
 end
 

@@ -14,6 +14,7 @@
 #define CONNECT_TRIES 1000
 #define CONNECT_PAUSE_MS 10
 #define SEND_TIMEOUT_MS 30000
+#define ANSWER_ROOM_BYTES (512 * 1024)
 
 void bench_die(const char *format, ...) {
     va_list args;
@@ -48,6 +49,14 @@ int bench_listen(const char *path) {
     if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
         listen(fd, BACKLOG) < 0)
         bench_die("listen on %s: %s", path, strerror(errno));
+    return fd;
+}
+
+int bench_accept(int listener) {
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int half = ANSWER_ROOM_BYTES / 2; /* the kernel doubles it */
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &half, sizeof half);
     return fd;
 }
 

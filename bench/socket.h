@@ -12,6 +12,10 @@ void bench_die(const char *format, ...) __attribute__((format(printf, 1, 2), nor
 /* A listening, non-blocking socket at `path`, which is replaced if it is there. */
 int bench_listen(const char *path);
 
+/* A waiting connection, non-blocking, with room for answers as the runtime gives it; -1
+ * if there is none. */
+int bench_accept(int listener);
+
 /* A connected, non-blocking socket. A listener whose backlog is full is tried again for
  * up to ten seconds. */
 int bench_connect(const char *path);

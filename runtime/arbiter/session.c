@@ -18,6 +18,9 @@
 /* Input that an ended connection may still send before it is cut off. A client whose
  * send then fails still finds our answer in its receive buffer. */
 #define LINGER_DISCARD_MAX (256u * 1024)
+/* What the kernel holds of an answer that its caller has not read: a lane is free as soon
+ * as the rest of its answer fits. The usual default is less than half of it. */
+#define ANSWER_ROOM_BYTES (512 * 1024)
 
 /* -- State ----------------------------------------------------------------------- */
 
@@ -78,6 +81,15 @@ static uint64_t after_ms(uint32_t ms) {
 
 /* -- Life ------------------------------------------------------------------------ */
 
+/* The kernel doubles what is set, and bounds it by net.core.wmem_max. */
+static void widen(int fd) {
+    int bytes = 0, half = ANSWER_ROOM_BYTES / 2;
+    socklen_t len = sizeof bytes;
+    if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &len) == 0 &&
+        bytes < ANSWER_ROOM_BYTES)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &half, sizeof half);
+}
+
 int session_open(arbiter *a, int fd) {
     struct ucred peer = {0};
     socklen_t len = sizeof peer;
@@ -93,6 +105,7 @@ int session_open(arbiter *a, int fd) {
     s->open_handles = 2;
     s->a = a;
     s->fd = fd;
+    widen(fd);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0) {
         s->peer_pid = peer.pid;
         s->peer_uid = peer.uid;
