@@ -47,6 +47,7 @@ void app_unref(arbiter *a, app *p) {
         return;
     app_hide(a, p);
     DL_DELETE(a->apps, p);
+    meter_deinit(&p->meter);
     free(p->name);
     free(p);
 }
@@ -108,17 +109,19 @@ void app_dequeue(arbiter *a, session *s) {
     a->queued--;
 }
 
-void app_count(arbiter *a, app *p, unsigned outcome, uint64_t run_ns) {
-    if (outcome == DIRTY_CODE_NONE)
+void app_count(arbiter *a, app *p, const meter_sample *s) {
+    if (s->outcome == DIRTY_CODE_NONE)
         a->counters.values++;
     else
-        a->counters.errors[outcome]++;
+        a->counters.errors[s->outcome]++;
     if (p == NULL)
         return;
-    if (outcome == DIRTY_CODE_NONE)
+    if (s->outcome == DIRTY_CODE_NONE)
         p->values++;
     else
-        p->errors[outcome]++;
-    if (run_ns > 0)
-        p->run_ns_mean = p->run_ns_mean ? (p->run_ns_mean * 15 + run_ns) / 16 : run_ns;
+        p->errors[s->outcome]++;
+    if (s->run_ns > 0)
+        p->run_ns_mean =
+            p->run_ns_mean ? (p->run_ns_mean * 15 + s->run_ns) / 16 : s->run_ns;
+    meter_count(&p->meter, s);
 }

@@ -9,6 +9,7 @@
 
 #include <uthash.h>
 
+#include "arbiter/meter.h"
 #include "arbiter/state.h"
 #include "base/slice.h"
 #include "wire/request.h"
@@ -25,6 +26,7 @@ struct app {
     uint32_t queued;
     uint16_t waiting_bits; /* bit p set: waiting[p] is not empty */
     session *waiting[DIRTY_PRIORITY_LAST + 1];
+    meter meter;
     uint64_t run_ns_mean; /* moving mean over the last ~16 calls, for retry_after_ms */
     uint64_t values;
     uint64_t errors[DIRTY_CODE_LAST + 1];
@@ -56,8 +58,7 @@ void app_enqueue(arbiter *a, session *s);
 /* Take it out again. */
 void app_dequeue(arbiter *a, session *s);
 
-/* Count an outcome: 0 a value, else an error code. run_ns 0: the app did not run. p may
- * be NULL. */
-void app_count(arbiter *a, app *p, unsigned outcome, uint64_t run_ns);
+/* Count a finished request of the app. p NULL: it was for none that is served. */
+void app_count(arbiter *a, app *p, const meter_sample *sample);
 
 #endif

@@ -19,6 +19,7 @@
 #include "arbiter/session.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/pidfile.h"
 
 /* How long idle connections and lingering ones may take to close at the end. */
@@ -249,6 +250,7 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
     a->boot = a->o = options;
     a->pid = getpid();
     a->started_ns = dirty_now_ns();
+    a->oom_kills = dirty_oom_kills();
     dirty_log_who("arbiter");
     uv_set_process_title("dirty: arbiter");
     raise_descriptor_limit();

@@ -70,13 +70,14 @@ typedef struct dirty_arbiter_options {
     uint32_t graceful_timeout_ms;
     uint32_t timeout_grace_ms; /* from an interrupt to the kill */
     uint32_t boot_timeout_ms;
-    uint32_t recv_timeout_ms;     /* total, for a started request; 0: none */
-    uint32_t max_requests;        /* a worker is replaced after so many, 0: never */
-    uint32_t max_requests_jitter; /* up to so many more, by chance */
-    uint64_t max_rss_bytes;       /* a worker is replaced when it is larger, 0: never */
-    uint64_t max_memory_bytes;    /* of a lane's Lua heap, 0: no limit */
-    bool allow_stack;             /* tracebacks of running calls may be asked for */
-    uint32_t linger_timeout_ms;   /* how long input of an ended connection is discarded */
+    uint32_t recv_timeout_ms;       /* total, for a started request; 0: none */
+    uint32_t max_requests;          /* a worker is replaced after so many, 0: never */
+    uint32_t max_requests_jitter;   /* up to so many more, by chance */
+    uint64_t max_rss_bytes;         /* a worker is replaced when it is larger, 0: never */
+    uint64_t max_memory_bytes;      /* of a lane's Lua heap, 0: no limit */
+    uint32_t slow_log_threshold_ms; /* calls that take this long are logged, 0: none */
+    bool allow_stack;               /* tracebacks of running calls may be asked for */
+    uint32_t linger_timeout_ms; /* how long input of an ended connection is discarded */
     dirty_wire_limits limits;
     uint32_t app_count;
     const dirty_app_spec *apps;

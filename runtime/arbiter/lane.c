@@ -131,6 +131,7 @@ bool lane_dispatch(lane *l, session *s, const uint8_t *bytes, size_t len) {
     s->lane = l;
     l->app = s->app;
     l->started_ns = dirty_now_ns();
+    l->queue_ns = l->started_ns - s->arrived_ns;
     l->caller_pid = s->peer_pid;
     memcpy(l->action, s->action, strlen(s->action) + 1);
     return true;
@@ -179,6 +180,29 @@ void lane_detach(lane *l) {
 /* -- Messages of the lane ---------------------------------------------------------------
  */
 
+/* Count what the lane had, and note it in the slow log if it took that long. */
+static void count(lane *l, dirty_code outcome, uint64_t run_ns) {
+    arbiter *a = l->worker->a;
+    uint64_t slow_ns = a->o->slow_log_threshold_ms * DIRTY_NS_PER_MS;
+    app_count(a, l->app,
+              &(meter_sample){.action = l->action,
+                              .outcome = outcome,
+                              .resolved = outcome != DIRTY_CODE_ACTION_NOT_FOUND &&
+                                          outcome != DIRTY_CODE_PROTOCOL,
+                              .queue_ns = l->queue_ns,
+                              .run_ns = run_ns});
+    if (slow_ns == 0 || l->queue_ns + run_ns < slow_ns)
+        return;
+    dirty_log(DIRTY_LOG_WARN, "slow call",
+              "app=%s action=%s code=%s queue_ms=%llu run_ms=%llu worker=%u "
+              "worker_pid=%d caller_pid=%d",
+              l->app->name, DIRTY_LOG_QUOTE(l->action),
+              outcome ? dirty_code_name(outcome) : "OK",
+              (unsigned long long)(l->queue_ns / DIRTY_NS_PER_MS),
+              (unsigned long long)(run_ns / DIRTY_NS_PER_MS), l->worker->place->number,
+              (int)l->worker->pid, (int)l->caller_pid);
+}
+
 static void on_done(lane *l, const dirty_msg_done *m) {
     worker *w = l->worker;
     if (!l->busy || m->seq != l->seq || m->outcome > DIRTY_CODE_LAST) {
@@ -197,7 +221,7 @@ static void on_done(lane *l, const dirty_msg_done *m) {
     w->place->failures = 0;
     w->place->quick_deaths = 0;
     if (!m->dropped)
-        app_count(w->a, l->app, m->outcome, m->run_ns);
+        count(l, (dirty_code)m->outcome, m->run_ns);
     lane_pull(l);
     if (s != NULL)
         session_done(s, m->dropped ? DIRTY_CONNECTION_LOST : m->connection);
@@ -438,13 +462,13 @@ void lane_settle(lane *l, int wait_status) {
         refuse_lost(l, s, "yes", wait_status);
         break;
     case DIRTY_BATON_ANSWERED:
-        app_count(l->worker->a, l->app, DIRTY_CODE_NONE, 0);
+        count(l, DIRTY_CODE_NONE, 0);
         session_done(s, DIRTY_CONNECTION_KEEP);
         break;
     case DIRTY_BATON_WRITING: /* framing is lost */
     case DIRTY_BATON_TAKEN:
     case DIRTY_BATON_IDLE: /* the page can't be believed */
-        app_count(l->worker->a, l->app, DIRTY_CODE_WORKER_LOST, 0);
+        count(l, DIRTY_CODE_WORKER_LOST, 0);
         session_close(s);
         break;
     }

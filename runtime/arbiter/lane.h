@@ -29,6 +29,7 @@ struct lane {
     session *session; /* may be NULL while busy */
     app *app;         /* of the request at hand, for status and the log */
     uint64_t started_ns;
+    uint64_t queue_ns; /* how long the request had waited */
     uint64_t served;
     pid_t caller_pid;
     char action[DIRTY_NAME_MAX + 1];

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 #include <utlist.h>
 
 #include "arbiter/refusal.h"
@@ -14,6 +13,7 @@
 #include "arbiter/session.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 
 /* Backoff of a place whose workers fail to boot: none after the first failure, then it
  * doubles from the first to the last. */
@@ -103,7 +103,7 @@ static void boot_failed_at_start(place *p, const char *how) {
     arbiter_end(p->a, DIRTY_SERVE_BOOT);
 }
 
-static bool is_open(const place *p) {
+bool place_is_open(const place *p) {
     return p->failures >= BREAKER_FAILURES;
 }
 
@@ -134,7 +134,7 @@ static void refill(place *p, const worker *w) {
         dirty_log(DIRTY_LOG_WARN, "worker will be replaced after a pause",
                   "worker=%u boot_failures=%u quick_deaths=%u pause_ms=%u circuit=%s",
                   p->number, p->failures, p->quick_deaths, ms,
-                  is_open(p) ? "open" : "closed");
+                  place_is_open(p) ? "open" : "closed");
     fill_after(p, ms);
     if (p->failures == BREAKER_FAILURES)
         refuse_hopeless(p->a);
@@ -171,7 +171,7 @@ bool places_have_hope(const arbiter *a, const app *what) {
     for (uint32_t i = 0; i < a->plan->place_count && i < a->place_room; i++) {
         const worker *w = a->places[i]->worker;
         bool ready = w != NULL && w->state == WORKER_READY;
-        if (hosts(a, i, what) && (ready || !is_open(a->places[i])))
+        if (hosts(a, i, what) && (ready || !place_is_open(a->places[i])))
             return true;
     }
     return false;
@@ -226,24 +226,11 @@ void place_recycle(place *p, worker *w, const char *why) {
         p->next_failed = true;
 }
 
-static uint64_t rss_bytes(pid_t pid) {
-    char path[40];
-    unsigned long long pages = 0;
-    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
-    FILE *f = fopen(path, "re");
-    if (f == NULL)
-        return 0;
-    if (fscanf(f, "%*u %llu", &pages) != 1)
-        pages = 0;
-    fclose(f);
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 void places_check_memory(arbiter *a) {
     for (uint32_t i = 0; i < a->place_room; i++) {
         worker *w = a->places[i]->worker;
         if (w != NULL && w->plan->o->max_rss_bytes > 0 &&
-            rss_bytes(w->pid) > w->plan->o->max_rss_bytes)
+            dirty_rss_bytes(w->pid) > w->plan->o->max_rss_bytes)
             place_recycle(a->places[i], w, "max_rss");
     }
 }

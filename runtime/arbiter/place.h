@@ -57,6 +57,9 @@ void place_recycle(place *p, worker *w, const char *why);
 /* Look for workers that are larger than max_rss. */
 void places_check_memory(arbiter *a);
 
+/* Is the circuit of the place open? */
+bool place_is_open(const place *p);
+
 /* May a request for the app hope for a worker? False while the circuit of all places
  * that host it is open: their workers failed to boot BREAKER_FAILURES times in a row. */
 bool places_have_hope(const arbiter *a, const app *what);

@@ -42,7 +42,11 @@ void refuse(session *s, const refusal *r, const char *format, ...) {
     append_details(s, r, &details);
     dirty_error_encode(&frame, s->id, (uint16_t)r->code, (dirty_slice){message, len},
                        dirty_buf_failed(&details) ? NULL : (const char *)details.base);
-    app_count(s->a, s->app, r->code, 0);
+    app_count(s->a, s->app,
+              &(meter_sample){.action = s->action,
+                              .outcome = r->code,
+                              .resolved = *r->started == 'y',
+                              .queue_ns = dirty_now_ns() - s->arrived_ns});
     bool keep = !r->end && s->whole;
     if (dirty_buf_failed(&frame))
         session_close(s);

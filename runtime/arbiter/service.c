@@ -7,27 +7,42 @@
 
 #include "arbiter/lane.h"
 #include "arbiter/listener.h"
+#include "arbiter/metrics.h"
 #include "arbiter/place.h"
 #include "arbiter/refusal.h"
 #include "arbiter/roll.h"
 #include "arbiter/status.h"
 #include "base/log.h"
 
-/* RESPONSE with one value, JSON. */
-static void answer_json(session *s, const void *json, size_t len) {
+/* RESPONSE with one value. */
+static void answer_value(session *s, dirty_value_tag tag, const void *bytes, size_t len) {
     dirty_buf frame = {0};
     uint8_t head[DIRTY_FRAME_HEADER_LEN + 2] = {0};
     dirty_frame_encode(head, DIRTY_FRAME_RESPONSE,
                        (uint32_t)(2 + DIRTY_VALUE_HEAD_LEN + len), s->id);
     head[DIRTY_FRAME_HEADER_LEN + 1] = 1;
     dirty_buf_append(&frame, head, sizeof head);
-    dirty_value_append(&frame, DIRTY_TAG_JSON, json, (uint32_t)len);
-    app_count(s->a, NULL, DIRTY_CODE_NONE, 0);
+    dirty_value_append(&frame, tag, bytes, (uint32_t)len);
+    app_count(s->a, NULL, &(meter_sample){.outcome = DIRTY_CODE_NONE});
     if (dirty_buf_failed(&frame))
         session_close(s);
     else
         session_answer(s, frame.base, frame.len, true);
     dirty_buf_deinit(&frame);
+}
+
+static void answer_json(session *s, const void *json, size_t len) {
+    answer_value(s, DIRTY_TAG_JSON, json, len);
+}
+
+static void do_metrics(session *s) {
+    dirty_buf text = {0};
+    metrics_append(s->a, &text);
+    if (dirty_buf_failed(&text))
+        session_close(s);
+    else
+        answer_value(s, DIRTY_TAG_BYTES, text.base, text.len);
+    dirty_buf_deinit(&text);
 }
 
 static void do_status(session *s) {
@@ -231,10 +246,15 @@ static const struct {
     bool changes; /* for root and the socket's owner only */
     void (*run)(session *s);
 } actions[] = {
-    {"status", false, do_status}, {"ping", false, do_ping},
-    {"stop", true, do_stop},      {"reload", true, do_reload},
-    {"scale", true, do_scale},    {"kill", true, do_kill},
-    {"cancel", true, do_cancel},  {"reopen_logs", true, do_reopen_logs},
+    {"status", false, do_status},
+    {"metrics", false, do_metrics},
+    {"ping", false, do_ping},
+    {"stop", true, do_stop},
+    {"reload", true, do_reload},
+    {"scale", true, do_scale},
+    {"kill", true, do_kill},
+    {"cancel", true, do_cancel},
+    {"reopen_logs", true, do_reopen_logs},
     {"stack", true, do_stack},
 };
 #define ACTION_COUNT (sizeof actions / sizeof *actions)

@@ -1,6 +1,7 @@
 /* service: the reserved app "@arbiter", answered by the arbiter itself.
  *
  *   status          a JSON object with the state of everything
+ *   metrics         Prometheus text, as bytes
  *   ping            the arbiter's process id
  *
  * and for root and the socket's owner alone, else DENIED:

@@ -45,7 +45,8 @@ typedef struct arbiter_counters {
     uint64_t recycled; /* workers replaced for max_requests or max_rss */
     uint64_t respawns; /* workers started to replace one that died */
     uint64_t boot_failures;
-    uint64_t killed; /* workers we killed */
+    uint64_t killed;   /* workers we killed */
+    uint64_t exits[8]; /* workers that ended, by worker_exit_reason */
 } arbiter_counters;
 
 struct arbiter {
@@ -72,7 +73,8 @@ struct arbiter {
     lane *idle;      /* list of lanes that are ready and free, last used first */
     uint64_t last_seq;
 
-    session *sessions; /* list of all */
+    uint64_t oom_kills; /* of our cgroup when last looked at */
+    session *sessions;  /* list of all */
     uint32_t session_count;
     arbiter_counters counters;
 

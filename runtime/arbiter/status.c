@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 #include <utlist.h>
 
 #include "arbiter/app.h"
@@ -10,6 +9,7 @@
 #include "arbiter/roll.h"
 #include "arbiter/session.h"
 #include "base/clock.h"
+#include "base/memory.h"
 
 typedef unsigned long long ull;
 
@@ -21,25 +21,13 @@ static void append_string(dirty_buf *out, const char *text) {
     dirty_buf_json_string(out, text, strlen(text));
 }
 
-/* Resident pages of this process, statm's second field. */
-static ull rss_bytes(void) {
-    ull pages = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (f == NULL)
-        return 0;
-    if (fscanf(f, "%*u %llu", &pages) != 1)
-        pages = 0;
-    fclose(f);
-    return pages * (ull)sysconf(_SC_PAGESIZE);
-}
-
 static void append_arbiter(arbiter *a, dirty_buf *out) {
     static const char *const phases[] = {"starting", "serving", "draining", "ending"};
     dirty_buf_printf(out,
                      "\"arbiter\":{\"pid\":%d,\"uptime_s\":%.3f,\"state\":\"%s\","
                      "\"sessions\":%u,\"rss_bytes\":%llu,\"socket\":",
                      (int)a->pid, seconds_since(a->started_ns), phases[a->phase],
-                     a->session_count, rss_bytes());
+                     a->session_count, (ull)dirty_rss_bytes(a->pid));
     append_string(out, a->boot->socket_path);
     dirty_buf_append_cstr(out, "}");
 }

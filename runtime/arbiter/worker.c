@@ -18,6 +18,7 @@
 #include "arbiter/place.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 
 /* How long a worker whose channel has ended may take to exit. */
 #define EXIT_MS 2000
@@ -27,6 +28,17 @@ static const char *const state_names[] = {
     [WORKER_DRAINING] = "draining", [WORKER_DYING] = "dying",
     [WORKER_DEAD] = "dead",
 };
+
+static const char *const exit_names[WORKER_EXIT_REASONS] = {
+    [WORKER_EXIT_DRAINED] = "drained", [WORKER_EXIT_BOOT] = "boot",
+    [WORKER_EXIT_STATUS] = "status",   [WORKER_EXIT_SIGNAL] = "signal",
+    [WORKER_EXIT_OOM] = "oom",         [WORKER_EXIT_TIMEOUT] = "timeout",
+    [WORKER_EXIT_KILLED] = "killed",
+};
+
+const char *worker_exit_reason_name(int reason) {
+    return exit_names[reason];
+}
 
 const char *worker_state_name(worker_state state) {
     return state_names[state];
@@ -314,10 +326,34 @@ static void on_lane_closed(uv_handle_t *handle) {
     handle_closed(((lane *)handle->data)->worker);
 }
 
-static void describe_exit(const worker *w, int wait_status, char *out, size_t size) {
+/* A SIGKILL that is not ours is the OOM killer's if its count has risen since the last.
+ */
+static worker_exit_reason reason_of(const worker *w, int wait_status, bool drained) {
+    arbiter *a = w->a;
+    if (w->kill_reason != NULL)
+        return strcmp(w->kill_reason, "TIMEOUT") == 0 ? WORKER_EXIT_TIMEOUT
+                                                      : WORKER_EXIT_KILLED;
+    if (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL) {
+        uint64_t kills = dirty_oom_kills();
+        bool oom = kills > a->oom_kills;
+        a->oom_kills = kills;
+        return oom ? WORKER_EXIT_OOM : WORKER_EXIT_SIGNAL;
+    }
+    if (drained)
+        return WORKER_EXIT_DRAINED;
+    if (w->ready_ns == 0)
+        return WORKER_EXIT_BOOT;
+    return WIFSIGNALED(wait_status) ? WORKER_EXIT_SIGNAL : WORKER_EXIT_STATUS;
+}
+
+static void describe_exit(const worker *w, int wait_status, worker_exit_reason reason,
+                          char *out, size_t size) {
     if (WIFSIGNALED(wait_status))
         snprintf(out, size, "signal %d (SIG%s)%s%s", WTERMSIG(wait_status),
-                 sigabbrev_np(WTERMSIG(wait_status)), w->kill_reason ? ", ours: " : "",
+                 sigabbrev_np(WTERMSIG(wait_status)),
+                 reason == WORKER_EXIT_OOM ? ", likely the OOM killer"
+                 : w->kill_reason          ? ", ours: "
+                                           : "",
                  w->kill_reason ? w->kill_reason : "");
     else
         snprintf(out, size, "exit status %d", WEXITSTATUS(wait_status));
@@ -354,7 +390,9 @@ void worker_reaped(worker *w, int wait_status) {
     set_state(w, WORKER_DEAD);
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_drain_channel(&w->lanes[i]);
-    describe_exit(w, wait_status, how, sizeof how);
+    worker_exit_reason reason = reason_of(w, wait_status, expected);
+    a->counters.exits[reason]++;
+    describe_exit(w, wait_status, reason, how, sizeof how);
     log_exit(w, how, expected);
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_settle(&w->lanes[i], wait_status);

@@ -20,6 +20,18 @@ typedef enum worker_state {
     WORKER_DEAD      /* reaped */
 } worker_state;
 
+/* Why workers ended, for counters: as few as an operator tells apart. */
+typedef enum worker_exit_reason {
+    WORKER_EXIT_DRAINED, /* told to: reload, scaling, recycling, stop */
+    WORKER_EXIT_BOOT,    /* it never got ready */
+    WORKER_EXIT_STATUS,  /* it ended itself */
+    WORKER_EXIT_SIGNAL,  /* a signal that was not ours */
+    WORKER_EXIT_OOM,     /* SIGKILL, likely of the OOM killer */
+    WORKER_EXIT_TIMEOUT, /* killed: a call did not stop at its deadline */
+    WORKER_EXIT_KILLED   /* killed for another reason */
+} worker_exit_reason;
+#define WORKER_EXIT_REASONS (WORKER_EXIT_KILLED + 1)
+
 struct worker {
     arbiter *a;
     worker *prev, *next; /* of arbiter.workers, until its handles are closed */
@@ -75,6 +87,9 @@ void worker_progress(worker *w);
 
 /* Waitpid said it ended: settle its lanes, free it, tell its place. */
 void worker_reaped(worker *w, int wait_status);
+
+/* "drained", "boot", … of a worker_exit_reason */
+const char *worker_exit_reason_name(int reason);
 
 /* "booting", "ready", … */
 const char *worker_state_name(worker_state state);

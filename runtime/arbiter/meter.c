@@ -1,0 +1,156 @@
+#include "arbiter/meter.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+struct meter_action {
+    char *name; /* owned; "other" for the rest */
+    uint64_t outcomes[DIRTY_CODE_LAST + 1];
+    meter_histogram queue, run;
+    UT_hash_handle hh;
+};
+
+/* Upper bounds in seconds: from a no-op to what the default timeout allows. */
+static const double bounds[METER_BUCKETS] = {0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01,
+                                             0.025,  0.05,   0.1,   0.25,   0.5,   1,
+                                             2.5,    10,     30,    120};
+
+/* -- Counting
+ * ------------------------------------------------------------------------------- */
+
+static meter_action *new_action(const char *name) {
+    meter_action *a = calloc(1, sizeof *a);
+    if (a != NULL)
+        a->name = strdup(name);
+    if (a == NULL || a->name == NULL) {
+        free(a);
+        return NULL;
+    }
+    return a;
+}
+
+static meter_action *the_other(meter *m) {
+    if (m->other == NULL)
+        m->other = new_action("other");
+    return m->other;
+}
+
+static meter_action *find(meter *m, const meter_sample *s) {
+    meter_action *a = m->last;
+    if (a != NULL && strcmp(a->name, s->action) == 0)
+        return a;
+    HASH_FIND_STR(m->actions, s->action, a);
+    if (a == NULL && s->resolved && m->action_count < METER_ACTIONS_MAX) {
+        a = new_action(s->action);
+        if (a == NULL)
+            return NULL;
+        HASH_ADD_KEYPTR(hh, m->actions, a->name, strlen(a->name), a);
+        m->action_count++;
+    }
+    if (a == NULL)
+        return the_other(m);
+    m->last = a;
+    return a;
+}
+
+static void observe(meter_histogram *h, uint64_t ns) {
+    double seconds = (double)ns / 1e9;
+    int i = 0;
+    while (i < METER_BUCKETS && seconds > bounds[i])
+        i++;
+    h->buckets[i]++;
+    h->sum_ns += ns;
+    h->count++;
+}
+
+void meter_count(meter *m, const meter_sample *s) {
+    meter_action *a = find(m, s);
+    if (a == NULL)
+        return;
+    a->outcomes[s->outcome]++;
+    observe(&a->queue, s->queue_ns);
+    if (s->run_ns > 0)
+        observe(&a->run, s->run_ns);
+}
+
+void meter_deinit(meter *m) {
+    meter_action *a, *next;
+    HASH_ITER(hh, m->actions, a, next) {
+        HASH_DEL(m->actions, a);
+        free(a->name);
+        free(a);
+    }
+    if (m->other != NULL)
+        free(m->other->name);
+    free(m->other);
+    memset(m, 0, sizeof *m);
+}
+
+/* -- Telling
+ * --------------------------------------------------------------------------------- */
+
+void meter_append_label(dirty_buf *out, const char *text) {
+    dirty_buf_append(out, "\"", 1);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            dirty_buf_append(out, "\\", 1);
+        dirty_buf_append(out, text, 1);
+    }
+    dirty_buf_append(out, "\"", 1);
+}
+
+static void append_labels(dirty_buf *out, const char *app, const meter_action *a) {
+    dirty_buf_append_cstr(out, "{app=");
+    meter_append_label(out, app);
+    dirty_buf_append_cstr(out, ",action=");
+    meter_append_label(out, a->name);
+}
+
+static void append_outcomes(const meter_action *a, const char *app, dirty_buf *out) {
+    for (unsigned code = 0; code <= DIRTY_CODE_LAST; code++) {
+        if (a->outcomes[code] == 0)
+            continue;
+        dirty_buf_append_cstr(out, "dirty_requests_total");
+        append_labels(out, app, a);
+        dirty_buf_printf(out, ",code=\"%s\"} %llu\n", code ? dirty_code_name(code) : "OK",
+                         (unsigned long long)a->outcomes[code]);
+    }
+}
+
+static void append_histogram(const meter_action *a, const char *app, bool run,
+                             dirty_buf *out) {
+    const meter_histogram *h = run ? &a->run : &a->queue;
+    const char *name = run ? "dirty_request_run_seconds" : "dirty_request_queue_seconds";
+    unsigned long long below = 0;
+    if (h->count == 0)
+        return;
+    for (int i = 0; i <= METER_BUCKETS; i++) {
+        below += h->buckets[i];
+        dirty_buf_printf(out, "%s_bucket", name);
+        append_labels(out, app, a);
+        if (i < METER_BUCKETS)
+            dirty_buf_printf(out, ",le=\"%g\"} %llu\n", bounds[i], below);
+        else
+            dirty_buf_printf(out, ",le=\"+Inf\"} %llu\n", below);
+    }
+    dirty_buf_printf(out, "%s_sum", name);
+    append_labels(out, app, a);
+    dirty_buf_printf(out, "} %.9f\n%s_count", (double)h->sum_ns / 1e9, name);
+    append_labels(out, app, a);
+    dirty_buf_printf(out, "} %llu\n", (unsigned long long)h->count);
+}
+
+void meter_append_requests(const meter *m, const char *app, dirty_buf *out) {
+    for (const meter_action *a = m->actions; a != NULL; a = a->hh.next)
+        append_outcomes(a, app, out);
+    if (m->other != NULL)
+        append_outcomes(m->other, app, out);
+}
+
+void meter_append_histograms(const meter *m, const char *app, bool run, dirty_buf *out) {
+    for (const meter_action *a = m->actions; a != NULL; a = a->hh.next)
+        append_histogram(a, app, run, out);
+    if (m->other != NULL)
+        append_histogram(m->other, app, run, out);
+}

@@ -1,0 +1,136 @@
+#include "arbiter/metrics.h"
+
+#include <utlist.h>
+
+#include "arbiter/app.h"
+#include "arbiter/place.h"
+#include "arbiter/session.h"
+#include "arbiter/worker.h"
+#include "base/clock.h"
+#include "base/memory.h"
+
+typedef unsigned long long ull;
+
+static void head(dirty_buf *out, const char *name, const char *type, const char *help) {
+    dirty_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void one(dirty_buf *out, const char *name, const char *type, const char *help,
+                double value) {
+    head(out, name, type, help);
+    dirty_buf_printf(out, "%s %.15g\n", name, value);
+}
+
+static void append_requests(const arbiter *a, dirty_buf *out) {
+    const app *p;
+    head(out, "dirty_requests_total", "counter",
+         "Requests that ended, by app, action and code (OK for a value).");
+    DL_FOREACH (a->apps, p)
+        meter_append_requests(&p->meter, p->name, out);
+    head(out, "dirty_request_queue_seconds", "histogram",
+         "Time from the first byte of a request to a lane, or to its refusal.");
+    DL_FOREACH (a->apps, p)
+        meter_append_histograms(&p->meter, p->name, false, out);
+    head(out, "dirty_request_run_seconds", "histogram", "Time in the app.");
+    DL_FOREACH (a->apps, p)
+        meter_append_histograms(&p->meter, p->name, true, out);
+}
+
+static double oldest_seconds(const app *p) {
+    uint64_t oldest_ns = 0;
+    for (int i = 0; i <= DIRTY_PRIORITY_LAST; i++) {
+        const session *s = p->waiting[i];
+        if (s != NULL && (oldest_ns == 0 || s->arrived_ns < oldest_ns))
+            oldest_ns = s->arrived_ns;
+    }
+    return oldest_ns ? (double)(dirty_now_ns() - oldest_ns) / 1e9 : 0;
+}
+
+static void append_queue(const arbiter *a, dirty_buf *out) {
+    const app *p;
+    head(out, "dirty_queue_length", "gauge", "Requests that wait for a lane.");
+    DL_FOREACH (a->apps, p) {
+        dirty_buf_append_cstr(out, "dirty_queue_length{app=");
+        meter_append_label(out, p->name);
+        dirty_buf_printf(out, "} %u\n", p->queued);
+    }
+    head(out, "dirty_queue_oldest_seconds", "gauge", "Age of the oldest that waits.");
+    DL_FOREACH (a->apps, p) {
+        dirty_buf_append_cstr(out, "dirty_queue_oldest_seconds{app=");
+        meter_append_label(out, p->name);
+        dirty_buf_printf(out, "} %.6f\n", oldest_seconds(p));
+    }
+}
+
+static void append_lanes(const arbiter *a, dirty_buf *out) {
+    unsigned booting = 0, idle = 0, busy = 0, ending = 0;
+    const worker *w;
+    DL_FOREACH (a->workers, w)
+        for (uint32_t i = 0; i < w->lane_count; i++) {
+            const lane *l = &w->lanes[i];
+            if (w->state == WORKER_BOOTING || !w->serves)
+                booting++;
+            else if (w->state != WORKER_READY)
+                ending++;
+            else if (l->busy)
+                busy++;
+            else
+                idle++;
+        }
+    head(out, "dirty_lanes", "gauge", "Lanes by what they do.");
+    dirty_buf_printf(out,
+                     "dirty_lanes{state=\"booting\"} %u\ndirty_lanes{state=\"idle\"} %u\n"
+                     "dirty_lanes{state=\"busy\"} %u\ndirty_lanes{state=\"ending\"} %u\n",
+                     booting, idle, busy, ending);
+}
+
+static void append_workers(const arbiter *a, dirty_buf *out) {
+    const worker *w;
+    head(out, "dirty_worker_rss_bytes", "gauge", "Resident memory of a worker.");
+    DL_FOREACH (a->workers, w)
+        if (w->state != WORKER_DEAD)
+            dirty_buf_printf(out,
+                             "dirty_worker_rss_bytes{worker=\"%u\",pid=\"%d\"} %llu\n",
+                             w->place->number, (int)w->pid, (ull)dirty_rss_bytes(w->pid));
+    head(out, "dirty_worker_exits_total", "counter", "Workers that ended, by reason.");
+    for (int i = 0; i < WORKER_EXIT_REASONS; i++)
+        dirty_buf_printf(out, "dirty_worker_exits_total{reason=\"%s\"} %llu\n",
+                         worker_exit_reason_name(i), (ull)a->counters.exits[i]);
+    head(out, "dirty_circuit_open", "gauge",
+         "1 where the workers of a place fail to boot again and again.");
+    for (uint32_t i = 0; i < a->plan->place_count && i < a->place_room; i++)
+        dirty_buf_printf(out, "dirty_circuit_open{worker=\"%u\"} %d\n", i + 1,
+                         place_is_open(a->places[i]));
+}
+
+void metrics_append(arbiter *a, dirty_buf *out) {
+    const arbiter_counters *c = &a->counters;
+    append_requests(a, out);
+    append_queue(a, out);
+    append_lanes(a, out);
+    append_workers(a, out);
+    head(out, "dirty_reloads_total", "counter", "Reloads by result.");
+    dirty_buf_printf(out,
+                     "dirty_reloads_total{result=\"done\"} %llu\n"
+                     "dirty_reloads_total{result=\"failed\"} %llu\n",
+                     (ull)c->reloads, (ull)c->reload_failures);
+    one(out, "dirty_respawns_total", "counter", "Workers started to replace dead ones.",
+        (double)c->respawns);
+    one(out, "dirty_recycled_total", "counter",
+        "Workers replaced for max_requests or max_rss.", (double)c->recycled);
+    one(out, "dirty_abandoned_total", "counter",
+        "Requests dropped unstarted because their caller had left.",
+        (double)c->abandoned);
+    one(out, "dirty_disconnects_total", "counter", "Callers that left while they ran.",
+        (double)c->disconnects);
+    one(out, "dirty_connections_total", "counter", "Connections accepted.",
+        (double)c->connections);
+    one(out, "dirty_sessions", "gauge", "Connections open.", a->session_count);
+    one(out, "dirty_arbiter_rss_bytes", "gauge", "Resident memory of the arbiter.",
+        (double)dirty_rss_bytes(a->pid));
+    one(out, "dirty_uptime_seconds", "gauge", "Since the arbiter started.",
+        (double)(dirty_now_ns() - a->started_ns) / 1e9);
+    head(out, "dirty_build_info", "gauge", "Always 1; the labels tell the version.");
+    dirty_buf_printf(out, "dirty_build_info{version=\"%s\",protocol=\"%d\"} 1\n",
+                     DIRTY_VERSION, DIRTY_WIRE_VERSION);
+}
