@@ -23,6 +23,14 @@ static void reset_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* The apps' stdout and stderr become the pipes; the log keeps going where it went. */
+static void take_outputs(const int *outputs) {
+    dirty_log_keep();
+    dup2(outputs[0], STDOUT_FILENO);
+    dup2(outputs[1], STDERR_FILENO);
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a line is logged when it is printed */
+}
+
 static int by_number(const void *a, const void *b) {
     return *(const int *)a - *(const int *)b;
 }
@@ -79,7 +87,7 @@ static void set_title(const place *p, const deal *d) {
     dirty_log_who(who);
 }
 
-_Noreturn void child_run(worker *w, const int *channels) {
+_Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
     place *p = w->place;
     const dirty_arbiter_options *o = w->plan->o;
     pid_t arbiter_pid = w->a->pid; /* known before the fork */
@@ -87,6 +95,7 @@ _Noreturn void child_run(worker *w, const int *channels) {
     setpgid(0, 0);
     reset_signals();
     unmap_others(w->a, w);
+    take_outputs(outputs);
     close_foreign(channels, w->lane_count);
     set_title(p, w->deal);
     prefer_for_oom();

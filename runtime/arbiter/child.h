@@ -6,8 +6,8 @@
 
 /* In the child: own process group, default signals, no foreign descriptors and pages,
  * title, post_fork hook, then the body. `channels` are the lanes' ends, lane_count of
- * them. Never returns. */
-_Noreturn void child_run(worker *w, const int *channels);
+ * them, `outputs` what becomes its stdout and stderr. Never returns. */
+_Noreturn void child_run(worker *w, const int *channels, const int *outputs);
 
 /* Fork the child that loads the pending configuration's apps (source.probe) and writes
  * its report to `report_fd`. Its pid, or -1 with errno. */

@@ -17,6 +17,7 @@
 #include "arbiter/child.h"
 #include "arbiter/place.h"
 #include "base/clock.h"
+#include "base/json_peek.h"
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -90,7 +91,12 @@ static void close_all(int *fds, uint32_t count) {
             close(fds[i]);
 }
 
-static pid_t fork_worker(worker *w, const int *theirs) {
+static int open_outputs(worker *w, int theirs[2]) {
+    int rc = output_pipe(&w->outputs[0], "stdout", &theirs[0]);
+    return rc < 0 ? rc : output_pipe(&w->outputs[1], "stderr", &theirs[1]);
+}
+
+static pid_t fork_worker(worker *w, const int *theirs, const int *outputs) {
     sigset_t all, before;
     /* A signal that came in the child before its handlers are reset would be taken for
      * one of the arbiter's. */
@@ -98,7 +104,7 @@ static pid_t fork_worker(worker *w, const int *theirs) {
     pthread_sigmask(SIG_BLOCK, &all, &before);
     pid_t pid = fork();
     if (pid == 0)
-        child_run(w, theirs);
+        child_run(w, theirs, outputs);
     int saved = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (pid > 0)
@@ -110,6 +116,8 @@ static pid_t fork_worker(worker *w, const int *theirs) {
 static void free_worker(worker *w) {
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_close(&w->lanes[i], NULL);
+    for (int i = 0; i < 2; i++)
+        output_close(&w->outputs[i], NULL);
     free(w);
 }
 
@@ -124,6 +132,7 @@ static worker *new_worker(place *p, plan *by, const deal *d) {
     w->deal = d;
     w->generation = ++p->generation;
     w->lane_count = count;
+    w->outputs[0].fd = w->outputs[1].fd = -1;
     if (by->o->max_requests > 0)
         w->recycle_at = by->o->max_requests +
                         (by->o->max_requests_jitter
@@ -139,8 +148,30 @@ static worker *new_worker(place *p, plan *by, const deal *d) {
 
 static void on_timer(uv_timer_t *handle);
 
+/* Watch the lanes, the output and the time of a forked worker. */
+static void watch(worker *w) {
+    uv_loop_t *loop = &w->a->loop;
+    uv_timer_init(loop, &w->timer);
+    w->timer.data = w;
+    w->open_handles = 1;
+    for (uint32_t i = 0; i < w->lane_count; i++) {
+        if (lane_open(&w->lanes[i]) < 0)
+            worker_kill(w, "channel"); /* reaped like any other */
+        if (w->lanes[i].poll_open)
+            w->open_handles += 2;
+    }
+    for (int i = 0; i < 2; i++) {
+        output_open(&w->outputs[i], loop, w->place->number, w->pid);
+        w->outputs[i].poll.data = w;
+        if (w->outputs[i].open)
+            w->open_handles++;
+    }
+    if (w->plan->o->boot_timeout_ms > 0)
+        uv_timer_start(&w->timer, on_timer, w->plan->o->boot_timeout_ms, 0);
+}
+
 int worker_spawn(place *p, plan *by, const deal *d, worker **out) {
-    arbiter *a = p->a;
+    int outputs[2] = {-1, -1};
     worker *w = new_worker(p, by, d);
     int *theirs = malloc(by->o->threads * sizeof *theirs);
     if (w == NULL || theirs == NULL) {
@@ -152,29 +183,22 @@ int worker_spawn(place *p, plan *by, const deal *d, worker **out) {
         theirs[i] = -1;
     w->spawned_ns = dirty_now_ns();
     int rc = open_lanes(w, theirs);
+    if (rc == 0)
+        rc = open_outputs(w, outputs);
     if (rc == 0) {
-        w->pid = fork_worker(w, theirs);
+        w->pid = fork_worker(w, theirs, outputs);
         rc = w->pid < 0 ? -errno : 0;
     }
     close_all(theirs, w->lane_count);
+    close_all(outputs, 2);
     free(theirs);
     if (rc < 0) {
         free_worker(w);
         return rc;
     }
     plan_ref(by);
-    DL_APPEND(a->workers, w);
-    uv_timer_init(&a->loop, &w->timer);
-    w->timer.data = w;
-    w->open_handles = 1;
-    for (uint32_t i = 0; i < w->lane_count; i++) {
-        if (lane_open(&w->lanes[i]) < 0)
-            worker_kill(w, "channel"); /* reaped like any other */
-        if (w->lanes[i].poll_open)
-            w->open_handles += 2;
-    }
-    if (by->o->boot_timeout_ms > 0)
-        uv_timer_start(&w->timer, on_timer, by->o->boot_timeout_ms, 0);
+    DL_APPEND(p->a->workers, w);
+    watch(w);
     dirty_log(DIRTY_LOG_INFO, "worker started", "worker=%u worker_pid=%d generation=%u",
               p->number, (int)w->pid, w->generation);
     *out = w;
@@ -202,13 +226,24 @@ void worker_serve(worker *w) {
         lane_pull(&w->lanes[i]);
 }
 
+static const char *peek(dirty_slice json, const char *key, char *out, size_t size) {
+    return dirty_json_unescape(dirty_json_peek_string(json, key), out, size);
+}
+
 void worker_boot_failed(worker *w, const char *text, size_t len) {
-    size_t n = len < sizeof w->boot_error - 1 ? len : sizeof w->boot_error - 1;
-    memcpy(w->boot_error, text, n);
-    w->boot_error[n] = '\0';
+    dirty_slice json = {text, len};
+    char name[DIRTY_NAME_MAX + 1], phase[16], message[700], traceback[900];
+    peek(json, "app", name, sizeof name);
+    peek(json, "phase", phase, sizeof phase);
+    peek(json, "message", message, sizeof message);
+    peek(json, "traceback", traceback, sizeof traceback);
+    snprintf(w->boot_error, sizeof w->boot_error, "app %s failed in %s: %s", name, phase,
+             message);
     dirty_log(DIRTY_LOG_ERROR, "worker can't boot",
-              "worker=%u worker_pid=%d failure=%.*s", w->place->number, (int)w->pid,
-              (int)(len > 3000 ? 3000 : len), text);
+              "worker=%u worker_pid=%d app=%s phase=%s error=%s traceback=%s",
+              w->place->number, (int)w->pid, DIRTY_LOG_QUOTE(name),
+              DIRTY_LOG_QUOTE(phase), DIRTY_LOG_QUOTE(message),
+              DIRTY_LOG_QUOTE(traceback));
 }
 
 /* -- End --------------------------------------------------------------------------------
@@ -318,7 +353,7 @@ static void handle_closed(worker *w) {
     free(w);
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void on_handle_closed(uv_handle_t *handle) {
     handle_closed(handle->data);
 }
 
@@ -404,5 +439,7 @@ void worker_reaped(worker *w, int wait_status) {
     place_worker_gone(p, w, was_ready, w->boot_error[0] ? w->boot_error : how);
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_close(&w->lanes[i], on_lane_closed);
-    uv_close((uv_handle_t *)&w->timer, on_timer_closed);
+    for (int i = 0; i < 2; i++)
+        output_close(&w->outputs[i], on_handle_closed);
+    uv_close((uv_handle_t *)&w->timer, on_handle_closed);
 }

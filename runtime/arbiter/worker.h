@@ -9,6 +9,7 @@
 #define DIRTY_ARBITER_WORKER_H
 
 #include "arbiter/lane.h"
+#include "arbiter/output.h"
 #include "arbiter/plan.h"
 #include "arbiter/state.h"
 
@@ -51,7 +52,8 @@ struct worker {
     bool serves;         /* it has its place: a replacement that is held back has not */
     bool condemned;      /* to be killed as soon as the other lanes are free */
     const char *kill_reason; /* why we killed it, for log and details; NULL: we did not */
-    char boot_error[512];    /* what its BOOT_FAILED said, "" if it said nothing */
+    char boot_error[1000];   /* what its BOOT_FAILED said, "" if it said nothing */
+    output outputs[2];       /* stdout, stderr */
     uint32_t lane_count;
     lane lanes[];
 };

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/logfmt.h"
+
 #define LINE_MAX_LEN 4096
 
 /* One log per process: the only module state of the runtime, set before threads start. */
@@ -18,7 +20,8 @@ static struct {
     dirty_log_level level;
     char *path; /* owned; NULL: stderr */
     char who[32];
-} state = {2, DIRTY_LOG_INFO, NULL, "dirty"};
+    bool json;
+} state = {2, DIRTY_LOG_INFO, NULL, "dirty", false};
 
 static const char *const level_names[] = {
     [DIRTY_LOG_DEBUG] = "debug",
@@ -64,6 +67,16 @@ int dirty_log_reopen(void) {
     int rc = dup3(fd, state.fd, O_CLOEXEC) < 0 ? -errno : 0;
     close(fd);
     return rc;
+}
+
+void dirty_log_as_json(bool json) {
+    state.json = json;
+}
+
+void dirty_log_keep(void) {
+    int fd = state.fd == 2 ? fcntl(2, F_DUPFD_CLOEXEC, 3) : -1;
+    if (fd >= 0)
+        state.fd = fd;
 }
 
 int dirty_log_fd(void) {
@@ -126,6 +139,11 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) 
         at = at + (size_t)n < room ? at + (size_t)n : room - 1;
     if (line[at - 1] == ' ')
         at--;
+    if (state.json) {
+        char json[LINE_MAX_LEN];
+        at = dirty_logfmt_to_json(line, at, json, sizeof json - 1);
+        memcpy(line, json, at);
+    }
     line[at++] = '\n';
     /* A full disk or a closed stderr must not end the runtime: nothing more can be done.
      */

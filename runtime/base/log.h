@@ -1,4 +1,5 @@
-/* log: one line per event, logfmt, to stderr or a file, from any thread or process.
+/* log: one line per event to stderr or a file, from any thread or process, as logfmt or
+ * as JSON.
  *
  *   ts=2026-11-23T06:17:30.123Z level=info who=worker:3 pid=4711 msg="..." key=value …
  *
@@ -7,6 +8,8 @@
  * before the forks, and each process reopens it on its own. */
 #ifndef DIRTY_LOG_H
 #define DIRTY_LOG_H
+
+#include <stdbool.h>
 
 typedef enum dirty_log_level {
     DIRTY_LOG_DEBUG,
@@ -19,8 +22,15 @@ typedef enum dirty_log_level {
  * was). Before the first call everything from info up goes to stderr. */
 int dirty_log_open(const char *path, dirty_log_level level);
 
+/* Write JSON objects from now on (true), or logfmt. */
+void dirty_log_as_json(bool json);
+
 /* Open the file again by its path, after it was rotated. 0 or -errno (old file kept). */
 int dirty_log_reopen(void);
+
+/* Where the log is stderr: go on writing there, though descriptor 2 is about to become
+ * something else in this process. */
+void dirty_log_keep(void);
 
 /* The descriptor lines go to, for a child that keeps it; 2 where it is stderr. */
 int dirty_log_fd(void);

@@ -6,7 +6,7 @@
 
 #include "base/buf.h"
 #include "client/alloc.h"
-#include "client/json_peek.h"
+#include "base/json_peek.h"
 #include "dirty.h"
 #include "wire/frame.h"
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/logfmt.h"
 
 /* Each test has a directory of its own, removed at its end. */
 typedef struct place {
@@ -256,6 +257,48 @@ static void lines_of_threads_and_processes_never_mix(void **state) {
     }
 }
 
+static void expect_json(const char *line, const char *json) {
+    char out[512];
+    size_t len = dirty_logfmt_to_json(line, strlen(line), out, sizeof out - 1);
+    out[len] = '\0';
+    assert_string_equal(out, json);
+}
+
+static void logfmt_becomes_json(void **state) {
+    (void)state;
+    expect_json("", "{}");
+    expect_json("a=1 b=-2.5 c=x d=true e=null",
+                "{\"a\":1,\"b\":-2.5,\"c\":\"x\",\"d\":true,"
+                "\"e\":null}");
+    expect_json("msg=\"say \\\"hi\\\"\\n\\tx=1\" n=007 m=1. o=-",
+                "{\"msg\":\"say \\\"hi\\\"\\n\\u0009x=1\",\"n\":\"007\",\"m\":\"1.\","
+                "\"o\":\"-\"}");
+    expect_json("v=1.2.3 empty= open=\"never", "{\"v\":\"1.2.3\",\"empty\":\"\","
+                                               "\"open\":\"never\"}");
+    expect_json("alone", "{\"alone\":\"\"}");
+}
+
+static void json_that_does_not_fit_loses_whole_fields(void **state) {
+    (void)state;
+    char out[16];
+    const char *line = "a=1 long=0123456789 b=2";
+    size_t len = dirty_logfmt_to_json(line, strlen(line), out, sizeof out);
+    assert_int_equal(len, strlen("{\"a\":1,\"b\":2}"));
+    assert_memory_equal(out, "{\"a\":1,\"b\":2}", len);
+}
+
+static void a_json_log_has_an_object_a_line(void **state) {
+    place *p = *state;
+    assert_int_equal(dirty_log_open(p->path, DIRTY_LOG_INFO), 0);
+    dirty_log_as_json(true);
+    dirty_log(DIRTY_LOG_INFO, "hello \"you\"", "count=%d who2=%s", 3, "x");
+    dirty_log_as_json(false);
+    char *text = content_of(p->path);
+    assert_memory_equal(text, "{\"ts\":\"", 7);
+    assert_non_null(
+        strstr(text, "\"msg\":\"hello \\\"you\\\"\",\"count\":3,\"who2\":\"x\"}\n"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_place, remove_place)
 
 int main(void) {
@@ -273,6 +316,9 @@ int main(void) {
         TEST(reopen_that_fails_keeps_the_old_file),
         TEST(stderr_is_never_reopened),
         TEST(lines_of_threads_and_processes_never_mix),
+        TEST(logfmt_becomes_json),
+        TEST(json_that_does_not_fit_loses_whole_fields),
+        TEST(a_json_log_has_an_object_a_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

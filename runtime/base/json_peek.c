@@ -1,4 +1,4 @@
-#include "client/json_peek.h"
+#include "base/json_peek.h"
 
 #include <string.h>
 
@@ -73,4 +73,34 @@ dirty_slice dirty_json_peek_string(dirty_slice text, const char *key) {
             return none;
     } while (take(&s, ','));
     return none;
+}
+
+static char unescaped(const char *p, size_t left, size_t *used) {
+    static const char from[] = "nrtbf", to[] = "\n\r\t\b\f";
+    const char *found = strchr(from, p[0]);
+    *used = 1;
+    if (p[0] != 'u')
+        return found != NULL && *found != '\0' ? to[found - from] : p[0];
+    unsigned code = 0;
+    for (size_t i = 1; i <= 4 && i < left; i++, ++*used) {
+        const char *digits = "0123456789abcdef", *digit = strchr(digits, p[i] | 0x20);
+        code =
+            code * 16 + (digit != NULL && p[i] != '\0' ? (unsigned)(digit - digits) : 0);
+    }
+    return code > 0 && code < 0x80 ? (char)code : '?';
+}
+
+const char *dirty_json_unescape(dirty_slice value, char *out, size_t size) {
+    size_t at = 0;
+    for (size_t i = 0; i < value.len && at + 1 < size; at++) {
+        size_t used = 1;
+        out[at] = value.base[i];
+        if (value.base[i] == '\\' && i + 1 < value.len) {
+            out[at] = unescaped(value.base + i + 1, value.len - i - 1, &used);
+            used++;
+        }
+        i += used;
+    }
+    out[at] = '\0';
+    return out;
 }

@@ -1,0 +1,37 @@
+/* output: what the apps of a worker print.
+ *
+ * A worker's stdout and stderr are pipes to the arbiter, which logs each line, tagged
+ * with the worker and the stream: print() and the words of C libraries land in the log
+ * and never in a caller's answer. Reading is bounded per wake-up; a worker that prints
+ * faster than that waits, as with any pipe. */
+#ifndef DIRTY_ARBITER_OUTPUT_H
+#define DIRTY_ARBITER_OUTPUT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#define OUTPUT_LINE_MAX 2048
+
+typedef struct output {
+    uv_poll_t poll;
+    bool open;
+    int fd;
+    uint32_t worker;
+    pid_t pid;
+    const char *stream; /* "stdout", "stderr" */
+    size_t len;
+    char line[OUTPUT_LINE_MAX]; /* the unfinished one */
+} output;
+
+/* Make the pipe: o->fd is our end, *theirs the worker's. 0 or -errno. */
+int output_pipe(output *o, const char *stream, int *theirs);
+
+/* Begin to log what comes. 0 or negative. */
+int output_open(output *o, uv_loop_t *loop, uint32_t worker, pid_t pid);
+
+/* Log what is left, then close; `closed` is called with poll.data as the caller set it.
+ */
+void output_close(output *o, uv_close_cb closed);
+
+#endif
