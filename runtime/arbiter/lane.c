@@ -424,16 +424,17 @@ void lane_shutdown(lane *l) {
 }
 
 static void refuse_lost(const lane *l, session *s, const char *started, int wait_status) {
-    char extra[200], how[80];
+    char extra[200], how[80], name[16];
     const worker *w = l->worker;
     if (WIFSIGNALED(wait_status)) {
+        int number = WTERMSIG(wait_status);
+        worker_signal_name(number, name, sizeof name);
         snprintf(extra, sizeof extra,
-                 ",\"signal\":%d,\"signal_name\":\"SIG%s\",\"killed_by_runtime\":%s,"
+                 ",\"signal\":%d,\"signal_name\":\"%s\",\"killed_by_runtime\":%s,"
                  "\"worker\":%u,\"pid\":%d",
-                 WTERMSIG(wait_status), sigabbrev_np(WTERMSIG(wait_status)),
-                 w->kill_reason ? "true" : "false", w->place->number, (int)w->pid);
-        snprintf(how, sizeof how, "was killed by signal %d (SIG%s)",
-                 WTERMSIG(wait_status), sigabbrev_np(WTERMSIG(wait_status)));
+                 number, name, w->kill_reason ? "true" : "false", w->place->number,
+                 (int)w->pid);
+        snprintf(how, sizeof how, "was killed by signal %d (%s)", number, name);
     } else {
         snprintf(extra, sizeof extra,
                  ",\"exit_status\":%d,\"killed_by_runtime\":false,\"worker\":%u,"

@@ -41,6 +41,15 @@ const char *worker_exit_reason_name(int reason) {
     return exit_names[reason];
 }
 
+const char *worker_signal_name(int number, char *out, size_t size) {
+    const char *abbrev = sigabbrev_np(number); /* real-time signals have none */
+    if (abbrev != NULL)
+        snprintf(out, size, "SIG%s", abbrev);
+    else
+        snprintf(out, size, "SIG%d", number);
+    return out;
+}
+
 const char *worker_state_name(worker_state state) {
     return state_names[state];
 }
@@ -383,9 +392,10 @@ static worker_exit_reason reason_of(const worker *w, int wait_status, bool drain
 
 static void describe_exit(const worker *w, int wait_status, worker_exit_reason reason,
                           char *out, size_t size) {
+    char name[16];
     if (WIFSIGNALED(wait_status))
-        snprintf(out, size, "signal %d (SIG%s)%s%s", WTERMSIG(wait_status),
-                 sigabbrev_np(WTERMSIG(wait_status)),
+        snprintf(out, size, "signal %d (%s)%s%s", WTERMSIG(wait_status),
+                 worker_signal_name(WTERMSIG(wait_status), name, sizeof name),
                  reason == WORKER_EXIT_OOM ? ", likely the OOM killer"
                  : w->kill_reason          ? ", ours: "
                                            : "",

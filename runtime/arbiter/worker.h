@@ -93,6 +93,9 @@ void worker_reaped(worker *w, int wait_status);
 /* "drained", "boot", … of a worker_exit_reason */
 const char *worker_exit_reason_name(int reason);
 
+/* Write "SIGKILL" to `out`, "SIG34" for a signal without a name. Returns out. */
+const char *worker_signal_name(int number, char *out, size_t size);
+
 /* "booting", "ready", … */
 const char *worker_state_name(worker_state state);
 

@@ -118,6 +118,7 @@ void dirty_cli_options(lua_State *L, int index, dirty_arbiter_options *out) {
         .max_rss_bytes = get_size(L, index, "max_rss_bytes"),
         .max_memory_bytes = get_size(L, index, "max_memory_bytes"),
         .linger_timeout_ms = get_number(L, index, "linger_timeout_ms", INT32_MAX),
+        .slow_log_threshold_ms = get_number(L, index, "slow_log_threshold_ms", INT32_MAX),
         .limits = get_limits(L, index),
         .lua_path = need_string(L, index, "lua_path"),
         .lua_cpath = need_string(L, index, "lua_cpath"),

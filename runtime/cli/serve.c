@@ -82,6 +82,7 @@ static int log_open(lua_State *L) {
     int rc = dirty_log_open(path, (dirty_log_level)check_level(L, 2));
     if (rc != 0)
         return push_error(L, rc);
+    dirty_log_as_json(strcmp(luaL_optstring(L, 3, "logfmt"), "json") == 0);
     lua_pushboolean(L, 1);
     return 1;
 }

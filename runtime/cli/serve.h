@@ -6,9 +6,10 @@
 
 /* Add to the table on top of the stack:
  *   probe(options, boot) -> lines | nil, text, errno    as worker/probe.h says
- *   serve(options) -> exit status                       returns once the runtime has
- * ended log_open(path|nil, level) -> true | nil, text, errno log(level, text) `options`
- * is the table of cli/options.h. May raise. [-0, +0] */
+ *   serve(options) -> exit status        returns once the runtime has ended
+ *   log_open(path|nil, level, format|nil) -> true | nil, text, errno
+ *   log(level, text)
+ * `options` is the table of cli/options.h. May raise. [-0, +0] */
 void dirty_serve_register(lua_State *L);
 
 #endif

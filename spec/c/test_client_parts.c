@@ -3,7 +3,7 @@
 #include "harness.h"
 
 #include "base/buf.h"
-#include "client/json_peek.h"
+#include "base/json_peek.h"
 #include "client/request.h"
 
 /* -- Errors ------------------------------------------------------------------------- */

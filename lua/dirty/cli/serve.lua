@@ -30,7 +30,7 @@ end
 
 local function open_log(conf)
     local values = conf.values
-    local ok, err = sys.log_open(values.log_file, values.log_level)
+    local ok, err = sys.log_open(values.log_file, values.log_level, values.log_format)
     if not ok then
         complain(("log_file = %q (%s): %s"):format(values.log_file, conf.from.log_file, err))
     end

@@ -62,7 +62,7 @@ function _M.options(conf, ids, templates)
         out[name .. "_bytes"] = values[name]
     end
     for _, name in ipairs { "graceful_timeout", "timeout_grace", "boot_timeout", "recv_timeout",
-        "send_timeout", "linger_timeout" } do
+        "send_timeout", "linger_timeout", "slow_log_threshold" } do
         out[name .. "_ms"] = to_ms(values[name])
     end
     for i, app in ipairs(conf.apps) do

@@ -126,6 +126,14 @@ _M.list = {
         help = "debug, info, warn or error.",
     },
     {
+        name = "log_format", kind = kinds.choice { "logfmt", "json" }, default = "logfmt",
+        help = "logfmt (key=value) or json (an object a line).",
+    },
+    {
+        name = "slow_log_threshold", kind = kinds.seconds("off"), default = 0,
+        help = "Calls that take this many seconds, waiting included, are logged; 0: none.",
+    },
+    {
         name = "log_file", kind = kinds.path("/var/log/dirty.log"),
         flag = "--log-file", argname = "F", absolute = true,
         help = "Log to this file, not to stderr; USR1 opens it again.",
