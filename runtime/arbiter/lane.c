@@ -130,6 +130,7 @@ bool lane_dispatch(lane *l, session *s, const uint8_t *bytes, size_t len) {
     l->session = s;
     s->lane = l;
     l->app = s->app;
+    l->spec = l->worker->deal->specs[worker_hosts(l->worker, s->app)];
     l->started_ns = dirty_now_ns();
     l->queue_ns = l->started_ns - s->arrived_ns;
     l->caller_pid = s->peer_pid;
@@ -363,7 +364,7 @@ static void on_tick(uv_timer_t *handle) {
         uv_timer_stop(handle);
     else if (dirty_now_ns() >= l->seize_ns)
         seize(l);
-    else if (l->interrupted != 0 && l->app->spec->interruptible &&
+    else if (l->interrupted != 0 && l->spec->interruptible &&
              dirty_baton_read(l->page, l->seq) == DIRTY_BATON_RUNNING)
         send_interrupt(l, l->interrupted);
 }
@@ -383,7 +384,7 @@ void lane_interrupt(lane *l, dirty_code reason) {
 }
 
 void lane_caller_gone(lane *l) {
-    if (l->app->spec->cancel_on_disconnect || atomic_load(&l->page->streaming) == l->seq)
+    if (l->spec->cancel_on_disconnect || atomic_load(&l->page->streaming) == l->seq)
         lane_interrupt(l, DIRTY_CODE_CANCELLED);
 }
 
@@ -396,7 +397,7 @@ void lane_abandon(lane *l) {
 }
 
 bool lane_ask_stack(lane *l) {
-    if (!l->busy || l->interrupted != DIRTY_CODE_NONE || !l->app->spec->interruptible ||
+    if (!l->busy || l->interrupted != DIRTY_CODE_NONE || !l->spec->interruptible ||
         dirty_baton_read(l->page, l->seq) != DIRTY_BATON_RUNNING)
         return false;
     send_interrupt(l, DIRTY_INTERRUPT_STACK);

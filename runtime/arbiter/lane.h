@@ -26,8 +26,9 @@ struct lane {
     uint64_t seize_ns;      /* when we answer in its stead and kill */
     bool late;              /* it answered but has not said DONE for a while */
     uint64_t seq;
-    session *session; /* may be NULL while busy */
-    app *app;         /* of the request at hand, for status and the log */
+    session *session;           /* may be NULL while busy */
+    app *app;                   /* of the request at hand, for status and the log */
+    const dirty_app_spec *spec; /* of it, by the worker's plan */
     uint64_t started_ns;
     uint64_t queue_ns; /* how long the request had waited */
     uint64_t served;

@@ -102,6 +102,12 @@ static bool renew(roll *r, place *p) {
     arbiter *a = r->a;
     if (place_is_renewed(a, p))
         return true;
+    if (p->worker == NULL && p->failures >= REPLACE_TRIES) {
+        /* An exclusive app: the old worker had to go first. It is tried on and on. */
+        snprintf(r->reason, sizeof r->reason, "worker %u can't boot: %.300s", p->number,
+                 p->last_exit);
+        return true;
+    }
     if (p->worker == NULL || p->worker->plan == a->plan || p->next != NULL)
         return false; /* it is being filled, or the old one is still ending */
     if (p->next_failed && ++r->tries >= REPLACE_TRIES) {

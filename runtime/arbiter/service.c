@@ -260,7 +260,8 @@ static const struct {
 #define ACTION_COUNT (sizeof actions / sizeof *actions)
 
 static bool may_change(const session *s) {
-    return s->peer_uid == 0 || s->peer_uid == listener_owner(s->a);
+    uid_t owner = listener_owner(s->a);
+    return s->peer_uid == 0 || (owner != (uid_t)-1 && s->peer_uid == owner);
 }
 
 static void refuse_action(session *s) {
