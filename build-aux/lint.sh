@@ -85,7 +85,7 @@ check_layers() {
             bad=1
         fi
     done < <(grep -E '^#include "' -r runtime --include='*.[ch]')
-    outside 'lua|lualib|lauxlib|luajit' '^runtime/(worker/lua_[a-z]*\.[ch]|luabind/|cli/)' ||
+    outside 'lua|lualib|lauxlib|luajit' '^runtime/(worker/(lua_[a-z]*|interrupt)\.[ch]|luabind/|cli/)' ||
         bad=1
     outside 'uv' '^runtime/(arbiter|cli)/' || bad=1
     return $bad

@@ -9,19 +9,28 @@ local mt = {
     __tostring = function(self)
         return self.code .. ": " .. self.message
     end,
+    __concat = function(a, b) -- "failed: " .. err, as with errors that are strings
+        return tostring(a) .. tostring(b)
+    end,
 }
 
---- Raise an error with a code.
+--- Make an error with a code.
 -- @tparam string code one of the codes of the protocol, such as "TIMEOUT"
 -- @tparam string message for people
 -- @tparam[opt] table more further fields: `started` ("no"), `phase`, `members` (JSON text
 --   of further members of the details)
-function _M.raise(code, message, more)
+-- @treturn table the error
+function _M.new(code, message, more)
     local fault = { code = code, message = message }
     for key, value in pairs(more or {}) do
         fault[key] = value
     end
-    error(setmetatable(fault, mt), 0)
+    return setmetatable(fault, mt)
+end
+
+--- Raise an error with a code. Takes what `new` takes.
+function _M.raise(code, message, more)
+    error(_M.new(code, message, more), 0)
 end
 
 --- Whether `x` was raised by `raise`.

@@ -10,6 +10,7 @@
 #include "wire/value.h"
 
 typedef struct dirty_call {
+    uint64_t seq;         /* of the baton */
     uint64_t id;          /* the caller's, echoed in every frame of the answer */
     uint32_t app;         /* index in the worker's list of apps */
     dirty_slice action;   /* printable ASCII, not empty */

@@ -70,7 +70,9 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
     if (rc < 0) {
         open_failed(lane, &why);
     } else {
-        rc = dirty_host_boot(lane->host, &why);
+        rc = dirty_host_listen(lane->host, lane->page, index == 0);
+        if (rc == 0)
+            rc = dirty_host_boot(lane->host, &why);
         if (rc < 0)
             boot_failed(lane, &why);
     }
@@ -293,6 +295,7 @@ static void run(dirty_lane *lane, job *j) {
         return answer_timeout(lane, j, "queue", "no");
     dirty_outcome outcome = dirty_host_call(lane->host, &j->call);
     if (outcome == DIRTY_OUTCOME_STREAM) {
+        atomic_store(&lane->page->streaming, j->dispatch->seq);
         stream(lane, j);
         j->done.run_ns = dirty_now_ns() - began;
         return;
@@ -352,7 +355,8 @@ static int serve_dispatch(dirty_lane *lane) {
     job j = {.dispatch = d, .fd = lane->inbox.descriptor};
     j.done.kind = DIRTY_MSG_DONE;
     j.done.seq = d->seq;
-    j.call = (dirty_call){.app = d->app,
+    j.call = (dirty_call){.seq = d->seq,
+                          .app = d->app,
                           .arrived_ns = d->arrived_ns,
                           .deadline_ns = d->deadline_ns,
                           .peer_pid = d->peer_pid,

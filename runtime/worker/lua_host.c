@@ -9,6 +9,7 @@
 #include <lualib.h>
 
 #include "base/log.h"
+#include "worker/interrupt.h"
 #include "worker/lua_api.h"
 #include "worker/lua_memory.h"
 #include "worker/lua_value.h"
@@ -43,6 +44,7 @@ typedef enum stage {
 struct dirty_host {
     lua_State *L; /* owned */
     dirty_lua_memory memory;
+    dirty_interrupt interrupt;
     const dirty_worker_start *start;
     dirty_lua_scope scope;
     dirty_lua_codec codec;
@@ -180,6 +182,20 @@ int dirty_host_open(dirty_host **out, const dirty_worker_start *start, dirty_buf
     lua_gc(h->L, LUA_GCRESTART, 0);
     *out = h;
     return 0;
+}
+
+static bool any_interruptible(const dirty_worker_start *start) {
+    for (uint32_t i = 0; i < start->app_count; i++)
+        if (start->apps[i]->interruptible)
+            return true;
+    return false;
+}
+
+int dirty_host_listen(dirty_host *h, dirty_lane_page *page, bool first) {
+    dirty_interrupt_options options = {.page = page,
+                                       .compiled = first && any_interruptible(h->start),
+                                       .max_memory = h->start->max_memory_bytes};
+    return dirty_interrupt_open(&h->interrupt, h->L, &options);
 }
 
 /* Push a function of dirty.lane. */
@@ -348,6 +364,7 @@ void dirty_host_close(dirty_host *h) {
         run_app_work(&work, close_app);
     }
     dirty_buf_deinit(&out);
+    dirty_interrupt_close(&h->interrupt);
     dirty_lua_memory_remove(&h->memory, h->L);
     lua_close(h->L);
     dirty_answer_deinit(&h->answer);
@@ -451,6 +468,8 @@ static int run_call(lua_State *L) {
     push_arguments(L, h, call);
     h->stage = STAGE_RUN;
     lua_call(L, own + (int)call->argc, LUA_MULTRET);
+    if (dirty_interrupt_leave(&h->interrupt) != DIRTY_CODE_NONE)
+        return 0;
     if (is_nil_err(L, function))
         return give_up(L, h, function + 1);
     if (lua_isfunction(L, function)) {
@@ -466,6 +485,8 @@ static int run_step(lua_State *L) {
     dirty_host *h = upvalue_host(L);
     h->stage = STAGE_RUN;
     lua_call(L, 2, LUA_MULTRET);
+    if (dirty_interrupt_leave(&h->interrupt) != DIRTY_CODE_NONE)
+        return 0;
     if (is_nil_err(L, 1))
         return give_up(L, h, 2);
     if (lua_isnoneornil(L, 1)) {
@@ -566,11 +587,22 @@ static dirty_outcome fail(dirty_host *h, int status) {
     return DIRTY_OUTCOME_FAILED;
 }
 
+/* Whatever the call has returned or raised. */
+static dirty_outcome end_interrupted(dirty_host *h) {
+    const dirty_call *call = h->scope.call;
+    dirty_interrupt_tell(&h->interrupt, h->scope.app, call->action, call->arrived_ns,
+                         &h->failure);
+    return DIRTY_OUTCOME_FAILED;
+}
+
 /* Run what lies on the stack with `args` arguments above it. */
 static dirty_outcome run(dirty_host *h, int args) {
     dirty_lane_error_set(&h->failure, DIRTY_CODE_APP, "yes");
     h->outcome = DIRTY_OUTCOME_FAILED;
+    dirty_interrupt_enter(&h->interrupt, h->scope.call->seq);
     int status = lua_pcall(h->L, args, LUA_MULTRET, SLOT_ON_ERROR);
+    if (dirty_interrupt_leave(&h->interrupt) != DIRTY_CODE_NONE)
+        return end_interrupted(h);
     if (status != 0)
         h->outcome = DIRTY_OUTCOME_FAILED;
     return h->outcome == DIRTY_OUTCOME_FAILED ? fail(h, status) : h->outcome;
@@ -640,6 +672,7 @@ void dirty_host_release(dirty_host *h) {
         h->answer.json_max = 0;
         run_slot(h, SLOT_TIDY);
     }
+    dirty_interrupt_release(&h->interrupt);
     bool has_large = h->memory.used_bytes + h->memory.kept_bytes > 0;
     if (has_large && dirty_lua_memory_tidy(&h->memory, dirty_host_bytes(h)))
         run_slot(h, SLOT_COLLECT);

@@ -34,6 +34,11 @@ typedef enum dirty_outcome {
  * loaded, `why` (a text is appended) says so. */
 int dirty_host_open(dirty_host **out, const dirty_worker_start *start, dirty_buf *why);
 
+/* Let calls be interrupted by way of `page`, in the thread that calls this: before boot.
+ * `first`: it is the first lane of its process, whose compiled code can be interrupted
+ * too. 0 or -ENOMEM. */
+int dirty_host_listen(dirty_host *h, dirty_lane_page *page, bool first);
+
 /* Load every app and make its object: require, new, init(options). 0, or -EINVAL with
  * `why` the JSON text {"app","phase","message","traceback"}, phase "load", "new" or
  * "init"; apps made before it are closed by dirty_host_close. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "worker/interrupt.h"
 #include "worker/lane.h"
 
 /* Where the lanes of a worker wait for each other, so that none serves before all have
@@ -47,6 +48,7 @@ static void set_signals(void) {
     struct sigaction reopen = {.sa_handler = reopen_log, .sa_flags = SA_RESTART};
     sigemptyset(&reopen.sa_mask);
     sigaction(SIGUSR1, &reopen, NULL);
+    dirty_interrupt_handle_signals();
 }
 
 /* 0, or -ESRCH: the arbiter died before we could ask to be told. */
