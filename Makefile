@@ -183,7 +183,7 @@ FUZZ_SECONDS ?= 30
 FUZZ_CC      ?= clang
 FUZZ_FLAGS    = -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
                 -fno-omit-frame-pointer
-FUZZ_SRC      = $(wildcard runtime/base/*.c runtime/wire/*.c) runtime/client/json_peek.c \
+FUZZ_SRC      = $(wildcard runtime/base/*.c runtime/wire/*.c) \
                 spec/c/walk.c
 FUZZERS       = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/fuzz_*.c))
 

@@ -75,9 +75,10 @@ void meter_count(meter *m, const meter_sample *s) {
 }
 
 void meter_deinit(meter *m) {
-    meter_action *a, *next;
-    HASH_ITER(hh, m->actions, a, next) {
-        HASH_DEL(m->actions, a);
+    meter_action *a = m->actions, *next;
+    HASH_CLEAR(hh, m->actions); /* the table; its elements stay linked */
+    for (; a != NULL; a = next) {
+        next = a->hh.next;
         free(a->name);
         free(a);
     }

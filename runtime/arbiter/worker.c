@@ -180,15 +180,11 @@ static void watch(worker *w) {
 }
 
 int worker_spawn(place *p, plan *by, const deal *d, worker **out) {
-    int outputs[2] = {-1, -1};
+    int outputs[2] = {-1, -1}, theirs[DIRTY_THREADS_MAX];
     worker *w = new_worker(p, by, d);
-    int *theirs = malloc(by->o->threads * sizeof *theirs);
-    if (w == NULL || theirs == NULL) {
-        free(w);
-        free(theirs);
+    if (w == NULL)
         return -ENOMEM;
-    }
-    for (uint32_t i = 0; i < w->lane_count; i++)
+    for (uint32_t i = 0; i < DIRTY_THREADS_MAX; i++)
         theirs[i] = -1;
     w->spawned_ns = dirty_now_ns();
     int rc = open_lanes(w, theirs);
@@ -200,7 +196,6 @@ int worker_spawn(place *p, plan *by, const deal *d, worker **out) {
     }
     close_all(theirs, w->lane_count);
     close_all(outputs, 2);
-    free(theirs);
     if (rc < 0) {
         free_worker(w);
         return rc;

@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 #include "base/number.h"
-#include "client/json_peek.h"
+#include "base/json_peek.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
