@@ -4,6 +4,7 @@
 #ifndef DIRTY_CALL_H
 #define DIRTY_CALL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/slice.h"
@@ -16,7 +17,9 @@ typedef struct dirty_call {
     dirty_slice action;   /* printable ASCII, not empty */
     dirty_slice metadata; /* JSON text, base NULL: none */
     uint32_t argc;
-    dirty_value_reader args; /* checked: argc good values and nothing after them */
+    dirty_value_reader args; /* good values and nothing after them */
+    bool seated;             /* the next argument is in the host's seat, … */
+    dirty_value_reader rest; /* … and these come after it */
     uint64_t arrived_ns;
     uint64_t deadline_ns; /* 0: none */
     int32_t peer_pid;

@@ -7,22 +7,17 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "wire/request.h"
+#include "wire/frame.h"
+#include "worker/arrival.h"
 #include "worker/caller.h"
 #include "worker/inbox.h"
 #include "worker/lua_host.h"
-
-/* A request that the lane has read itself stays in a buffer of at most this size, so that
- * the next one finds it warm. */
-#define KEEP_BYTES (2u << 20)
-/* How long a wait for the rest of a request lasts before the baton is looked at again. */
-#define LOOK_UP_MS 250
 
 struct dirty_lane {
     const dirty_worker_start *start; /* borrowed */
     dirty_lane_page *page;           /* shared with the arbiter */
     dirty_host *host;                /* owned */
-    dirty_buf large; /* owned: a request larger than the first bytes of it */
+    dirty_arrival arrival;
     dirty_buf error; /* owned: an ERROR frame being written */
     dirty_inbox inbox;
 };
@@ -30,8 +25,7 @@ struct dirty_lane {
 /* One request on its way through the lane. */
 typedef struct job {
     const dirty_msg_dispatch *dispatch;
-    int fd;               /* the caller's connection, owned */
-    const uint8_t *frame; /* the whole request, once it is read */
+    int fd; /* the caller's connection, owned */
     dirty_call call;
     dirty_msg_done done;
 } job;
@@ -77,6 +71,8 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
             boot_failed(lane, &why);
     }
     dirty_buf_deinit(&why);
+    lane->arrival =
+        (dirty_arrival){.host = lane->host, .limits = &start->limits, .page = lane->page};
     if (rc < 0)
         dirty_lane_close(lane);
     else
@@ -86,7 +82,7 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
 
 void dirty_lane_close(dirty_lane *lane) {
     dirty_host_close(lane->host);
-    dirty_buf_deinit(&lane->large);
+    dirty_arrival_deinit(&lane->arrival);
     dirty_buf_deinit(&lane->error);
     free(lane);
 }
@@ -155,91 +151,6 @@ static void answer_end(dirty_lane *lane, job *j) {
     write_frame(lane, j, &piece, 1, DIRTY_BATON_ANSWERED);
 }
 
-/* -- Intake ------------------------------------------------------------------------ */
-
-static uint64_t earlier(uint64_t a, uint64_t b) {
-    if (a == 0 || b == 0)
-        return a + b;
-    return a < b ? a : b;
-}
-
-/* Read the rest of a large request behind the bytes that came with the dispatch. 0,
- * -ETIMEDOUT, -ECANCELED (the arbiter has answered), -ENOMEM, -errno of the peer. */
-static int read_rest(dirty_lane *lane, const job *j) {
-    const dirty_msg_dispatch *d = j->dispatch;
-    uint64_t deadline = earlier(d->recv_deadline_ns, d->deadline_ns);
-    dirty_buf *b = &lane->large;
-    b->len = 0;
-    if (dirty_buf_reserve(b, d->frame_len) < 0)
-        return -ENOMEM;
-    dirty_buf_append(b, dirty_inbox_bytes(&lane->inbox), d->have_len);
-    while (b->len < d->frame_len) {
-        if (dirty_baton_read(lane->page, d->seq) != DIRTY_BATON_READING)
-            return -ECANCELED;
-        int wait_ms = dirty_ms_until(deadline, dirty_now_ns());
-        if (wait_ms == 0)
-            return -ETIMEDOUT;
-        if (wait_ms < 0 || wait_ms > LOOK_UP_MS)
-            wait_ms = LOOK_UP_MS;
-        ssize_t n =
-            dirty_caller_read(j->fd, b->base + b->len, d->frame_len - b->len, wait_ms);
-        if (n > 0)
-            b->len += (size_t)n;
-        else if (n != -EAGAIN)
-            return (int)n;
-    }
-    return 0;
-}
-
-static int take_in(dirty_lane *lane, job *j) {
-    const dirty_msg_dispatch *d = j->dispatch;
-    j->frame = dirty_inbox_bytes(&lane->inbox);
-    if (d->have_len == d->frame_len)
-        return 0;
-    int rc = read_rest(lane, j);
-    if (rc != -ENOMEM)
-        j->frame = lane->large.base;
-    return rc;
-}
-
-/* Fill job.call from the `have` bytes of the frame: even a request that did not come
- * whole has an id to answer to. OK, MORE, or what is wrong with it. */
-static dirty_wire_fault parse(dirty_lane *lane, job *j, size_t have) {
-    const dirty_wire_limits *limits = &lane->start->limits;
-    dirty_call *call = &j->call;
-    dirty_frame frame;
-    dirty_route route;
-    dirty_wire_fault fault =
-        dirty_frame_decode(j->frame, have, limits->max_message, &frame);
-    if (fault != DIRTY_WIRE_OK)
-        return fault;
-    call->id = frame.id;
-    const uint8_t *payload = j->frame + DIRTY_FRAME_HEADER_LEN;
-    have -= DIRTY_FRAME_HEADER_LEN;
-    fault = dirty_route_decode(payload, have, frame.payload_len, &route);
-    if (fault != DIRTY_WIRE_OK)
-        return fault;
-    call->action = route.action;
-    call->argc = route.argc;
-    if (have != frame.payload_len)
-        return DIRTY_WIRE_MORE;
-    return dirty_request_open(payload, have, &route, limits->max_args, &call->metadata,
-                              &call->args);
-}
-
-/* Walk the arguments once, so that the host meets good values only. */
-static dirty_wire_fault check_arguments(const dirty_call *call, uint32_t *which) {
-    dirty_value_reader args = call->args;
-    dirty_value value;
-    for (*which = 1; args.left > 0; ++*which) {
-        dirty_wire_fault fault = dirty_value_next(&args, &value);
-        if (fault != DIRTY_WIRE_OK)
-            return fault;
-    }
-    *which = 0;
-    return dirty_value_reader_end(&args);
-}
-
 /* -- Life of a request ------------------------------------------------------------- */
 
 static void answer_fault(dirty_lane *lane, job *j, dirty_wire_fault fault,
@@ -262,7 +173,7 @@ static void answer_timeout(dirty_lane *lane, job *j, const char *phase,
     if (strcmp(phase, "receive") == 0)
         dirty_lane_error_sayf(
             f, "the request was not received whole in time: %zu of %u bytes",
-            lane->large.len, j->dispatch->frame_len);
+            lane->arrival.have, j->dispatch->frame_len);
     else if (strcmp(phase, "queue") == 0)
         dirty_lane_error_sayf(f, "the deadline passed before the request could run");
     else
@@ -313,7 +224,8 @@ static void refuse(dirty_lane *lane, job *j, int rc) {
     if (!end && rc != -ETIMEDOUT && rc != -ENOMEM)
         return lose(j);
     j->done.connection = DIRTY_CONNECTION_DRAIN;
-    parse(lane, j, rc == -ENOMEM ? j->dispatch->have_len : lane->large.len);
+    uint32_t argument;
+    dirty_arrival_parse(&lane->arrival, &j->call, &argument);
     if (end)
         return answer_fault(lane, j, DIRTY_WIRE_TRUNCATED, 0);
     if (rc == -ETIMEDOUT)
@@ -326,17 +238,17 @@ static void refuse(dirty_lane *lane, job *j, int rc) {
 }
 
 static void handle(dirty_lane *lane, job *j) {
-    int rc = take_in(lane, j);
+    int rc = dirty_arrival_read(&lane->arrival, &lane->inbox);
     if (!move(lane, j, DIRTY_BATON_READING, DIRTY_BATON_RUNNING)) {
         j->done.dropped = 1;
         return;
     }
     if (rc < 0)
         return refuse(lane, j, rc);
-    uint32_t argument = 0;
-    dirty_wire_fault fault = parse(lane, j, j->dispatch->frame_len);
-    if (fault == DIRTY_WIRE_OK)
-        fault = check_arguments(&j->call, &argument);
+    uint32_t argument;
+    dirty_wire_fault fault = dirty_arrival_parse(&lane->arrival, &j->call, &argument);
+    if (fault == DIRTY_WIRE_MORE) /* the header and the dispatch don't agree */
+        fault = DIRTY_WIRE_TRUNCATED;
     if (fault != DIRTY_WIRE_OK)
         return answer_fault(lane, j, fault, argument);
     run(lane, j);
@@ -367,8 +279,7 @@ static int serve_dispatch(dirty_lane *lane) {
     close(j.fd);
     int rc = dirty_inbox_send(&lane->inbox, &j.done, sizeof j.done, NULL, 0);
     dirty_host_release(lane->host);
-    if (lane->large.cap > KEEP_BYTES)
-        dirty_buf_deinit(&lane->large);
+    dirty_arrival_end(&lane->arrival);
     return rc;
 }
 

@@ -121,6 +121,7 @@ static int open_state(lua_State *L) {
     luaL_openlibs(L);
     set_path(L, "path", h->start->lua_path);
     set_path(L, "cpath", h->start->lua_cpath);
+    dirty_lua_memory_try_seat(&h->memory, L);
     dirty_lua_api_open(L, &h->scope);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "dirty.lane");
@@ -412,16 +413,25 @@ static int push_target(lua_State *L, dirty_host *h, const dirty_call *call) {
     return lua_call(L, 3, 0), 0;
 }
 
-static void push_arguments(lua_State *L, dirty_host *h, const dirty_call *call) {
-    dirty_value_reader args = call->args;
+static void push_values(lua_State *L, dirty_host *h, dirty_value_reader values) {
     dirty_value value;
+    for (; values.left > 0; h->argument++) {
+        dirty_value_next(&values, &value);
+        dirty_lua_push_value(L, &h->codec, &value);
+    }
+}
+
+static void push_arguments(lua_State *L, dirty_host *h, const dirty_call *call) {
     bool fits = call->argc < LUA_MINSTACK / 2; /* that much a C function always has */
     if (!fits && !lua_checkstack(L, (int)call->argc + LUA_MINSTACK))
         luaL_error(L, "%d arguments are more than Lua can take", (int)call->argc);
-    for (h->argument = 1; h->argument <= call->argc; h->argument++) {
-        dirty_value_next(&args, &value);
-        dirty_lua_push_value(L, &h->codec, &value);
-    }
+    h->argument = 1;
+    push_values(L, h, call->args);
+    if (!call->seated)
+        return;
+    dirty_lua_memory_push_seat(&h->memory, L);
+    h->argument++;
+    push_values(L, h, call->rest);
 }
 
 static void decode_metadata(lua_State *L, dirty_host *h, const dirty_call *call) {
@@ -608,6 +618,10 @@ static dirty_outcome run(dirty_host *h, int args) {
     return h->outcome == DIRTY_OUTCOME_FAILED ? fail(h, status) : h->outcome;
 }
 
+char *dirty_host_seat(dirty_host *h, size_t len) {
+    return dirty_lua_memory_seat(&h->memory, len);
+}
+
 dirty_outcome dirty_host_call(dirty_host *h, const dirty_call *call) {
     h->scope.call = call;
     h->scope.app = h->start->apps[call->app]->name;
@@ -673,6 +687,7 @@ void dirty_host_release(dirty_host *h) {
         run_slot(h, SLOT_TIDY);
     }
     dirty_interrupt_release(&h->interrupt);
+    dirty_lua_memory_unseat(&h->memory);
     bool has_large = h->memory.used_bytes + h->memory.kept_bytes > 0;
     if (has_large && dirty_lua_memory_tidy(&h->memory, dirty_host_bytes(h)))
         run_slot(h, SLOT_COLLECT);

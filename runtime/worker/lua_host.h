@@ -49,6 +49,10 @@ int dirty_host_boot(dirty_host *h, dirty_buf *why);
  * also new, init and close. 0, or -EINVAL: the app failed. */
 int dirty_host_try(dirty_host *h, uint32_t app, bool init, dirty_buf *report);
 
+/* Room for a string argument of `len` bytes, to receive it where Lua will have it; NULL:
+ * receive it elsewhere. The call that is `seated` takes it; release gives it back. */
+char *dirty_host_seat(dirty_host *h, size_t len);
+
 /* Run a call. `call` is borrowed until dirty_host_release. */
 dirty_outcome dirty_host_call(dirty_host *h, const dirty_call *call);
 

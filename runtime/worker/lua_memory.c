@@ -2,6 +2,11 @@
 
 #include <string.h>
 
+#include <lauxlib.h>
+
+/* What a string's block may have behind its text, at most: a NUL and padding. */
+#define STRING_TAIL_MAX 16
+
 /* What a large block of n bytes is made to hold: eight sizes to every power of two, so
  * that the size Lua gives back tells which block it got. */
 static size_t room_of(size_t n) {
@@ -65,18 +70,41 @@ static void *exchange(dirty_lua_memory *m, void *block, size_t held, size_t room
         keep(m, block, held);
         return NULL;
     }
-    if (held == room)
-        return block;
-    void *base = block == NULL ? take(m, room) : NULL;
-    return base != NULL ? base : fetch(m, block, held, room);
+    return held == room ? block : fetch(m, block, held, room);
+}
+
+/* Whether a new block of this size can only be the string that the seat is meant for. */
+static bool is_for_seat(const dirty_lua_memory *m, size_t size) {
+    size_t least = m->string_head + m->seat.len + 1;
+    return size >= least && size < least + STRING_TAIL_MAX &&
+           room_of(size) == m->seat.room;
+}
+
+static void *take_seat(dirty_lua_memory *m) {
+    void *base = m->seat.base;
+    m->seat = (dirty_lua_seat){0};
+    return base;
+}
+
+static void *new_large(dirty_lua_memory *m, size_t size) {
+    size_t room = room_of(size);
+    m->newest = m->seat.offered && is_for_seat(m, size) ? take_seat(m) : take(m, room);
+    if (m->newest == NULL)
+        m->newest = fetch(m, NULL, 0, room);
+    if (m->newest != NULL)
+        m->used_bytes += room;
+    m->quiet = 0;
+    return m->newest;
 }
 
 static void *allocate_large(dirty_lua_memory *m, void *block, size_t old, size_t size) {
-    bool was_large = block != NULL && old >= DIRTY_LUA_LARGE_BYTES;
+    if (block == NULL)
+        return new_large(m, size);
+    bool was_large = old >= DIRTY_LUA_LARGE_BYTES;
     bool is_large = size >= DIRTY_LUA_LARGE_BYTES;
     size_t held = was_large ? room_of(old) : old;
     size_t room = is_large ? room_of(size) : size;
-    void *base = exchange(m, block, block != NULL ? held : 0, room);
+    void *base = exchange(m, block, held, room);
     if (base == NULL && room > 0)
         return NULL;
     m->used_bytes += (is_large ? room : 0) - (was_large ? held : 0);
@@ -112,7 +140,87 @@ void dirty_lua_memory_collect(dirty_lua_memory *m, lua_State *L) {
     m->alive_bytes = m->used_bytes;
 }
 
+/* -- Seats ------------------------------------------------------------------------- */
+
+static char *seat_text(const dirty_lua_memory *m) {
+    return (char *)m->seat.base + m->string_head;
+}
+
+char *dirty_lua_memory_seat(dirty_lua_memory *m, size_t len) {
+    dirty_lua_memory_unseat(m);
+    if (m->string_head == 0 || len < DIRTY_LUA_LARGE_BYTES || len > INT32_MAX)
+        return NULL;
+    size_t room = room_of(m->string_head + len + STRING_TAIL_MAX);
+    void *base = take(m, room);
+    if (base == NULL)
+        base = fetch(m, NULL, 0, room);
+    if (base == NULL)
+        return NULL;
+    m->quiet = 0;
+    m->seat = (dirty_lua_seat){.base = base, .room = room, .len = len};
+    return seat_text(m);
+}
+
+void dirty_lua_memory_push_seat(dirty_lua_memory *m, lua_State *L) {
+    char *text = seat_text(m), last[8];
+    size_t len = m->seat.len;
+    memcpy(last, text + len - sizeof last, sizeof last);
+    m->seat.offered = true;
+    lua_pushlstring(L, text, len);
+    bool given = m->seat.base == NULL;
+    dirty_lua_memory_unseat(m); /* there was such a string already */
+    if (given && lua_tostring(L, -1) != text)
+        luaL_error(L, "the memory of an argument was taken by a finalizer");
+    /* LuaJIT clears the last word of a string before it copies the bytes into it */
+    if (given)
+        memcpy(text + len - sizeof last, last, sizeof last);
+}
+
+void dirty_lua_memory_unseat(dirty_lua_memory *m) {
+    if (m->seat.base != NULL)
+        keep(m, m->seat.base, m->seat.room);
+    m->seat = (dirty_lua_seat){0};
+}
+
+/* The bytes before a string's text, from a string that is made as any other. */
+static size_t measure_head(dirty_lua_memory *m, lua_State *L) {
+    char *source = lua_newuserdata(L, DIRTY_LUA_LARGE_BYTES);
+    memset(source, 's', DIRTY_LUA_LARGE_BYTES);
+    m->newest = NULL;
+    lua_pushlstring(L, source, DIRTY_LUA_LARGE_BYTES);
+    const char *text = lua_tostring(L, -1), *block = m->newest;
+    size_t head = block != NULL && text > block ? (size_t)(text - block) : 0;
+    lua_pop(L, 2);
+    return head < 256 ? head : 0;
+}
+
+/* Whether a string of that length comes about in its seat, and is right. */
+static bool seat_works(dirty_lua_memory *m, lua_State *L, size_t len) {
+    char *text = dirty_lua_memory_seat(m, len);
+    if (text == NULL)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        text[i] = (char)(i * 7);
+    dirty_lua_memory_push_seat(m, L);
+    const char *made = lua_tostring(L, -1);
+    bool right = made == text && lua_objlen(L, -1) == len && made[len] == '\0';
+    for (size_t i = 0; right && i < len; i++)
+        right = made[i] == (char)(i * 7);
+    lua_pop(L, 1);
+    return right;
+}
+
+void dirty_lua_memory_try_seat(dirty_lua_memory *m, lua_State *L) {
+    m->string_head = measure_head(m, L);
+    for (size_t more = 0; more < 4; more++) /* the padding of each */
+        if (!seat_works(m, L, DIRTY_LUA_LARGE_BYTES + more))
+            m->string_head = 0;
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    drop_all(m);
+}
+
 void dirty_lua_memory_remove(dirty_lua_memory *m, lua_State *L) {
+    dirty_lua_memory_unseat(m);
     drop_all(m);
     lua_setallocf(L, m->inner, m->inner_ctx);
 }

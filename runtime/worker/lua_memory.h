@@ -6,6 +6,12 @@
  * the same size: at most DIRTY_LUA_KEEP_BYTES of them, given back after
  * DIRTY_LUA_KEEP_REQUESTS requests that needed none.
  *
+ * A large block can also be a *seat*: bytes are received into it, and it then becomes the
+ * very string that Lua makes of them, which saves the largest copy of a request. That is
+ * built on how LuaJIT makes a string (one block: a head, the bytes, a NUL; the bytes come
+ * by memcpy, which does nothing when they are there already). It is tried once in every
+ * state, and where it is not found to be so there are no seats.
+ *
  * All blocks are the inner allocator's, also those that are kept, so it can be put back
  * at any time. The owner embeds this; one thread uses it. */
 #ifndef DIRTY_LUA_MEMORY_H
@@ -29,14 +35,25 @@ typedef struct dirty_lua_block {
     size_t size;
 } dirty_lua_block;
 
+/* Received bytes that are to be a string. */
+typedef struct dirty_lua_seat {
+    void *base; /* owned until Lua has it; NULL: no seat is out */
+    size_t room;
+    size_t len;   /* of the string */
+    bool offered; /* the next block of that size is this one */
+} dirty_lua_seat;
+
 typedef struct dirty_lua_memory {
     lua_Alloc inner;
     void *inner_ctx;
     size_t used_bytes;  /* of the large blocks that Lua has */
     size_t alive_bytes; /* the same after the last collection, or less */
     size_t kept_bytes;
-    uint32_t kept;  /* blocks, the one freed last at the end */
-    uint32_t quiet; /* requests since a large block was wanted */
+    uint32_t kept;      /* blocks, the one freed last at the end */
+    uint32_t quiet;     /* requests since a large block was wanted */
+    size_t string_head; /* bytes of a string's block before its text; 0: no seats */
+    void *newest;       /* the large block that Lua was given last */
+    dirty_lua_seat seat;
     dirty_lua_block blocks[DIRTY_LUA_KEEP_BLOCKS];
 } dirty_lua_memory;
 
@@ -50,6 +67,19 @@ bool dirty_lua_memory_tidy(dirty_lua_memory *m, size_t heap_bytes);
 /* Run a full collection. Finalizers run, which may raise. A collector that the app has
  * stopped runs again afterwards: Lua 5.1 does not tell that it was. */
 void dirty_lua_memory_collect(dirty_lua_memory *m, lua_State *L);
+
+/* Find out whether there can be seats. Call once, after install. [-0, +0, e] */
+void dirty_lua_memory_try_seat(dirty_lua_memory *m, lua_State *L);
+
+/* Room for the text of a string of `len` bytes, NULL where there can be no seat: too
+ * short, no memory, or none in this state. One seat is out at a time. */
+char *dirty_lua_memory_seat(dirty_lua_memory *m, size_t len);
+
+/* Push the seat's bytes as a string; the seat is Lua's, or given back. [-0, +1, e] */
+void dirty_lua_memory_push_seat(dirty_lua_memory *m, lua_State *L);
+
+/* Give back a seat that has not been pushed, if there is one. */
+void dirty_lua_memory_unseat(dirty_lua_memory *m);
 
 /* Give all kept blocks back and restore the inner allocator: before lua_close, which
  * frees its whole memory only if it is its own. */

@@ -73,8 +73,7 @@ static inline void rig_init(rig *r, uint32_t lanes) {
                                     .lua_path = RIG_PATH};
 }
 
-/* -- Apps written for a test ----------------------------------------------------------
- */
+/* -- Apps written for a test ------------------------------------------------------- */
 
 /* A directory of its own for a test's apps, and the Lua path that finds them. */
 typedef struct rig_apps {
@@ -108,7 +107,7 @@ static inline void rig_apps_close(rig_apps *a) {
     rmdir(a->dir);
 }
 
-/* -- The worker ---------------------------------------------------------------------- */
+/* -- The worker -------------------------------------------------------------------- */
 
 static inline void rig_add_app(rig *r, const dirty_app_spec *spec) {
     r->apps[r->start.app_count++] = spec;
@@ -200,7 +199,7 @@ static inline void rig_stop(rig *r) {
     assert_int_equal(WEXITSTATUS(status), DIRTY_WORKER_STOPPED);
 }
 
-/* -- Callers ------------------------------------------------------------------------ */
+/* -- Callers ----------------------------------------------------------------------- */
 
 static inline rig_caller rig_connect(void) {
     int pair[2];
@@ -309,7 +308,7 @@ static inline rig_frame rig_answer(rig_caller *c) {
     return f;
 }
 
-/* -- Requests ------------------------------------------------------------------------ */
+/* -- Requests ---------------------------------------------------------------------- */
 
 #define RIG_ID 77
 

@@ -25,7 +25,7 @@ static int stop_rig(void **state) {
     return 0;
 }
 
-/* -- Calls and what is expected of them ---------------------------------------------- */
+/* -- Calls and what is expected of them -------------------------------------------- */
 
 /* Send a request, get the one frame of its answer and a good DONE. */
 static rig_frame call(rig *r, uint32_t app, const char *action, const dirty_buf *values,
@@ -97,7 +97,7 @@ static void assert_error(rig_frame f, dirty_code code, const char *message,
     free(f.payload);
 }
 
-/* -- Values -------------------------------------------------------------------------- */
+/* -- Values ------------------------------------------------------------------------ */
 
 static void noop_answers_nil(void **state) {
     ASSERT_VALUES(call_json(*state, ECHO, "noop", NULL), "jnull");
@@ -211,7 +211,7 @@ static void a_large_table_is_sent(void **state) {
     ASSERT_VALUES(call_json(*state, TROUBLE, "rows", "1"), "j[{\"id\":1}]");
 }
 
-/* -- Errors -------------------------------------------------------------------------- */
+/* -- Errors ------------------------------------------------------------------------ */
 
 static void what_an_app_raises_is_told(void **state) {
     static const struct {
@@ -301,8 +301,7 @@ static void memory_that_runs_out_is_an_error(void **state) {
     rig_stop(&r);
 }
 
-/* -- Arguments ------------------------------------------------------------------------
- */
+/* -- Arguments --------------------------------------------------------------------- */
 
 static void bad_arguments_are_named(void **state) {
     dirty_buf v = {0};
@@ -359,8 +358,7 @@ static void broken_json_is_refused_wherever_it_breaks(void **state) {
     }
 }
 
-/* -- Streams --------------------------------------------------------------------------
- */
+/* -- Streams ----------------------------------------------------------------------- */
 
 /* Start a call that streams. */
 static rig_caller start_stream(rig *r, const char *action, const char *json) {
@@ -440,8 +438,7 @@ static void a_stream_ends_when_the_caller_leaves(void **state) {
     assert_int_equal(done.outcome, DIRTY_CODE_CONNECTION);
 }
 
-/* -- What an app can ask --------------------------------------------------------------
- */
+/* -- What an app can ask ----------------------------------------------------------- */
 
 /* Dispatch to `trouble` with metadata and a deadline that far away, 0: none. */
 static rig_frame call_with(rig *r, const char *action, const char *metadata,

@@ -84,8 +84,7 @@ static void assert_serves(rig *r) {
     rig_disconnect(&c);
 }
 
-/* -- Large requests --------------------------------------------------------------------
- */
+/* -- Large requests ---------------------------------------------------------------- */
 
 static void a_large_echo_comes_back(void **state) {
     rig *r = *state;
@@ -192,8 +191,132 @@ static void a_deadline_holds_while_the_request_is_read(void **state) {
     dirty_buf_deinit(&frame);
 }
 
-/* -- Callers that leave
- * ------------------------------------------------------------------ */
+/* -- Long strings among other arguments, which the lane receives in place ---------- */
+
+#define LONG (200u << 10) /* what the lane may receive where Lua will have it */
+
+static void append_filler(dirty_buf *values, size_t len) {
+    char *filler = malloc(len);
+    assert_non_null(filler);
+    for (size_t i = 0; i < len; i++)
+        filler[i] = (char)(i * 7 + len);
+    rig_bytes(values, filler, len);
+    free(filler);
+}
+
+/* `echo` of these values, with `have` bytes dispatched, gives them back. */
+static void assert_echoes(rig *r, const dirty_buf *values, uint16_t argc, size_t have) {
+    dirty_buf frame = {0};
+    rig_caller c = rig_connect();
+    rig_request(&frame, "echo", argc, values);
+    dispatch_first(r, &c, &frame, have, 20000);
+    rig_write(c.fd, frame.base + have, frame.len - have);
+    rig_frame f = rig_answer(&c);
+    assert_int_equal(f.head.type, DIRTY_FRAME_RESPONSE);
+    assert_int_equal(f.head.payload_len, values->len + 2);
+    assert_memory_equal(f.payload + 2, values->base, values->len);
+    free(f.payload);
+    assert_int_equal(rig_done(r, 0).connection, DIRTY_CONNECTION_KEEP);
+    rig_disconnect(&c);
+    dirty_buf_deinit(&frame);
+}
+
+static void a_long_string_of_any_length_comes_back(void **state) {
+    for (size_t more = 0; more < 9; more++) {
+        dirty_buf v = {0};
+        append_filler(&v, LONG + more);
+        assert_echoes(*state, &v, 1, 4096);
+        assert_echoes(*state, &v, 1, 4096); /* now there is such a string already */
+        dirty_buf_deinit(&v);
+    }
+}
+
+static void a_long_string_comes_back_from_between_others(void **state) {
+    dirty_buf v = {0};
+    rig_json(&v, "[1,true]");
+    append_filler(&v, LONG);
+    rig_json(&v, "false");
+    append_filler(&v, LONG + 1);
+    append_filler(&v, 3);
+    assert_echoes(*state, &v, 5, 4096);
+    dirty_buf_deinit(&v);
+}
+
+static void a_long_string_may_be_cut_anywhere(void **state) {
+    dirty_buf v = {0}, frame = {0};
+    rig_json(&v, "1");
+    append_filler(&v, LONG);
+    rig_json(&v, "2");
+    rig_request(&frame, "echo", 3, &v);
+    size_t head = frame.len - v.len;
+    for (size_t have = DIRTY_FRAME_HEADER_LEN; have < head + 24; have++)
+        assert_echoes(*state, &v, 3, have);
+    dirty_buf_deinit(&v);
+    dirty_buf_deinit(&frame);
+}
+
+static void what_is_wrong_behind_a_long_string_is_told(void **state) {
+    rig *r = *state;
+    static const struct {
+        const char *last;
+        size_t len;
+        uint16_t argc;
+        const char *fault;
+    } wrong[] = {{"m\0\0\0\1x", 6, 2, "\"fault\":\"BAD_TAG\""},
+                 {"j\0\0\0\2x", 6, 2, "\"fault\":\"TRUNCATED\""},
+                 {"j\0\0\0\1{", 6, 2, "\"fault\":\"BAD_JSON\""},
+                 {"j\0\0\0\0011", 6, 1, "\"fault\":\"BAD_COUNT\""},
+                 {"j\0\0\0\0011", 6, 3, "\"fault\":\"BAD_COUNT\""}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        dirty_buf v = {0}, frame = {0};
+        append_filler(&v, LONG);
+        dirty_buf_append(&v, wrong[i].last, wrong[i].len);
+        rig_request(&frame, "echo", wrong[i].argc, &v);
+        rig_caller c = rig_connect();
+        rig_dispatch(r, 0, &c, &frame);
+        assert_code(rig_answer(&c), DIRTY_CODE_PROTOCOL, wrong[i].fault);
+        assert_int_equal(rig_done(r, 0).connection, DIRTY_CONNECTION_DRAIN);
+        rig_disconnect(&c);
+        dirty_buf_deinit(&v);
+        dirty_buf_deinit(&frame);
+    }
+    assert_serves(r);
+}
+
+static void a_string_longer_than_its_message_is_told(void **state) {
+    rig *r = *state;
+    dirty_buf v = {0}, frame = {0};
+    append_filler(&v, LONG);
+    v.base[2]++; /* 64 KiB more than there are */
+    rig_request(&frame, "echo", 1, &v);
+    rig_caller c = rig_connect();
+    rig_dispatch(r, 0, &c, &frame);
+    assert_code(rig_answer(&c), DIRTY_CODE_PROTOCOL, "\"fault\":\"TRUNCATED\"");
+    rig_done(r, 0);
+    rig_disconnect(&c);
+    dirty_buf_deinit(&v);
+    dirty_buf_deinit(&frame);
+}
+
+static void a_long_string_may_not_come_whole(void **state) {
+    rig *r = *state;
+    dirty_buf frame = request_of("length", LONG);
+    rig_caller c = rig_connect();
+    dispatch_first(r, &c, &frame, 4096, 50);
+    rig_write(c.fd, frame.base + 4096, 100000);
+    assert_code(rig_answer(&c), DIRTY_CODE_TIMEOUT, "\"action\":\"length\"");
+    assert_int_equal(rig_done(r, 0).connection, DIRTY_CONNECTION_DRAIN);
+    rig_disconnect(&c);
+    c = rig_connect();
+    dispatch_first(r, &c, &frame, 4096, 20000);
+    rig_write(c.fd, frame.base + 4096, 100000);
+    rig_disconnect(&c);
+    assert_int_equal(rig_done(r, 0).connection, DIRTY_CONNECTION_LOST);
+    dirty_buf_deinit(&frame);
+    assert_serves(r);
+}
+
+/* -- Callers that leave ------------------------------------------------------------ */
 
 static void a_caller_that_leaves_within_its_request_is_lost(void **state) {
     rig *r = *state;
@@ -288,8 +411,7 @@ static void a_slow_reader_gets_all(void **state) {
     dirty_buf_deinit(&frame);
 }
 
-/* -- The baton
- * --------------------------------------------------------------------------- */
+/* -- The baton --------------------------------------------------------------------- */
 
 static void a_baton_taken_while_reading_drops_the_request(void **state) {
     rig *r = *state;
@@ -328,8 +450,7 @@ static void a_baton_taken_while_the_app_runs_drops_the_answer(void **state) {
     assert_serves(r);
 }
 
-/* -- Descriptors
- * ------------------------------------------------------------------------- */
+/* -- Descriptors ------------------------------------------------------------------- */
 
 static void a_dispatch_without_descriptor_is_given_back(void **state) {
     rig *r = *state;
@@ -422,6 +543,12 @@ int main(void) {
         cmocka_unit_test(a_request_that_does_not_come_is_a_timeout),
         cmocka_unit_test(a_trickle_does_not_stretch_the_time),
         cmocka_unit_test(a_deadline_holds_while_the_request_is_read),
+        cmocka_unit_test(a_long_string_of_any_length_comes_back),
+        cmocka_unit_test(a_long_string_comes_back_from_between_others),
+        cmocka_unit_test(a_long_string_may_be_cut_anywhere),
+        cmocka_unit_test(what_is_wrong_behind_a_long_string_is_told),
+        cmocka_unit_test(a_string_longer_than_its_message_is_told),
+        cmocka_unit_test(a_long_string_may_not_come_whole),
         cmocka_unit_test(a_caller_that_leaves_within_its_request_is_lost),
         cmocka_unit_test(half_a_request_and_a_half_close_is_truncated),
         cmocka_unit_test(a_half_closed_caller_gets_its_answer),

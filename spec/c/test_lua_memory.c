@@ -43,6 +43,7 @@ typedef struct fixture {
     void *ctx;
     lua_Alloc real;
     void *real_ctx;
+    void *stolen;
 } fixture;
 
 static int set_up(void **state) {
@@ -224,6 +225,119 @@ static void a_large_heap_is_left_to_its_collector(void **state) {
     free(text);
 }
 
+/* -- Seats ------------------------------------------------------------------------- */
+
+static int try_seat(lua_State *L) {
+    dirty_lua_memory_try_seat(lua_touserdata(L, 1), L);
+    return 0;
+}
+
+static int push_seat(lua_State *L) {
+    dirty_lua_memory_push_seat(lua_touserdata(L, 1), L);
+    return 1;
+}
+
+/* In a protected call, as the host does it; its status, the result on the stack. */
+static int protected(fixture *f, lua_CFunction function) {
+    lua_pushcfunction(f->L, function);
+    lua_pushlightuserdata(f->L, &f->memory);
+    return lua_pcall(f->L, 1, LUA_MULTRET, 0);
+}
+
+/* A seat of that length with bytes in it. */
+static char *seat(fixture *f, size_t len, int seed) {
+    char *text = dirty_lua_memory_seat(&f->memory, len);
+    assert_non_null(text);
+    for (size_t i = 0; i < len; i++)
+        text[i] = (char)(i * 13 + (size_t)seed);
+    return text;
+}
+
+static void a_seat_becomes_the_string(void **state) {
+    fixture *f = *state;
+    assert_int_equal(protected(f, try_seat), 0);
+    assert_true(f->memory.string_head > 0);
+    for (size_t len = DIRTY_LUA_LARGE_BYTES; len < 3 * MB; len += 50021) {
+        char *text = seat(f, len, 1);
+        char *copy = malloc(len);
+        assert_non_null(copy);
+        memcpy(copy, text, len);
+        assert_int_equal(protected(f, push_seat), 0);
+        assert_int_equal(lua_objlen(f->L, -1), len);
+        assert_memory_equal(lua_tostring(f->L, -1), copy, len);
+        assert_int_equal(lua_tostring(f->L, -1)[len], 0);
+        lua_pushlstring(f->L, copy, len); /* and is the one string of these bytes */
+        assert_true(lua_rawequal(f->L, -1, -2));
+        lua_settop(f->L, 0);
+        lua_gc(f->L, LUA_GCCOLLECT, 0);
+        assert_int_equal(f->memory.used_bytes, 0);
+        free(copy);
+    }
+}
+
+static void a_seat_of_bytes_that_are_a_string_is_given_back(void **state) {
+    fixture *f = *state;
+    assert_int_equal(protected(f, try_seat), 0);
+    char *first = seat(f, MB, 2);
+    assert_int_equal(protected(f, push_seat), 0);
+    assert_ptr_equal(lua_tostring(f->L, 1), first);
+    assert_ptr_not_equal(seat(f, MB, 2), first);
+    assert_int_equal(protected(f, push_seat), 0);
+    assert_ptr_equal(lua_tostring(f->L, 2), first);
+    assert_int_equal(f->memory.kept, 1);
+}
+
+static void a_seat_that_is_not_wanted_is_given_back(void **state) {
+    fixture *f = *state;
+    assert_int_equal(protected(f, try_seat), 0);
+    char *text = seat(f, MB, 3);
+    assert_int_equal(f->memory.kept, 0);
+    dirty_lua_memory_unseat(&f->memory);
+    assert_int_equal(f->memory.kept, 1);
+    assert_ptr_equal(seat(f, MB, 4), text);
+    assert_int_equal(f->memory.used_bytes, 0);
+}
+
+static void small_strings_have_no_seat(void **state) {
+    fixture *f = *state;
+    assert_null(dirty_lua_memory_seat(&f->memory, MB)); /* not tried yet */
+    assert_int_equal(protected(f, try_seat), 0);
+    assert_null(dirty_lua_memory_seat(&f->memory, DIRTY_LUA_LARGE_BYTES - 1));
+    assert_null(dirty_lua_memory_seat(&f->memory, (size_t)1 << 31));
+}
+
+/* A finalizer that asks for a block of the string's size at the worst moment. */
+static int steal(lua_State *L) {
+    fixture *f = lua_touserdata(L, lua_upvalueindex(1));
+    f->stolen = f->alloc(f->ctx, NULL, 0, f->memory.string_head + MB + 1);
+    assert_non_null(f->stolen);
+    return 0;
+}
+
+static int push_seat_in_a_cycle(lua_State *L) {
+    lua_gc(L, LUA_GCRESTART, 0); /* the next check makes a step */
+    return push_seat(L);
+}
+
+static void a_stolen_seat_is_an_error(void **state) {
+    fixture *f = *state;
+    lua_State *L = f->L;
+    assert_int_equal(protected(f, try_seat), 0);
+    lua_newuserdata(L, 1);
+    lua_newtable(L);
+    lua_pushlightuserdata(L, f);
+    lua_pushcclosure(L, steal, 1);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_settop(L, 0);
+    lua_gc(L, LUA_GCSETSTEPMUL, 1000000); /* a step is a whole cycle */
+    seat(f, MB, 5);
+    assert_int_equal(protected(f, push_seat_in_a_cycle), LUA_ERRRUN);
+    assert_non_null(strstr(lua_tostring(L, -1), "was taken by a finalizer"));
+    assert_null(f->memory.seat.base);
+    f->alloc(f->ctx, f->stolen, f->memory.string_head + MB + 1, 0);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -237,6 +351,11 @@ int main(void) {
         TEST(a_collection_is_due_after_much_garbage),
         TEST(no_collection_is_due_for_what_stays),
         TEST(a_large_heap_is_left_to_its_collector),
+        TEST(a_seat_becomes_the_string),
+        TEST(a_seat_of_bytes_that_are_a_string_is_given_back),
+        TEST(a_seat_that_is_not_wanted_is_given_back),
+        TEST(small_strings_have_no_seat),
+        TEST(a_stolen_seat_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,8 +137,7 @@ static void a_plain_object_inherits_from_its_app(void **state) {
     rig_stop(&r);
 }
 
-/* -- Lanes ------------------------------------------------------------------------------
- */
+/* -- Lanes ------------------------------------------------------------------------- */
 
 static void lanes_run_at_the_same_time(void **state) {
     (void)state;
@@ -220,8 +219,7 @@ static void lanes_use_json_at_the_same_time(void **state) {
     rig_stop(&r);
 }
 
-/* -- Log --------------------------------------------------------------------------------
- */
+/* -- Log --------------------------------------------------------------------------- */
 
 /* Start a worker of spec/apps/trouble.lua whose log goes to a file of `apps`. */
 static const char *start_logged(rig *r, uint32_t number) {
@@ -293,8 +291,7 @@ static void the_first_worker_tells_of_rounding(void **state) {
     unlink(path);
 }
 
-/* -- Hooks and ends ---------------------------------------------------------------------
- */
+/* -- Hooks and ends ---------------------------------------------------------------- */
 
 static void mark_hook(void *ctx, const dirty_worker_start *start) {
     char c = (char)('0' + start->number);

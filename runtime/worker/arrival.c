@@ -1,0 +1,193 @@
+#include "worker/arrival.h"
+
+#include <errno.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "wire/frame.h"
+#include "wire/request.h"
+#include "worker/caller.h"
+
+/* A buffer of at most this size is kept for the next request, which finds it warm. */
+#define KEEP_BYTES (2u << 20)
+/* How long a wait for more bytes lasts before the baton is looked at again. */
+#define LOOK_UP_MS 250
+
+/* -- Reading ----------------------------------------------------------------------- */
+
+static uint64_t earlier(uint64_t a, uint64_t b) {
+    if (a == 0 || b == 0)
+        return a + b;
+    return a < b ? a : b;
+}
+
+/* Read `len` bytes to `to`, which is of the request's bytes behind those that are here.
+ */
+static int read_to(dirty_arrival *a, const dirty_inbox *in, void *to, size_t len) {
+    const dirty_msg_dispatch *d = &in->message.dispatch;
+    uint64_t deadline = earlier(d->recv_deadline_ns, d->deadline_ns);
+    for (size_t got = 0; got < len;) {
+        if (dirty_baton_read(a->page, d->seq) != DIRTY_BATON_READING)
+            return -ECANCELED;
+        int wait_ms = dirty_ms_until(deadline, dirty_now_ns());
+        if (wait_ms == 0)
+            return -ETIMEDOUT;
+        if (wait_ms < 0 || wait_ms > LOOK_UP_MS)
+            wait_ms = LOOK_UP_MS;
+        ssize_t n =
+            dirty_caller_read(in->descriptor, (char *)to + got, len - got, wait_ms);
+        if (n < 0 && n != -EAGAIN)
+            return (int)n;
+        if (n > 0) {
+            got += (size_t)n;
+            a->have += (size_t)n;
+        }
+    }
+    return 0;
+}
+
+/* Read the whole request into the buffer. */
+static int gather(dirty_arrival *a, const dirty_inbox *in) {
+    const dirty_msg_dispatch *d = &in->message.dispatch;
+    a->buffer.len = 0;
+    if (dirty_buf_reserve(&a->buffer, d->frame_len) < 0)
+        return -ENOMEM;
+    dirty_buf_append(&a->buffer, a->front, a->have);
+    a->front = a->buffer.base;
+    a->front_len = d->frame_len;
+    return read_to(a, in, a->buffer.base + a->have, d->frame_len - a->have);
+}
+
+/* The length of the string that the first bytes end within, 0 if there is none; `at` is
+ * where its first byte is. */
+static size_t find_cut_string(const dirty_arrival *a, size_t frame_len, size_t *at) {
+    const uint8_t *payload = a->front + DIRTY_FRAME_HEADER_LEN;
+    dirty_route route;
+    dirty_slice metadata;
+    dirty_value_reader values;
+    dirty_value value;
+    if (a->have < DIRTY_FRAME_HEADER_LEN)
+        return 0;
+    size_t have = a->have - DIRTY_FRAME_HEADER_LEN;
+    if (dirty_route_decode(payload, have, frame_len - DIRTY_FRAME_HEADER_LEN, &route) !=
+            DIRTY_WIRE_OK ||
+        dirty_request_open(payload, have, &route, a->limits->max_args, &metadata,
+                           &values) != DIRTY_WIRE_OK)
+        return 0;
+    while (values.left > 0 && dirty_value_next(&values, &value) == DIRTY_WIRE_OK)
+        continue;
+    if (values.left == 0 || (size_t)(values.end - values.at) < DIRTY_VALUE_HEAD_LEN ||
+        values.at[0] != DIRTY_TAG_BYTES)
+        return 0;
+    size_t len = dirty_get32(values.at + 1);
+    *at = (size_t)(values.at - a->front) + DIRTY_VALUE_HEAD_LEN;
+    return len <= frame_len - *at ? len : 0;
+}
+
+/* Read the string of `len` bytes at `at` into the seat, what follows into the buffer. */
+static int read_seated(dirty_arrival *a, const dirty_inbox *in, size_t at, size_t len) {
+    const dirty_msg_dispatch *d = &in->message.dispatch;
+    size_t after = d->frame_len - at - len, first = a->have - at;
+    a->buffer.len = 0;
+    if (dirty_buf_reserve(&a->buffer, after) < 0)
+        return -ENOMEM;
+    memcpy(a->seat, a->front + at, first);
+    a->seat_len = len;
+    a->front_len = at - DIRTY_VALUE_HEAD_LEN;
+    int rc = read_to(a, in, a->seat + first, len - first);
+    if (rc == 0)
+        rc = read_to(a, in, a->buffer.base, after);
+    if (rc == 0)
+        a->buffer.len = after;
+    return rc;
+}
+
+int dirty_arrival_read(dirty_arrival *a, dirty_inbox *in) {
+    const dirty_msg_dispatch *d = &in->message.dispatch;
+    a->front = dirty_inbox_bytes(in);
+    a->front_len = a->have = d->have_len;
+    a->seat = NULL;
+    if (a->have == d->frame_len)
+        return 0;
+    size_t at = 0, len = find_cut_string(a, d->frame_len, &at);
+    if (len > 0)
+        a->seat = dirty_host_seat(a->host, len);
+    return a->seat != NULL ? read_seated(a, in, at, len) : gather(a, in);
+}
+
+/* -- Parsing ----------------------------------------------------------------------- */
+
+/* Take all values off the reader; `argument` counts them, 0: it is none of them. */
+static dirty_wire_fault walk(dirty_value_reader values, uint32_t *argument) {
+    dirty_value value;
+    for (; values.left > 0; ++*argument) {
+        dirty_wire_fault fault = dirty_value_next(&values, &value);
+        if (fault != DIRTY_WIRE_OK)
+            return fault;
+    }
+    dirty_wire_fault fault = dirty_value_reader_end(&values);
+    if (fault != DIRTY_WIRE_OK)
+        *argument = 0;
+    return fault;
+}
+
+/* Where the seat cuts the arguments in two. */
+static void cut(const dirty_arrival *a, dirty_call *call) {
+    dirty_value_reader front = call->args;
+    dirty_value value;
+    uint32_t before = 0;
+    while (front.at < front.end && dirty_value_next(&front, &value) == DIRTY_WIRE_OK)
+        before++;
+    call->seated = true;
+    call->args.left = before;
+    dirty_value_reader_init(&call->rest, a->buffer.base, a->buffer.len,
+                            call->argc - before - 1);
+}
+
+/* Walk the arguments once, so that the host meets good values only. */
+static dirty_wire_fault check(const dirty_arrival *a, dirty_call *call,
+                              uint32_t *argument) {
+    *argument = 1;
+    if (a->seat != NULL)
+        cut(a, call);
+    dirty_wire_fault fault = walk(call->args, argument);
+    if (fault == DIRTY_WIRE_OK && call->seated) {
+        ++*argument;
+        fault = walk(call->rest, argument);
+    }
+    return fault;
+}
+
+dirty_wire_fault dirty_arrival_parse(dirty_arrival *a, dirty_call *call,
+                                     uint32_t *argument) {
+    dirty_frame frame;
+    dirty_route route;
+    size_t have = a->front_len < a->have ? a->front_len : a->have;
+    *argument = 0;
+    dirty_wire_fault fault =
+        dirty_frame_decode(a->front, have, a->limits->max_message, &frame);
+    if (fault != DIRTY_WIRE_OK)
+        return fault;
+    call->id = frame.id;
+    const uint8_t *payload = a->front + DIRTY_FRAME_HEADER_LEN;
+    have -= DIRTY_FRAME_HEADER_LEN;
+    fault = dirty_route_decode(payload, have, frame.payload_len, &route);
+    if (fault != DIRTY_WIRE_OK)
+        return fault;
+    call->action = route.action;
+    call->argc = route.argc;
+    if (a->have - DIRTY_FRAME_HEADER_LEN != frame.payload_len)
+        return DIRTY_WIRE_MORE;
+    fault = dirty_request_open(payload, have, &route, a->limits->max_args,
+                               &call->metadata, &call->args);
+    return fault == DIRTY_WIRE_OK ? check(a, call, argument) : fault;
+}
+
+void dirty_arrival_end(dirty_arrival *a) {
+    if (a->buffer.cap > KEEP_BYTES)
+        dirty_buf_deinit(&a->buffer);
+}
+
+void dirty_arrival_deinit(dirty_arrival *a) {
+    dirty_buf_deinit(&a->buffer);
+}

@@ -1,0 +1,51 @@
+/* arrival: a request on its way into the lane, from the first bytes that came with its
+ * DISPATCH to a call that the host can run.
+ *
+ * A small request is there whole and stays where it was received. Of a large one the rest
+ * is read here, into a buffer behind its first bytes, or, where a long string is cut by
+ * the end of those, that string into the host's seat, and only what follows it into the
+ * buffer:
+ *
+ *   first bytes: header · route · values · head of the string and its first bytes
+ *   seat:        the string           buffer: the values after it
+ */
+#ifndef DIRTY_ARRIVAL_H
+#define DIRTY_ARRIVAL_H
+
+#include "base/buf.h"
+#include "base/worker_start.h"
+#include "wire/fault.h"
+#include "worker/call.h"
+#include "worker/inbox.h"
+#include "worker/lua_host.h"
+
+/* Embedded in the lane, which zeroes it and sets what is borrowed. */
+typedef struct dirty_arrival {
+    dirty_host *host;                /* borrowed */
+    const dirty_wire_limits *limits; /* borrowed */
+    dirty_lane_page *page;           /* borrowed */
+    dirty_buf buffer;                /* owned */
+    const uint8_t *front;            /* the bytes up to the seat, or all of them */
+    size_t front_len;
+    size_t have; /* bytes of the request that are here */
+    char *seat;  /* the host's, NULL: none */
+    size_t seat_len;
+} dirty_arrival;
+
+/* Read what is missing of the request in `in`, never past its end. 0, -ETIMEDOUT (the
+ * time to receive it, or the call's own), -ECANCELED (the arbiter has answered), -ENOMEM,
+ * -ENODATA (the peer has ended its sending side), -errno of the connection. */
+int dirty_arrival_read(dirty_arrival *a, dirty_inbox *in);
+
+/* Fill id, action and arguments of `call` from what is here: even a request that did not
+ * come whole has an id to answer to. OK; MORE: it is not whole; or what is wrong with it,
+ * and `argument` the number of the wrong one, 0: none of them. */
+dirty_wire_fault dirty_arrival_parse(dirty_arrival *a, dirty_call *call,
+                                     uint32_t *argument);
+
+/* The request is done: keep the buffer, unless it is too large. */
+void dirty_arrival_end(dirty_arrival *a);
+
+void dirty_arrival_deinit(dirty_arrival *a);
+
+#endif
