@@ -18,9 +18,9 @@ local quick = os.getenv("BENCH_QUICK") == "1"
 
 local env = {
     build = os.getenv("DIRTY_BUILD") or root .. "/build",
-    seconds = tonumber(os.getenv("BENCH_SECONDS")) or (quick and 0.2 or 0.5),
-    rounds = tonumber(os.getenv("BENCH_ROUNDS")) or (quick and 5 or 11),
-    warmup = quick and 0.03 or 0.1,
+    seconds = tonumber(os.getenv("BENCH_SECONDS")) or (quick and 0.15 or 0.2),
+    rounds = tonumber(os.getenv("BENCH_ROUNDS")) or (quick and 7 or 25),
+    warmup = quick and 0.03 or 0.05,
     few_requests = quick and 1000 or 4000,
     many_requests = quick and 3000 or 14000,
     traced_requests = quick and 1000 or 4000,
@@ -76,8 +76,9 @@ local function print_setup()
     print("  cpu      " .. cpu_model())
     print("  kernel   " .. first_line { "uname", "-sr" })
     print("  dirty    " .. first_line { env.build .. "/dirty", "--version" })
-    print("  load     " .. (process.read("/proc/loadavg") or ""):match("%S+")
-        .. " before the start")
+    local load = tonumber((process.read("/proc/loadavg") or "0"):match("%S+"))
+    print(("  load     %.2f before the start%s"):format(load,
+        load > 0.5 and ": the machine is busy, speeds are unsteady" or ""))
     print(("  rounds   %d, alternating, of %.2f s each"):format(env.rounds, env.seconds))
 end
 
