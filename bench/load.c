@@ -287,9 +287,11 @@ static void report_latency(const bench_histogram *h) {
 
 static void report(void) {
     double seconds = (double)(run.last_ns - run.from_ns) / 1e9;
-    printf("{\"connections\": %llu, \"idle\": %llu, \"seconds\": %.4f, \"rate\": %.1f, ",
+    printf("{\"connections\": %llu, \"idle\": %llu, \"seconds\": %.4f, \"rate\": %.1f, "
+           "\"sent\": %llu, ",
            (unsigned long long)options.connections, (unsigned long long)options.idle,
-           seconds, seconds > 0 ? (double)run.answered / seconds : 0.0);
+           seconds, seconds > 0 ? (double)run.answered / seconds : 0.0,
+           (unsigned long long)run.started);
     report_latency(&run.latency);
     printf(", \"calls\": [");
     for (unsigned i = 0; i < call_count; i++) {

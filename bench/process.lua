@@ -180,6 +180,14 @@ function _M.children(pid)
     return found
 end
 
+--- Time that the main thread of a process has been on a CPU.
+-- @tparam number pid
+-- @treturn number seconds
+function _M.cpu_seconds(pid)
+    local text = assert(_M.read(("/proc/%d/schedstat"):format(pid)))
+    return tonumber(text:match("^%d+")) / 1e9
+end
+
 --- Memory of a process in KiB.
 -- @tparam number pid
 -- @treturn table `rss` what is in memory, `pss` the same with shared pages divided among

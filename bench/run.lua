@@ -106,8 +106,10 @@ end
 
 local function run_all()
     print_setup()
-    section("speed", "speed: processes run where the scheduler puts them; the floor of noop "
-        .. "passes\ndescriptors to 2 workers, that of 1 MB echo is one process", nil, function()
+    section("speed", "speed, requests per second; processes run where the scheduler puts "
+        .. "them. The floor\nof noop passes descriptors to 2 workers, that of 1 MB echo is one "
+        .. "process. Pairs are\nfloor and dirty, medians over the rounds; CPU us is the time all "
+        .. "processes of the server\nworked per request", nil, function()
         return speed.run(env, ROWS)
     end)
     section("pinned", "speed with all processes on one CPU (taskset -c 0), which shows what "

@@ -145,6 +145,20 @@ function Server:pids()
     return status.arbiter.pid, workers
 end
 
+--- CPU time of all its processes so far.
+-- @treturn number seconds
+function Server:cpu_seconds()
+    if not self.processes then
+        local first, rest = self:pids()
+        self.processes = { first, unpack(rest) }
+    end
+    local sum = 0
+    for _, pid in ipairs(self.processes) do
+        sum = sum + process.cpu_seconds(pid)
+    end
+    return sum
+end
+
 --- Stop the server in good order.
 function Server:stop()
     process.stop(self.pid)

@@ -24,41 +24,52 @@ function _M.median(list)
     return (sorted[middle - 1] + sorted[middle]) / 2
 end
 
+-- One load; its report with `cpu_us`, what the server's processes worked per request.
+local function run_load(target, args)
+    local before = target:cpu_seconds()
+    local report = target:load(args)
+    report.cpu_us = (target:cpu_seconds() - before) * 1e6 / report.sent
+    return report
+end
+
 local function run_round(round, floor, dirty, args)
     if round % 2 == 1 then
-        local first = floor:load(args)
-        return first, dirty:load(args)
+        local first = run_load(floor, args)
+        return first, run_load(dirty, args)
     end
-    local first = dirty:load(args)
-    return floor:load(args), first
+    local first = run_load(dirty, args)
+    return run_load(floor, args), first
+end
+
+-- The median of a field of all reports.
+local function median_of(reports, field)
+    local values = {}
+    for i, report in ipairs(reports) do
+        values[i] = report[field]
+    end
+    return _M.median(values)
 end
 
 -- Medians of both over all rounds, and the spread of the ratio.
 local function measure(env, row, floor, dirty)
     local args = { "--connections", row.connections, "--seconds", env.seconds,
         "--warmup", env.warmup, row.call }
-    local rates = { floor = {}, dirty = {} }
-    local p99 = { floor = {}, dirty = {} }
-    local ratios = {}
+    local floors, dirties, ratios = {}, {}, {}
     for round = 1, env.rounds do
-        local f, d = run_round(round, floor, dirty, args)
-        rates.floor[round], rates.dirty[round] = f.rate, d.rate
-        p99.floor[round], p99.dirty[round] = f.p99_us, d.p99_us
-        ratios[round] = d.rate / f.rate
+        floors[round], dirties[round] = run_round(round, floor, dirty, args)
+        ratios[round] = dirties[round].rate / floors[round].rate
     end
     table.sort(ratios)
-    return {
-        floor = _M.median(rates.floor),
-        dirty = _M.median(rates.dirty),
-        ratio = _M.median(rates.dirty) / _M.median(rates.floor),
-        lowest = ratios[1],
-        highest = ratios[#ratios],
-        floor_p99 = _M.median(p99.floor),
-        dirty_p99 = _M.median(p99.dirty),
-    }
+    local m = { lowest = ratios[1], highest = ratios[#ratios] }
+    for _, field in ipairs { "rate", "p99_us", "cpu_us" } do
+        m[field] = { median_of(floors, field), median_of(dirties, field) }
+    end
+    m.ratio = m.rate[2] / m.rate[1]
+    return m
 end
 
-local FORMAT = "  %-28s %9.0f/s %9.0f/s   %5.2f  %5.2f..%-5.2f %8.0f %8.0f  %s"
+local HEAD = "  %-23s %9s %9s %6s  %10s  %11s  %11s"
+local FORMAT = "  %-23s %9.0f %9.0f %6.2f  %4.2f..%-4.2f  %4.0f %6.0f  %5.1f %5.1f  %s"
 
 local function print_row(row, m)
     local verdict = ""
@@ -66,8 +77,8 @@ local function print_row(row, m)
         local state = m.ratio >= row.target and "met" or "MISSED"
         verdict = (">= %.2f %s"):format(row.target, state)
     end
-    print(FORMAT:format(row.label, m.floor, m.dirty, m.ratio, m.lowest, m.highest,
-        m.floor_p99, m.dirty_p99, verdict))
+    print(FORMAT:format(row.label, m.rate[1], m.rate[2], m.ratio, m.lowest, m.highest,
+        m.p99_us[1], m.p99_us[2], m.cpu_us[1], m.cpu_us[2], verdict))
     io.stdout:flush()
 end
 
@@ -81,8 +92,7 @@ function _M.run(env, rows, wrap)
     local servers = { one = server.floor_one(env, wrap), pass = server.floor_pass(env, wrap) }
     local dirty = server.dirty(env, wrap)
     env.load_wrap = wrap
-    print(("  %-28s %11s %11s   %5s  %-12s %8s %8s"):format("", "floor", "dirty", "ratio",
-        "  spread", "p99 us", "p99 us"))
+    print(HEAD:format("", "floor", "dirty", "ratio", "spread", "p99 us", "CPU us"))
     local missed = {}
     for _, row in ipairs(rows) do
         local m = measure(env, row, servers[row.floor], dirty)
