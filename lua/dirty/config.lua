@@ -10,11 +10,14 @@
 -- misspelt name does not go unseen (locals are free). dirty.config.options lists the
 -- options, dirty.config.spec checks the apps.
 --
--- A configuration is a table `{values=, from=, apps=, file=, warnings=}`: `values` and
--- `from` (where a value is from, for people) are keyed by name of option, `apps` is a list
--- as dirty.config.spec makes it, hooks are functions in `values`, `warnings` are texts.
+-- A configuration is a table `{values=, from=, apps=, file=, path=, modules=, warnings=}`:
+-- `values` and `from` (where a value is from, for people) are keyed by name of option, `apps`
+-- is a list as dirty.config.spec makes it, hooks are functions in `values`, `file` is the path
+-- of the file as it was given and `path` its absolute one, `modules` the names of what the
+-- file has loaded, `warnings` are texts.
 -- @module dirty.config
 
+local file = require "dirty.config.file"
 local nearest = require "dirty.nearest"
 local options = require "dirty.config.options"
 local socket_path = require "dirty.socket_path"
@@ -27,29 +30,6 @@ _M.FILE = "dirty.conf.lua"
 
 local function shown(value)
     return type(value) == "string" and ("%q"):format(value):gsub("\\\n", "\\n") or tostring(value)
-end
-
--- The environment of the file: reads see what it has set, then Lua's globals.
-local function environment(record)
-    local own, loading = {}, true
-    local env = setmetatable({}, {
-        __index = function(_, name)
-            local value = own[name]
-            if value == nil then
-                value = _G[name]
-            end
-            return value
-        end,
-        __newindex = function(_, name, value)
-            own[name] = value
-            if loading then -- what hooks set later is theirs
-                record(name, value, debug.getinfo(2, "l").currentline)
-            end
-        end,
-    })
-    return env, function()
-        loading = false
-    end
 end
 
 local function check_name(where, name)
@@ -77,43 +57,15 @@ local function check_setting(where, name, value)
     return normal
 end
 
--- Run the file and return its assignments by name: {value=, line=}.
-local function run_file(path)
-    local chunk, err = loadfile(path)
-    if not chunk then
-        return nil, err
+local function apply_file(config, path, bounded)
+    local run, wrong = file.run(path, bounded)
+    if not run then
+        return nil, wrong
     end
-    local set, order = {}, {}
-    local env, loaded = environment(function(name, value, line)
-        if not set[name] then
-            order[#order + 1] = name
-        end
-        set[name] = { value = value, line = line }
-    end)
-    setfenv(chunk, env)
-    local ok, result = xpcall(chunk, function(e)
-        return type(e) == "string" and debug.traceback(e, 2)
-            or ("%s: raised an error that is a %s"):format(path, type(e))
-    end)
-    loaded()
-    if not ok then
-        return nil, result
-    elseif result ~= nil then
-        return nil, ("%s returns a %s; options are set by assigning them: workers = 4"):format(
-            path, type(result))
-    end
-    return set, order
-end
-
-local function apply_file(config, path)
-    local set, order = run_file(path)
-    if not set then
-        return nil, order
-    end
-    config.file = path
-    for _, name in ipairs(order) do
-        local where = ("%s:%d"):format(path, set[name].line)
-        local value, err = check_setting(where, name, set[name].value)
+    config.file, config.modules = path, run.modules
+    for _, name in ipairs(run.order) do
+        local where = ("%s:%d"):format(path, run.set[name].line)
+        local value, err = check_setting(where, name, run.set[name].value)
         if err then
             return nil, err
         end
@@ -171,13 +123,19 @@ local function change_directory(sys, dir, what)
     return true
 end
 
+local function absolute(sys, path)
+    if path:sub(1, 1) == "/" then
+        return path
+    end
+    return (sys.cwd() or "."):gsub("/$", "") .. "/" .. path:gsub("^%./", "")
+end
+
 -- Paths that are used again later, when an app may have changed the directory.
 local function make_absolute(config, sys)
     for _, option in ipairs(options.list) do
         local path = config.values[option.name]
-        if option.absolute and path and path:sub(1, 1) ~= "/" then
-            config.values[option.name] = (sys.cwd() or "."):gsub("/$", "") .. "/"
-                .. path:gsub("^%./", "")
+        if option.absolute and path then
+            config.values[option.name] = absolute(sys, path)
         end
     end
 end
@@ -200,12 +158,13 @@ local function find_file(sys, named)
 end
 
 local function apply_all(config, sys, flags)
-    local file = find_file(sys, flags.config)
-    if file then
-        local ok, err = apply_file(config, file)
+    local path = find_file(sys, flags.config)
+    if path then
+        local ok, err = apply_file(config, path)
         if not ok then
             return nil, err
         end
+        config.path = absolute(sys, path) -- before the directory changes
     end
     local from_file = config.values.chdir
     local ok, err = apply_flags(config, flags)
@@ -213,6 +172,17 @@ local function apply_all(config, sys, flags)
         ok, err = change_directory(sys, from_file, "chdir =")
     end
     return ok, err
+end
+
+local function new()
+    return { values = {}, from = {}, apps = {}, modules = {}, warnings = {} }
+end
+
+local function complete(config, sys)
+    apply_defaults(config, sys)
+    make_absolute(config, sys)
+    add_warnings(config)
+    return config
 end
 
 --- Make the effective configuration. Changes the working directory when `chdir` is set:
@@ -224,7 +194,7 @@ end
 -- @treturn table|nil the configuration
 -- @treturn nil|string what is wrong: file and line or flag, name, value and what it must be
 function _M.load(sys, flags)
-    local config = { values = {}, from = {}, apps = {}, warnings = {} }
+    local config = new()
     if flags.chdir then
         local ok, err = change_directory(sys, flags.chdir, "--chdir")
         if not ok then
@@ -235,10 +205,65 @@ function _M.load(sys, flags)
     if not ok then
         return nil, err
     end
-    apply_defaults(config, sys)
-    make_absolute(config, sys)
-    add_warnings(config)
-    return config
+    return complete(config, sys)
+end
+
+-- What a running runtime can't change stays as it is, and a changed setting is told.
+local function keep_fixed(config, running)
+    for _, option in ipairs(options.list) do
+        local name = option.name
+        local value, wanted = running.values[name], config.values[name]
+        if option.fixed and value ~= wanted then
+            local show = option.format or shown
+            config.warnings[#config.warnings + 1] =
+                ("%s = %s (%s) is ignored, it stays %s: a reload can't change it, restart the "
+                .. "runtime for that"):format(name, wanted == nil and "nil" or show(wanted),
+                config.from[name] or "not set", value == nil and "nil" or show(value))
+            config.values[name], config.from[name] = value, running.from[name]
+        end
+    end
+end
+
+local function has_work(config)
+    if config.values.workers == 0 then
+        return nil, ("workers = 0 (%s): a reload can't disable the runtime, stop it for that")
+            :format(config.from.workers)
+    elseif #config.apps == 0 then
+        return nil, ("apps (%s): there is none to serve; stop the runtime instead"):format(
+            config.from.apps)
+    end
+    return true
+end
+
+--- Read the configuration of a running runtime again: the same file, with what it loads by
+-- `require`, and the same flags. The directory is not changed. Options that a runtime can't
+-- change while it runs (`fixed` in dirty.config.options) stay, with a warning.
+-- @tparam table sys the module dirty.sys
+-- @tparam table flags as for `load`
+-- @tparam table running the configuration that serves, of `load` or `reload`
+-- @treturn table|nil the configuration
+-- @treturn nil|string what is wrong, as `load` says
+function _M.reload(sys, flags, running)
+    local config = new()
+    local ok, err = true, nil
+    if running.path then
+        local put_back = file.forget(running.modules)
+        ok, err = apply_file(config, running.path, true)
+        config.path = running.path
+        if not ok then
+            put_back()
+        end
+    end
+    if ok then
+        ok, err = apply_flags(config, flags)
+    end
+    if not ok then
+        return nil, err
+    end
+    complete(config, sys)
+    keep_fixed(config, running)
+    ok, err = has_work(config)
+    return ok and config, err
 end
 
 local function lookup_id(config, name, find, kind)

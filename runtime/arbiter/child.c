@@ -35,6 +35,13 @@ static int by_number(const void *a, const void *b) {
     return *(const int *)a - *(const int *)b;
 }
 
+/* Let libuv forget what it has for the whole process. It reacts to every fork by closing
+ * and reopening a pipe by its numbers, and in a child they are somebody else's: those of
+ * what the child, or an app that forks, has opened. The title can't be set after this. */
+static void leave_libuv(void) {
+    uv_library_shutdown();
+}
+
 /* Close every descriptor but stdio, the log and the channels. */
 static void close_foreign(const int *channels, uint32_t count) {
     int keep[DIRTY_THREADS_MAX + 1];
@@ -96,8 +103,9 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
     reset_signals();
     unmap_others(w->a, w);
     take_outputs(outputs);
-    close_foreign(channels, w->lane_count);
     set_title(p, w->deal);
+    leave_libuv();
+    close_foreign(channels, w->lane_count);
     prefer_for_oom();
 
     dirty_lane_page *pages[DIRTY_THREADS_MAX];
@@ -136,9 +144,10 @@ pid_t child_probe(arbiter *a, int report_fd) {
         setpgid(0, 0);
         reset_signals();
         unmap_others(a, NULL);
-        close_foreign(&report_fd, 1);
         uv_set_process_title("dirty: probe");
         dirty_log_who("probe");
+        leave_libuv();
+        close_foreign(&report_fd, 1);
         _exit(a->boot->source.probe(a->boot->source.ctx, report_fd));
     }
     int saved = errno;

@@ -9,10 +9,15 @@
 
 #include "base/log.h"
 
-static const char registry_key; /* its address: where the table of hooks is kept */
+/* The hooks of one configuration: `ctx` of the functions below. Owned by the collector. */
+typedef struct hook_set {
+    lua_State *L;
+    int table; /* reference in the registry */
+} hook_set;
 
 /* One call of a hook. Of the arguments only those are set that the hook has. */
 struct hook_call {
+    const hook_set *set;
     const char *name;
     void (*push_first)(lua_State *L, const struct hook_call *call);
     pid_t pid;
@@ -69,8 +74,7 @@ static int add_traceback(lua_State *L) {
 static int call_protected(lua_State *L) {
     const struct hook_call *call = lua_touserdata(L, 1);
     lua_pushcfunction(L, add_traceback);
-    lua_pushlightuserdata(L, (void *)&registry_key);
-    lua_rawget(L, LUA_REGISTRYINDEX);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, call->set->table);
     lua_getfield(L, -1, call->name);
     lua_remove(L, -2);
     call->push_first(L, call);
@@ -81,7 +85,9 @@ static int call_protected(lua_State *L) {
     return 0;
 }
 
-static void run_hook(lua_State *L, struct hook_call *call) {
+static void run_hook(const hook_set *set, struct hook_call *call) {
+    lua_State *L = set->L;
+    call->set = set;
     int top = lua_gettop(L);
     if (lua_cpcall(L, call_protected, call) != 0) {
         const char *message = lua_tostring(L, -1);
@@ -138,13 +144,28 @@ static bool has_hook(lua_State *L, int index, const char *name) {
     return is_function;
 }
 
-void dirty_hooks_init(lua_State *L, int index, dirty_hooks *out) {
-    luaL_checktype(L, index, LUA_TTABLE);
-    lua_pushlightuserdata(L, (void *)&registry_key);
+static int free_set(lua_State *L) {
+    const hook_set *set = lua_touserdata(L, 1);
+    luaL_unref(L, LUA_REGISTRYINDEX, set->table);
+    return 0;
+}
+
+static hook_set *push_set(lua_State *L, int index) {
+    hook_set *set = lua_newuserdata(L, sizeof *set);
+    *set = (hook_set){.L = L, .table = LUA_NOREF};
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, free_set);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
     lua_pushvalue(L, index);
-    lua_rawset(L, LUA_REGISTRYINDEX);
+    set->table = luaL_ref(L, LUA_REGISTRYINDEX);
+    return set;
+}
+
+void dirty_hooks_push(lua_State *L, int index, dirty_hooks *out) {
+    luaL_checktype(L, index, LUA_TTABLE);
     *out = (dirty_hooks){
-        .ctx = L,
+        .ctx = push_set(L, index),
         .on_starting = has_hook(L, index, "on_starting") ? on_starting : NULL,
         .post_fork = has_hook(L, index, "post_fork") ? post_fork : NULL,
         .worker_init = has_hook(L, index, "worker_init") ? worker_init : NULL,

@@ -14,9 +14,9 @@
 
 #include "arbiter/arbiter.h"
 
-/* Keep the table at `index` of functions by name of hook in L's registry and make `out`
- * call those that are there; the others stay NULL. L must outlive the use of out.
- * May raise. [-0, +0] */
-void dirty_hooks_init(lua_State *L, int index, dirty_hooks *out);
+/* Make `out` call the functions of the table at the absolute `index`, by name of hook;
+ * those that are not there stay NULL. Pushes what out refers to: it must stay reachable,
+ * and L open, while out is used. May raise. [-0, +1] */
+void dirty_hooks_push(lua_State *L, int index, dirty_hooks *out);
 
 #endif

@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 
 #include "cli/hooks.h"
+#include "cli/source.h"
 #include "worker/worker.h"
 
 /* options[name] as a whole number from 0 to `max`; others raise. [-0, +0] */
@@ -98,7 +99,32 @@ static dirty_wire_limits get_limits(lua_State *L, int index) {
     };
 }
 
-void dirty_cli_options(lua_State *L, int index, dirty_arbiter_options *out) {
+/* Move the value on top into the list below it, which holds it from now on. [-1, +0] */
+static void hold(lua_State *L) {
+    lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
+}
+
+static void push_held(lua_State *L, int index, dirty_arbiter_options *out) {
+    lua_createtable(L, 4, 0);
+    lua_pushvalue(L, index);
+    hold(L);
+    out->apps = push_apps(L, index, &out->app_count);
+    hold(L);
+    lua_getfield(L, index, "hooks");
+    dirty_hooks_push(L, lua_gettop(L), &out->hooks);
+    lua_remove(L, -2);
+    hold(L);
+    lua_getfield(L, index, "source");
+    if (lua_istable(L, -1)) {
+        dirty_cli_source_push(L, lua_gettop(L), &out->source);
+        lua_remove(L, -2);
+        hold(L);
+    } else {
+        lua_pop(L, 1);
+    }
+}
+
+void dirty_cli_options_push(lua_State *L, int index, dirty_arbiter_options *out) {
     luaL_checktype(L, index, LUA_TTABLE);
     *out = (dirty_arbiter_options){
         .socket_path = need_string(L, index, "socket_path"),
@@ -117,6 +143,7 @@ void dirty_cli_options(lua_State *L, int index, dirty_arbiter_options *out) {
         .max_requests_jitter = get_number(L, index, "max_requests_jitter", UINT32_MAX),
         .max_rss_bytes = get_size(L, index, "max_rss_bytes"),
         .max_memory_bytes = get_size(L, index, "max_memory_bytes"),
+        .allow_stack = get_boolean(L, index, "allow_stack"),
         .linger_timeout_ms = get_number(L, index, "linger_timeout_ms", INT32_MAX),
         .slow_log_threshold_ms = get_number(L, index, "slow_log_threshold_ms", INT32_MAX),
         .limits = get_limits(L, index),
@@ -126,8 +153,5 @@ void dirty_cli_options(lua_State *L, int index, dirty_arbiter_options *out) {
         .version_json = need_string(L, index, "version_json"),
         .worker_main = dirty_worker_main,
     };
-    lua_getfield(L, index, "hooks");
-    dirty_hooks_init(L, lua_gettop(L), &out->hooks);
-    lua_pop(L, 1);
-    out->apps = push_apps(L, index, &out->app_count);
+    push_held(L, index, out);
 }

@@ -4,7 +4,7 @@
  * The table has a field for every field of dirty_arbiter_options (arbiter/arbiter.h),
  * under the same name, and of what it holds: `limits`' fields stand beside the others,
  * `apps` is a list of tables with the fields of dirty_app_spec, `hooks` a table of
- * functions (cli/hooks.h). */
+ * functions (cli/hooks.h), `source` a table of functions (cli/source.h) or nil. */
 #ifndef DIRTY_CLI_OPTIONS_H
 #define DIRTY_CLI_OPTIONS_H
 
@@ -12,9 +12,10 @@
 
 #include "arbiter/arbiter.h"
 
-/* Fill `out` from the table at the absolute `index`. Strings are borrowed from the table
- * and the apps from what is pushed: both must stay on the stack, unchanged, while out is
- * used. A missing field, or a number that does not fit, raises. [-0, +1] */
-void dirty_cli_options(lua_State *L, int index, dirty_arbiter_options *out);
+/* Fill `out` from the table at the absolute `index`. What out refers to, the table
+ * itself included, is held by the value that is pushed: it must stay reachable, and the
+ * table unchanged, while out is used. A missing field, or a number that does not fit,
+ * raises. [-0, +1] */
+void dirty_cli_options_push(lua_State *L, int index, dirty_arbiter_options *out);
 
 #endif

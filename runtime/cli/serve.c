@@ -4,13 +4,12 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "arbiter/arbiter.h"
 #include "base/buf.h"
 #include "base/log.h"
 #include "cli/options.h"
-#include "worker/probe.h"
+#include "cli/try_apps.h"
 
 static int push_error(lua_State *L, int rc) {
     lua_pushnil(L);
@@ -22,7 +21,7 @@ static int push_error(lua_State *L, int rc) {
 static int serve(lua_State *L) {
     dirty_arbiter_options options;
     lua_settop(L, 1);
-    dirty_cli_options(L, 1, &options);
+    dirty_cli_options_push(L, 1, &options);
     fflush(NULL); /* what the configuration printed must not be in the workers' buffers */
     lua_pushinteger(L, dirty_arbiter_run(&options));
     return 1;
@@ -48,23 +47,10 @@ static int probe(lua_State *L) {
     dirty_arbiter_options options;
     luaL_checktype(L, 2, LUA_TBOOLEAN);
     lua_settop(L, 2);
-    dirty_cli_options(L, 1, &options);
-    const dirty_app_spec **apps =
-        lua_newuserdata(L, (options.app_count + 1) * sizeof *apps);
-    for (uint32_t i = 0; i < options.app_count; i++)
-        apps[i] = &options.apps[i];
-    dirty_worker_start start = {.arbiter_pid = getpid(),
-                                .app_count = options.app_count,
-                                .apps = apps,
-                                .limits = options.limits,
-                                .lua_path = options.lua_path,
-                                .lua_cpath = options.lua_cpath};
-    dirty_probe request = {.start = &start,
-                           .boot = lua_toboolean(L, 2),
-                           .timeout_ms = options.boot_timeout_ms};
+    dirty_cli_options_push(L, 1, &options);
     dirty_buf *kept = push_buf(L);
     dirty_buf lines = {0}; /* on the stack, where a sanitizer in the child sees it */
-    int rc = dirty_probe_run(&request, &lines);
+    int rc = dirty_cli_try_apps(&options, lua_toboolean(L, 2), &lines);
     *kept = lines;
     if (rc < 0)
         return push_error(L, rc);

@@ -34,26 +34,39 @@ local function take_declared(report)
     report.spec.declared = report.declared
 end
 
---- Try the apps of a configuration, each in its order, in a child that ends afterwards. What
--- they declare is kept in their entries (`declared`), for dirty.config.limits.
+--- Read the lines that a probe has written. What the apps declare is kept in their entries
+-- of the configuration (`declared`), for dirty.config.limits.
+-- @tparam string text
 -- @tparam table conf of dirty.config
--- @tparam table options of dirty.cli.start
--- @tparam boolean boot also make and close the objects (new, init, close), not only load
 -- @treturn {table,...}|nil a report per app: `{app=, ok=, ms=, file=, phase=, message=,
 --   traceback=, declared=}`
 -- @treturn nil|string why there is none
-function _M.run(conf, options, boot)
-    local lines, err = sys.probe(options, boot)
-    if not lines then
-        return nil, "the apps can't be tried: " .. err
+function _M.read(text, conf)
+    local ok, reports = pcall(decode_lines, text, conf)
+    if not ok or #reports < #conf.apps then
+        return nil, ("the apps can't be tried: the child that loads them ended at app %s"):format(
+            conf.apps[ok and #reports + 1 or 1].name)
     end
-    local reports = decode_lines(lines, conf)
     for _, report in ipairs(reports) do
         if report.ok then
             take_declared(report)
         end
     end
     return reports
+end
+
+--- Try the apps of a configuration, each in its order, in a child that ends afterwards.
+-- @tparam table conf of dirty.config
+-- @tparam table options of dirty.cli.start
+-- @tparam boolean boot also make and close the objects (new, init, close), not only load
+-- @treturn {table,...}|nil reports, as `read` gives them
+-- @treturn nil|string why there is none
+function _M.run(conf, options, boot)
+    local lines, err = sys.probe(options, boot)
+    if not lines then
+        return nil, "the apps can't be tried: " .. err
+    end
+    return _M.read(lines, conf)
 end
 
 local function indent(text)

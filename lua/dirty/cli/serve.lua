@@ -5,6 +5,7 @@ local config_command = require "dirty.cli.config"
 local exit = require "dirty.cli.exit"
 local probe = require "dirty.cli.probe"
 local socket_path = require "dirty.socket_path"
+local source = require "dirty.cli.source"
 local start = require "dirty.cli.start"
 local sys = require "dirty.sys"
 
@@ -76,8 +77,9 @@ function _M.run(parsed)
         complain(("socket = %q (%s): %s"):format(conf.values.socket, conf.from.socket, err))
         return exit.SOCKET
     end
-    -- again: what the apps declare is known now
-    return sys.serve(start.options(conf, ids, sys.paths))
+    local options = start.options(conf, ids, sys.paths) -- what the apps declare is known now
+    options.source = source.new(parsed, conf, ids)
+    return sys.serve(options)
 end
 
 return _M

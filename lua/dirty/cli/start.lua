@@ -55,7 +55,7 @@ function _M.options(conf, ids, templates)
         hooks = hooks_of(values), apps = {},
     }
     for _, name in ipairs { "backlog", "workers", "threads", "max_queue", "max_message",
-        "max_args", "max_depth", "max_requests", "max_requests_jitter" } do
+        "max_args", "max_depth", "max_requests", "max_requests_jitter", "allow_stack" } do
         out[name] = values[name]
     end
     for _, name in ipairs { "max_memory", "max_rss" } do

@@ -6,7 +6,8 @@
 --
 -- Fields of an option: `name`, `kind` (dirty.config.kinds), `default` (a value, a function
 -- `default(sys)` that returns a value and where it is from, or nil), `flag` (nil: file
--- only), `argname` of the flag, `short`, `help` (one or two lines for --help).
+-- only), `argname` of the flag, `short`, `help` (one or two lines for --help), `fixed` (true:
+-- a reload can't change it).
 -- @module dirty.config.options
 
 local kinds = require "dirty.config.kinds"
@@ -121,6 +122,10 @@ _M.list = {
         help = "Bytes of resident memory above which a worker is replaced; 0: never.",
     },
     {
+        name = "allow_stack", kind = kinds.boolean(), default = false,
+        help = "Whether `dirty stack` may ask running calls for their tracebacks.",
+    },
+    {
         name = "log_level", kind = kinds.choice { "debug", "info", "warn", "error" },
         flag = "--log-level", argname = "L", default = "info",
         help = "debug, info, warn or error.",
@@ -170,6 +175,11 @@ _M.by_name, _M.names = {}, { "apps" }
 for _, option in ipairs(_M.list) do
     _M.by_name[option.name] = option
     _M.names[#_M.names + 1] = option.name
+end
+-- What is used once, at the start: a reload can't change it.
+for _, name in ipairs { "socket", "socket_mode", "socket_user", "socket_group", "backlog",
+    "log_level", "log_file", "pidfile", "chdir" } do
+    _M.by_name[name].fixed = true
 end
 for _, hook in ipairs(_M.hooks) do
     hook.kind = kinds.hook()

@@ -1,0 +1,137 @@
+--- Running a configuration file: what it assigns, and which modules it loads.
+-- @module dirty.config.file
+
+local _M = {}
+
+-- Seconds of CPU that a file may take where it is run by a runtime that serves.
+local SECONDS_MAX = 5
+
+-- The environment of the file: reads see what it has set, then Lua's globals.
+local function environment(record)
+    local own, loading = {}, true
+    local env = setmetatable({}, {
+        __index = function(_, name)
+            local value = own[name]
+            if value == nil then
+                value = _G[name]
+            end
+            return value
+        end,
+        __newindex = function(_, name, value)
+            own[name] = value
+            if loading then -- what hooks set later is theirs
+                record(name, value, debug.getinfo(2, "l").currentline)
+            end
+        end,
+    })
+    return env, function()
+        loading = false
+    end
+end
+
+-- Call a function that must not take long: a loop without an end is ended with an error.
+-- Compiled loops look at no hooks, so nothing is compiled meanwhile.
+local function call_bounded(run, path)
+    local until_clock = os.clock() + SECONDS_MAX
+    local compiles = jit.status()
+    jit.off()
+    debug.sethook(function()
+        if os.clock() > until_clock then
+            debug.sethook()
+            error(("%s: runs for more than %d s, and calls wait for it"):format(path,
+                SECONDS_MAX), 0)
+        end
+    end, "", 100000)
+    local ok, result = run()
+    debug.sethook()
+    if compiles then
+        jit.on()
+    end
+    return ok, result
+end
+
+-- Modules of the runtime itself stay: it uses them too.
+local function is_own(name)
+    return name == "dirty" or name:sub(1, 6) == "dirty."
+end
+
+local function loaded_names()
+    local names = {}
+    for name in pairs(package.loaded) do
+        names[name] = true
+    end
+    return names
+end
+
+--- The modules that were loaded since.
+-- @tparam table before set of names
+-- @treturn {string,...}
+local function loaded_since(before)
+    local names = {}
+    for name in pairs(package.loaded) do
+        if not before[name] and not is_own(name) then
+            names[#names + 1] = name
+        end
+    end
+    return names
+end
+
+--- Forget modules, so that the next run loads them as they are then.
+-- @tparam {string,...} names
+-- @treturn function puts them back
+function _M.forget(names)
+    local kept = {}
+    for _, name in ipairs(names) do
+        kept[name] = package.loaded[name]
+        package.loaded[name] = nil
+    end
+    return function()
+        for name, module in pairs(kept) do
+            package.loaded[name] = module
+        end
+    end
+end
+
+--- Run a file.
+-- @tparam string path
+-- @tparam boolean bounded end it with an error when it runs for seconds
+-- @treturn table|nil `{set=, order=, modules=}`: what it assigned by name, `{value=, line=}`,
+--   the names in the order of their first assignment, and the names of the modules it loaded
+-- @treturn nil|string what is wrong with it, a traceback included where it raised an error
+function _M.run(path, bounded)
+    local chunk, err = loadfile(path)
+    if not chunk then
+        return nil, err
+    end
+    local out, before = { set = {}, order = {} }, loaded_names()
+    local env, loaded = environment(function(name, value, line)
+        if not out.set[name] then
+            out.order[#out.order + 1] = name
+        end
+        out.set[name] = { value = value, line = line }
+    end)
+    setfenv(chunk, env)
+    local function run()
+        return xpcall(chunk, function(e)
+            return type(e) == "string" and debug.traceback(e, 2)
+                or ("%s: raised an error that is a %s"):format(path, type(e))
+        end)
+    end
+    local ok, result
+    if bounded then
+        ok, result = call_bounded(run, path)
+    else
+        ok, result = run()
+    end
+    loaded()
+    out.modules = loaded_since(before)
+    if not ok then
+        return nil, result
+    elseif result ~= nil then
+        return nil, ("%s returns a %s; options are set by assigning them: workers = 4"):format(
+            path, type(result))
+    end
+    return out
+end
+
+return _M

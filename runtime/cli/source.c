@@ -1,0 +1,211 @@
+#include "cli/source.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/slice.h"
+#include "cli/options.h"
+#include "cli/try_apps.h"
+
+/* `ctx` of the functions below. Owned by the collector; the references are in the
+ * registry. */
+typedef struct source {
+    lua_State *L;
+    int functions; /* the table of read and finish */
+    int pending;   /* what read gave: a table of cli/options.h, LUA_NOREF for none */
+    pid_t reader;  /* the process that reads: the arbiter */
+} source;
+
+/* Options that finish gave. Owned by the arbiter until it releases them. */
+typedef struct made {
+    dirty_arbiter_options options; /* first: what the arbiter knows it by */
+    int held;                      /* reference to what the options refer to */
+} made;
+
+/* One step in Lua. */
+typedef struct step {
+    source *from;
+    dirty_slice report;
+    made *out;
+    int report_fd;
+    char *why;
+    size_t why_size;
+    int rc;
+} step;
+
+static void tell(const step *s, const char *text) {
+    snprintf(s->why, s->why_size, "%s", text != NULL ? text : "(no reason)");
+}
+
+/* Run `function` protected: what it raises is the reason. 0 or -1. */
+static int run(lua_CFunction function, step *s) {
+    lua_State *L = s->from->L;
+    int top = lua_gettop(L);
+    s->rc = -1;
+    if (lua_cpcall(L, function, s) != 0) {
+        tell(s, lua_tostring(L, -1));
+        s->rc = -1;
+    }
+    lua_settop(L, top);
+    fflush(stdout); /* what it printed must not wait in a buffer that a fork copies */
+    return s->rc;
+}
+
+/* Call functions[name] with the values above `args_from` and leave the options table on
+ * the stack. False: it gave a reason, which is told. */
+static bool call(lua_State *L, step *s, const char *name, int args) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->from->functions);
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
+    lua_insert(L, -1 - args);
+    lua_call(L, args, 2);
+    if (lua_istable(L, -2)) {
+        lua_pop(L, 1);
+        return true;
+    }
+    tell(s, lua_tostring(L, -1));
+    return false;
+}
+
+/* -- read
+ * --------------------------------------------------------------------------------- */
+
+static void drop_pending(source *from) {
+    luaL_unref(from->L, LUA_REGISTRYINDEX, from->pending);
+    from->pending = LUA_NOREF;
+}
+
+static int read_protected(lua_State *L) {
+    step *s = lua_touserdata(L, 1);
+    if (!call(L, s, "read", 0))
+        return 0;
+    drop_pending(s->from);
+    s->from->pending = luaL_ref(L, LUA_REGISTRYINDEX);
+    s->rc = 0;
+    return 0;
+}
+
+static int source_read(void *ctx, char *why, size_t why_size) {
+    source *from = ctx;
+    step s = {.from = from, .why = why, .why_size = why_size};
+    from->reader = getpid();
+    return run(read_protected, &s);
+}
+
+/* -- probe
+ * -------------------------------------------------------------------------------- */
+
+static int write_all(int fd, const void *bytes, size_t len) {
+    const char *at = bytes;
+    while (len > 0) {
+        ssize_t n = write(fd, at, len);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0) {
+            at += n;
+            len -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
+static int probe_protected(lua_State *L) {
+    step *s = lua_touserdata(L, 1);
+    dirty_arbiter_options options;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->from->pending);
+    dirty_cli_options_push(L, lua_gettop(L), &options);
+    dirty_buf lines = {0};
+    s->rc = dirty_cli_try_apps(&options, false, &lines);
+    if (s->rc == 0)
+        s->rc = write_all(s->report_fd, lines.base, lines.len);
+    dirty_buf_deinit(&lines);
+    return 0;
+}
+
+static int source_probe(void *ctx, int report_fd) {
+    source *from = ctx;
+    char why[256];
+    step s = {
+        .from = from, .report_fd = report_fd, .why = why, .why_size = sizeof why};
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != from->reader)
+        return 1;
+    return run(probe_protected, &s) < 0 ? 1 : 0;
+}
+
+/* -- finish
+ * ------------------------------------------------------------------------------- */
+
+static int finish_protected(lua_State *L) {
+    step *s = lua_touserdata(L, 1);
+    lua_pushlstring(L, s->report.base, s->report.len);
+    if (!call(L, s, "finish", 1))
+        return 0;
+    dirty_cli_options_push(L, lua_gettop(L), &s->out->options);
+    s->out->held = luaL_ref(L, LUA_REGISTRYINDEX);
+    s->rc = 0;
+    return 0;
+}
+
+static int source_finish(void *ctx, const char *report, size_t len,
+                         const dirty_arbiter_options **out, char *why, size_t why_size) {
+    source *from = ctx;
+    made *m = calloc(1, sizeof *m);
+    step s = {.from = from,
+              .report = {report, len},
+              .out = m,
+              .why = why,
+              .why_size = why_size};
+    if (m == NULL) {
+        tell(&s, "no memory");
+        return -1;
+    }
+    int rc = run(finish_protected, &s);
+    drop_pending(from);
+    if (rc < 0)
+        free(m);
+    else
+        *out = &m->options;
+    return rc;
+}
+
+static void source_release(void *ctx, const dirty_arbiter_options *options) {
+    source *from = ctx;
+    made *m = (made *)options;
+    luaL_unref(from->L, LUA_REGISTRYINDEX, m->held);
+    free(m);
+    lua_gc(from->L, LUA_GCCOLLECT, 0); /* reloads are rare, and leave nothing behind */
+}
+
+/* -- Life
+ * --------------------------------------------------------------------------------- */
+
+static int free_source(lua_State *L) {
+    source *from = lua_touserdata(L, 1);
+    drop_pending(from);
+    luaL_unref(L, LUA_REGISTRYINDEX, from->functions);
+    return 0;
+}
+
+void dirty_cli_source_push(lua_State *L, int index, dirty_config_source *out) {
+    luaL_checktype(L, index, LUA_TTABLE);
+    source *from = lua_newuserdata(L, sizeof *from);
+    *from = (source){.L = L, .functions = LUA_NOREF, .pending = LUA_NOREF};
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, free_source);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, index);
+    from->functions = luaL_ref(L, LUA_REGISTRYINDEX);
+    *out = (dirty_config_source){.ctx = from,
+                                 .read = source_read,
+                                 .probe = source_probe,
+                                 .finish = source_finish,
+                                 .release = source_release};
+}
