@@ -409,6 +409,79 @@ describe("config.options", function()
     end)
 end)
 
+describe("config.reload", function()
+    local dir
+    before_each(function() dir = tempdir.new() end)
+    after_each(function() tempdir.remove(dir) end)
+
+    local function load(text, flags)
+        flags = flags or {}
+        flags.config = tempdir.write(dir .. "/c.lua", text)
+        return assert(config.load(fake_sys(), flags)), flags
+    end
+
+    it("takes the file as it is now, and the same flags", function()
+        local running, flags = load("apps = { 'a' }\nthreads = 2", { workers = "5" })
+        tempdir.write(dir .. "/c.lua", "apps = { 'b' }\ntimeout = 9\nlua_path = '/x/?.lua'")
+        local conf = assert(config.reload(fake_sys(), flags, running))
+        assert.same({ 5, 1, 9, "/x/?.lua", "b" }, { conf.values.workers, conf.values.threads,
+            conf.values.timeout, conf.values.lua_path, conf.apps[1].name })
+        assert.same({}, conf.warnings)
+    end)
+
+    it("finds the file from any directory, and changes none", function()
+        local sys = fake_sys { cwd = function() return dir end,
+            stat = function(path) return path == "dirty.conf.lua" and {} or nil end }
+        tempdir.write(dir .. "/dirty.conf.lua", "apps = { 'a' }\nchdir = '/srv'")
+        local path = "dirty.conf.lua"
+        local unistd = require "posix.unistd"
+        local home = unistd.getcwd()
+        unistd.chdir(dir)
+        local running = assert(config.load(sys, {}))
+        unistd.chdir(home)
+        assert.same({ path, dir .. "/" .. path }, { running.file, running.path })
+        sys.cwd = function() return "/srv" end
+        sys.chdir = function() error("changed") end
+        assert.equal("a", assert(config.reload(sys, {}, running)).apps[1].name)
+    end)
+
+    it("keeps what can't be changed, over any number of reloads", function()
+        local running, flags = load("apps = { 'a' }\npidfile = 'd.pid'\nsocket = '/tmp/d.sock'")
+        tempdir.write(dir .. "/c.lua", "apps = { 'a' }\nsocket = '/tmp/e.sock'")
+        for _ = 1, 2 do
+            local conf = assert(config.reload(fake_sys(), flags, running))
+            assert.same({ "/tmp/d.sock", "/srv/app/d.pid" },
+                { conf.values.socket, conf.values.pidfile })
+            local warnings = table.concat(conf.warnings, "\n")
+            assert.truthy(warnings:find('/c.lua:2) is ignored, it '
+                .. 'stays "/tmp/d.sock"', 1, true), warnings)
+            assert.truthy(warnings:find("pidfile = nil (default) is ignored", 1, true), warnings)
+            running = conf
+        end
+        tempdir.write(dir .. "/c.lua", "apps = { 'a' }\npidfile = 'd.pid'\nsocket = '/tmp/d.sock'")
+        assert.same({}, assert(config.reload(fake_sys(), flags, running)).warnings)
+    end)
+
+    it("puts the modules of the file back when the file is bad", function()
+        tempdir.write(dir .. "/site_of_spec.lua", "return { n = 1 }")
+        local text = ("package.path = %q .. package.path\napps = { require('site_of_spec').n == 1 "
+            .. "and 'one' or 'two' }\n"):format(dir .. "/?.lua;")
+        local path = package.path
+        finally(function()
+            package.path = path
+            package.loaded.site_of_spec = nil
+        end)
+        local running, flags = load(text)
+        local site = package.loaded.site_of_spec
+        tempdir.write(dir .. "/site_of_spec.lua", "return { n = 2 }")
+        tempdir.write(dir .. "/c.lua", text .. "error 'no'")
+        assert.is_nil(config.reload(fake_sys(), flags, running))
+        assert.equal(site, package.loaded.site_of_spec)
+        tempdir.write(dir .. "/c.lua", text)
+        assert.equal("two", assert(config.reload(fake_sys(), flags, running)).apps[1].name)
+    end)
+end)
+
 describe("docs/configuration.md", function()
     local text = tempdir.read("docs/configuration.md")
 

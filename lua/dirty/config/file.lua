@@ -4,7 +4,7 @@
 local _M = {}
 
 -- Seconds of CPU that a file may take where it is run by a runtime that serves.
-local SECONDS_MAX = 5
+local SECONDS_MAX = 2
 
 -- The environment of the file: reads see what it has set, then Lua's globals.
 local function environment(record)

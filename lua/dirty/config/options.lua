@@ -178,7 +178,7 @@ for _, option in ipairs(_M.list) do
 end
 -- What is used once, at the start: a reload can't change it.
 for _, name in ipairs { "socket", "socket_mode", "socket_user", "socket_group", "backlog",
-    "log_level", "log_file", "pidfile", "chdir" } do
+    "log_level", "log_format", "log_file", "pidfile", "chdir" } do
     _M.by_name[name].fixed = true
 end
 for _, hook in ipairs(_M.hooks) do

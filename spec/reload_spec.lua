@@ -1,0 +1,256 @@
+-- Reload on the running system: new code and configuration without losing a call, and what
+-- happens when they are bad.
+local load = require "support.load"
+local runtime = require "support.runtime"
+local signal = require "posix.signal"
+local tempdir = require "support.tempdir"
+local wait = require "support.wait"
+
+local function contains(text, part)
+    assert.truthy(text:find(part, 1, true), ("%q is not in:\n%s"):format(part, text))
+end
+
+-- An app that answers what it was made of.
+local function versioned(version, more)
+    return ([[
+        local App = require("dirty").app { %s }
+        function App:init(options) self.options = options end
+        function App:version() return %q, self.options.mark end
+        function App:sleep(seconds)
+            local ffi = require "ffi"
+            ffi.cdef "int usleep(unsigned);"
+            ffi.C.usleep(seconds * 1e6)
+            return %q
+        end
+        return App]]):format(more or "", version, version)
+end
+
+local CONFIG = [[
+    workers = 2
+    apps = { shop = { module = "shop", options = { mark = 1 } } }]]
+
+local function start(config, files)
+    local rt = runtime.start { config = config or CONFIG,
+        files = files or { ["shop.lua"] = versioned "v1" } }
+    function rt:write(name, text)
+        tempdir.write(self.dir .. "/" .. name, text)
+    end
+    function rt:configure(text)
+        self:write("dirty.conf.lua", text)
+    end
+    --- HUP, and wait until the reload has ended.
+    function rt:reload(seconds)
+        local number = self:status().reload.number
+        self:signal(signal.SIGHUP)
+        return wait.until_true(function()
+            local r = self:status().reload
+            return r.number > number and r.state == "idle" and r
+        end, seconds or 20, "the end of a reload")
+    end
+    return rt
+end
+
+local function pids_of(rt)
+    local pids = {}
+    for i, worker in ipairs(rt:status().workers) do
+        pids[i] = worker.pid
+    end
+    return pids
+end
+
+describe("a reload", function()
+    local rt
+    after_each(function()
+        if rt then
+            rt:close()
+            rt = nil
+        end
+    end)
+
+    it("serves new code and new options from new workers", function()
+        rt = start()
+        local before = pids_of(rt)
+        assert.same({ "v1", 1 }, { rt:call("shop", "version") })
+        rt:write("shop.lua", versioned "v2")
+        rt:configure((CONFIG:gsub("mark = 1", "mark = 2")))
+        assert.equal("done", rt:reload().result)
+        for _ = 1, 4 do
+            assert.same({ "v2", 2 }, { rt:call("shop", "version") })
+        end
+        for i, pid in ipairs(pids_of(rt)) do
+            assert.are_not.equal(before[i], pid)
+        end
+    end)
+
+    it("takes apps, limits, workers, timeouts and hooks of the new configuration", function()
+        rt = start()
+        rt:write("more.lua", versioned("more", "workers = 1, timeout = 7, max_queue = 3"))
+        rt:configure(([[
+            workers = 3
+            timeout = 11
+            max_queue = 5
+            local seen = %q
+            function worker_init(worker)
+                local file = io.open(seen, "a")
+                file:write(worker.number, " ")
+                file:close()
+            end
+            apps = { "more", "shop", again = { module = "more", workers = 2 } }]]):format(
+            rt.dir .. "/seen"))
+        assert.equal("done", rt:reload().result)
+        local status = rt:status()
+        assert.equal(3, #status.workers)
+        assert.equal(5, status.queue.limit)
+        assert.same({ 1, 7000, 3 }, { status.apps.more.limit, status.apps.more.timeout_ms,
+            status.apps.more.max_queue })
+        assert.same({ 2, 11000 }, { status.apps.again.workers, status.apps.shop.timeout_ms })
+        assert.same({ "more", "v1" }, { (rt:call("again", "version")),
+            (rt:call("shop", "version")) })
+        local seen = tempdir.read(rt.dir .. "/seen")
+        for number = 1, 3 do
+            contains(seen, number .. " ")
+        end
+        rt:configure('workers = 1\napps = { "shop" }')
+        assert.equal("done", rt:reload().result)
+        local _, err = rt:call("more", "version")
+        contains(err, "APP_NOT_FOUND")
+        assert.equal("v1", (rt:call("shop", "version")))
+        assert.equal(seen, tempdir.read(rt.dir .. "/seen")) -- the hook is gone
+        wait.until_true(function() return #rt:status().workers == 1 end, 10, "one worker")
+    end)
+
+    it("loads again what the configuration requires", function()
+        rt = start([[
+            local dir = debug.getinfo(1, "S").source:match("@(.*)/")
+            package.path = dir .. "/?.lua"
+            workers = 1
+            apps = { shop = { module = "shop", options = require "site" } }]],
+            { ["shop.lua"] = versioned "v1", ["site.lua"] = "return { mark = 'a' }" })
+        assert.same({ "v1", "a" }, { rt:call("shop", "version") })
+        rt:write("site.lua", "return { mark = 'b' }")
+        assert.equal("done", rt:reload().result)
+        assert.same({ "v1", "b" }, { rt:call("shop", "version") })
+    end)
+
+    it("does without a configuration file too", function()
+        rt = runtime.start { apps = { "shop:1" }, files = { ["shop.lua"] = versioned "v1" } }
+        tempdir.write(rt.dir .. "/shop.lua", versioned "v2")
+        rt:signal(signal.SIGHUP)
+        wait.until_true(function() return (rt:call("shop", "version")) == "v2" end, 10, "v2")
+    end)
+
+    it("tells what it can't change, and keeps it", function()
+        rt = start()
+        rt:configure(CONFIG .. "\nbacklog = 7\nlog_level = 'debug'\nsocket_mode = '0640'\n"
+            .. "chdir = '/'\npidfile = '/nowhere/d.pid'")
+        assert.equal("done", rt:reload().result)
+        for _, part in ipairs { "backlog = 7 (file ", "dirty.conf.lua:3) is ignored, it stays 4096",
+            "socket_mode = ", "chdir = ", "pidfile = ", "restart the runtime" } do
+            contains(rt:log(), part)
+        end
+        assert.equal("v1", (rt:call("shop", "version")))
+        assert.falsy(rt:log():find("level=debug", 1, true))
+    end)
+
+    for what, case in pairs {
+        ["a syntax error in the configuration"] = { "dirty.conf.lua", "workers = = 2",
+            "dirty.conf.lua:1: unexpected symbol near '='" },
+        ["a wrong value in the configuration"] = { "dirty.conf.lua", "\nworkers = -1",
+            "dirty.conf.lua:2: workers = -1: must be a whole number from 0 to 4096" },
+        ["a configuration that raises"] = { "dirty.conf.lua", "\n\nerror 'no site file'",
+            "dirty.conf.lua:3: no site file" },
+        ["a configuration without an end"] = { "dirty.conf.lua", "while true do end",
+            "runs for more than 2 s" },
+        ["a configuration without apps"] = { "dirty.conf.lua", "workers = 2", "none to serve" },
+        ["a configuration of no workers"] = { "dirty.conf.lua", CONFIG .. "\nworkers = 0",
+            "can't disable the runtime" },
+        ["a syntax error in an app"] = { "shop.lua", "\nlocal = 5",
+            "app shop (module shop): load:" },
+        ["an app that is gone"] = { "shop.lua", nil, "module 'shop' is not found" },
+        ["an app that declares nonsense"] = { "shop.lua",
+            "return require('dirty').app { timeuot = 1 }", "timeuot" },
+        ["an app that ends its process"] = { "shop.lua", "os.exit(3)", "status 3" },
+        ["an app whose init fails"] = { "shop.lua",
+            "return { init = function() error('no model') end, a = print }", "no model" },
+        ["an app whose init ends its process"] = { "shop.lua",
+            "return { init = function() os.exit(4) end, a = print }", "exit status 4" },
+    } do
+        it(("leaves everything as it was for %s, and says why"):format(what), function()
+            rt = start()
+            local before = pids_of(rt)
+            if case[2] then
+                rt:write(case[1], case[2])
+            else
+                os.remove(rt.dir .. "/" .. case[1])
+            end
+            local reload = rt:reload()
+            assert.equal("failed", reload.result)
+            contains(reload.reason, case[3])
+            assert.falsy(reload.reason:find("\n", 1, true))
+            contains(rt:log(), "reload failed, the old generation goes on")
+            assert.same({ "v1", 1 }, { rt:call("shop", "version") })
+            assert.same(before, pids_of(rt))
+            assert.equal(1, rt:status().counters.reload_failures)
+            -- and the next one is not harmed by it
+            rt:write("shop.lua", versioned "v2")
+            rt:configure(CONFIG)
+            assert.equal("done", rt:reload().result)
+            assert.same({ "v2", 1 }, { rt:call("shop", "version") })
+        end)
+    end
+end)
+
+describe("a reload under load", function()
+    local rt, callers
+    after_each(function()
+        if callers then
+            callers:stop()
+            callers = nil
+        end
+        if rt then
+            rt:close()
+            rt = nil
+        end
+    end)
+
+    it("loses nothing with an init of 2 s; the old code serves meanwhile", function()
+        rt = start()
+        callers = load.start(rt.socket, 8, function(client)
+            return client:execute("shop", "version")
+        end)
+        rt:write("shop.lua", (versioned("v2"):gsub("self.options = options", [[%0
+            local ffi = require "ffi"
+            ffi.cdef "unsigned sleep(unsigned);"
+            ffi.C.sleep(2)]])))
+        local began = wait.now()
+        rt:signal(signal.SIGHUP)
+        wait.until_true(function()
+            return rt:status().reload.state == "covering"
+        end, 10, "covering")
+        for _ = 1, 20 do
+            assert.equal("v1", (rt:call("shop", "version")))
+        end
+        wait.until_true(function() return rt:status().reload.result == "done" end, 20, "done")
+        assert.is_true(wait.now() - began >= 2)
+        assert.equal("v2", (rt:call("shop", "version")))
+        local report = callers:stop()
+        assert.same({}, report.failures)
+        assert.equal(0, report.hung)
+        assert.is_true(report.slowest < 1.5, report.slowest .. " s")
+    end)
+
+    it("loses nothing with new code that is broken", function()
+        rt = start()
+        callers = load.start(rt.socket, 8, function(client)
+            local version, err = client:execute("shop", "version")
+            return version == "v1" or nil, err or version
+        end)
+        rt:write("shop.lua", "return {")
+        for _ = 1, 3 do
+            assert.equal("failed", rt:reload().result)
+        end
+        local report = callers:stop()
+        assert.same({}, report.failures)
+        assert.equal(0, report.hung)
+    end)
+end)
