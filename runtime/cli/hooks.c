@@ -9,7 +9,8 @@
 
 #include "base/log.h"
 
-/* The hooks of one configuration: `ctx` of the functions below. Owned by the collector. */
+/* The hooks of one configuration: `ctx` of the functions below. Owned by the collector.
+ */
 typedef struct hook_set {
     lua_State *L;
     int table; /* reference in the registry */

@@ -18,10 +18,8 @@ int dirty_cli_try_apps(const dirty_arbiter_options *options, bool boot, dirty_bu
                                 .limits = options->limits,
                                 .lua_path = options->lua_path,
                                 .lua_cpath = options->lua_cpath};
-    dirty_probe request = {.start = &start,
-                           .boot = boot,
-                           .timeout_ms = options->boot_timeout_ms -
-                                         options->boot_timeout_ms / 10};
+    dirty_probe request = {
+        .start = &start, .boot = boot, .timeout_ms = options->boot_timeout_ms};
     int rc = dirty_probe_run(&request, out);
     free(apps);
     return rc;

@@ -6,8 +6,8 @@
 #include "base/buf.h"
 
 /* Load every app in a child of this process, with `boot` make and close its object too,
- * and append the probe's lines to `out`. One app may take boot_timeout_ms less a tenth:
- * whoever waits for all of them for that long learns which one was late. 0 or -errno. */
+ * and append the probe's lines to `out`. One app may take boot_timeout_ms. 0 or -errno.
+ */
 int dirty_cli_try_apps(const dirty_arbiter_options *options, bool boot, dirty_buf *out);
 
 #endif
