@@ -120,24 +120,27 @@ test-run: all $(TESTS_C) ## run both and sum them
 	@$(RUN_TESTS) all $(TESTS_C)
 
 # -- commands that install the packages they need, then build ---------------------------
+# on all CPUs, unless they have been told how many jobs to run
+SUBMAKE = $(MAKE) --no-print-directory --silent \
+          $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 deps: ## install the missing Debian packages of build, demo and tests
 	@build-aux/deps.sh $(DEPS_BUILD) $(DEPS_RUN) $(DEPS_DEMO) $(DEPS_TEST)
 
 demo: deps ## start the runtime, make a thumbnail of a photograph, stop
 	@echo "building $(BUILD)/dirty"
-	@$(MAKE) --no-print-directory --silent all
+	@+$(SUBMAKE) all
 	@DIRTY_BUILD=$(BUILD) examples/demo.sh
 
 test: deps ## build and run all tests; the last line sums them
-	@$(MAKE) --no-print-directory --silent test-run
+	@+$(SUBMAKE) test-run
 
 # The specs' own interpreter is not sanitized, so it gets the C module of the plain build.
 asan: deps ## run all tests on a build with the address and undefined sanitizers
-	@$(MAKE) --no-print-directory --silent all lua54
-	@DIRTY_CORE=$(BUILD)/lua UBSAN_OPTIONS=print_stacktrace=1 \
+	@+$(SUBMAKE) all lua54
+	@+DIRTY_CORE=$(BUILD)/lua UBSAN_OPTIONS=print_stacktrace=1 \
 	    LSAN_OPTIONS=suppressions=$(CURDIR)/build-aux/lsan.supp:print_suppressions=0 \
-	    $(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined \
-	    --silent test-run
+	    $(SUBMAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined test-run
 
 LINT_CFLAGS = $(filter-out -fPIC -DDIRTY_VERSION=% $(WARN) $(SAN),$(OUR_CFLAGS)) \
               -DDIRTY_VERSION="$(VERSION)" $(LUAJIT_CFLAGS) $(UV_CFLAGS)

@@ -73,6 +73,10 @@ numbers() { # regular expression of keys
     grep -oE "\"($1)\":[0-9]+" | tr -d '"' | tr ':' ' '
 }
 
+workers_part() { # of the status on stdin
+    sed 's/.*"workers":\[//; s/"apps":{.*//'
+}
+
 number() { # key, JSON
     echo "$2" | numbers "$1" | head -n 1 | cut -d ' ' -f 2
 }
@@ -96,8 +100,8 @@ wait_until 60 ready_or_ended || fail "the runtime was not ready within 60 s"
 ended && fail "the runtime ended at its start"
 ready=$(($(now_ms) - started))
 status=$("$dirty" status --json --socket "$socket") || fail "no status"
-arbiter=$(echo "$status" | numbers pid | sed -n '1s/pid //p')
-workers=$(echo "$status" | numbers pid | sed -n '2,$s/pid //p' | paste -sd ' ')
+arbiter=$(echo "$status" | sed 's/.*"arbiter"://' | numbers pid | sed -n '1s/pid //p')
+workers=$(echo "$status" | workers_part | numbers pid | sed 's/pid //' | paste -sd ' ')
 say started "dirty serve --app apps.image --workers 2"
 say "" "ready after $ready ms: process $arbiter is the arbiter, which dispatches; processes"
 say "" "$workers are workers, each has LuaJIT and apps/image.lua loaded"
@@ -112,7 +116,7 @@ took=$(($(now_ms) - sent))
 
 # Who did it: the worker that has served a call by now.
 who_served() {
-    "$dirty" status --json --socket "$socket" | numbers 'pid|served' |
+    "$dirty" status --json --socket "$socket" | workers_part | numbers 'pid|served' |
         awk '$1 == "pid" { pid = $2 } $1 == "served" && $2 > 0 { print pid }'
 }
 served() {
