@@ -1,0 +1,136 @@
+#include <string.h>
+
+#include <lauxlib.h>
+
+#include "worker/lua_state.h"
+
+/* Names that are the runtime's to call, and names that an app keeps to itself. */
+static bool is_action_name(dirty_slice name) {
+    switch (name.len) {
+    case 3: return memcmp(name.base, "new", 3) != 0 && name.base[0] != '_';
+    case 4:
+        return memcmp(name.base, "init", 4) != 0 && memcmp(name.base, "call", 4) != 0 &&
+               name.base[0] != '_';
+    case 5: return memcmp(name.base, "close", 5) != 0 && name.base[0] != '_';
+    default: return name.base[0] != '_';
+    }
+}
+
+/* Where run_call finds what it is given. */
+enum { ARG_OBJECT = 1, ARG_OWN_CALL };
+
+/* Push the function to call and its first arguments; returns how many of those. */
+static int push_target(lua_State *L, dirty_host *h, const dirty_call *call) {
+    if (lua_toboolean(L, ARG_OWN_CALL)) { /* call(object, action, …) */
+        lua_pushvalue(L, ARG_OWN_CALL);
+        lua_pushvalue(L, ARG_OBJECT);
+        lua_pushlstring(L, call->action.base, call->action.len);
+        return 2;
+    }
+    if (is_action_name(call->action)) {
+        lua_pushlstring(L, call->action.base, call->action.len);
+        lua_gettable(L, ARG_OBJECT);
+        if (lua_isfunction(L, -1)) { /* object[action](object, …) */
+            lua_pushvalue(L, ARG_OBJECT);
+            return 1;
+        }
+    }
+    dirty__push_lane(h, "no_action"); /* (object, app, action) raises */
+    lua_pushvalue(L, ARG_OBJECT);
+    lua_pushstring(L, h->scope.app);
+    lua_pushlstring(L, call->action.base, call->action.len);
+    return lua_call(L, 3, 0), 0;
+}
+
+static void push_values(lua_State *L, dirty_host *h, dirty_value_reader values) {
+    dirty_value value;
+    for (; values.left > 0; h->argument++) {
+        dirty_value_next(&values, &value);
+        dirty_lua_push_value(L, &h->codec, &value);
+    }
+}
+
+static void push_arguments(lua_State *L, dirty_host *h, const dirty_call *call) {
+    bool fits = call->argc < LUA_MINSTACK / 2; /* that much a C function always has */
+    if (!fits && !lua_checkstack(L, (int)call->argc + LUA_MINSTACK))
+        luaL_error(L, "%d arguments are more than Lua can take", (int)call->argc);
+    h->argument = 1;
+    push_values(L, h, call->args);
+    if (!call->seated)
+        return;
+    dirty_lua_memory_push_seat(&h->memory, L);
+    h->argument++;
+    push_values(L, h, call->rest);
+}
+
+static void decode_metadata(lua_State *L, dirty_host *h, const dirty_call *call) {
+    dirty_value value = {DIRTY_TAG_JSON, call->metadata};
+    dirty_lua_push_value(L, &h->codec, &value);
+    lua_rawseti(L, LUA_REGISTRYINDEX, h->scope.metadata);
+}
+
+/* Results from slot `first` on, which returned them all: refuse what can't be sent. */
+static int finish(lua_State *L, dirty_host *h, int first, dirty_outcome good) {
+    h->stage = STAGE_RESULTS;
+    if (dirty_answer_encode(L, &h->answer, &h->codec, &h->limits, first)) {
+        h->outcome = good;
+        return lua_gettop(L) - first + 1;
+    }
+    h->stage = STAGE_REFUSED;
+    h->outcome = DIRTY_OUTCOME_FAILED;
+    return 1;
+}
+
+/* `return nil, err`: leave err alone on the stack for describe. */
+static bool is_nil_err(lua_State *L, int first) {
+    return lua_gettop(L) > first && lua_isnil(L, first) && !lua_isnil(L, first + 1);
+}
+
+static int give_up(lua_State *L, dirty_host *h, int error) {
+    h->outcome = DIRTY_OUTCOME_FAILED;
+    lua_pushvalue(L, error);
+    return 1;
+}
+
+/* The body of dirty_host_call, (object, own call) → results, which the host keeps on the
+ * stack while they are written. */
+int dirty__run_call(lua_State *L) {
+    dirty_host *h = dirty__upvalue_host(L);
+    const dirty_call *call = h->scope.call;
+    if (call->metadata.base != NULL) {
+        h->stage = STAGE_METADATA;
+        decode_metadata(L, h, call);
+    }
+    h->stage = STAGE_RUN;
+    int own = push_target(L, h, call), function = lua_gettop(L) - own;
+    h->stage = STAGE_ARGUMENTS;
+    push_arguments(L, h, call);
+    h->stage = STAGE_RUN;
+    lua_call(L, own + (int)call->argc, LUA_MULTRET);
+    if (dirty_interrupt_leave(&h->interrupt) != DIRTY_CODE_NONE)
+        return 0;
+    if (is_nil_err(L, function))
+        return give_up(L, h, function + 1);
+    if (lua_isfunction(L, function)) {
+        h->outcome = DIRTY_OUTCOME_STREAM;
+        lua_settop(L, function + 2); /* as `for` takes it: function, state, control */
+        return 3;
+    }
+    return finish(L, h, function, DIRTY_OUTCOME_VALUES);
+}
+
+/* The body of dirty_host_next, (function, state, control) → values. */
+int dirty__run_step(lua_State *L) {
+    dirty_host *h = dirty__upvalue_host(L);
+    h->stage = STAGE_RUN;
+    lua_call(L, 2, LUA_MULTRET);
+    if (dirty_interrupt_leave(&h->interrupt) != DIRTY_CODE_NONE)
+        return 0;
+    if (is_nil_err(L, 1))
+        return give_up(L, h, 2);
+    if (lua_isnoneornil(L, 1)) {
+        h->outcome = DIRTY_OUTCOME_END;
+        return 0;
+    }
+    return finish(L, h, 1, DIRTY_OUTCOME_CHUNK);
+}

@@ -1,0 +1,100 @@
+/* lua_state: what the files of the Lua host share: its state, and which of them does
+ * what. For lua_host.c, lua_apps.c, lua_call.c and lua_tell.c alone.
+ *
+ * The host keeps functions and tables at the bottom of its Lua stack, so that a call
+ * allocates nothing to begin; above them lie the values of the call that is answered. */
+#ifndef DIRTY_LUA_STATE_H
+#define DIRTY_LUA_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <lua.h>
+
+#include "worker/interrupt.h"
+#include "worker/lua_api.h"
+#include "worker/lua_host.h"
+#include "worker/lua_memory.h"
+#include "worker/lua_value.h"
+
+/* Slots at the bottom of the Lua stack that stay for the life of the state. */
+enum {
+    SLOT_APPS = 1, /* of app i: object at 2i+1, its own `call` or false at 2i+2 */
+    SLOT_ON_ERROR,
+    SLOT_CALL,
+    SLOT_STEP,
+    SLOT_DESCRIBE,
+    SLOT_TIDY,
+    SLOT_COLLECT,
+    SLOT_BASE = SLOT_COLLECT
+};
+
+/* How far a protected call has come, to tell whose fault an error is. */
+typedef enum stage {
+    STAGE_METADATA,
+    STAGE_ARGUMENTS,
+    STAGE_RUN,
+    STAGE_RESULTS, /* encoding: an error raised here is the result's */
+    STAGE_REFUSED  /* the text on the stack says why a result can't be sent */
+} stage;
+
+struct dirty_host {
+    lua_State *L; /* owned */
+    dirty_lua_memory memory;
+    dirty_interrupt interrupt;
+    const dirty_worker_start *start;
+    dirty_lua_scope scope;
+    dirty_lua_codec codec;
+    dirty_answer_limits limits;
+    int lane;        /* registry reference of the module dirty.lane */
+    int apps;        /* … of the table of SLOT_APPS */
+    uint32_t opened; /* apps that were made */
+    stage stage;
+    uint32_t argument;     /* that is being decoded, 1.. */
+    dirty_outcome outcome; /* of the protected call that runs */
+    dirty_answer answer;
+    dirty_lane_error failure;
+};
+
+/* The host of a C closure of a slot. */
+static inline dirty_host *dirty__upvalue_host(lua_State *L) {
+    return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+/* Push a function of dirty.lane. [-0, +1, -] */
+void dirty__push_lane(dirty_host *h, const char *name);
+
+/* Run `function` with the host as its argument; its results stay on the stack. Returns
+ * the status of lua_pcall. */
+int dirty__run_protected(dirty_host *h, lua_CFunction function);
+
+/* -- lua_apps.c: load, make and close apps ----------------------------------------- */
+
+/* Where an app's object is in the table of SLOT_APPS. */
+static inline int dirty__object_at(uint32_t app) {
+    return 2 * (int)app + 1;
+}
+
+/* close() of every app that was made, the last first. */
+void dirty__close_apps(dirty_host *h);
+
+/* -- lua_call.c: what runs inside a protected call --------------------------------- */
+
+/* SLOT_CALL, (object, own call) → results, which the host keeps while they are sent. */
+int dirty__run_call(lua_State *L);
+
+/* SLOT_STEP, (function, state, control) → values of the next chunk. */
+int dirty__run_step(lua_State *L);
+
+/* -- lua_tell.c: errors in words --------------------------------------------------- */
+
+/* SLOT_ON_ERROR, the message handler: keeps the traceback, passes the error on. */
+int dirty__on_error(lua_State *L);
+
+/* SLOT_DESCRIBE, (error): fills the failure. */
+int dirty__describe(lua_State *L);
+
+/* Fill the failure from the error on top of the stack; `status` is lua_pcall's. */
+dirty_outcome dirty__fail(dirty_host *h, int status);
+
+#endif

@@ -1,0 +1,115 @@
+#include <string.h>
+
+#include <lauxlib.h>
+
+#include "worker/lua_state.h"
+
+/* Length of a traceback without its last line, which is the lane's own function. */
+static size_t without_own_frame(const char *text, size_t len) {
+    static const char own[] = "\n\t[C]: at ";
+    const char *last = memrchr(text, '\n', len);
+    bool ours = last != NULL && strncmp(last, own, sizeof own - 1) == 0;
+    return ours ? (size_t)(last - text) : len;
+}
+
+/* Message handler of every call into an app: keep the traceback of where it happened and
+ * pass the error on as it is. */
+int dirty__on_error(lua_State *L) {
+    dirty_host *h = dirty__upvalue_host(L);
+    size_t len;
+    lua_settop(L, 1);
+    luaL_traceback(L, L, NULL, 1);
+    const char *text = lua_tolstring(L, 2, &len);
+    dirty_lane_error_trace(&h->failure, text, without_own_frame(text, len));
+    lua_settop(L, 1);
+    return 1;
+}
+
+static dirty_code code_of(const char *name) {
+    for (unsigned code = 1; code <= DIRTY_CODE_LAST; code++)
+        if (strcmp(dirty_code_name(code), name) == 0)
+            return (dirty_code)code;
+    return DIRTY_CODE_APP;
+}
+
+static const char *static_text(const char *text, const char *const *known) {
+    for (; *known != NULL; known++)
+        if (text != NULL && strcmp(text, *known) == 0)
+            return *known;
+    return NULL;
+}
+
+/* (error) → the failure's code, message and members. */
+int dirty__describe(lua_State *L) {
+    static const char *const phases[] = {"run", "queue", "receive", NULL};
+    dirty_host *h = dirty__upvalue_host(L);
+    dirty_lane_error *f = &h->failure;
+    size_t len;
+    dirty__push_lane(h, "describe");
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 5); /* message, code, started, phase, members */
+    const char *text = lua_tolstring(L, -5, &len);
+    dirty_lane_error_say(f, text ? text : "", text ? len : 0);
+    if (lua_isstring(L, -4))
+        f->code = code_of(lua_tostring(L, -4));
+    if (lua_isstring(L, -3) && strcmp(lua_tostring(L, -3), "no") == 0)
+        f->started = "no";
+    f->phase = static_text(lua_tostring(L, -2), phases);
+    text = lua_tolstring(L, -1, &len);
+    if (text != NULL && len <= DIRTY_LANE_ERROR_MEMBERS_MAX) {
+        dirty_buf_append_cstr(&f->members, ",");
+        dirty_buf_append(&f->members, text, len);
+    }
+    if (f->code == DIRTY_CODE_ACTION_NOT_FOUND)
+        f->traceback.len = 0;
+    return 0;
+}
+
+/* Tell the error at the top of the stack in Lua's words. */
+static void describe_top(dirty_host *h) {
+    lua_State *L = h->L;
+    lua_pushvalue(L, SLOT_DESCRIBE);
+    lua_pushvalue(L, -2);
+    if (lua_pcall(L, 1, 0, 0) != 0) {
+        const char *text = lua_tostring(L, -1);
+        dirty_lane_error_sayf(&h->failure, "an error that can't be told: %s",
+                              text ? text : "unknown");
+    }
+}
+
+static void say_top(dirty_host *h) {
+    size_t len;
+    const char *text = lua_tolstring(h->L, -1, &len);
+    if (text != NULL)
+        dirty_lane_error_say(&h->failure, text, len);
+}
+
+/* The code, the words and whether the app has run, of the error on top of the stack. */
+dirty_outcome dirty__fail(dirty_host *h, int status) {
+    dirty_lane_error *f = &h->failure;
+    bool before = h->stage == STAGE_METADATA || h->stage == STAGE_ARGUMENTS;
+    if (status == LUA_ERRMEM) {
+        f->code = DIRTY_CODE_MEMORY;
+        f->started = before ? "no" : "yes";
+        dirty_lane_error_sayf(f, "not enough memory");
+    } else if (status == LUA_ERRERR) {
+        /* of some stack overflows LuaJIT says no more, for want of stack */
+        dirty_lane_error_sayf(f, "stack overflow, or an error in error handling");
+    } else if (before) {
+        f->code = DIRTY_CODE_PROTOCOL;
+        f->started = "no";
+        f->traceback.len = 0;
+        if (h->stage == STAGE_METADATA)
+            dirty_lane_error_sayf(f, "the metadata is not JSON: ");
+        else
+            dirty_lane_error_sayf(f, "argument %u is not JSON: ", h->argument);
+        say_top(h);
+        dirty_wire_fault_members(&f->members, DIRTY_WIRE_BAD_JSON, h->limits.max_message,
+                                 h->limits.max_args);
+    } else if (h->stage == STAGE_REFUSED) {
+        say_top(h);
+    } else {
+        describe_top(h);
+    }
+    return DIRTY_OUTCOME_FAILED;
+}
