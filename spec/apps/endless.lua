@@ -58,9 +58,9 @@ programs["an iterator without end"] = function()
 end
 
 programs["a loop that makes tables"] = function()
+    local t
     while true do
-        local t = {}
-        t[1] = { t[1] }
+        t = { #(t or "") }
     end
 end
 
