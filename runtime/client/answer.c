@@ -159,10 +159,16 @@ int dirty_exchange_read_answer(dirty_exchange *x) {
     rc = check_id(x, &frame);
     if (rc < 0)
         return rc;
-    if (frame.type == DIRTY_FRAME_ERROR)
+    if (frame.type == DIRTY_FRAME_ERROR) {
+        x->ended = true;
         return read_error(x, &frame);
-    if (frame.type != DIRTY_FRAME_RESPONSE)
+    }
+    bool piece = frame.type == DIRTY_FRAME_CHUNK || frame.type == DIRTY_FRAME_END;
+    if (frame.type != DIRTY_FRAME_RESPONSE && !(x->streams && piece))
         return refuse_frame(x, &frame);
     x->started = "yes";
-    return read_response(x, frame.payload_len);
+    x->ended = frame.type != DIRTY_FRAME_CHUNK;
+    if (frame.type != DIRTY_FRAME_END)
+        return read_response(x, frame.payload_len);
+    return frame.payload_len == 0 ? 0 : fail_protocol(x, "its END has a payload");
 }

@@ -77,12 +77,12 @@ static int try_once(dirty_exchange *x) {
     int rc = ready_connection(x);
     if (rc == 0)
         rc = send_request(x);
-    if (rc == 0)
-        rc = dirty_exchange_read_answer(x);
-    /* After the answer nothing may follow, and nothing may be left to send. */
+    return rc == 0 ? dirty_exchange_read_answer(x) : rc;
+}
+
+void dirty_exchange_settle(dirty_exchange *x) {
     if (!x->sent_whole || dirty_conn_pending(&x->client->conn) > 0)
         dirty_close(x->client);
-    return rc;
 }
 
 /* Refuse what can't be sent. */
@@ -106,36 +106,54 @@ static int check_request(dirty_client *c, const dirty_request *r) {
     return 0;
 }
 
-int dirty_call(dirty_client *c, const dirty_request *r, dirty_reply **out) {
-    *out = NULL;
-    if (c == NULL)
-        return DIRTY_EMEMORY;
+int dirty_exchange_init(dirty_exchange *x, dirty_client *c, const dirty_request *r) {
+    *x = (dirty_exchange){.client = c, .request = r, .started = "no"};
     if (!c->broken)
         dirty_failure_clear(&c->failure);
     int rc = c->broken ? dirty_err(c) : check_request(c, r);
+    if (rc == 0 && c->stream != NULL)
+        rc = dirty_failure_set(&c->failure, DIRTY_EINVALID, "no",
+                               "the client has an open stream: close that first");
+    x->start_ns = dirty_now_ns();
     if (r == NULL)
         return rc;
-    uint64_t start_ns = dirty_now_ns();
-    uint32_t budget_ms = r->budget_ms ? r->budget_ms : c->timeout_ms;
-    uint64_t deadline_ns = start_ns + budget_ms * DIRTY_NS_PER_MS;
-    dirty_exchange x = {.client = c,
-                        .request = r,
-                        .budget_ms = budget_ms,
-                        .deadline_ns = deadline_ns,
-                        .until_ns = deadline_ns + DIRTY_MARGIN_MS * DIRTY_NS_PER_MS};
-    for (int tries = 0; rc == 0 && x.reply == NULL && tries < TRIES; tries++) {
-        x.sent_whole = false;
-        x.started = "no";
-        rc = try_once(&x);
-        if (rc == DIRTY_EXCHANGE_RETRY && tries + 1 < TRIES)
-            rc = 0;
+    x->budget_ms = r->budget_ms ? r->budget_ms : c->timeout_ms;
+    x->deadline_ns = x->start_ns + x->budget_ms * DIRTY_NS_PER_MS;
+    x->until_ns = x->deadline_ns + DIRTY_MARGIN_MS * DIRTY_NS_PER_MS;
+    return rc;
+}
+
+int dirty_exchange_start(dirty_exchange *x) {
+    int rc = DIRTY_EXCHANGE_RETRY;
+    for (int tries = 0; rc == DIRTY_EXCHANGE_RETRY && tries < TRIES; tries++) {
+        x->sent_whole = false;
+        x->started = "no";
+        rc = try_once(x);
+        if (rc != 0 || x->ended)
+            dirty_exchange_settle(x);
     }
-    if (x.reply != NULL) {
-        dirty_failure_clear(&c->failure);
+    return rc == DIRTY_EXCHANGE_RETRY ? dirty_err(x->client) : rc;
+}
+
+int dirty_exchange_describe(dirty_exchange *x) {
+    dirty_failure_describe(&x->client->failure, x->request->app_name,
+                           x->request->action_name,
+                           (dirty_now_ns() - x->start_ns) / DIRTY_NS_PER_MS);
+    return dirty_err(x->client);
+}
+
+int dirty_call(dirty_client *c, const dirty_request *r, dirty_reply **out) {
+    dirty_exchange x;
+    *out = NULL;
+    if (c == NULL)
+        return DIRTY_EMEMORY;
+    int rc = dirty_exchange_init(&x, c, r);
+    if (rc == 0)
+        rc = dirty_exchange_start(&x);
+    if (rc == 0) {
+        dirty_failure_clear(&c->failure); /* of a first try */
         *out = x.reply;
         return 0;
     }
-    dirty_failure_describe(&c->failure, r->app_name, r->action_name,
-                           (dirty_now_ns() - start_ns) / DIRTY_NS_PER_MS);
-    return dirty_err(c);
+    return r == NULL ? rc : dirty_exchange_describe(&x);
 }

@@ -4,6 +4,7 @@
 
 #include "client/alloc.h"
 #include "client/socket_path.h"
+#include "client/stream.h"
 
 #define TIMEOUT_MS_DEFAULT 30000
 
@@ -57,6 +58,7 @@ void dirty_close(dirty_client *c) {
 void dirty_free(dirty_client *c) {
     if (c == NULL)
         return;
+    dirty_stream_orphan(c->stream);
     dirty_conn_close(&c->conn);
     dirty_failure_deinit(&c->failure);
     dirty_dealloc(c);

@@ -20,6 +20,7 @@ struct dirty_client {
     bool broken;      /* the options were refused: no call is made */
     uint64_t last_id; /* of the last request sent; ids start at 1 */
     dirty_conn conn;
+    dirty_stream *stream; /* the open one, or NULL */
     dirty_failure failure;
 };
 

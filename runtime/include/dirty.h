@@ -157,6 +157,37 @@ DIRTY_API int dirty_reply_value(const dirty_reply *reply, size_t i, const char *
                                 size_t *len);
 DIRTY_API void dirty_reply_free(dirty_reply *reply);
 
+/* -- Stream ------------------------------------------------------------------------- */
+
+/* A call whose result comes in pieces: each value that the app's iterator gives, or list
+ * of values, is a chunk. An action that does not stream gives its values as one chunk.
+ *
+ *     dirty_stream *s;
+ *     int rc = dirty_stream_open(c, r, &s);
+ *     while (rc == 0 && (rc = dirty_stream_next(s, &chunk)) > 0) {
+ *         …
+ *         dirty_reply_free(chunk);
+ *         rc = 0;
+ *     }
+ *
+ * The budget covers the whole stream. A reader that is slow makes the app wait. */
+typedef struct dirty_stream dirty_stream;
+
+/* Make the call and wait for its first chunk. The client has one stream at a time and no
+ * other call beside it (DIRTY_EINVALID). Request and what it borrows must stay until the
+ * stream is closed. 0 with *out set, which wants dirty_stream_close, or as dirty_call. */
+DIRTY_API int dirty_stream_open(dirty_client *c, const dirty_request *r,
+                                dirty_stream **out);
+
+/* 1 with the next chunk in *chunk, which wants dirty_reply_free; 0 at the end; or a
+ * negative code, told by the client: chunks that came before it stay good. After the end
+ * or a failure it returns the same again. DIRTY_EINVALID: the client was freed. */
+DIRTY_API int dirty_stream_next(dirty_stream *s, dirty_reply **chunk);
+
+/* Leave the stream. Before its end this closes the client's connection, which cancels the
+ * call; the next call opens another. */
+DIRTY_API void dirty_stream_close(dirty_stream *s);
+
 /* -- The story of the last failure ---------------------------------------------------- *
  * Of this client's last dirty_open or dirty_call. All text is borrowed until the next
  * one, and NUL-terminated. After a success: 0, "", "{}", "no". c may be NULL (what
