@@ -47,8 +47,8 @@ sources = $(wildcard runtime/$(1)/*.c)
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
 LIB_OBJ  = $(call objects,base) $(call objects,wire) $(call objects,client)
 MAIN_OBJ = $(BUILD)/obj/runtime/cli/main.o
-CORE_OBJ = $(filter-out $(MAIN_OBJ),$(LIB_OBJ) $(call objects,arbiter) $(call objects,worker) \
-           $(call objects,luabind) $(call objects,cli))
+CORE_OBJ = $(filter-out $(MAIN_OBJ),$(LIB_OBJ) $(call objects,supervisor) $(call objects,arbiter) \
+           $(call objects,worker) $(call objects,luabind) $(call objects,cli))
 # helpers that every C test is linked with
 SPEC_OBJ = $(patsubst %,$(BUILD)/obj/spec/c/%.o,harness fixtures walk)
 TESTS_C  = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(wildcard spec/c/test_*.c))

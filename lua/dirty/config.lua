@@ -279,7 +279,8 @@ local function lookup_id(config, name, find, kind)
     return id
 end
 
---- Check what only this machine can tell: the socket's path, its owner and its group.
+--- Check what only this machine can tell: the socket's path, its owner and its group, and
+-- that there are the user and the group to run as.
 -- @tparam table config
 -- @tparam table sys the module dirty.sys
 -- @treturn table|nil `{uid=, gid=}` of the socket, -1: leave
@@ -298,6 +299,13 @@ function _M.resolve(config, sys)
     gid, err = lookup_id(config, "socket_group", sys.group_id, "group")
     if not gid then
         return nil, err
+    end
+    for name, find in pairs { user = sys.user_id, group = sys.group_id } do
+        local id
+        id, err = lookup_id(config, name, find, name)
+        if not id then
+            return nil, err
+        end
     end
     return { uid = uid, gid = gid }
 end

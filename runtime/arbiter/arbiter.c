@@ -10,6 +10,7 @@
 #include <utlist.h>
 
 #include "arbiter/app.h"
+#include "arbiter/herald.h"
 #include "arbiter/lane.h"
 #include "arbiter/listener.h"
 #include "arbiter/place.h"
@@ -20,7 +21,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/pidfile.h"
 
 /* How long idle connections and lingering ones may take to close at the end. */
 #define LAST_WORDS_MS 500
@@ -69,6 +69,7 @@ static void finish(arbiter *a) {
     uv_close((uv_handle_t *)&a->check_timer, NULL);
     places_close(a);
     roll_close(a);
+    herald_close(a);
     DL_FOREACH_SAFE (a->sessions, s, next)
         if (s->state == SESSION_IDLE || s->state == SESSION_READING)
             session_close(s);
@@ -113,6 +114,7 @@ void arbiter_drain(arbiter *a) {
     log_phase(a, "stopping: finishing what was accepted");
     a->phase = ARBITER_DRAINING;
     listener_close(a);
+    herald_stopping(a);
     if (a->o->graceful_timeout_ms > 0)
         uv_timer_start(&a->stop_timer, on_graceful_timeout, a->o->graceful_timeout_ms, 0);
     arbiter_progress(a);
@@ -123,6 +125,8 @@ void arbiter_end(arbiter *a, int status) {
         a->status = status;
     if (!a->ending)
         log_phase(a, "ending now");
+    if (!a->ending && status == DIRTY_SERVE_OK)
+        herald_stopping(a);
     a->ending = true;
     a->phase = ARBITER_ENDING;
     listener_close(a);
@@ -201,16 +205,7 @@ void arbiter_ready(arbiter *a) {
     if (a->phase != ARBITER_STARTING || !places_all_ready(a))
         return;
     a->phase = ARBITER_SERVING;
-    if (a->boot->pidfile != NULL) {
-        int rc = dirty_pidfile_write(a->boot->pidfile, a->pid);
-        if (rc < 0)
-            dirty_log(DIRTY_LOG_ERROR, "pidfile can't be written", "path=%s reason=%s",
-                      DIRTY_LOG_QUOTE(a->boot->pidfile), DIRTY_LOG_QUOTE(strerror(-rc)));
-    }
-    dirty_log(DIRTY_LOG_INFO, "ready",
-              "socket=%s workers=%u threads=%u apps=%u boot_ms=%llu", a->o->socket_path,
-              a->o->workers, a->o->threads, a->o->app_count,
-              (unsigned long long)((dirty_now_ns() - a->started_ns) / DIRTY_NS_PER_MS));
+    herald_ready(a);
     if (a->roll->again) {
         a->roll->again = false;
         roll_start(a);
@@ -231,6 +226,7 @@ static int start(arbiter *a) {
     if (a->o->hooks.on_starting != NULL)
         a->o->hooks.on_starting(a->o->hooks.ctx, a->pid);
     open_signals(a);
+    herald_open(a);
     uv_timer_init(&a->loop, &a->stop_timer);
     a->stop_timer.data = a;
     uv_timer_init(&a->loop, &a->check_timer);
@@ -259,8 +255,6 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
         roll_close(a); /* its handle is all there is to run for */
     uv_run(&a->loop, UV_RUN_DEFAULT);
     int status = failed ? failed : a->status;
-    if (options->pidfile != NULL)
-        dirty_pidfile_remove(options->pidfile, a->pid);
     places_deinit(a);
     plan_unref(a, a->plan);
     if (a->roll != NULL)

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/serve_status.h"
 #include "base/worker_start.h"
 
 /* What hooks are told of a worker. */
@@ -82,23 +83,20 @@ typedef struct dirty_arbiter_options {
     uint32_t app_count;
     const dirty_app_spec *apps;
     const char *lua_path, *lua_cpath; /* of the lanes */
-    const char *pidfile;              /* NULL: none; written once it serves */
     const char *version_json; /* a JSON object for status: versions of all parts */
     dirty_hooks hooks;
     dirty_config_source source;
+    /* From the supervisor. Without one all are 0: the arbiter opens the socket itself. */
+    int listen_fd;         /* listening at socket_path; its name is not ours to remove */
+    int report_fd;         /* where base/report.h's messages go */
+    uint32_t report_ms;    /* how often to say ALIVE, 0: never */
+    pid_t supervisor_pid;  /* for status, as the two below */
+    uint32_t restarts;     /* arbiters there were before */
+    const char *last_exit; /* how the one before ended, "" for the first */
     /* The body of a worker process: dirty_worker_main of runtime/worker. Returns the exit
      * status. */
     int (*worker_main)(const dirty_worker_start *start);
 } dirty_arbiter_options;
-
-/* Exit statuses of `dirty serve`. */
-typedef enum dirty_serve_status {
-    DIRTY_SERVE_OK = 0,      /* stopped in good order */
-    DIRTY_SERVE_USAGE = 2,   /* wrong flag or configuration: said by the command line */
-    DIRTY_SERVE_SOCKET = 3,  /* the socket can't be had: taken, not allowed, too long */
-    DIRTY_SERVE_BOOT = 4,    /* an app failed to load or init at first start */
-    DIRTY_SERVE_INTERNAL = 5 /* memory, descriptors, fork */
-} dirty_serve_status;
 
 /* Listen, start the workers, serve until a signal says stop, end all of it. Logs by
  * base/log. TERM and INT stop gracefully, QUIT at once, USR1 reopens the log file.

@@ -1,17 +1,13 @@
 #include "arbiter/listener.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "arbiter/session.h"
+#include "base/endpoint.h"
 #include "base/log.h"
 
 /* Connections accepted per wake-up, so that a flood of them does not starve requests. */
@@ -24,11 +20,10 @@ struct listener {
     uv_poll_t poll;
     uv_timer_t timer; /* ends a rest */
     int open_handles;
-    int fd, lock_fd;
-    bool resting; /* no descriptors: the listener is not polled */
+    int fd;
+    dirty_endpoint own; /* fd -1 where the supervisor has it */
+    bool resting;       /* no descriptors: the listener is not polled */
     uid_t owner;
-    struct sockaddr_un address;
-    char lock_path[sizeof(((struct sockaddr_un *)0)->sun_path) + 8];
 };
 
 uid_t listener_owner(const arbiter *a) {
@@ -89,83 +84,28 @@ static void on_connection(uv_poll_t *handle, int status, int events) {
 /* -- Opening ----------------------------------------------------------------------------
  */
 
-/* Take PATH.lock. It may be unlinked by its last owner between our open and flock: then
- * what we locked is no file any more, and we try again. */
-static int lock(listener *l) {
-    for (int tries = 0; tries < 10; tries++) {
-        struct stat here, there;
-        l->lock_fd = open(l->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (l->lock_fd < 0)
-            return -errno;
-        if (flock(l->lock_fd, LOCK_EX | LOCK_NB) < 0)
-            return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
-        if (fstat(l->lock_fd, &here) == 0 && stat(l->lock_path, &there) == 0 &&
-            here.st_ino == there.st_ino && here.st_dev == there.st_dev)
-            return 0;
-        close(l->lock_fd);
-        l->lock_fd = -1;
-    }
-    return -EAGAIN;
-}
-
-/* With the lock held a socket that is there is a dead runtime's. Anything else stays. */
-static int remove_stale(const char *path) {
-    struct stat st;
-    if (lstat(path, &st) < 0)
-        return errno == ENOENT ? 0 : -errno;
-    if (!S_ISSOCK(st.st_mode))
-        return -EEXIST;
-    return unlink(path) < 0 ? -errno : 0;
-}
-
-static int bind_socket(listener *l) {
+/* The supervisor's socket, or one of our own. */
+static int take_socket(listener *l) {
     const dirty_arbiter_options *o = l->a->boot;
-    const char *path = l->address.sun_path;
-    l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (l->fd < 0)
-        return -errno;
-    mode_t before = umask(0177);
-    int rc = bind(l->fd, (struct sockaddr *)&l->address, sizeof l->address);
-    int saved = errno;
-    umask(before);
-    if (rc < 0)
-        return -saved;
-    /* Nobody can connect before listen(): owner and mode are right from the first. */
-    if ((o->socket_uid >= 0 || o->socket_gid >= 0) &&
-        chown(path, (uid_t)o->socket_uid, (gid_t)o->socket_gid) < 0)
-        return -errno;
-    if (chmod(path, (mode_t)o->socket_mode) < 0)
-        return -errno;
-    l->owner = o->socket_uid >= 0 ? (uid_t)o->socket_uid : geteuid();
-    return listen(l->fd, (int)o->backlog) < 0 ? -errno : 0;
-}
-
-static void explain(const listener *l, int rc) {
-    const char *path = l->address.sun_path;
-    const char *remedy = "";
-    if (rc == -EADDRINUSE)
-        remedy = "another runtime serves this socket: stop it or choose another --socket";
-    else if (rc == -EEXIST)
-        remedy = "the path is no socket: remove it or choose another --socket";
-    else if (rc == -ENOENT)
-        remedy = "create its directory or choose another --socket";
-    else if (rc == -EACCES || rc == -EPERM)
-        remedy = "run as a user who may write there, or choose another --socket";
-    dirty_log(DIRTY_LOG_ERROR, "can't listen", "socket=%s reason=%s remedy=%s",
-              DIRTY_LOG_QUOTE(path), DIRTY_LOG_QUOTE(strerror(-rc)),
-              DIRTY_LOG_QUOTE(remedy));
-}
-
-static void free_listener(listener *l, bool bound) {
-    if (l->fd >= 0)
-        close(l->fd);
-    if (bound)
-        unlink(l->address.sun_path);
-    if (l->lock_fd >= 0) {
-        if (bound)
-            unlink(l->lock_path);
-        close(l->lock_fd);
+    if (o->listen_fd > 0) {
+        l->fd = o->listen_fd;
+        return 0;
     }
+    dirty_endpoint_options wanted = {.path = o->socket_path,
+                                     .mode = o->socket_mode,
+                                     .uid = o->socket_uid,
+                                     .gid = o->socket_gid,
+                                     .backlog = o->backlog};
+    int rc = dirty_endpoint_open(&l->own, &wanted);
+    l->fd = l->own.fd;
+    return rc;
+}
+
+static void free_listener(listener *l) {
+    if (l->own.fd >= 0)
+        dirty_endpoint_close(&l->own);
+    else if (l->fd >= 0)
+        close(l->fd);
     free(l);
 }
 
@@ -173,25 +113,14 @@ int listener_open(arbiter *a) {
     listener *l = calloc(1, sizeof *l);
     if (l == NULL)
         return -ENOMEM;
-    bool bound = false;
     l->a = a;
-    l->fd = l->lock_fd = -1;
-    l->address.sun_family = AF_UNIX;
-    snprintf(l->address.sun_path, sizeof l->address.sun_path, "%s", a->boot->socket_path);
-    snprintf(l->lock_path, sizeof l->lock_path, "%s.lock", l->address.sun_path);
-    int rc = strlen(a->boot->socket_path) < sizeof l->address.sun_path ? lock(l)
-                                                                       : -ENAMETOOLONG;
-    if (rc == 0)
-        rc = remove_stale(l->address.sun_path);
-    if (rc == 0) {
-        rc = bind_socket(l);
-        bound = true;
-    }
+    l->own.fd = l->own.lock_fd = -1;
+    l->owner = a->boot->socket_uid >= 0 ? (uid_t)a->boot->socket_uid : geteuid();
+    int rc = take_socket(l);
     if (rc == 0)
         rc = uv_poll_init(&a->loop, &l->poll, l->fd);
     if (rc < 0) {
-        explain(l, rc);
-        free_listener(l, bound);
+        free_listener(l);
         return rc;
     }
     uv_timer_init(&a->loop, &l->timer);
@@ -205,7 +134,7 @@ int listener_open(arbiter *a) {
 static void on_closed(uv_handle_t *handle) {
     listener *l = handle->data;
     if (--l->open_handles == 0)
-        free_listener(l, false);
+        free_listener(l);
 }
 
 void listener_close(arbiter *a) {
@@ -213,9 +142,7 @@ void listener_close(arbiter *a) {
     if (l == NULL)
         return;
     a->listener = NULL;
-    /* First the name, then the lock: who gets the lock next finds no socket of ours. */
-    unlink(l->address.sun_path);
-    unlink(l->lock_path);
+    dirty_endpoint_unlink(&l->own);
     uv_close((uv_handle_t *)&l->poll, on_closed);
     uv_close((uv_handle_t *)&l->timer, on_closed);
 }

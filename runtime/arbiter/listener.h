@@ -1,14 +1,14 @@
-/* listener: the listening socket, its lock file and the accepting of connections. */
+/* listener: the accepting of connections. */
 #ifndef DIRTY_ARBITER_LISTENER_H
 #define DIRTY_ARBITER_LISTENER_H
 
 #include "arbiter/state.h"
 
-/* Lock PATH.lock, replace a stale socket, bind, set owner and mode, listen, accept. On
+/* Accept on the socket that the supervisor opened, or on one of our own (endpoint.h). On
  * failure says why in the log and returns a negative code; a->listener is NULL. */
 int listener_open(arbiter *a);
 
-/* Stop accepting and remove the socket from the file system. Idempotent. */
+/* Stop accepting, and remove a socket of our own from the file system. Idempotent. */
 void listener_close(arbiter *a);
 
 /* A descriptor was freed: accept again if the limit had stopped it. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "arbiter/child.h"
+#include "arbiter/herald.h"
 #include "arbiter/place.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -63,6 +64,10 @@ __attribute__((format(printf, 3, 4))) static void end(roll *r, const char *resul
               "roll=%llu result=%s reason=%s ms=%llu", (unsigned long long)r->number,
               result, DIRTY_LOG_QUOTE(r->reason),
               (unsigned long long)((dirty_now_ns() - r->started_ns) / DIRTY_NS_PER_MS));
+    if (r->a->phase == ARBITER_SERVING)
+        herald_tell(r->a, DIRTY_REPORT_RELOADED, "%s%s%s",
+                    done ? "Reloaded" : "Reload failed, the old code goes on",
+                    r->reason[0] ? ": " : "", r->reason);
     uv_timer_stop(&r->timer);
     set_state(r, ROLL_IDLE);
     if (r->again && r->a->phase == ARBITER_SERVING) {
@@ -337,6 +342,7 @@ static void begin(roll *r) {
     r->started_ns = dirty_now_ns();
     r->result[0] = r->reason[0] = '\0';
     dirty_log(DIRTY_LOG_INFO, "reloading", "roll=%llu", (unsigned long long)r->number);
+    herald_tell(r->a, DIRTY_REPORT_RELOADING, "%s", "");
     set_state(r, ROLL_PROBING);
     if (source->read == NULL) {
         end(r, "failed", "this runtime has no configuration to read again");

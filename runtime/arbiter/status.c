@@ -21,6 +21,18 @@ static void append_string(dirty_buf *out, const char *text) {
     dirty_buf_json_string(out, text, strlen(text));
 }
 
+/* Who started this arbiter, and what became of the one before. */
+static void append_supervision(const dirty_arbiter_options *o, dirty_buf *out) {
+    if (o->supervisor_pid == 0)
+        return;
+    dirty_buf_printf(out, ",\"supervisor_pid\":%d,\"restarts\":%u,\"last_exit\":",
+                     (int)o->supervisor_pid, o->restarts);
+    if (o->restarts > 0)
+        append_string(out, o->last_exit);
+    else
+        dirty_buf_append_cstr(out, "null");
+}
+
 static void append_arbiter(arbiter *a, dirty_buf *out) {
     static const char *const phases[] = {"starting", "serving", "draining", "ending"};
     dirty_buf_printf(out,
@@ -29,6 +41,7 @@ static void append_arbiter(arbiter *a, dirty_buf *out) {
                      (int)a->pid, seconds_since(a->started_ns), phases[a->phase],
                      a->session_count, (ull)dirty_rss_bytes(a->pid));
     append_string(out, a->boot->socket_path);
+    append_supervision(a->boot, out);
     dirty_buf_append_cstr(out, "}");
 }
 

@@ -124,6 +124,21 @@ static void push_held(lua_State *L, int index, dirty_arbiter_options *out) {
     }
 }
 
+/* options.supervised, as dirty.sys.supervise gives it; may be missing. [-0, +0] */
+static void get_supervised(lua_State *L, int index, dirty_arbiter_options *out) {
+    lua_getfield(L, index, "supervised");
+    if (lua_istable(L, -1)) {
+        int child = lua_gettop(L);
+        out->listen_fd = (int)get_number(L, child, "listen_fd", INT32_MAX);
+        out->report_fd = (int)get_number(L, child, "report_fd", INT32_MAX);
+        out->report_ms = get_number(L, child, "report_ms", INT32_MAX);
+        out->supervisor_pid = (pid_t)get_number(L, child, "supervisor_pid", INT32_MAX);
+        out->restarts = get_number(L, child, "restarts", UINT32_MAX);
+        out->last_exit = need_string(L, child, "last_exit");
+    }
+    lua_pop(L, 1);
+}
+
 void dirty_cli_options_push(lua_State *L, int index, dirty_arbiter_options *out) {
     luaL_checktype(L, index, LUA_TTABLE);
     *out = (dirty_arbiter_options){
@@ -149,9 +164,9 @@ void dirty_cli_options_push(lua_State *L, int index, dirty_arbiter_options *out)
         .limits = get_limits(L, index),
         .lua_path = need_string(L, index, "lua_path"),
         .lua_cpath = need_string(L, index, "lua_cpath"),
-        .pidfile = get_string(L, index, "pidfile"),
         .version_json = need_string(L, index, "version_json"),
         .worker_main = dirty_worker_main,
     };
+    get_supervised(L, index, out);
     push_held(L, index, out);
 }

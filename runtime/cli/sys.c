@@ -14,6 +14,7 @@
 #include "cli/cpus.h"
 #include "cli/paths.h"
 #include "cli/serve.h"
+#include "cli/supervise.h"
 #include "wire/frame.h"
 
 /* nil, text, errno. Takes the error at once: what Lua allocates may change errno. */
@@ -130,5 +131,6 @@ int luaopen_dirty_sys(lua_State *L) {
     lua_setfield(L, -2, "paths");
     dirty_cli_call_register(L);
     dirty_serve_register(L);
+    dirty_supervise_register(L);
     return 1;
 }

@@ -16,6 +16,8 @@
  *   user_id(name) -> n      group_id(name) -> n         nil where there is none
  *   call(call) -> values        default_socket() -> path                (cli/call.h)
  *   serve(options) -> status    log_open(path, level)    log(level, text)   (cli/serve.h)
+ *   supervise(options) -> status | table    settle(table, user, group)
+ *   drop(user, group)    rights(user, group) -> uid, gid                (cli/supervise.h)
  * } */
 int luaopen_dirty_sys(lua_State *L);
 

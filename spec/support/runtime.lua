@@ -9,6 +9,7 @@
 local process = require "support.process"
 local signal = require "posix.signal"
 local tempdir = require "support.tempdir"
+local tree = require "support.tree"
 local wait = require "support.wait"
 
 local _M = {}
@@ -34,8 +35,9 @@ end
 --- Start `dirty serve` without waiting for anything.
 -- @tparam table o `apps` (specs), `args` (further flags), `config` (text of a
 --   configuration file), `files` (text by name, written to the runtime's directory `dir`,
---   which --lua-path then names), `env`, `cwd` (the repository's root)
--- @treturn table runtime: `dir`, `socket`, `pid`
+--   which --lua-path then names), `env`, `cwd` (the repository's root), `wrap` (words before
+--   the command: a program that becomes it, as setsid does)
+-- @treturn table runtime: `dir`, `socket`, `pid` (the supervisor's)
 function _M.launch(o)
     local self = setmetatable({ dir = tempdir.new() }, mt)
     self.socket = self.dir .. "/dirty.sock"
@@ -48,6 +50,9 @@ function _M.launch(o)
         args[#args + 1] = self.dir .. "/?.lua"
     end
     table.insert(args, 1, process.dirty())
+    for i, word in ipairs(o.wrap or {}) do
+        table.insert(args, i, word)
+    end
     self.process = process.start(args, { env = o.env, cwd = o.cwd })
     self.pid = self.process.pid
     return self
@@ -105,6 +110,17 @@ end
 --- The status as `@arbiter` answers it, a table.
 function methods.status(self)
     return assert(self:call("@arbiter", "status"))
+end
+
+--- The processes of the whole tree, as support.tree sees them.
+function methods.tree(self)
+    return tree.below(self.pid)
+end
+
+--- Start a call in a process of its own.
+-- @treturn table support.process; `dirty call` with its exit statuses
+function methods.start_call(self, ...)
+    return process.start { process.dirty(), "call", "--socket", self.socket, ... }
 end
 
 --- Run a command of `dirty` on this socket (call, status, stop).

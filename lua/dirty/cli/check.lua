@@ -37,6 +37,10 @@ function _M.run(parsed)
             .. (conf.file or "dirty.conf.lua") .. "\n")
         return exit.USAGE
     end
+    local dropped, why = sys.drop(conf.values.user, conf.values.group)
+    if not dropped then
+        io.stdout:write(("warning: the apps are tried as this user: %s\n"):format(why))
+    end
     sys.log_open(nil, "error")
     local reports, err = probe.run(conf, start.options(conf, ids, sys.paths), true)
     if not reports then

@@ -1,6 +1,7 @@
 --- `dirty serve`: run the runtime in the foreground.
 -- @module dirty.cli.serve
 
+local config = require "dirty.config"
 local config_command = require "dirty.cli.config"
 local exit = require "dirty.cli.exit"
 local probe = require "dirty.cli.probe"
@@ -38,48 +39,131 @@ local function open_log(conf)
     return ok
 end
 
-local function load_apps(conf, options)
+local function log_warnings(conf)
+    for _, warning in ipairs(conf.warnings) do
+        sys.log("warn", warning)
+    end
+end
+
+-- -- The supervisor ------------------------------------------------------------------------
+
+-- Whoever the arbiter becomes must be able to connect: the socket is theirs unless the
+-- configuration says whose it is.
+local function own_socket(conf, ids)
+    local uid, gid = sys.rights(conf.values.user, conf.values.group)
+    if not uid then
+        return nil, gid
+    end
+    return { uid = ids.uid >= 0 and ids.uid or uid, gid = ids.gid >= 0 and ids.gid or gid }
+end
+
+-- Everything up to the first fork. The configuration and the socket's ids, or nil and the
+-- exit status.
+local function prepare(conf, ids)
+    if not conf then
+        return nil, exit.USAGE
+    end
+    local ready, status = check(conf)
+    if not ready then
+        return nil, status
+    elseif not open_log(conf) then
+        return nil, exit.USAGE
+    end
+    local owner, err = own_socket(conf, ids)
+    if not owner then
+        complain(err)
+        return nil, exit.USAGE
+    end
+    local ok
+    ok, err = socket_path.prepare(sys, conf.values.socket)
+    if not ok then
+        complain(("socket = %q (%s): %s"):format(conf.values.socket, conf.from.socket, err))
+        return nil, exit.SOCKET
+    end
+    return owner
+end
+
+-- -- An arbiter ----------------------------------------------------------------------------
+
+-- What failed goes to the terminal of whoever starts the runtime, later to the log.
+local function load_apps(conf, options, child)
     local reports, err = probe.run(conf, options, false)
     if not reports then
         complain(err)
         return exit.INTERNAL
+    elseif child.restarts == 0 then
+        if not probe.write(reports, io.stderr, true) then
+            complain("an app does not load; `dirty check` boots them all and says more")
+            return exit.BOOT
+        end
+        return exit.OK
     end
-    if not probe.write(reports, io.stderr, true) then
-        complain("an app does not load; `dirty check` boots them all and says more")
-        return exit.BOOT
-    end
-    return exit.OK
+    return source.fault_of(reports) and exit.BOOT or exit.OK
 end
 
---- Serve until a signal says stop.
+-- Things that root could and the user can't; each would be felt only later.
+local function warn_of_rights(conf)
+    local values = conf.values
+    if not values.user then
+        return
+    end
+    local found, err = sys.stat(values.socket)
+    if not found then
+        sys.log("warn", ("the user %s can't reach the socket %s: %s; its directory must be "
+            .. "open to the callers"):format(values.user, values.socket, err))
+    end
+    local file = conf.file and io.open(conf.file)
+    if file then
+        file:close()
+    elseif conf.file then
+        sys.log("warn", ("the user %s can't read the configuration %s: a reload will fail")
+            :format(values.user, conf.file))
+    end
+end
+
+-- Be the arbiter until it ends. Returns the exit status.
+local function serve(parsed, conf, ids, child)
+    local ok, err = sys.settle(child, conf.values.user, conf.values.group)
+    if not ok then
+        complain(err)
+        return exit.INTERNAL
+    end
+    warn_of_rights(conf)
+    local status = load_apps(conf, start.options(conf, ids, sys.paths), child)
+    if status ~= exit.OK then
+        return status
+    end
+    local options = start.options(conf, ids, sys.paths) -- what the apps declare is known now
+    options.source = source.new(parsed, conf, ids)
+    options.supervised = child
+    return sys.serve(options)
+end
+
+--- Serve until a signal says stop. Returns in every process of the tree but the workers:
+-- in the supervisor with the status of the command, in an arbiter with its own.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)
     local conf, ids = config_command.load(parsed)
-    if not conf then
-        return exit.USAGE
-    end
-    local ready, status = check(conf)
-    if not ready then
-        return status
-    elseif not open_log(conf) then
-        return exit.USAGE
-    end
-    for _, warning in ipairs(conf.warnings) do
-        sys.log("warn", warning)
-    end
-    status = load_apps(conf, start.options(conf, ids, sys.paths))
-    if status ~= exit.OK then
+    local owner, status = prepare(conf, ids)
+    if not owner then
         return status
     end
-    local ok, err = socket_path.prepare(sys, conf.values.socket)
-    if not ok then
-        complain(("socket = %q (%s): %s"):format(conf.values.socket, conf.from.socket, err))
-        return exit.SOCKET
+    log_warnings(conf)
+    local child = sys.supervise(start.supervisor(conf, owner))
+    if type(child) == "number" then
+        return child
     end
-    local options = start.options(conf, ids, sys.paths) -- what the apps declare is known now
-    options.source = source.new(parsed, conf, ids)
-    return sys.serve(options)
+    if child.restarts > 0 then -- one that takes another's place: the configuration as it is now
+        local err
+        conf, err = config.reload(sys, parsed, conf)
+        if not conf then
+            sys.log("error", err)
+            return exit.USAGE
+        end
+        log_warnings(conf)
+    end
+    return serve(parsed, conf, owner, child)
 end
 
 return _M

@@ -31,8 +31,10 @@ local function describe(report)
         report.phase or "load", report.message or "no reason given")
 end
 
--- One line about the reports that failed; each is logged in full.
-local function fault_of(reports)
+--- Log in full which apps failed.
+-- @tparam {table,...} reports of dirty.cli.probe
+-- @treturn string|nil one line about them, nil if all is well
+function _M.fault_of(reports)
     local first, failed = nil, 0
     for _, report in ipairs(reports) do
         if not report.ok then
@@ -79,7 +81,7 @@ function _M.new(parsed, running, ids)
         local conf = pending
         pending = nil
         local reports, err = probe.read(report, conf)
-        local fault = err or fault_of(reports)
+        local fault = err or _M.fault_of(reports)
         if fault then
             return nil, fault
         end

@@ -39,18 +39,31 @@ local function hooks_of(values)
     return hooks
 end
 
---- Make the table.
+--- What the supervisor needs of a configuration.
+-- @tparam table conf of dirty.config
+-- @tparam table ids `{uid=, gid=}` of the socket
+-- @treturn table as runtime/cli/supervise.h says
+function _M.supervisor(conf, ids)
+    local values = conf.values
+    return {
+        socket_path = values.socket, socket_mode = values.socket_mode,
+        socket_uid = ids.uid, socket_gid = ids.gid, backlog = values.backlog,
+        pidfile = values.pidfile,
+    }
+end
+
+--- Make the table for an arbiter.
 -- @tparam table conf of dirty.config
 -- @tparam table ids `{uid=, gid=}` of the socket
 -- @tparam table templates dirty.sys.paths
--- @treturn table as runtime/cli/serve.h says
+-- @treturn table as runtime/cli/options.h says
 function _M.options(conf, ids, templates)
     local values = conf.values
     local lua_path, lua_cpath = paths.of_apps(values, templates)
     local out = {
         socket_path = values.socket, socket_mode = values.socket_mode,
         socket_uid = ids.uid, socket_gid = ids.gid,
-        lua_path = lua_path, lua_cpath = lua_cpath, pidfile = values.pidfile,
+        lua_path = lua_path, lua_cpath = lua_cpath,
         version_json = cjson.encode(version.all()),
         hooks = hooks_of(values), apps = {},
     }

@@ -44,6 +44,14 @@ _M.list = {
         flag = "--socket-group", argname = "G", help = "Group of the socket: a name or a number.",
     },
     {
+        name = "user", kind = kinds.principal("user", "www-data"), flag = "--user",
+        argname = "U", help = "Run arbiter and workers as this user; for root only.",
+    },
+    {
+        name = "group", kind = kinds.principal("group", "www-data"), flag = "--group",
+        argname = "G", help = "Run them with this group. Default: the user's.",
+    },
+    {
         name = "backlog", kind = kinds.count(1, 65535), default = 4096,
         help = "Connections that may wait to be accepted (the kernel's somaxconn caps it).",
     },
@@ -146,7 +154,7 @@ _M.list = {
     {
         name = "pidfile", kind = kinds.path("/run/dirty/dirty.pid"),
         flag = "--pidfile", argname = "F", absolute = true,
-        help = "Write the process id here once it serves.",
+        help = "Write the supervisor's process id here once it serves.",
     },
     {
         name = "lua_path", kind = kinds.search("/srv/myapp/?.lua"), flag = "--lua-path",
@@ -178,7 +186,7 @@ for _, option in ipairs(_M.list) do
 end
 -- What is used once, at the start: a reload can't change it.
 for _, name in ipairs { "socket", "socket_mode", "socket_user", "socket_group", "backlog",
-    "log_level", "log_format", "log_file", "pidfile", "chdir" } do
+    "user", "group", "log_level", "log_format", "log_file", "pidfile", "chdir" } do
     _M.by_name[name].fixed = true
 end
 for _, hook in ipairs(_M.hooks) do

@@ -1,0 +1,34 @@
+/* report: what an arbiter tells its supervisor, a message each on a SOCK_SEQPACKET
+ * socket. The arbiter never waits for the supervisor: a message that does not fit the
+ * socket's buffer is lost. */
+#ifndef DIRTY_REPORT_H
+#define DIRTY_REPORT_H
+
+#include <stdint.h>
+
+typedef enum dirty_report_kind {
+    DIRTY_REPORT_STARTED = 1, /* its loop runs: signals have their meaning from now on */
+    DIRTY_REPORT_READY,       /* it serves; text: fields for the log line "ready" */
+    DIRTY_REPORT_RELOADING,   /* a reload begins */
+    DIRTY_REPORT_RELOADED,    /* it has ended; text: how, for people */
+    DIRTY_REPORT_STOPPING,    /* it ends for good, within within_ms */
+    DIRTY_REPORT_ALIVE        /* its loop turns */
+} dirty_report_kind;
+
+#define DIRTY_REPORT_TEXT_SIZE 1024
+
+typedef struct dirty_report {
+    uint32_t kind; /* of dirty_report_kind */
+    int32_t pid;   /* who sends it */
+    uint32_t within_ms;
+    char text[DIRTY_REPORT_TEXT_SIZE]; /* NUL-terminated; sent up to the NUL */
+} dirty_report;
+
+/* Send it; pid is filled in. Never waits. 0 or -errno. */
+int dirty_report_send(int fd, dirty_report *r);
+
+/* Take the next message without waiting. 1 with *out, 0 there is none now, -1 the sender
+ * is gone or sends what is no report. */
+int dirty_report_take(int fd, dirty_report *out);
+
+#endif

@@ -1,0 +1,129 @@
+#include "cli/supervise.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <uv.h>
+
+#include "supervisor/supervisor.h"
+
+static lua_Number get_number(lua_State *L, int index, const char *name) {
+    lua_getfield(L, index, name);
+    if (!lua_isnumber(L, -1))
+        luaL_error(L, "%s must be a number", name);
+    lua_Number value = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+/* options[name], NULL where it is nil; borrowed while the table keeps it. */
+static const char *get_string(lua_State *L, int index, const char *name) {
+    lua_getfield(L, index, name);
+    const char *text = luaL_optstring(L, -1, NULL);
+    lua_pop(L, 1);
+    return text;
+}
+
+static void set_title(const char *title) {
+    uv_set_process_title(title);
+}
+
+static void set_number(lua_State *L, const char *name, lua_Number value) {
+    lua_pushnumber(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static void push_supervised(lua_State *L, const dirty_supervised *child) {
+    lua_createtable(L, 0, 7);
+    set_number(L, "listen_fd", child->listen_fd);
+    set_number(L, "report_fd", child->report_fd);
+    set_number(L, "report_ms", child->report_ms);
+    set_number(L, "supervisor_pid", child->supervisor_pid);
+    set_number(L, "parent_pid", child->parent_pid);
+    set_number(L, "restarts", child->restarts);
+    lua_pushstring(L, child->last_exit);
+    lua_setfield(L, -2, "last_exit");
+}
+
+static int supervise(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    dirty_supervisor_options options = {
+        .socket = {.path = get_string(L, 1, "socket_path"),
+                   .mode = (uint32_t)get_number(L, 1, "socket_mode"),
+                   .uid = (int64_t)get_number(L, 1, "socket_uid"),
+                   .gid = (int64_t)get_number(L, 1, "socket_gid"),
+                   .backlog = (uint32_t)get_number(L, 1, "backlog")},
+        .pidfile = get_string(L, 1, "pidfile"),
+        .set_title = set_title};
+    luaL_argcheck(L, options.socket.path != NULL, 1, "socket_path is missing");
+    dirty_supervised child;
+    fflush(
+        NULL); /* what the configuration printed must not be in the arbiters' buffers */
+    int status = dirty_supervisor_run(&options, &child);
+    if (status == DIRTY_SUPERVISED)
+        push_supervised(L, &child);
+    else
+        lua_pushinteger(L, status);
+    return 1;
+}
+
+static int push_failure(lua_State *L, const char *text) {
+    lua_pushnil(L);
+    lua_pushstring(L, text);
+    return 2;
+}
+
+/* The rights of the two arguments from `index` on. 0, or -1 with a text in `why`. */
+static int find_rights(lua_State *L, int index, dirty_rights *rights, char *why,
+                       size_t why_size) {
+    return dirty_rights_find(rights, luaL_optstring(L, index, NULL),
+                             luaL_optstring(L, index + 1, NULL), why, why_size);
+}
+
+static int settle(lua_State *L) {
+    char why[300];
+    dirty_rights rights;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    dirty_supervised child = {.parent_pid = (pid_t)get_number(L, 1, "parent_pid")};
+    if (find_rights(L, 2, &rights, why, sizeof why) < 0)
+        return push_failure(L, why);
+    int rc = dirty_supervised_settle(&child, &rights);
+    dirty_rights_deinit(&rights);
+    if (rc < 0)
+        return push_failure(L, strerror(-rc));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int drop(lua_State *L) {
+    char why[300];
+    dirty_rights rights;
+    if (find_rights(L, 1, &rights, why, sizeof why) < 0)
+        return push_failure(L, why);
+    int rc = dirty_rights_take(&rights);
+    dirty_rights_deinit(&rights);
+    if (rc < 0)
+        return push_failure(L, strerror(-rc));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int rights_of(lua_State *L) {
+    char why[300];
+    dirty_rights rights;
+    if (find_rights(L, 1, &rights, why, sizeof why) < 0)
+        return push_failure(L, why);
+    lua_pushnumber(L, (lua_Number)rights.uid);
+    lua_pushnumber(L, (lua_Number)rights.gid);
+    dirty_rights_deinit(&rights);
+    return 2;
+}
+
+void dirty_supervise_register(lua_State *L) {
+    static const luaL_Reg functions[] = {{"supervise", supervise},
+                                         {"settle", settle},
+                                         {"drop", drop},
+                                         {"rights", rights_of},
+                                         {NULL, NULL}};
+    luaL_register(L, NULL, functions);
+}

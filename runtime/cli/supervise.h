@@ -1,0 +1,22 @@
+/* supervise: the part of dirty.sys that runs the supervisor and gives rights up. */
+#ifndef DIRTY_CLI_SUPERVISE_H
+#define DIRTY_CLI_SUPERVISE_H
+
+#include <lua.h>
+
+/* Add to the table on top of the stack:
+ *   supervise(options) -> status | table
+ *       Supervise (supervisor/supervisor.h). The exit status at the end, or, in every
+ *       process that is to become an arbiter, {listen_fd=, report_fd=, report_ms=,
+ *       supervisor_pid=, parent_pid=, restarts=, last_exit=}. `options` has socket_path,
+ *       socket_mode, socket_uid, socket_gid, backlog and pidfile|nil.
+ *   settle(table, user|nil, group|nil) -> true | nil, text
+ *       In such a process: become that user, and end with the parent from now on.
+ *   drop(user|nil, group|nil) -> true | nil, text
+ *       Become that user for good, in any process.
+ *   rights(user|nil, group|nil) -> uid, gid | nil, text
+ *       Whom those two would become, -1: who we are.
+ * May raise. [-0, +0] */
+void dirty_supervise_register(lua_State *L);
+
+#endif

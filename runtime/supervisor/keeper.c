@@ -1,0 +1,97 @@
+#include "supervisor/keeper.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "supervisor/sweep.h"
+
+/* What the kernel sends us when the supervisor has ended. */
+#define ORPHANED SIGUSR2
+
+static const int passed_on[] = {SIGTERM, SIGINT,  SIGQUIT, SIGHUP,
+                                SIGUSR1, SIGTTIN, SIGTTOU};
+
+void dirty_keeper_signals(sigset_t *out) {
+    sigemptyset(out);
+    for (size_t i = 0; i < sizeof passed_on / sizeof *passed_on; i++)
+        sigaddset(out, passed_on[i]);
+    sigaddset(out, SIGCHLD);
+    sigaddset(out, ORPHANED);
+}
+
+static void close_descriptors(void) {
+    int log_fd = dirty_log_fd();
+    if (log_fd > 3)
+        close_range(3, (unsigned)log_fd - 1, 0);
+    close_range(log_fd > 2 ? (unsigned)log_fd + 1 : 3, ~0u, 0);
+}
+
+static void sweep(void) {
+    unsigned count = dirty_sweep(DIRTY_SWEEP_MS);
+    if (count > 0)
+        dirty_log(DIRTY_LOG_INFO, "what the arbiter left is gone", "processes=%u", count);
+}
+
+/* Reap whatever has ended. True with the arbiter's status when it is among that. */
+static bool reap(pid_t arbiter, int *wait_status) {
+    pid_t pid;
+    while ((pid = waitpid(-1, wait_status, WNOHANG)) > 0)
+        if (pid == arbiter)
+            return true;
+    return false;
+}
+
+static _Noreturn void end_with(int wait_status) {
+    sweep();
+    _exit(WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status)
+                                   : WEXITSTATUS(wait_status));
+}
+
+static _Noreturn void keep(pid_t arbiter, pid_t supervisor_pid) {
+    sigset_t awaited;
+    dirty_keeper_signals(&awaited);
+    for (;;) {
+        int wait_status, number = sigwaitinfo(&awaited, NULL);
+        if (number == SIGCHLD) {
+            if (reap(arbiter, &wait_status))
+                end_with(wait_status);
+        } else if (number == ORPHANED) {
+            if (getppid() == supervisor_pid)
+                continue; /* somebody else sent it */
+            dirty_log_msg(DIRTY_LOG_ERROR, "the supervisor is gone, ending everything");
+            sweep();
+            _exit(0);
+        } else if (number > 0) {
+            if (number == SIGUSR1)
+                dirty_log_reopen();
+            kill(arbiter, number);
+        }
+    }
+}
+
+pid_t dirty_keeper_run(pid_t supervisor_pid, void (*set_title)(const char *title)) {
+    pid_t own = getpid();
+    dirty_log_who("keeper");
+    /* No terminal: its signals are the supervisor's, and a write to it never stops us. */
+    setsid();
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    prctl(PR_SET_PDEATHSIG, ORPHANED);
+    if (getppid() != supervisor_pid)
+        _exit(0); /* it died before we could ask to be told */
+    pid_t arbiter = fork();
+    if (arbiter == 0)
+        return own;
+    if (arbiter < 0) {
+        dirty_log(DIRTY_LOG_ERROR, "the arbiter can't be started", "reason=%s",
+                  DIRTY_LOG_QUOTE(strerror(errno)));
+        _exit(DIRTY_KEEPER_NO_FORK);
+    }
+    set_title("dirty: keeper");
+    close_descriptors();
+    keep(arbiter, supervisor_pid);
+}
