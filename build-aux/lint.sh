@@ -27,10 +27,11 @@ check_warnings() { # none from the compiler
         xargs -0 -P "$jobs" -I{} "$CC" "${cflags[@]}" "${warn[@]}" -Werror -Ispec/c -fsyntax-only {}
 }
 
-check_tidy() { # clang-tidy, as .clang-tidy says
+check_tidy() { # clang-tidy, as .clang-tidy says; the path to a finding: clang-tidy FILE -- …
     printf '%s\0' "${runtime_c[@]}" |
         xargs -0 -P "$jobs" -I{} clang-tidy --quiet --warnings-as-errors='*' {} -- \
-            "${cflags[@]}" 2> >(grep -vE '^[0-9]+ warnings? generated' >&2)
+            "${cflags[@]}" 2>/dev/null | grep -A 2 -E ': (error|warning):'
+    return "$((PIPESTATUS[1] != 0))"
 }
 
 check_cppcheck() {
