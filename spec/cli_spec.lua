@@ -25,7 +25,9 @@ describe("dirty", function()
 
     it("has help with examples, units, defaults and exit statuses for each command", function()
         contains(dirty({ "--help" }).stdout, "Examples:")
-        for _, command in ipairs { "serve", "check", "call", "status", "stop", "config" } do
+        for _, command in ipairs { "serve", "check", "call", "status", "stop", "config", "reload",
+            "scale", "kill", "cancel", "reopen-logs", "stack", "ping" } do
+            contains(dirty({ "--help" }).stdout, "   " .. command .. " ")
             local r = dirty { command, "--help" }
             assert.equal(0, r.exit)
             assert.equal("", r.stderr)
@@ -241,12 +243,9 @@ describe("dirty call", function()
     end)
 end)
 
-describe("status.page", function()
-    local status
-    setup(function()
-        package.loaded["dirty.sys"] = package.loaded["dirty.sys"] or {} -- of the command only
-        status = require "dirty.cli.status"
-    end)
+describe("the page of dirty status", function()
+    local page = require "dirty.cli.status_page"
+    local units = require "dirty.cli.units"
 
     it("shows what there is and passes over what there is not", function()
         local null = cjson.null
@@ -256,20 +255,64 @@ describe("status.page", function()
             { workers = { {}, { lanes = { {}, { app = "a" } } }, null }, apps = { [""] = {} } },
             { workers = { { pid = null, lanes = { { lua_bytes = "?" } }, apps = { 1, true } } } },
             { queue = { oldest_ms = "late" }, counters = { new = 7, names = { a = 1 } } },
+            { reload = null }, { reload = { state = null, last = null } },
+            { reload = { state = "covering", last = { number = 1 } } },
+            { reload = 7, arbiter = { supervisor_pid = null, restarts = "?" } },
+            { workers = { { retry_in_ms = "?", boot_failures = null, last_exit = {} } },
+                apps = { a = { circuit = "open", retry_in_ms = null, ready = null } } },
         } do
-            assert.truthy(status.page(answer):find("counters: ", 1, true))
+            assert.truthy(page.text(answer):find("counters: ", 1, true))
+            assert.is_string(page.not_ready(answer))
         end
-        assert.truthy(status.page({ counters = { new = 7 } }):find("new 7", 1, true))
+        assert.truthy(page.text({ counters = { new = 7 } }):find("new 7", 1, true))
+    end)
+
+    it("tells what went wrong, and what is about to happen", function()
+        local text = page.text {
+            arbiter = { pid = 9, supervisor_pid = 8, restarts = 2, last_exit = "signal 9" },
+            queue = { length = 3, limit = 5, oldest_ms = 1500 },
+            reload = { number = 4, state = "covering",
+                last = { number = 3, result = "failed", ago_s = 61, reason = "no such app" } },
+            workers = {
+                { number = 1, state = "ready", last_exit = "exit status 0", lanes = {
+                    { app = "a", action = "b", state = "running", running_ms = 2500 } } },
+                { number = 2, state = "waiting", last_exit = "signal 11 (SIGSEGV)",
+                    boot_failures = 6, circuit = "open", retry_in_ms = 3200 },
+            },
+            apps = { a = { workers = 2, ready = 0, circuit = "open", retry_in_ms = 3200,
+                queued = 3, max_queue = 5, oldest_ms = 1500 } },
+        }
+        for _, part in ipairs {
+            "under supervisor pid 8, restarted 2 times, last after: signal 9",
+            "queue 3 of 5, oldest waits 1.5 s", "reload 4: covering\n",
+            "reload 3: failed, 1 m 1 s ago: no such app", "running a.b for 2.5 s",
+            "worker 2: last exit: signal 11 (SIGSEGV); 6 boots failed in a row; circuit open; "
+                .. "next boot in 3.2 s", "0 of 2  open, retry in 3.2 s  3 of 5  1.5 s",
+        } do
+            contains(text, part)
+        end
+        assert.falsy(text:find("worker 1:", 1, true))
+    end)
+
+    it("says why the runtime is not ready", function()
+        assert.is_nil(page.not_ready { ready = true })
+        assert.equal("the runtime is serving: app a has no ready worker (of 2), its circuit is "
+            .. "open; app c has no ready worker (of 1)", page.not_ready { ready = false,
+            arbiter = { state = "serving" }, apps = { a = { ready = 0, workers = 2,
+                circuit = "open" }, b = { ready = 1, workers = 1 }, c = { ready = 0, workers = 1,
+                circuit = "closed" } } })
+        assert.equal("the runtime is draining", page.not_ready { ready = false,
+            arbiter = { state = "draining" }, apps = { a = { ready = 1 } } })
     end)
 
     it("says times and sizes as people do", function()
-        assert.equal("0.3 s", status.duration(0.25))
-        assert.equal("1 m 30 s", status.duration(90))
-        assert.equal("2 h 0 m", status.duration(7201))
-        assert.equal("3 d 1 h", status.duration(3 * 86400 + 3600))
-        assert.equal("-", status.duration(nil))
-        assert.equal("999 B", status.size(999))
-        assert.equal("1.5 MB", status.size(1.5e6))
-        assert.equal("-", status.size(cjson.null))
+        assert.equal("0.3 s", units.duration(0.25))
+        assert.equal("1 m 30 s", units.duration(90))
+        assert.equal("2 h 0 m", units.duration(7201))
+        assert.equal("3 d 1 h", units.duration(3 * 86400 + 3600))
+        assert.equal("-", units.duration(nil))
+        assert.equal("999 B", units.size(999))
+        assert.equal("1.5 MB", units.size(1.5e6))
+        assert.equal("-", units.size(cjson.null))
     end)
 end)

@@ -6,6 +6,10 @@ local parser = require "dirty.cli.parser"
 
 local _M = {}
 
+-- Modules of the commands that are not named like them.
+local MODULES = { scale = "ask", cancel = "ask", kill = "ask", ping = "ask",
+    ["reopen-logs"] = "ask" }
+
 local function complain(command, text)
     local name = command and command ~= "dirty" and "dirty " .. command or "dirty"
     io.stderr:write(("%s: %s\ntry '%s --help'\n"):format(name, text, name))
@@ -20,7 +24,7 @@ function _M.main(args)
     if not parsed then
         return complain(wrong.command, wrong.text)
     end
-    local status = require("dirty.cli." .. parsed.command).run(parsed)
+    local status = require("dirty.cli." .. (MODULES[parsed.command] or parsed.command)).run(parsed)
     if not io.stdout:flush() then
         io.stderr:write("dirty: what was printed can't be written: is the disk full?\n")
         return status == exit.OK and exit.OTHER or status

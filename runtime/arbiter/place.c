@@ -190,16 +190,18 @@ uint32_t places_retry_after_ms(const arbiter *a, const app *what) {
     return (uint32_t)best_ms;
 }
 
+uint32_t places_ready_for(const arbiter *a, const app *what) {
+    uint32_t ready = 0;
+    const worker *w;
+    DL_FOREACH (a->workers, w)
+        ready += w->state == WORKER_READY && w->serves && worker_hosts(w, what) >= 0;
+    return ready;
+}
+
 bool places_serve_all(const arbiter *a) {
-    for (uint32_t k = 0; k < a->o->app_count; k++) {
-        bool served = false;
-        const worker *w;
-        DL_FOREACH (a->workers, w)
-            served = served || (w->state == WORKER_READY && w->serves &&
-                                worker_hosts(w, a->plan->apps[k]) >= 0);
-        if (!served)
+    for (uint32_t k = 0; k < a->o->app_count; k++)
+        if (places_ready_for(a, a->plan->apps[k]) == 0)
             return false;
-    }
     return true;
 }
 

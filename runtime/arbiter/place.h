@@ -67,6 +67,9 @@ bool places_have_hope(const arbiter *a, const app *what);
 /* How long until the next boot of a place that hosts the app is tried. */
 uint32_t places_retry_after_ms(const arbiter *a, const app *what);
 
+/* How many workers serve the app. */
+uint32_t places_ready_for(const arbiter *a, const app *what);
+
 /* Does every app have a worker that is ready? */
 bool places_serve_all(const arbiter *a);
 

@@ -49,10 +49,12 @@ static void begin(roll *r);
 
 __attribute__((format(printf, 3, 4))) static void end(roll *r, const char *result,
                                                       const char *format, ...) {
+    char reason[sizeof r->reason]; /* an argument may be r->reason */
     va_list args;
     va_start(args, format);
-    vsnprintf(r->reason, sizeof r->reason, format, args);
+    vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
+    memcpy(r->reason, reason, sizeof reason);
     snprintf(r->result, sizeof r->result, "%s", result);
     bool done = strcmp(result, "done") == 0;
     if (done)
@@ -68,6 +70,10 @@ __attribute__((format(printf, 3, 4))) static void end(roll *r, const char *resul
         herald_tell(r->a, DIRTY_REPORT_RELOADED, "%s%s%s",
                     done ? "Reloaded" : "Reload failed, the old code goes on",
                     r->reason[0] ? ": " : "", r->reason);
+    r->last.number = r->number;
+    r->last.at_ns = dirty_now_ns();
+    memcpy(r->last.result, r->result, sizeof r->result);
+    memcpy(r->last.reason, r->reason, sizeof r->reason);
     uv_timer_stop(&r->timer);
     set_state(r, ROLL_IDLE);
     if (r->again && r->a->phase == ARBITER_SERVING) {

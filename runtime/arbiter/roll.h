@@ -23,6 +23,14 @@ typedef enum roll_state {
     ROLL_REPLACING
 } roll_state;
 
+/* How a roll ended. */
+typedef struct roll_end {
+    uint64_t number;
+    uint64_t at_ns;
+    char result[16]; /* as below */
+    char reason[700];
+} roll_end;
+
 struct roll {
     arbiter *a;
     roll_state state;
@@ -39,8 +47,9 @@ struct roll {
     char chunk[16384];
     bool busy; /* roll_progress is under way */
     uint64_t started_ns;
-    char result[16];  /* "", "done", "failed", "partial" of the last one that ended */
+    char result[16];  /* "done", "failed", "partial"; "" while one is under way */
     char reason[700]; /* of a failure, for people */
+    roll_end last;    /* of the last one that ended, number 0: none has */
 };
 
 int roll_init(arbiter *a);

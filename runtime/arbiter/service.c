@@ -214,11 +214,13 @@ static void do_reopen_logs(session *s) {
 }
 
 /* The busy lanes with the tracebacks that are there; those that are not are asked for, so
- * a second call a little later finds them. */
+ * a call with "read" a little later finds them. Without it all are asked for anew. */
 static void do_stack(session *s) {
     arbiter *a = s->a;
     dirty_buf json = {0};
     const worker *w;
+    char how[16] = "";
+    bool read = get_argument(s, 0, how, sizeof how) && strcmp(how, "read") == 0;
     if (!a->o->allow_stack) {
         refuse_argument(s,
                         "stacks are off: a traceback is taken by a signal, which ends a "
@@ -231,7 +233,7 @@ static void do_stack(session *s) {
         for (uint32_t i = 0; i < w->lane_count; i++)
             if (w->lanes[i].busy) {
                 dirty_buf_append_cstr(&json, json.len > 1 ? "," : "");
-                status_append_stack((lane *)&w->lanes[i], &json);
+                status_append_stack((lane *)&w->lanes[i], !read, &json);
             }
     dirty_buf_append_cstr(&json, "]");
     if (dirty_buf_failed(&json))

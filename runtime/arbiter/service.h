@@ -6,12 +6,15 @@
  *
  * and for root and the socket's owner alone, else DENIED:
  *
- *   stop [how]      "graceful" or "now"
- *   reload          roll to the configuration as it is now; {"reload": its number in
- * status} scale N|+N|-N   so many workers; {"workers": N} kill W          the worker of
- * place W, by SIGKILL; {"pid": it} cancel W[.L]    the call that lane L (0) of worker W
- * runs; whether one ran reopen_logs stack           the Lua tracebacks of the busy lanes,
- * null where not there yet
+ *   stop [HOW]      "graceful" or "now"
+ *   reload          roll to the configuration as it is now
+ *                   {"reload": its number in status}
+ *   scale N|+N|-N   so many workers, or so many more or less; {"workers": N}
+ *   kill W          the worker of place W, by SIGKILL; {"pid": it}
+ *   cancel W[.L]    the call that lane L (0) of worker W runs; true if one ran
+ *   reopen_logs     here and in the workers
+ *   stack ["read"]  a list of the busy lanes, their Lua tracebacks null until they have
+ *                   come: "read" a little later tells them, without it all are asked anew
  *
  * A wrong argument is an APP error that says what it takes. */
 #ifndef DIRTY_ARBITER_SERVICE_H

@@ -37,15 +37,18 @@ static void append_arbiter(arbiter *a, dirty_buf *out) {
     static const char *const phases[] = {"starting", "serving", "draining", "ending"};
     dirty_buf_printf(out,
                      "\"arbiter\":{\"pid\":%d,\"uptime_s\":%.3f,\"state\":\"%s\","
-                     "\"sessions\":%u,\"rss_bytes\":%llu,\"socket\":",
+                     "\"sessions\":%u,\"plan\":%u,\"rss_bytes\":%llu,\"socket\":",
                      (int)a->pid, seconds_since(a->started_ns), phases[a->phase],
-                     a->session_count, (ull)dirty_rss_bytes(a->pid));
+                     a->session_count, a->plan->number, (ull)dirty_rss_bytes(a->pid));
     append_string(out, a->boot->socket_path);
     append_supervision(a->boot, out);
     dirty_buf_append_cstr(out, "}");
 }
 
-static void append_last_exit(const place *p, dirty_buf *out) {
+/* What is known of a place: how its last worker ended, how its boots go. */
+static void append_place(const place *p, dirty_buf *out) {
+    dirty_buf_printf(out, ",\"boot_failures\":%u,\"circuit\":\"%s\",\"last_exit\":",
+                     p->failures, place_is_open(p) ? "open" : "closed");
     if (p->last_exit[0] != '\0')
         append_string(out, p->last_exit);
     else
@@ -91,8 +94,8 @@ static void append_worker(const worker *w, dirty_buf *out) {
         dirty_buf_append_cstr(out, i ? "," : "");
         append_string(out, w->deal->apps[i]->name);
     }
-    dirty_buf_append_cstr(out, "],\"last_exit\":");
-    append_last_exit(w->place, out);
+    dirty_buf_append_cstr(out, "]");
+    append_place(w->place, out);
     dirty_buf_append_cstr(out, ",\"lanes\":[");
     for (uint32_t i = 0; i < w->lane_count; i++) {
         dirty_buf_append_cstr(out, i ? "," : "");
@@ -102,12 +105,16 @@ static void append_worker(const worker *w, dirty_buf *out) {
 }
 
 static void append_empty_place(const place *p, dirty_buf *out) {
+    uint64_t now_ns = dirty_now_ns();
     dirty_buf_printf(out,
                      "{\"number\":%u,\"generation\":%u,\"pid\":null,"
-                     "\"state\":\"waiting\",\"uptime_s\":0,\"apps\":[],\"lanes\":[],"
-                     "\"last_exit\":",
-                     p->number, p->generation);
-    append_last_exit(p, out);
+                     "\"state\":\"waiting\",\"uptime_s\":0,\"retry_in_ms\":%llu,"
+                     "\"apps\":[],\"lanes\":[]",
+                     p->number, p->generation,
+                     p->respawn_at_ns > now_ns
+                         ? (ull)((p->respawn_at_ns - now_ns) / DIRTY_NS_PER_MS)
+                         : 0ull);
+    append_place(p, out);
     dirty_buf_append_cstr(out, "}");
 }
 
@@ -132,12 +139,28 @@ static void append_workers(const arbiter *a, dirty_buf *out) {
     }
 }
 
+static void append_roll_end(const roll_end *last, dirty_buf *out) {
+    if (last->number == 0) {
+        dirty_buf_append_cstr(out, "null");
+        return;
+    }
+    dirty_buf_printf(out,
+                     "{\"number\":%llu,\"ago_s\":%.3f,\"result\":", (ull)last->number,
+                     seconds_since(last->at_ns));
+    append_string(out, last->result);
+    dirty_buf_append_cstr(out, ",\"reason\":");
+    append_string(out, last->reason);
+    dirty_buf_append_cstr(out, "}");
+}
+
 static void append_reload(const roll *r, dirty_buf *out) {
     dirty_buf_printf(out, "\"reload\":{\"number\":%llu,\"state\":\"%s\",\"result\":",
                      (ull)r->number, roll_state_name(r->state));
     append_string(out, r->result);
     dirty_buf_append_cstr(out, ",\"reason\":");
     append_string(out, r->reason);
+    dirty_buf_append_cstr(out, ",\"last\":");
+    append_roll_end(&r->last, out);
     dirty_buf_append_cstr(out, "}");
 }
 
@@ -154,13 +177,34 @@ static void append_errors(const uint64_t *errors, dirty_buf *out) {
     dirty_buf_append_cstr(out, "}");
 }
 
-static void append_app(const app *p, dirty_buf *out) {
+/* When the request that waits longest for the app arrived, 0: none waits. */
+static uint64_t oldest_ns(const app *p) {
+    uint64_t oldest = 0;
+    for (int i = 0; i <= DIRTY_PRIORITY_LAST; i++) {
+        const session *s = p->waiting[i];
+        if (s != NULL && (oldest == 0 || s->arrived_ns < oldest))
+            oldest = s->arrived_ns;
+    }
+    return oldest;
+}
+
+static double age_ms(uint64_t at_ns) {
+    return at_ns ? seconds_since(at_ns) * 1e3 : 0.0;
+}
+
+static void append_app(const arbiter *a, const app *p, dirty_buf *out) {
+    bool hope = places_have_hope(a, p);
     append_string(out, p->name);
     dirty_buf_printf(out,
-                     ":{\"workers\":%u,\"limit\":%u,\"queued\":%u,\"max_queue\":%u,"
+                     ":{\"workers\":%u,\"ready\":%u,\"limit\":%u,"
+                     "\"circuit\":\"%s\",\"retry_in_ms\":%u,",
+                     p->hosts, places_ready_for(a, p), p->spec->workers,
+                     hope ? "closed" : "open", hope ? 0 : places_retry_after_ms(a, p));
+    dirty_buf_printf(out,
+                     "\"queued\":%u,\"max_queue\":%u,\"oldest_ms\":%.0f,"
                      "\"timeout_ms\":%u,\"values\":%llu,\"run_ms_mean\":%.3f,"
                      "\"errors\":",
-                     p->hosts, p->spec->workers, p->queued, p->spec->max_queue,
+                     p->queued, p->spec->max_queue, age_ms(oldest_ns(p)),
                      p->spec->timeout_ms, (ull)p->values, (double)p->run_ns_mean / 1e6);
     append_errors(p->errors, out);
     dirty_buf_append_cstr(out, "}");
@@ -170,23 +214,21 @@ static void append_apps(const arbiter *a, dirty_buf *out) {
     dirty_buf_append_cstr(out, "\"apps\":{");
     for (uint32_t i = 0; i < a->o->app_count; i++) {
         dirty_buf_append_cstr(out, i ? "," : "");
-        append_app(a->plan->apps[i], out);
+        append_app(a, a->plan->apps[i], out);
     }
     dirty_buf_append_cstr(out, "}");
 }
 
 static void append_queue(const arbiter *a, dirty_buf *out) {
-    uint64_t oldest_ns = 0;
+    uint64_t oldest = 0;
     const app *p;
-    DL_FOREACH (a->apps, p)
-        for (int i = 0; i <= DIRTY_PRIORITY_LAST; i++) {
-            const session *s = p->waiting[i];
-            if (s != NULL && (oldest_ns == 0 || s->arrived_ns < oldest_ns))
-                oldest_ns = s->arrived_ns;
-        }
+    DL_FOREACH (a->apps, p) {
+        uint64_t at = oldest_ns(p);
+        if (at != 0 && (oldest == 0 || at < oldest))
+            oldest = at;
+    }
     dirty_buf_printf(out, "\"queue\":{\"length\":%u,\"limit\":%u,\"oldest_ms\":%.0f}",
-                     a->queued, a->o->max_queue,
-                     oldest_ns ? seconds_since(oldest_ns) * 1e3 : 0.0);
+                     a->queued, a->o->max_queue, age_ms(oldest));
 }
 
 static void append_counters(const arbiter *a, dirty_buf *out) {
@@ -224,7 +266,7 @@ void status_append(arbiter *a, dirty_buf *out) {
                      a->boot->version_json ? a->boot->version_json : "{}");
 }
 
-void status_append_stack(lane *l, dirty_buf *out) {
+void status_append_stack(lane *l, bool anew, dirty_buf *out) {
     dirty_buf_printf(out, "{\"worker\":%u,\"pid\":%d,\"lane\":%u,\"app\":",
                      l->worker->place->number, (int)l->worker->pid, l->number);
     append_string(out, l->app->name);
@@ -232,6 +274,8 @@ void status_append_stack(lane *l, dirty_buf *out) {
     append_string(out, l->action);
     dirty_buf_printf(
         out, ",\"running_ms\":%.0f,\"traceback\":", seconds_since(l->started_ns) * 1e3);
+    if (anew)
+        atomic_store(&l->page->stack_seq, 0);
     uint32_t len = l->page->stack_len;
     if (atomic_load(&l->page->stack_seq) == l->seq && len <= DIRTY_STACK_TEXT_MAX) {
         dirty_buf_json_string(out, l->page->stack_text, len);

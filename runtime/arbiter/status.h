@@ -9,7 +9,7 @@
 void status_append(arbiter *a, dirty_buf *out);
 
 /* Append one busy lane with its traceback, null where it is not there yet; then ask for
- * it. */
-void status_append_stack(lane *l, dirty_buf *out);
+ * it. `anew`: forget the one that is there, it may be old. */
+void status_append_stack(lane *l, bool anew, dirty_buf *out);
 
 #endif

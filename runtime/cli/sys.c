@@ -7,9 +7,11 @@
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/clock.h"
 #include "cli/call.h"
 #include "cli/cpus.h"
 #include "cli/paths.h"
@@ -55,6 +57,21 @@ static int sys_uid(lua_State *L) {
 static void set_number(lua_State *L, const char *name, lua_Number value) {
     lua_pushnumber(L, value);
     lua_setfield(L, -2, name);
+}
+
+static int sys_now(lua_State *L) {
+    lua_pushnumber(L, (lua_Number)dirty_now_ns() / 1e9);
+    return 1;
+}
+
+static int sys_sleep(lua_State *L) {
+    lua_Number seconds = luaL_checknumber(L, 1);
+    luaL_argcheck(L, seconds >= 0 && seconds < 3600, 1, "0 to 3600 seconds");
+    struct timespec left = {.tv_sec = (time_t)seconds};
+    left.tv_nsec = (long)((seconds - (lua_Number)left.tv_sec) * 1e9);
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        continue;
+    return 0;
 }
 
 static int sys_stat(lua_State *L) {
@@ -118,10 +135,19 @@ static void push_version(lua_State *L) {
 
 int luaopen_dirty_sys(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"cpus", sys_cpus},         {"isatty", sys_isatty}, {"pid", sys_pid},
-        {"uid", sys_uid},           {"stat", sys_stat},     {"cwd", sys_cwd},
-        {"chdir", sys_chdir},       {"mkdir", sys_mkdir},   {"user_id", sys_user_id},
-        {"group_id", sys_group_id}, {NULL, NULL},
+        {"cpus", sys_cpus},
+        {"isatty", sys_isatty},
+        {"pid", sys_pid},
+        {"uid", sys_uid},
+        {"stat", sys_stat},
+        {"cwd", sys_cwd},
+        {"chdir", sys_chdir},
+        {"mkdir", sys_mkdir},
+        {"user_id", sys_user_id},
+        {"group_id", sys_group_id},
+        {"now", sys_now},
+        {"sleep", sys_sleep},
+        {NULL, NULL},
     };
     lua_newtable(L);
     luaL_register(L, NULL, functions);

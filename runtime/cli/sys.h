@@ -10,6 +10,7 @@
  *   version = {dirty=, libuv=, protocol=},              strings, protocol a number
  *   paths = {lua=, c=, default_lua=, default_c=},       templates (cli/paths.h)
  *   cpus() -> n                                         usable, >= 1
+ *   now() -> seconds on a clock that only goes forward      sleep(seconds)
  *   isatty(fd) -> boolean      pid() -> n      uid() -> n (effective)
  *   stat(path) -> {type="file"|"directory"|"socket"|"other", mode=, uid=, gid=, size=}
  *   cwd() -> path      chdir(path) -> true      mkdir(path, mode) -> true

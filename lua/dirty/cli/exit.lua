@@ -9,7 +9,8 @@ local _M = {
     SOCKET = 3, -- `serve`: the socket can't be had
     TIMEOUT = 4, -- `call`: the deadline passed
     BOOT = 4, -- `serve`, `check`: an app failed to load or init
-    CONNECTION = 5, -- `call`, `status`, `stop`: no runtime answers there
+    CONNECTION = 5, -- `call` and those that ask the arbiter: no runtime answers there
+    FAILED = 6, -- `reload --wait`: it failed or is partial; `status --ready`: not ready
     INTERNAL = 70, -- an error of the command itself
 }
 

@@ -3,6 +3,7 @@
 
 local argparse = require "argparse"
 local nearest = require "dirty.nearest"
+local operator = require "dirty.cli.operator"
 local options = require "dirty.config.options"
 
 local _M = {}
@@ -23,7 +24,8 @@ searched on ./?.lua;./?/init.lua, then --lua-path, then Lua's own places.
 All options but --config can be set in dirty.conf.lua, under their names with _ for -;
 it has more of them (see docs/configuration.md and `dirty config`). Flags override it.
 
-Signals: TERM and INT stop gracefully, QUIT at once, USR1 opens the log file again.
+Signals: TERM and INT stop gracefully, QUIT at once, HUP reloads, USR1 opens the log file
+again, TTIN and TTOU start and end a worker. `dirty reload` and others do the same.
 Exit status: 0 stopped in good order; 2 wrong flag or configuration; 3 the socket can't be
 had; 4 an app failed to load or init; 5 out of memory, descriptors or processes; 70 internal.
 
@@ -60,19 +62,6 @@ Examples:
    dirty call apps.image thumbnail @photo.jpg '{"width":200}' --output small.jpg
    dirty call --timeout 2.5 apps.echo length @- < photo.jpg]]
 
-local STATUS_EPILOG = [[
-With --json: one object with arbiter, workers (each with pid and lanes), apps, queue and
-counters, as the runtime gives it.
-Exit status: 0; 2 usage; 4 TIMEOUT; 5 CONNECTION (nothing serves there); 1 any other error.
-
-Example:
-   dirty status --json | jq '.workers[].pid']]
-
-local STOP_EPILOG = [[
-Asks for a graceful stop: running and waiting calls finish within graceful_timeout. Returns
-once the runtime has agreed, not once it is gone. Only root and the socket's owner may ask.
-Exit status: 0; 2 usage; 4 TIMEOUT; 5 CONNECTION (nothing serves there); 1 any other error.]]
-
 local CONFIG_EPILOG = [[
 Prints what `dirty serve` with the same flags would use, and where each value is from. The
 text is Lua and can be used as a configuration file; hooks are named in comments.
@@ -99,7 +88,7 @@ local function usage_error(parser, message)
     error({ text = message, command = parser._name }, 0)
 end
 
-_M.COMMANDS = { "serve", "check", "call", "status", "stop", "config" }
+_M.COMMANDS = { "serve", "check", "call", "config", unpack(operator.NAMES) }
 
 local function default_text(option)
     local default = option.default
@@ -174,11 +163,7 @@ function _M.new()
         CHECK_EPILOG)
     add_config_options(check)
     add_call(root)
-    local status = new_command(root, "status", "Show what the runtime is doing.", STATUS_EPILOG)
-    add_socket_options(status, 5)
-    status:flag("--json", "Print the status as JSON.")
-    local stop = new_command(root, "stop", "Stop the runtime gracefully.", STOP_EPILOG)
-    add_socket_options(stop, 5)
+    operator.add(root, new_command, add_socket_options)
     local config = new_command(root, "config", "Print the effective configuration.",
         CONFIG_EPILOG)
     add_config_options(config)

@@ -53,12 +53,23 @@ function _M.call(request)
     return values, info
 end
 
+-- What the caller can do about a DENIED.
+local function denied_remedy(info)
+    local owner = info.message:match("owner %(uid (%d+)%)")
+    return owner and owner ~= "0"
+        and ("run it as that user (sudo -u '#%s' dirty ...) or as root"):format(owner)
+        or "run it as root (sudo dirty ...)"
+end
+
 --- Tell a failed call on stderr: code, message, what is known of it, traceback.
 -- @tparam table info of `call`
 -- @treturn number exit status
 function _M.report(info)
     local message = info.message:gsub("^" .. info.code .. ": ", "")
     io.stderr:write(("dirty: %s: %s\n"):format(info.code, message))
+    if info.code == "DENIED" then
+        io.stderr:write(denied_remedy(info), "\n")
+    end
     local traceback = info.details.traceback
     if type(traceback) == "string" then
         if traceback:sub(1, #message) == message then
@@ -69,23 +80,75 @@ function _M.report(info)
     return exit.of_code(info.code)
 end
 
+--- Something wrong with a command line, on stderr.
+-- @tparam table parsed the command line
+-- @tparam string text
+-- @treturn number exit status
+function _M.usage(parsed, text)
+    io.stderr:write(("dirty %s: %s\n"):format(parsed.command, text))
+    return exit.USAGE
+end
+
+--- How long a command may take.
+-- @tparam table parsed the command line
+-- @tparam number default seconds
+-- @treturn number|nil seconds
+-- @treturn nil|number exit status; what is wrong is told
+function _M.timeout(parsed, default)
+    local seconds_given, err = timeout_of(parsed, default)
+    if err then
+        return nil, _M.usage(parsed, err)
+    end
+    return seconds_given
+end
+
+-- Call an action of `@arbiter`: the first value's data, or nil and the call's info, or nil,
+-- nil and the text of what is wrong with the flags.
+local function ask(parsed, action, args)
+    local request, err = _M.request(parsed, 5)
+    if not request then
+        return nil, nil, err
+    end
+    request.app, request.action, request.args = "@arbiter", action, {}
+    for i, arg in ipairs(args or {}) do
+        request.args[i] = { "b", arg }
+    end
+    local values, info = _M.call(request)
+    if not values then
+        return nil, info
+    end
+    return values[1] and values[1][2] or "null"
+end
+
 --- Call an action of `@arbiter` that answers one value; what goes wrong is told on stderr.
 -- @tparam table parsed the command line
 -- @tparam string action
+-- @tparam[opt] {string,...} args
 -- @treturn string|nil the value's data
 -- @treturn nil|number exit status
-function _M.ask_arbiter(parsed, action)
-    local request, err = _M.request(parsed, 5)
-    if not request then
-        io.stderr:write(("dirty %s: %s\n"):format(parsed.command, err))
-        return nil, exit.USAGE
+function _M.ask_arbiter(parsed, action, args)
+    local answer, info, err = ask(parsed, action, args)
+    if answer then
+        return answer
     end
-    request.app, request.action, request.args = "@arbiter", action, {}
-    local values, info = _M.call(request)
-    if not values then
-        return nil, _M.report(info)
+    return nil, info and _M.report(info) or _M.usage(parsed, err)
+end
+
+--- As ask_arbiter, for an answer in JSON that is used here.
+-- @treturn any the value, decoded
+-- @treturn nil|number exit status; the value is nil then
+function _M.ask_arbiter_json(parsed, action, args)
+    local answer, status = _M.ask_arbiter(parsed, action, args)
+    if not answer then
+        return nil, status
     end
-    return values[1] and values[1][2] or "null"
+    local ok, value = pcall(cjson.decode, answer)
+    if not ok then
+        io.stderr:write(("dirty %s: the answer is no JSON: %s\n"):format(parsed.command,
+            answer:sub(1, 200)))
+        return nil, exit.OTHER
+    end
+    return value
 end
 
 return _M

@@ -1,17 +1,74 @@
---- `dirty stop`: ask the runtime to stop gracefully.
+--- `dirty stop`: ask the runtime to stop.
 -- @module dirty.cli.stop
 
 local exit = require "dirty.cli.exit"
 local socket = require "dirty.cli.socket"
+local sys = require "dirty.sys"
 
 local _M = {}
+
+-- Seconds: that a stop may take where --timeout does not say, and between two looks.
+local WAIT_SECONDS = 60
+local LOOK_EVERY = 0.02
+
+-- Whether a process runs; one that only waits for its parent to notice its end does not.
+local function runs(pid)
+    local file = io.open(("/proc/%d/stat"):format(pid))
+    local text = file and file:read("*a")
+    if file then
+        file:close()
+    end
+    local state = text and text:match("%) (%a)")
+    return state ~= nil and state ~= "Z" and state ~= "X"
+end
+
+-- The processes that are gone when all of it is: the supervisor ends last.
+local function pids_of(status)
+    local pids = {}
+    for _, name in ipairs { "pid", "supervisor_pid" } do
+        local pid = status.arbiter[name]
+        if type(pid) == "number" and runs(pid) then
+            pids[#pids + 1] = pid
+        end
+    end
+    return pids
+end
+
+local function wait_gone(pids, deadline)
+    for _, pid in ipairs(pids) do
+        while runs(pid) do
+            if sys.now() > deadline then
+                io.stderr:write(("dirty stop: TIMEOUT: process %d has not ended yet\n"):format(pid))
+                return exit.TIMEOUT
+            end
+            sys.sleep(LOOK_EVERY)
+        end
+    end
+    return exit.OK
+end
 
 --- Ask.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)
-    local _, status = socket.ask_arbiter(parsed, "stop")
-    return status or exit.OK
+    local seconds, wrong = socket.timeout(parsed, WAIT_SECONDS)
+    if not seconds then
+        return wrong
+    end
+    local deadline, pids = sys.now() + seconds, nil
+    if parsed.wait then
+        parsed.timeout = nil -- it bounds all of it, not each question
+        local status, failed = socket.ask_arbiter_json(parsed, "status")
+        if not status then
+            return failed
+        end
+        pids = pids_of(status)
+    end
+    local _, failed = socket.ask_arbiter(parsed, "stop", { parsed.now and "now" or "graceful" })
+    if failed then
+        return failed
+    end
+    return pids and wait_gone(pids, deadline) or exit.OK
 end
 
 return _M

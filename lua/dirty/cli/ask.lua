@@ -1,0 +1,61 @@
+--- The commands that ask the arbiter for one thing and tell its answer: `dirty scale`,
+-- `cancel`, `kill`, `reopen-logs` and `ping`.
+-- @module dirty.cli.ask
+
+local cjson = require "cjson"
+local exit = require "dirty.cli.exit"
+local socket = require "dirty.cli.socket"
+
+local _M = {}
+
+-- By command: the action, the argument to send, the answer for people.
+local COMMANDS = {
+    scale = { "scale", "workers", function(answer)
+        return ("%d worker%s"):format(answer.workers, answer.workers == 1 and "" or "s")
+    end },
+    cancel = { "cancel", "lane", function(answer, parsed)
+        return ("%s: %s"):format(parsed.lane, answer and "its call is cancelled"
+            or "no call runs there")
+    end },
+    kill = { "kill", "worker", function(answer, parsed)
+        return ("worker %s (pid %d) is killed"):format(parsed.worker, answer.pid)
+    end },
+    ["reopen-logs"] = { "reopen_logs", nil, function()
+        return "the log file is open again"
+    end },
+    ping = { "ping", nil, function(answer)
+        return ("the arbiter answers, pid %d"):format(answer)
+    end },
+}
+
+-- What an argument must look like.
+local ARGUMENTS = {
+    workers = { "^[+-]?%d+$", "a number of workers, or +N, -N" },
+    worker = { "^%d+$", "a number of `dirty status`" },
+    lane = { "^%d+%.?%d*$", "a worker's number of `dirty status`, or WORKER.LANE" },
+}
+
+local function fault_of(name, value)
+    local pattern, must = unpack(ARGUMENTS[name])
+    return not value:match(pattern) and ("%q: must be %s"):format(value, must) or nil
+end
+
+--- Ask and tell.
+-- @tparam table parsed the command line
+-- @treturn number exit status
+function _M.run(parsed)
+    local action, argument, tell = unpack(COMMANDS[parsed.command], 1, 3)
+    local fault = argument and fault_of(argument, parsed[argument])
+    if fault then
+        return socket.usage(parsed, fault)
+    end
+    local answer, status = socket.ask_arbiter_json(parsed, action,
+        { argument and parsed[argument] })
+    if answer == nil then
+        return status
+    end
+    io.stdout:write(parsed.json and cjson.encode(answer) or tell(answer, parsed), "\n")
+    return exit.OK
+end
+
+return _M

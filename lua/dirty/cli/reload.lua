@@ -1,0 +1,93 @@
+--- `dirty reload`: take over new code and configuration.
+-- @module dirty.cli.reload
+
+local cjson = require "cjson"
+local exit = require "dirty.cli.exit"
+local socket = require "dirty.cli.socket"
+local sys = require "dirty.sys"
+
+local _M = {}
+
+-- Seconds between two looks at the status.
+local LOOK_EVERY = 0.05
+-- Seconds that a reload may take where --timeout does not say.
+local WAIT_SECONDS = 300
+
+-- How the reload ended: its entry of the status, or one of a later reload, which read the
+-- configuration after it. Nil while it goes on.
+local function end_of(reload, number)
+    local last = type(reload) == "table" and reload.last
+    return type(last) == "table" and last.number >= number and last or nil
+end
+
+local function write_end(parsed, number, last, seconds)
+    if parsed.json then
+        io.stdout:write(cjson.encode { reload = number, result = last.result,
+            reason = last.reason }, "\n")
+    elseif last.result == "done" then
+        io.stdout:write(("reload %d: done in %.1f s\n"):format(number, seconds))
+    end
+    if last.result == "done" then
+        return exit.OK
+    end
+    io.stderr:write(("dirty reload: reload %d: %s: %s\n%s\n"):format(number, last.result,
+        last.reason, last.result == "partial"
+            and "the workers that could not be replaced serve with the old code"
+            or "nothing was changed, the old code and configuration serve on"))
+    return exit.FAILED
+end
+
+-- Look until the reload has ended, or the arbiter that did it, or the time.
+local function wait_for(parsed, arbiter_pid, number, deadline)
+    local began = sys.now()
+    while true do
+        local status, failed = socket.ask_arbiter_json(parsed, "status")
+        if not status then
+            return failed
+        elseif status.arbiter.pid ~= arbiter_pid then
+            io.stderr:write(("dirty reload: the arbiter (pid %d) has ended meanwhile; the one "
+                .. "that serves now (pid %d) has read the configuration when it started\n")
+                :format(arbiter_pid, status.arbiter.pid))
+            return exit.FAILED
+        end
+        local last = end_of(status.reload, number)
+        if last then
+            return write_end(parsed, number, last, sys.now() - began)
+        elseif sys.now() > deadline then
+            io.stderr:write(("dirty reload: TIMEOUT: reload %d goes on (%s), `dirty status` "
+                .. "tells how it ends\n"):format(number, tostring(status.reload.state)))
+            return exit.TIMEOUT
+        end
+        sys.sleep(LOOK_EVERY)
+    end
+end
+
+--- Reload.
+-- @tparam table parsed the command line
+-- @treturn number exit status
+function _M.run(parsed)
+    local seconds, wrong = socket.timeout(parsed, WAIT_SECONDS)
+    if not seconds then
+        return wrong
+    end
+    local deadline = sys.now() + seconds
+    if parsed.wait then
+        parsed.timeout = nil -- it bounds all of it, not each question
+    end
+    local status, failed = socket.ask_arbiter_json(parsed, "status")
+    if not status then
+        return failed
+    end
+    local answer
+    answer, failed = socket.ask_arbiter_json(parsed, "reload")
+    if not answer then
+        return failed
+    elseif parsed.wait then
+        return wait_for(parsed, status.arbiter.pid, answer.reload, deadline)
+    end
+    io.stdout:write(parsed.json and cjson.encode(answer)
+        or ("reload %d has begun; `dirty status` tells how it ends"):format(answer.reload), "\n")
+    return exit.OK
+end
+
+return _M

@@ -1,0 +1,355 @@
+-- The commands that look after a running runtime, as an operator types them.
+local cjson = require "cjson"
+local process = require "support.process"
+local runtime = require "support.runtime"
+local stat = require "posix.sys.stat"
+local tempdir = require "support.tempdir"
+local unistd = require "posix.unistd"
+local wait = require "support.wait"
+
+local function contains(text, part)
+    assert.truthy(text:find(part, 1, true), ("%q is not in:\n%s"):format(part, text))
+end
+
+local rt, calls
+
+local function start(o)
+    rt = runtime.start(o)
+end
+
+-- Begin a call in the background; it is ended with the spec.
+local function begin_call(...)
+    local call = process.start { process.dirty(), "call", "--socket", rt.socket, ... }
+    calls[#calls + 1] = call
+    return call
+end
+
+-- Wait until a lane runs this action; its worker.
+local function running(action)
+    return wait.until_true(function()
+        for _, worker in ipairs(rt:status().workers) do
+            for _, lane in ipairs(worker.lanes) do
+                if lane.action == action then
+                    return worker
+                end
+            end
+        end
+    end, 10, "a lane that runs " .. action)
+end
+
+local function dirty(command, ...)
+    return rt:command(command, { ... })
+end
+
+-- Run a command and expect its exit status and parts of what it says.
+local function expect(status, part, command, ...)
+    local r = dirty(command, ...)
+    assert.equal(status, r.exit, r.stdout .. r.stderr)
+    contains(status == 0 and r.stdout or r.stderr, part)
+    return r
+end
+
+before_each(function() calls = {} end)
+after_each(function()
+    if rt then
+        rt:close()
+        rt = nil
+    end
+    for _, call in ipairs(calls) do
+        call:close()
+    end
+end)
+
+local function app_of(version)
+    return ("local app = {}\nfunction app:version() return %q end\nreturn app"):format(version)
+end
+
+describe("dirty reload", function()
+    it("has the new code served, and with --wait says when it is", function()
+        start { apps = { "shop:2" }, files = { ["shop.lua"] = app_of "v1" },
+            args = { "--workers", "2" } }
+        tempdir.write(rt.dir .. "/shop.lua", app_of "v2")
+        expect(0, "reload 1: done in ", "reload", "--wait")
+        assert.equal("v2", rt:call("shop", "version"))
+        tempdir.write(rt.dir .. "/shop.lua", app_of "v3")
+        expect(0, "reload 2 has begun", "reload")
+        wait.until_true(function() return rt:call("shop", "version") == "v3" end, 10, "v3")
+        wait.until_true(function() return rt:status().reload.state == "idle" end, 10, "its end")
+        assert.same({ reload = 3 }, cjson.decode(dirty("reload", "--json").stdout))
+        -- one that waits for its turn is waited for too
+        local r = expect(0, "", "reload", "--wait", "--json")
+        local answer = cjson.decode(r.stdout)
+        assert.equal("done", answer.result)
+        assert.is_true(answer.reload >= 4)
+    end)
+
+    it("ends with status 6 and the reason when it failed", function()
+        start { apps = { "shop" }, files = { ["shop.lua"] = app_of "v1" } }
+        tempdir.write(rt.dir .. "/shop.lua", "\nlocal = 5")
+        local r = expect(6, "dirty reload: reload 1: failed: app shop (module shop): load: ",
+            "reload", "--wait")
+        contains(r.stderr, "shop.lua:2:")
+        contains(r.stderr, "the old code and configuration serve on")
+        assert.equal("v1", rt:call("shop", "version"))
+        r = expect(6, "failed", "reload", "--wait", "--json")
+        assert.equal("failed", cjson.decode(r.stdout).result)
+        contains(dirty("status").stdout, "reload 2: failed, 0.")
+    end)
+
+    it("ends with status 6 when only a part of the workers could be replaced", function()
+        start { apps = { "shop" }, files = { ["shop.lua"] = app_of "v1" },
+            args = { "--workers", "2" } }
+        -- the first worker boots, no other does
+        tempdir.write(rt.dir .. "/shop.lua", ([[
+            local app = {}
+            function app:init()
+                local path = %q
+                if io.open(path) then error "one licence only" end
+                io.open(path, "w"):close()
+            end
+            function app:version() return "v2" end
+            return app]]):format(rt.dir .. "/taken"))
+        local r = expect(6, "reload 1: partial: worker 2 can't boot: ", "reload", "--wait")
+        contains(r.stderr, "one licence only")
+        contains(r.stderr, "serve with the old code")
+        local seen = {}
+        wait.until_true(function()
+            local one, two = begin_call("shop", "version"), begin_call("shop", "version")
+            one:wait()
+            two:wait()
+            seen[one:stdout()], seen[two:stdout()] = true, true
+            return seen.v1 and seen.v2
+        end, 10, "both versions")
+    end)
+
+    it("ends with status 4 when it takes too long, and goes on", function()
+        start { apps = { "shop" }, files = { ["shop.lua"] = app_of "v1" },
+            args = { "--workers", "1" } }
+        local gate = rt.dir .. "/gate"
+        tempdir.write(rt.dir .. "/shop.lua", ([[
+            local ffi = require "ffi"
+            ffi.cdef "int usleep(unsigned);"
+            local app = {}
+            function app:init()
+                while not io.open(%q) do ffi.C.usleep(2000) end
+            end
+            function app:version() return "v2" end
+            return app]]):format(gate))
+        expect(4, "dirty reload: TIMEOUT: reload 1 goes on (covering)", "reload", "--wait",
+            "--timeout", "0.2")
+        expect(0, "reload 1: covering\n", "status")
+        tempdir.write(gate, "")
+        wait.until_true(function() return rt:call("shop", "version") == "v2" end, 10, "v2")
+    end)
+end)
+
+describe("dirty scale", function()
+    it("sets the number of workers, by itself and by a difference", function()
+        start { apps = { "apps.echo" }, args = { "--workers", "2" } }
+        expect(0, "4 workers\n", "scale", "4")
+        expect(0, "5 workers\n", "scale", "+1")
+        expect(0, '{"workers":3}\n', "scale", "-2", "--json")
+        wait.until_true(function() return #rt:status().workers == 3 end, 10, "three workers")
+        expect(0, "1 worker\n", "scale", "1")
+    end)
+
+    it("keeps the hosts an app needs", function()
+        start { apps = { "apps.echo:2" }, args = { "--workers", "2" } }
+        expect(3, "stayed at 2 workers: worker 2 hosts an app", "scale", "-1")
+        expect(3, "from 1 to 4096", "scale", "0")
+        expect(2, '"two": must be a number of workers, or +N, -N', "scale", "two")
+    end)
+end)
+
+describe("dirty kill", function()
+    it("ends a worker and tells its pid; another takes its place", function()
+        start { apps = { "apps.echo" }, args = { "--workers", "2" } }
+        local call = begin_call("apps.echo", "sleep", "30000")
+        local worker = running "sleep"
+        expect(0, ("worker %d (pid %d) is killed"):format(worker.number, worker.pid), "kill",
+            tostring(worker.number))
+        assert.same({ exit = 1 }, call:wait())
+        contains(call:stderr(), "WORKER_LOST")
+        wait.until_true(function()
+            local now = rt:status().workers[worker.number]
+            return now.state == "ready" and now.pid ~= worker.pid
+        end, 10, "its replacement")
+        expect(3, 'there is no worker "9"', "kill", "9")
+        expect(2, '"first": must be a number of `dirty status`', "kill", "first")
+        expect(0, "last exit: signal 9 (SIGKILL), ours: told to", "status")
+    end)
+end)
+
+describe("dirty cancel", function()
+    it("ends the call of a lane and keeps the worker", function()
+        start { apps = { "apps.echo" }, args = { "--workers", "2" } }
+        local call = begin_call("apps.echo", "spin", "30000")
+        local worker = running "spin"
+        expect(0, worker.number .. ": its call is cancelled", "cancel", tostring(worker.number))
+        assert.same({ exit = 1 }, call:wait())
+        contains(call:stderr(), "CANCELLED")
+        wait.until_true(function()
+            return rt:status().workers[worker.number].lanes[1].state == "idle"
+        end, 10, "an idle lane")
+        assert.equal(worker.pid, rt:status().workers[worker.number].pid)
+        expect(0, worker.number .. ".0: no call runs there", "cancel", worker.number .. ".0")
+        expect(0, "false", "cancel", "--json", tostring(worker.number))
+        expect(3, "they are 1.0 to 1.0", "cancel", "1.4")
+        expect(2, "WORKER.LANE", "cancel", "x")
+    end)
+end)
+
+describe("dirty stack", function()
+    it("is refused unless the configuration allows it", function()
+        start { apps = { "apps.echo" } }
+        expect(3, "allow_stack = true", "stack")
+    end)
+
+    it("shows where the running calls are now", function()
+        start { config = "workers = 2\nallow_stack = true\napps = { 'deep' }", files = {
+            ["deep.lua"] = [[
+                local app = {}
+                function app.inner(path)
+                    local file
+                    repeat file = io.open(path) until file
+                    file:close()
+                end
+                function app.outer(path) app.inner(path) end
+                function app:dig(first, second)
+                    app.inner(first)
+                    app.outer(second)
+                    return "up"
+                end
+                return app]] } }
+        expect(0, "nothing runs\n", "stack")
+        assert.equal("[]\n", dirty("stack", "--json").stdout)
+        local first, second = rt.dir .. "/first", rt.dir .. "/second"
+        local call = begin_call("deep", "dig", first, second)
+        local worker = running "dig"
+        local r = expect(0, ("worker %d (pid %d) lane 0: deep.dig for "):format(worker.number,
+            worker.pid), "stack")
+        contains(r.stdout, "stack traceback:")
+        contains(r.stdout, "deep.lua:")
+        assert.falsy(r.stdout:find("outer", 1, true), r.stdout)
+        tempdir.write(first, "")
+        -- each time anew: it moves on
+        wait.until_true(function()
+            local lanes = cjson.decode(dirty("stack", "--json", tostring(worker.number)).stdout)
+            return lanes[1].traceback:find("outer", 1, true)
+        end, 10, "a traceback of outer")
+        expect(0, ("nothing runs in worker %d"):format(3 - worker.number), "stack",
+            tostring(3 - worker.number))
+        expect(2, 'WORKER "x"', "stack", "x")
+        tempdir.write(second, "")
+        assert.same({ exit = 0 }, call:wait())
+        assert.equal("up", call:stdout())
+    end)
+end)
+
+describe("dirty reopen-logs", function()
+    it("goes on in a new file after the old one was renamed", function()
+        local dir = tempdir.new()
+        finally(function() tempdir.remove(dir) end)
+        local log = dir .. "/d.log"
+        rt = runtime.launch { apps = { "apps.echo" }, args = { "--log-file", log } }
+        wait.until_true(function()
+            return (tempdir.read(log) or ""):find("ready", 1, true)
+        end, 20, "a runtime that is ready")
+        os.rename(log, log .. ".1")
+        expect(0, "the log file is open again", "reopen-logs")
+        assert.truthy(stat.lstat(log))
+        expect(0, "1 worker", "scale", "1")
+        wait.until_true(function() return tempdir.read(log):find("scaled", 1, true) end, 10,
+            "lines in the new file")
+        assert.falsy(tempdir.read(log .. ".1"):find("scaled", 1, true))
+    end)
+end)
+
+describe("dirty ping and dirty status --ready", function()
+    it("tell by their exit status whether the runtime is there and its apps are", function()
+        local gate
+        start { apps = { "apps.echo" }, args = { "--workers", "1" } }
+        expect(0, ("the arbiter answers, pid %d"):format(rt:status().arbiter.pid), "ping")
+        local r = expect(0, "", "status", "--ready")
+        assert.equal("", r.stdout .. r.stderr)
+        assert.same({ exit = 0 }, rt:stop())
+        for _, command in ipairs { { "ping" }, { "status", "--ready" }, { "reload", "--wait" },
+            { "stop", "--wait" }, { "scale", "2" }, { "stack" } } do
+            expect(5, "CONNECTION", unpack(command))
+        end
+        rt:close()
+        rt = runtime.launch { apps = { "slow" }, files = { ["slow.lua"] = [[
+            local app = {}
+            function app:init()
+                local dir = debug.getinfo(1, "S").source:match("@(.*)/")
+                while not io.open(dir .. "/gate") do end
+            end
+            function app:a() end
+            return app]] } }
+        gate = rt.dir .. "/gate"
+        wait.until_true(function() return dirty("ping").exit == 0 end, 10, "an answer")
+        expect(6, "the runtime is starting: app slow has no ready worker (of ", "status", "--ready")
+        tempdir.write(gate, "")
+        wait.until_true(function() return dirty("status", "--ready").exit == 0 end, 10, "ready")
+    end)
+end)
+
+describe("dirty stop", function()
+    it("waits with --wait until every process is gone", function()
+        start { apps = { "apps.echo" }, args = { "--workers", "2" } }
+        local pids = { rt.pid, rt:status().arbiter.pid }
+        local call = begin_call("apps.echo", "sleep", "300")
+        running "sleep"
+        expect(0, "", "stop", "--wait")
+        for _, pid in ipairs(pids) do
+            -- ended, or ended and not yet reaped by this spec
+            local state = tempdir.read(("/proc/%d/stat"):format(pid))
+            assert.truthy(not state or state:match("%) Z "), state)
+        end
+        assert.same({ exit = 0 }, call:wait())
+        assert.same({ exit = 0 }, rt:wait())
+    end)
+
+    it("ends running calls with --now", function()
+        start { apps = { "apps.echo" }, args = { "--workers", "1" } }
+        local call = begin_call("apps.echo", "sleep", "30000")
+        running "sleep"
+        expect(0, "", "stop", "--now", "--wait")
+        assert.same({ exit = 1 }, call:wait())
+        contains(call:stderr(), "SHUTDOWN")
+    end)
+
+    it("says so when the runtime does not end in time", function()
+        start { apps = { "apps.echo" }, args = { "--workers", "1" } }
+        local call = begin_call("apps.echo", "sleep", "1000")
+        running "sleep"
+        expect(4, "dirty stop: TIMEOUT: process ", "stop", "--wait", "--timeout", "0.1")
+        assert.same({ exit = 0 }, call:wait())
+    end)
+end)
+
+describe("a command of somebody else", function()
+    it("gets DENIED where it changes things, with what to do", function()
+        if unistd.geteuid() ~= 0 then
+            pending("needs root, to be somebody else")
+            return
+        end
+        start { apps = { "apps.echo" }, args = { "--socket-mode", "0666", "--workers", "2" } }
+        assert.equal(0, process.run({ "chmod", "0755", rt.dir }).exit)
+        local function as_nobody(command, ...)
+            return process.run { "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                process.dirty(), command, "--socket", rt.socket, ... }
+        end
+        for _, command in ipairs { { "reload" }, { "scale", "1" }, { "kill", "1" },
+            { "cancel", "1" }, { "reopen-logs" }, { "stack" }, { "stop", "--now" } } do
+            local r = as_nobody(unpack(command))
+            assert.equal(1, r.exit, r.stderr)
+            contains(r.stderr, "DENIED: @arbiter " .. command[1]:gsub("-", "_"))
+            contains(r.stderr, "the caller is uid 65534")
+            contains(r.stderr, "run it as root (sudo dirty ...)")
+        end
+        assert.equal(0, as_nobody("ping").exit)
+        assert.equal(0, as_nobody("status", "--ready").exit)
+        assert.equal(2, #rt:status().workers)
+    end)
+end)
