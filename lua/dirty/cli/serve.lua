@@ -112,12 +112,12 @@ local function warn_of_rights(conf)
         sys.log("warn", ("the user %s can't reach the socket %s: %s; its directory must be "
             .. "open to the callers"):format(values.user, values.socket, err))
     end
-    local file = conf.file and io.open(conf.file)
+    local file = conf.path and io.open(conf.path)
     if file then
         file:close()
-    elseif conf.file then
+    elseif conf.path then
         sys.log("warn", ("the user %s can't read the configuration %s: a reload will fail")
-            :format(values.user, conf.file))
+            :format(values.user, conf.path))
     end
 end
 
