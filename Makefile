@@ -152,6 +152,13 @@ lint: deps ## check sources: format, analysis, layers, versions; CHECK=name for 
 lint-run:
 	@CC='$(CC)' LINT_CFLAGS='$(LINT_CFLAGS)' LINT_WARN='$(WARN)' build-aux/lint.sh $(CHECK)
 
+# -- storm: the interrupts of running calls, many times more than `make test` makes -----
+STORM ?= 10000
+
+storm: all $(BUILD)/spec/test_interrupt ## interrupt STORM (10000) calls in one worker, twice
+	@DIRTY_STORM=$(STORM) $(RUN_TESTS) c $(BUILD)/spec/test_interrupt
+	@DIRTY_STORM=$(STORM) $(RUN_TESTS) lua spec/interrupt_spec.lua
+
 # -- bench: the floors the runtime is compared with, and a load generator ---------------
 BENCH_OBJ   = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c))
 FLOOR_OBJ   = $(filter %/socket.o %/floor.o %/floor_one.o %/floor_pass.o,$(BENCH_OBJ))
@@ -208,5 +215,5 @@ clean: ## remove all outputs
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-.PHONY: all asan bench clean demo deps fuzz fuzz-run help install lint lint-run test test-c test-lua \
+.PHONY: all asan bench clean demo deps fuzz fuzz-run help install lint lint-run storm test test-c test-lua \
         test-run uninstall

@@ -55,14 +55,18 @@ static int collect(lua_State *L) {
 }
 
 bool dirty_lua_limit_relieve(dirty_lua_limit *m, lua_State *L) {
-    int top = lua_gettop(L);
-    lua_cpcall(L, collect, NULL);
-    lua_settop(L, top);
-    m->alarm = m->limit;
-    m->refused = false;
     /* An eighth of room, or a heap just under the limit would be collected for nothing
      * again and again. */
-    return m->used <= m->limit - m->limit / 8;
+    size_t step = m->limit / 8, before;
+    int top = lua_gettop(L);
+    do { /* LuaJIT's own string buffer is only halved by a collection */
+        before = m->used;
+        lua_cpcall(L, collect, NULL);
+        lua_settop(L, top);
+    } while (m->used > m->limit - step && before > m->used && before - m->used >= step);
+    m->alarm = m->limit;
+    m->refused = false;
+    return m->used <= m->limit - step;
 }
 
 void dirty_lua_limit_remove(dirty_lua_limit *m, lua_State *L) {

@@ -1,5 +1,11 @@
 --- An app for the tests of interrupts: what its code sees of one, and what it keeps.
 local dirty = require("dirty")
+local ffi = require("ffi")
+
+ffi.cdef [[
+    struct dirty_spec_now { long s, ns; };
+    int dirty_spec_clock(int, struct dirty_spec_now *) __asm__("clock_gettime");
+]]
 
 local Interrupted = dirty.app()
 
@@ -7,10 +13,16 @@ local function forever()
     while true do end
 end
 
--- Seconds of CPU, without a call that a signal could end.
+local room = ffi.new("struct dirty_spec_now")
+local function now()
+    ffi.C.dirty_spec_clock(1, room)
+    return tonumber(room.s) + tonumber(room.ns) / 1e9
+end
+
+-- Some seconds, without a call that a signal could end.
 local function busy(seconds)
-    local till = os.clock() + seconds
-    while os.clock() < till do end
+    local till = now() + seconds
+    while now() < till do end
 end
 
 function Interrupted:init(options)
@@ -61,6 +73,24 @@ function Interrupted:swallow_for_ever()
     end
 end
 
+-- What it is asked for when it is not interruptible.
+function Interrupted:check_for_ever()
+    local rounds = 0
+    local _, err = pcall(function()
+        while true do
+            dirty.check()
+            rounds = rounds + 1
+        end
+    end)
+    self.caught = err.code
+    self.rounds = rounds
+    error(err, 0)
+end
+
+function Interrupted:remaining()
+    return dirty.remaining() < math.huge and dirty.remaining() or nil
+end
+
 -- -- Other ways to run -------------------------------------------------------------------
 
 function Interrupted:chunks()
@@ -84,6 +114,11 @@ function Interrupted:go_on(seconds)
         local result = innermost(seconds)
         return result
     end)()
+end
+
+function Interrupted:tidy_later()
+    busy(0.3)
+    self.caught = "to the end"
 end
 
 local function down(depth)

@@ -162,11 +162,11 @@ static void check_state(storm *s) {
     assert_string_equal(a.text, "true");
 }
 
-/* DIRTY_STORM=n: so many calls. */
+/* DIRTY_STORM=n: so many interrupts. */
 static void calls_interrupted_at_any_moment_leave_a_sound_state(void **state) {
     storm *s = calloc(1, sizeof *s);
     const char *wanted = getenv("DIRTY_STORM");
-    long count = wanted ? atol(wanted) : 1500;
+    long count = wanted ? atol(wanted) : 1000;
     (void)state;
     s->seed = harness_seed();
     rig_init(&s->r, 1);
@@ -174,13 +174,13 @@ static void calls_interrupted_at_any_moment_leave_a_sound_state(void **state) {
     rig_start(&s->r);
     rig_expect_ready(&s->r);
     learn(s);
-    for (long i = 1; i <= count; i++) {
+    while (s->timeouts < count) {
         interrupt_one(s);
-        if (i % 100 == 0)
+        if (s->serial % 100 == 0)
             check_state(s);
     }
     check_state(s);
-    print_message("%ld calls: %ld values, %ld timeouts, longest end %.1f ms\n", count,
+    print_message("%ld calls: %ld values, %ld timeouts, longest end %.1f ms\n", s->serial,
                   s->values, s->timeouts, s->worst_ms);
     rig_stop(&s->r);
     free(s);
@@ -261,7 +261,7 @@ static void the_error_says_what_ran_and_where(void **state) {
     assert_error(a, DIRTY_CODE_TIMEOUT, "\"phase\":\"run\"");
     assert_error(a, DIRTY_CODE_TIMEOUT, "\"started\":\"yes\"");
     assert_error(a, DIRTY_CODE_TIMEOUT, "\"traceback\":\"stack traceback:\\n\\u0009");
-    assert_error(a, DIRTY_CODE_TIMEOUT, "interrupted.lua:7: in function ");
+    assert_error(a, DIRTY_CODE_TIMEOUT, "in function 'forever'");
 }
 
 static void a_cancelled_call_says_so(void **state) {
