@@ -396,14 +396,15 @@ describe("the pidfile", function()
     it("holds the supervisor's pid, stays while arbiters change, is never trusted", function()
         local dir = tempdir.new()
         local path, victim = dir .. "/d.pid", process.start { "sleep", "1006" }
+        local rt
         finally(function()
+            if rt then rt:close() end
             victim:close()
             tempdir.remove(dir)
         end)
         tempdir.write(dir .. "/target", "precious")
         assert(unistd.link(dir .. "/target", path, true))
-        local rt = runtime.start { apps = { "apps.echo" }, args = { "--pidfile", path } }
-        finally(function() rt:close() end)
+        rt = runtime.start { apps = { "apps.echo" }, args = { "--pidfile", path } }
         assert.equal("precious", tempdir.read(dir .. "/target"))
         assert.equal(rt.pid .. "\n", tempdir.read(path))
         assert.equal(tonumber("644", 8), stat.lstat(path).st_mode % 512)

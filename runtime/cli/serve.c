@@ -55,6 +55,7 @@ static int probe(lua_State *L) {
     if (rc < 0)
         return push_error(L, rc);
     lua_pushlstring(L, (const char *)lines.base, lines.len);
+    dirty_buf_deinit(kept); /* now: workers are forked from this state */
     return 1;
 }
 
