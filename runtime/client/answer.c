@@ -39,6 +39,8 @@ int dirty_exchange_fail_timeout(dirty_exchange *x) {
 /* A read failed after `have` of the `want` bytes of a frame that were asked for. */
 static int fail_read(dirty_exchange *x, int rc, size_t have, size_t want) {
     const char *why = rc == -ENODATA ? "closed by the server" : strerrordesc_np(-rc);
+    if (rc == -ETIMEDOUT && x->nonblocking)
+        return DIRTY_EXCHANGE_AGAIN;
     if (rc == -ETIMEDOUT)
         return dirty_exchange_fail_timeout(x);
     dirty_close(x->client);
@@ -48,8 +50,10 @@ static int fail_read(dirty_exchange *x, int rc, size_t have, size_t want) {
                                  "answer, after %zu of %zu bytes: %s",
                                  dirty_socket(x->client), have, want, why);
     /* ECONNRESET: the kernel threw away bytes of ours that nobody had read, so no lane
-     * has the request. After the end of input alone nobody knows. */
-    bool reached_nobody = rc == -ECONNRESET || x->first_write_failed;
+     * has the request. After the end of input alone nobody knows; after a chunk it ran.
+     */
+    bool reached_nobody =
+        (rc == -ECONNRESET || x->first_write_failed) && strcmp(x->started, "yes") != 0;
     dirty_failure_set(failure_of(x), DIRTY_ECONNECTION,
                       reached_nobody ? "no" : x->started,
                       "the connection to %s was lost before an answer came: %s",
@@ -70,26 +74,42 @@ static int fail_header(dirty_exchange *x, dirty_wire_fault fault,
     return fail_protocol(x, why);
 }
 
-static int read_response(dirty_exchange *x, uint32_t len) {
-    size_t have;
-    dirty_wire_fault fault = DIRTY_WIRE_OK;
-    dirty_reply *reply = dirty_reply_new(len);
-    if (reply == NULL)
-        return fail_memory(x, len);
-    int rc = dirty_conn_read(&x->client->conn, reply->payload, len, x->until_ns, &have);
-    if (rc < 0) {
-        dirty_reply_free(reply);
-        return fail_read(x, rc, DIRTY_FRAME_HEADER_LEN + have,
-                         DIRTY_FRAME_HEADER_LEN + len);
-    }
-    rc = dirty_reply_decode(reply, &fault);
-    if (rc < 0) {
-        dirty_reply_free(reply);
-        return rc == -ENOMEM ? fail_memory(x, len)
-                             : fail_protocol(x, dirty_wire_fault_text(fault));
-    }
-    x->reply = reply;
+/* Take what is there of the payload to `data`. 0: it is whole. */
+static int read_payload(dirty_exchange *x, uint8_t *data) {
+    size_t n = 0;
+    int rc =
+        dirty_conn_read(&x->client->conn, data + x->have, x->frame.payload_len - x->have,
+                        x->nonblocking ? 1 : x->until_ns, &n);
+    x->have += (uint32_t)n;
+    if (rc < 0)
+        return fail_read(x, rc, DIRTY_FRAME_HEADER_LEN + (size_t)x->have,
+                         DIRTY_FRAME_HEADER_LEN + (size_t)x->frame.payload_len);
     return 0;
+}
+
+/* Forget a reply that came to nothing. Returns rc. */
+static int drop_reply(dirty_exchange *x, int rc) {
+    dirty_reply_free(x->reply);
+    x->reply = NULL;
+    return rc;
+}
+
+static int read_response(dirty_exchange *x) {
+    dirty_wire_fault fault = DIRTY_WIRE_OK;
+    if (x->reply == NULL)
+        x->reply = dirty_reply_new(x->frame.payload_len);
+    if (x->reply == NULL)
+        return fail_memory(x, x->frame.payload_len);
+    int rc = read_payload(x, x->reply->payload);
+    if (rc == DIRTY_EXCHANGE_AGAIN)
+        return rc;
+    if (rc != 0)
+        return drop_reply(x, rc);
+    rc = dirty_reply_decode(x->reply, &fault);
+    if (rc < 0)
+        rc = rc == -ENOMEM ? fail_memory(x, x->frame.payload_len)
+                           : fail_protocol(x, dirty_wire_fault_text(fault));
+    return rc < 0 ? drop_reply(x, rc) : 0;
 }
 
 /* Will the server read on after the error that was just taken? */
@@ -101,23 +121,23 @@ static bool connection_is_good(const dirty_exchange *x, const dirty_frame *frame
     return frame_len <= SURELY_READ_LEN || strcmp(dirty_err_started(c), "yes") == 0;
 }
 
-static int read_error(dirty_exchange *x, const dirty_frame *frame) {
-    size_t len = frame->payload_len, have;
-    uint8_t *payload = dirty_realloc(NULL, len + 1);
-    if (payload == NULL)
+static int read_error(dirty_exchange *x) {
+    size_t len = x->frame.payload_len;
+    if (x->error_payload == NULL)
+        x->error_payload = dirty_realloc(NULL, len + 1);
+    if (x->error_payload == NULL)
         return fail_memory(x, len);
-    int rc = dirty_conn_read(&x->client->conn, payload, len, x->until_ns, &have);
-    if (rc < 0) {
+    int rc = read_payload(x, x->error_payload);
+    if (rc == DIRTY_EXCHANGE_AGAIN)
+        return rc;
+    uint8_t *payload = x->error_payload;
+    x->error_payload = NULL;
+    const char *wrong = rc == 0 ? dirty_failure_take(failure_of(x), payload, len) : NULL;
+    if (rc != 0 || wrong != NULL) {
         dirty_dealloc(payload);
-        return fail_read(x, rc, DIRTY_FRAME_HEADER_LEN + have,
-                         DIRTY_FRAME_HEADER_LEN + len);
+        return rc != 0 ? rc : fail_protocol(x, wrong);
     }
-    const char *wrong = dirty_failure_take(failure_of(x), payload, len);
-    if (wrong != NULL) {
-        dirty_dealloc(payload);
-        return fail_protocol(x, wrong);
-    }
-    if (!connection_is_good(x, frame))
+    if (!connection_is_good(x, &x->frame))
         dirty_close(x->client);
     return dirty_err(x->client);
 }
@@ -146,29 +166,45 @@ static int check_id(dirty_exchange *x, const dirty_frame *frame) {
     return fail_protocol(x, why);
 }
 
-int dirty_exchange_read_answer(dirty_exchange *x) {
+/* Take the next header and see whether its frame is welcome. */
+static int read_header(dirty_exchange *x) {
     dirty_conn *conn = &x->client->conn;
-    dirty_frame frame = {0};
     dirty_wire_fault fault;
-    int rc =
-        dirty_conn_read_header(conn, x->client->max_message, x->until_ns, &frame, &fault);
+    x->frame = (dirty_frame){0};
+    int rc = dirty_conn_read_header(conn, x->client->max_message,
+                                    x->nonblocking ? 1 : x->until_ns, &x->frame, &fault);
     if (rc == -EPROTO)
-        return fail_header(x, fault, &frame);
+        return fail_header(x, fault, &x->frame);
     if (rc < 0)
         return fail_read(x, rc, dirty_conn_pending(conn), DIRTY_FRAME_HEADER_LEN);
-    rc = check_id(x, &frame);
-    if (rc < 0)
+    rc = check_id(x, &x->frame);
+    if (rc < 0 || x->frame.type == DIRTY_FRAME_ERROR)
         return rc;
-    if (frame.type == DIRTY_FRAME_ERROR) {
-        x->ended = true;
-        return read_error(x, &frame);
-    }
-    bool piece = frame.type == DIRTY_FRAME_CHUNK || frame.type == DIRTY_FRAME_END;
-    if (frame.type != DIRTY_FRAME_RESPONSE && !(x->streams && piece))
-        return refuse_frame(x, &frame);
+    bool piece = x->frame.type == DIRTY_FRAME_CHUNK || x->frame.type == DIRTY_FRAME_END;
+    if (x->frame.type != DIRTY_FRAME_RESPONSE && !(x->streams && piece))
+        return refuse_frame(x, &x->frame);
     x->started = "yes";
-    x->ended = frame.type != DIRTY_FRAME_CHUNK;
-    if (frame.type != DIRTY_FRAME_END)
-        return read_response(x, frame.payload_len);
-    return frame.payload_len == 0 ? 0 : fail_protocol(x, "its END has a payload");
+    if (x->frame.type == DIRTY_FRAME_END && x->frame.payload_len > 0)
+        return fail_protocol(x, "its END has a payload");
+    return 0;
+}
+
+int dirty_exchange_read_answer(dirty_exchange *x) {
+    int rc = 0;
+    if (!x->in_payload) {
+        rc = read_header(x);
+        if (rc != 0)
+            return rc;
+        x->in_payload = true;
+        x->have = 0;
+    }
+    if (x->frame.type == DIRTY_FRAME_ERROR)
+        rc = read_error(x);
+    else if (x->frame.type != DIRTY_FRAME_END)
+        rc = read_response(x);
+    if (rc == DIRTY_EXCHANGE_AGAIN)
+        return rc;
+    x->in_payload = false;
+    x->ended = x->frame.type != DIRTY_FRAME_CHUNK;
+    return rc;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "client/alloc.h"
 #include "client/exchange.h"
 #include "client/socket_path.h"
 
@@ -18,7 +19,9 @@ static int connect_client(dirty_exchange *x) {
                                  "will not use %s: its directory must belong to the "
                                  "caller and be closed to others (mode 0700)",
                                  path);
-    int rc = dirty_conn_open(&c->conn, &c->address, x->deadline_ns);
+    int rc = dirty_conn_open(&c->conn, &c->address, x->nonblocking ? 1 : x->deadline_ns);
+    if (rc == -EAGAIN && x->nonblocking && dirty_now_ns() < x->deadline_ns)
+        return DIRTY_EXCHANGE_AGAIN;
     if (rc == -EAGAIN)
         return dirty_failure_set(&c->failure, DIRTY_EOVERLOADED, "no",
                                  "the listen queue of %s stayed full for the budget of "
@@ -27,8 +30,10 @@ static int connect_client(dirty_exchange *x) {
     return rc < 0 ? dirty_socket_path_explain(path, -rc, &c->failure) : 0;
 }
 
-static int ready_connection(dirty_exchange *x) {
+int dirty_exchange_connect(dirty_exchange *x) {
     dirty_conn *conn = &x->client->conn;
+    x->sent_whole = x->out_begun = false;
+    x->started = "no";
     if (dirty_conn_is_open(conn) && !dirty_conn_is_idle(conn))
         dirty_conn_close(conn);
     return dirty_conn_is_open(conn) ? 0 : connect_client(x);
@@ -48,9 +53,7 @@ static bool peer_is_gone(int rc) {
     return rc == -EPIPE || rc == -ECONNRESET || rc == -ENOTCONN;
 }
 
-/* Send the request, as far as the peer takes it. 0: go and read the answer, which is
- * often there even though not all could be sent. */
-static int send_request(dirty_exchange *x) {
+static int begin_sending(dirty_exchange *x) {
     dirty_client *c = x->client;
     uint32_t budget_ms = budget_left_ms(x);
     if (budget_ms == 0)
@@ -58,7 +61,20 @@ static int send_request(dirty_exchange *x) {
                                  "the budget of %u ms ended before the request was sent",
                                  x->budget_ms);
     dirty_outgoing_init(&x->out, x->request, ++c->last_id, budget_ms);
-    int rc = dirty_conn_send(&c->conn, &x->out, x->until_ns);
+    x->out_begun = true;
+    return 0;
+}
+
+/* Send the request, as far as the peer takes it. 0: go and read the answer, which is
+ * often there even though not all could be sent. */
+int dirty_exchange_send(dirty_exchange *x) {
+    dirty_client *c = x->client;
+    int rc = x->out_begun ? 0 : begin_sending(x);
+    if (rc < 0)
+        return rc;
+    rc = dirty_conn_send(&c->conn, &x->out, x->nonblocking ? 1 : x->until_ns);
+    if (rc == -ETIMEDOUT && x->nonblocking)
+        return DIRTY_EXCHANGE_AGAIN;
     x->sent_whole = rc == 0;
     x->started = rc == 0 ? "unknown" : "no";
     x->first_write_failed = peer_is_gone(rc) && x->out.sent == 0;
@@ -74,9 +90,9 @@ static int send_request(dirty_exchange *x) {
 /* -- The call ----------------------------------------------------------------------- */
 
 static int try_once(dirty_exchange *x) {
-    int rc = ready_connection(x);
+    int rc = dirty_exchange_connect(x);
     if (rc == 0)
-        rc = send_request(x);
+        rc = dirty_exchange_send(x);
     return rc == 0 ? dirty_exchange_read_answer(x) : rc;
 }
 
@@ -123,11 +139,16 @@ int dirty_exchange_init(dirty_exchange *x, dirty_client *c, const dirty_request 
     return rc;
 }
 
+void dirty_exchange_deinit(dirty_exchange *x) {
+    dirty_reply_free(x->reply);
+    dirty_dealloc(x->error_payload);
+    x->reply = NULL;
+    x->error_payload = NULL;
+}
+
 int dirty_exchange_start(dirty_exchange *x) {
     int rc = DIRTY_EXCHANGE_RETRY;
     for (int tries = 0; rc == DIRTY_EXCHANGE_RETRY && tries < TRIES; tries++) {
-        x->sent_whole = false;
-        x->started = "no";
         rc = try_once(x);
         if (rc != 0 || x->ended)
             dirty_exchange_settle(x);

@@ -16,6 +16,8 @@
 /* Returned in place of a code: the request reached nobody, it may be sent again. The
  * failure is told all the same, for the case that it was sent again already. */
 #define DIRTY_EXCHANGE_RETRY 1
+/* Nothing can be done without waiting (only where x->nonblocking). Call again later. */
+#define DIRTY_EXCHANGE_AGAIN 2
 
 typedef struct dirty_exchange {
     dirty_client *client;
@@ -24,24 +26,35 @@ typedef struct dirty_exchange {
     uint64_t start_ns;
     uint64_t deadline_ns; /* the budget ends */
     uint64_t until_ns;    /* and the margin for the server's own answer, too */
+    bool nonblocking;     /* never wait: return AGAIN */
+    bool streams;         /* CHUNK and END are welcome */
     dirty_outgoing out;
+    bool out_begun;
     bool sent_whole;
     bool first_write_failed; /* no byte of the request went out */
     const char *started;     /* what is known of the app now: "no", "unknown", "yes" */
-    dirty_reply *reply;      /* the result, or the chunk that came */
-    bool streams;            /* CHUNK and END are welcome */
-    bool ended;              /* the terminal frame came */
+    bool in_payload;         /* the header of a frame was taken, its payload was not */
+    dirty_frame frame;       /* it */
+    uint32_t have;           /* payload bytes that came */
+    uint8_t *error_payload;  /* owned; of an ERROR under way */
+    dirty_reply *reply; /* owned; the result or chunk, whole once in_payload is false */
+    bool ended;         /* the terminal frame came */
 } dirty_exchange;
 
 /* Prepare a call of r by c that begins now; tells what is wrong with r. */
 int dirty_exchange_init(dirty_exchange *x, dirty_client *c, const dirty_request *r);
 
-/* Connect, send the request and read the first frame, on a second connection where the
- * first provably reached nobody. 0, or a code. */
-int dirty_exchange_start(dirty_exchange *x);
+/* Free what an exchange that is given up holds. */
+void dirty_exchange_deinit(dirty_exchange *x);
 
-/* Read a frame: a RESPONSE or CHUNK to x->reply, an ERROR to the failure. */
-int dirty_exchange_read_answer(dirty_exchange *x);
+/* The steps of a call, in this order; each 0, a code, AGAIN, or RETRY (of the last two
+ * steps: begin with the first again, once). */
+int dirty_exchange_connect(dirty_exchange *x);
+int dirty_exchange_send(dirty_exchange *x); /* after AGAIN it goes on where it was */
+int dirty_exchange_read_answer(dirty_exchange *x); /* a RESPONSE or CHUNK to x->reply */
+
+/* All three, on a second connection where the first provably reached nobody. */
+int dirty_exchange_start(dirty_exchange *x);
 
 /* After the terminal frame nothing may follow, and nothing may be left to send: else the
  * connection is closed. */

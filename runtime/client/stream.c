@@ -32,6 +32,7 @@ int dirty_stream_open(dirty_client *c, const dirty_request *r, dirty_stream **ou
     if (rc < 0) {
         if (r != NULL)
             rc = dirty_exchange_describe(&s->x);
+        dirty_exchange_deinit(&s->x);
         dirty_dealloc(s);
         return rc;
     }
@@ -75,7 +76,7 @@ int dirty_stream_next(dirty_stream *s, dirty_reply **chunk) {
 void dirty_stream_close(dirty_stream *s) {
     if (s == NULL)
         return;
-    dirty_reply_free(s->x.reply);
+    dirty_exchange_deinit(&s->x);
     if (s->x.client != NULL && !s->x.ended)
         dirty_close(s->x.client); /* which tells the server to stop */
     release(s);
