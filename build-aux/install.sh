@@ -56,7 +56,7 @@ put_link "$libdirty" "$LIBDIR/$soname"
 put_link "$soname" "$LIBDIR/libdirty.so"
 put 644 "$BUILD/libdirty.a" "$LIBDIR/libdirty.a"
 put 644 "$pc" "$LIBDIR/pkgconfig/dirty.pc"
-for header in dirty.h dirty_errors.h; do
+for header in dirty.h dirty_errors.h dirty_uv.h; do
     put 644 runtime/include/$header "$INCDIR/$header"
 done
 

@@ -1,6 +1,7 @@
 #include "client/request.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "client/alloc.h"
@@ -103,6 +104,41 @@ int dirty_request_add_json(dirty_request *r, const char *text, size_t len) {
     return add(r, DIRTY_TAG_JSON, (dirty_slice){text, len});
 }
 
+/* Text of ours, kept in the argument. */
+static int add_text(dirty_request *r, const char *text, size_t len) {
+    int rc = add(r, DIRTY_TAG_JSON, (dirty_slice){text, len});
+    if (rc == 0) {
+        memcpy(r->args[r->argc].text, text, len);
+        r->args[r->argc].data = NULL;
+    }
+    return rc;
+}
+
+int dirty_request_add_string(dirty_request *r, const char *text) {
+    return text == NULL ? fail(r, DIRTY_EINVALID)
+                        : dirty_request_add_bytes(r, text, strlen(text));
+}
+
+int dirty_request_add_integer(dirty_request *r, long long value) {
+    char text[DIRTY_NUMBER_TEXT_MAX];
+    int len = snprintf(text, sizeof text, "%lld", value);
+    return add_text(r, text, (size_t)len);
+}
+
+int dirty_request_add_number(dirty_request *r, double value) {
+    char text[DIRTY_NUMBER_TEXT_MAX];
+    size_t len = dirty_number_format(text, value);
+    return len == 0 ? fail(r, DIRTY_EINVALID) : add_text(r, text, len);
+}
+
+int dirty_request_add_boolean(dirty_request *r, int value) {
+    return value ? add_text(r, "true", 4) : add_text(r, "false", 5);
+}
+
+int dirty_request_add_nil(dirty_request *r) {
+    return add_text(r, "null", 4);
+}
+
 int dirty_request_set_metadata(dirty_request *r, const char *text, size_t len) {
     if (len > UINT32_MAX)
         return fail(r, DIRTY_EINVALID);
@@ -166,7 +202,7 @@ static bool part_at(const dirty_outgoing *out, size_t part, struct iovec *piece)
     if ((part - 1) % 2 == 0)
         *piece = (struct iovec){(void *)arg->head, sizeof arg->head};
     else
-        *piece = (struct iovec){(void *)arg->data, arg->len};
+        *piece = (struct iovec){(void *)(arg->data ? arg->data : arg->text), arg->len};
     return true;
 }
 

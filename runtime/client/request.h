@@ -8,12 +8,14 @@
 
 #include <sys/uio.h>
 
+#include "base/number.h"
 #include "base/slice.h"
 #include "dirty.h"
 #include "wire/request.h"
 
 typedef struct dirty_arg {
-    const char *data; /* borrowed from the caller */
+    const char *data; /* borrowed from the caller; NULL: the bytes are in `text` */
+    char text[DIRTY_NUMBER_TEXT_MAX];
     uint32_t len;
     uint8_t head[DIRTY_VALUE_HEAD_LEN];
 } dirty_arg;

@@ -24,6 +24,7 @@
 #ifndef DIRTY_H
 #define DIRTY_H
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -114,6 +115,27 @@ DIRTY_API int dirty_request_reset(dirty_request *r, const char *app, const char 
 DIRTY_API int dirty_request_add_bytes(dirty_request *r, const void *data, size_t len);
 DIRTY_API int dirty_request_add_json(dirty_request *r, const char *text, size_t len);
 
+/* Add a NUL-terminated string (as bytes, borrowed), a whole number, a number (no NaN or
+ * infinity: DIRTY_EINVALID), a boolean, or nil. Returns as above. */
+DIRTY_API int dirty_request_add_string(dirty_request *r, const char *text);
+DIRTY_API int dirty_request_add_integer(dirty_request *r, long long value);
+DIRTY_API int dirty_request_add_number(dirty_request *r, double value);
+DIRTY_API int dirty_request_add_boolean(dirty_request *r, int value);
+DIRTY_API int dirty_request_add_nil(dirty_request *r);
+
+/* Add arguments by a format, in the manner of printf; blanks and commas between the
+ * conversions are skipped:
+ *
+ *   %b  bytes: const void *, size_t      %d    int             %f  double
+ *   %s  const char *, as bytes           %ld   long            %t  int, a boolean
+ *   %j  const char *, JSON text          %lld  long long       %n  nil, no argument
+ *
+ *     dirty_request_addf(r, "%b %d %j", png, png_len, 256, "{\"crop\":true}");
+ *
+ * 0, DIRTY_EMEMORY, or DIRTY_EINVALID (another conversion, NULL for %s or %j). */
+DIRTY_API int dirty_request_addf(dirty_request *r, const char *format, ...);
+DIRTY_API int dirty_request_vaddf(dirty_request *r, const char *format, va_list args);
+
 /* The JSON value that reaches the app as dirty.request.metadata. Borrowed like an
  * argument; text NULL: none. 0 or DIRTY_EINVALID (over 4 GiB). */
 DIRTY_API int dirty_request_set_metadata(dirty_request *r, const char *text, size_t len);
@@ -146,6 +168,13 @@ typedef struct dirty_reply dirty_reply;
  * Whether the app may have run is told by dirty_err_started. A call that provably reached
  * nobody is sent once more on a fresh connection; no other is ever repeated. */
 DIRTY_API int dirty_call(dirty_client *c, const dirty_request *r, dirty_reply **out);
+
+/* The same in one line, with arguments as dirty_request_addf takes them:
+ *     dirty_callf(c, &reply, "apps.image", "thumbnail", "%b %j", jpeg, len,
+ * "{\"width\":64}")
+ */
+DIRTY_API int dirty_callf(dirty_client *c, dirty_reply **out, const char *app,
+                          const char *action, const char *format, ...);
 
 /* How many values there are, and value i (0 is the first): returns 'b' for bytes, 'j' for
  * JSON text, with *data and *len set, or 0 if there is no value i. The bytes are borrowed
@@ -187,6 +216,88 @@ DIRTY_API int dirty_stream_next(dirty_stream *s, dirty_reply **chunk);
 /* Leave the stream. Before its end this closes the client's connection, which cancels the
  * call; the next call opens another. */
 DIRTY_API void dirty_stream_close(dirty_stream *s);
+
+/* -- Event-driven client --------------------------------------------------------------
+ */
+
+/* A client that never waits, for a server with an event loop. It is one descriptor that
+ * becomes readable when there is something to do (an epoll of its own inside holds its
+ * connections and its timer), so it fits any loop:
+ *
+ *     dirty_async_open(&a, NULL);
+ *     watch dirty_async_fd(a) for reading; when it is: dirty_async_ready(a);
+ *     dirty_async_call(a, request, on_result, arg, NULL);
+ *
+ * dirty_uv.h does this for libuv. It keeps a pool of connections; calls beyond it wait in
+ * order, within their budget. It belongs to one thread. */
+typedef struct dirty_async dirty_async;
+
+typedef struct dirty_async_options {
+    dirty_options client;     /* socket, timeout_ms, max_message */
+    uint32_t max_connections; /* 16; at least 1 */
+    uint32_t max_waiting;     /* calls that wait for a connection: 1024 */
+    void *reserved[6];        /* NULL */
+} dirty_async_options;
+
+DIRTY_API void dirty_async_options_init(dirty_async_options *options);
+
+/* What became of a call. Everything is borrowed until the callback returns. */
+typedef struct dirty_outcome {
+    int err;             /* 0, or the code of what went wrong */
+    int more;            /* 1: this is a chunk of a stream, the callback comes again */
+    dirty_reply *reply;  /* the values; NULL at the end of a stream and with an error */
+    const char *message; /* of an error, as dirty_errmsg and its like tell it */
+    size_t message_len;
+    const char *details;
+    const char *started;
+} dirty_outcome;
+
+/* Take the reply of an outcome: it is the caller's to free. */
+DIRTY_API dirty_reply *dirty_outcome_take(dirty_outcome *outcome);
+
+/* Comes exactly once for every call that was accepted (for a stream: once for each chunk
+ * with `more` set, then once without). It may make, cancel and pause calls, and free the
+ * client. */
+typedef void (*dirty_async_cb)(dirty_async *a, dirty_outcome *outcome, void *arg);
+
+/* options NULL: all defaults. 0 with *out set, or *out NULL: DIRTY_EMEMORY (no memory or
+ * no descriptors), DIRTY_EINVALID (an option out of range), DIRTY_ECONNECTION (the path
+ * is too long for a socket). */
+DIRTY_API int dirty_async_open(dirty_async **out, const dirty_async_options *options);
+
+/* The descriptor to watch for reading. It stays the same. */
+DIRTY_API int dirty_async_fd(const dirty_async *a);
+
+/* Do what can be done without waiting, with callbacks. Bounded; the descriptor stays
+ * readable while there is more. */
+DIRTY_API void dirty_async_ready(dirty_async *a);
+
+/* Queue a call. Takes the request over and frees it after the last callback; bytes that
+ * it borrows must stay until then. *ticket (may be NULL) names the call. The callback
+ * never comes before this returns. 0; or, with the request still the caller's and no
+ * callback: DIRTY_EOVERLOADED (max_waiting calls wait), DIRTY_EMEMORY, DIRTY_EINVALID
+ * (the request failed when it was built), DIRTY_EPROTOCOL (it is over max_message). */
+DIRTY_API int dirty_async_call(dirty_async *a, dirty_request *r, dirty_async_cb cb,
+                               void *arg, uint64_t *ticket);
+
+/* The same for a call whose result comes in pieces. */
+DIRTY_API int dirty_async_stream(dirty_async *a, dirty_request *r, dirty_async_cb cb,
+                                 void *arg, uint64_t *ticket);
+
+/* End a call now: its callback comes, with DIRTY_ECANCELLED, before this returns. 0, or
+ * DIRTY_EINVALID: no such call, its last callback has come. */
+DIRTY_API int dirty_async_cancel(dirty_async *a, uint64_t ticket);
+
+/* Stop reading the chunks of a stream (paused 1), so that the app has to wait, or go on
+ * (0). 0, or DIRTY_EINVALID: no such call. */
+DIRTY_API int dirty_async_pause(dirty_async *a, uint64_t ticket, int paused);
+
+/* Calls that have not ended. */
+DIRTY_API size_t dirty_async_pending(const dirty_async *a);
+
+/* End all calls with DIRTY_ECANCELLED, callbacks included, then the client. From inside a
+ * callback it is freed once that has returned. */
+DIRTY_API void dirty_async_free(dirty_async *a);
 
 /* -- The story of the last failure ---------------------------------------------------- *
  * Of this client's last dirty_open or dirty_call. All text is borrowed until the next

@@ -1,0 +1,499 @@
+/* async: dirty_async, the event-driven client. dirty.h tells what it does.
+ *
+ * An epoll holds the connections and a timer, its descriptor is what the caller's loop
+ * watches. Calls are in one list by the time at which they end unanswered; those without
+ * a connection are in a second list, in order. Callbacks may do anything: a link that is
+ * closed meanwhile is marked dead and freed at the end of the round. */
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "base/clock.h"
+#include "client/alloc.h"
+#include "client/async_link.h"
+#include "client/socket_path.h"
+
+#define MAX_CONNECTIONS_DEFAULT 16
+#define MAX_WAITING_DEFAULT 1024
+/* Events taken in one round: a bound on what dirty_async_ready does. */
+#define ROUND_EVENTS 64
+/* While the backlog is full: the time to the next try. */
+#define CONNECT_AGAIN_MS 5
+
+typedef struct dirty_async_call {
+    uint64_t ticket;
+    dirty_request *request; /* owned */
+    dirty_async_cb cb;
+    void *arg;
+    bool streams, paused, waiting;
+    uint64_t start_ns, deadline_ns, due_ns;
+    dirty_link *link;                     /* NULL while it waits for one */
+    struct dirty_async_call *prev, *next; /* of dirty_async.calls, by due_ns */
+    struct dirty_async_call *wait_prev, *wait_next;
+} call;
+
+struct dirty_async {
+    dirty_client base; /* configuration, and the failure of calls without a link */
+    int epoll_fd, timer_fd;
+    uint32_t max_connections, max_waiting;
+    dirty_link *links, *dead;
+    uint32_t link_count, waiting_count;
+    call *calls, *waiting;
+    size_t call_count;
+    uint64_t last_ticket;
+    uint64_t timer_ns; /* what the timer is set to, 0: off */
+    uint64_t round;    /* counts the times the timer went off */
+    int depth;         /* callbacks and rounds under way */
+    bool freeing;
+};
+
+static void run_waiting(dirty_async *a);
+
+/* -- Time --------------------------------------------------------------------------- */
+
+/* Have the timer go off at `at_ns`, if it does not earlier. */
+static void wake_at(dirty_async *a, uint64_t at_ns) {
+    if (a->timer_ns != 0 && a->timer_ns <= at_ns)
+        return;
+    struct itimerspec when = {
+        .it_value = {(time_t)(at_ns / 1000000000ull), (long)(at_ns % 1000000000ull)}};
+    a->timer_ns = at_ns;
+    timerfd_settime(a->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+/* By due_ns; most calls have the same budget, so nearly always the last. */
+static void list_call(dirty_async *a, call *c) {
+    call *before = a->calls ? a->calls->prev : NULL; /* the tail */
+    while (before != NULL && before->due_ns > c->due_ns)
+        before = before == a->calls ? NULL : before->prev;
+    if (before == NULL)
+        DL_PREPEND(a->calls, c);
+    else
+        DL_APPEND_ELEM(a->calls, before, c);
+    wake_at(a, a->calls->due_ns);
+}
+
+/* -- Links -------------------------------------------------------------------------- */
+
+static dirty_link *new_link(dirty_async *a) {
+    dirty_link *l = dirty_realloc(NULL, sizeof *l);
+    if (l == NULL)
+        return NULL;
+    memset(l, 0, sizeof *l);
+    l->fd = -1;
+    l->client.address = a->base.address;
+    l->client.private_dir = a->base.private_dir;
+    l->client.timeout_ms = a->base.timeout_ms;
+    l->client.max_message = a->base.max_message;
+    dirty_conn_init(&l->client.conn);
+    dirty_failure_init(&l->client.failure);
+    DL_APPEND(a->links, l);
+    a->link_count++;
+    return l;
+}
+
+/* Make what epoll watches what the link wants. */
+static void watch(dirty_async *a, dirty_link *l) {
+    uint32_t wants = l->call != NULL && l->call->paused ? 0 : dirty_link_wants(l);
+    int fd = l->client.conn.fd;
+    if (fd != l->fd) { /* the old one was closed, which took it out of the epoll */
+        l->fd = fd;
+        l->events = 0;
+    }
+    if (wants == l->events)
+        return;
+    struct epoll_event event = {.events = wants, .data = {.ptr = l}};
+    int op = wants == 0 ? EPOLL_CTL_DEL : l->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    l->events = epoll_ctl(a->epoll_fd, op, fd, &event) == 0 ? wants : 0;
+}
+
+static void bury(dirty_async *a, dirty_link *l) {
+    dirty_close(&l->client);
+    DL_DELETE(a->links, l);
+    a->link_count--;
+    l->dead = true;
+    l->call = NULL;
+    l->next = a->dead;
+    a->dead = l;
+}
+
+static void free_dead(dirty_async *a) {
+    while (a->dead != NULL) {
+        dirty_link *l = a->dead;
+        a->dead = l->next;
+        dirty_failure_deinit(&l->client.failure);
+        dirty_dealloc(l);
+    }
+}
+
+/* The call has left its link: keep the link for the next, or bury it. */
+static void release_link(dirty_async *a, dirty_link *l) {
+    l->call = NULL;
+    if (dirty_conn_is_open(&l->client.conn))
+        watch(a, l);
+    else
+        bury(a, l);
+}
+
+/* -- Outcomes ----------------------------------------------------------------------- */
+
+static void call_back(dirty_async *a, call *c, dirty_outcome *outcome,
+                      const dirty_failure *failure) {
+    outcome->message = failure->message.base;
+    outcome->message_len = failure->message.len;
+    outcome->details = failure->details.base;
+    outcome->started = failure->started;
+    a->depth++;
+    c->cb(a, outcome, c->arg);
+    a->depth--;
+    dirty_reply_free(outcome->reply);
+}
+
+dirty_reply *dirty_outcome_take(dirty_outcome *outcome) {
+    dirty_reply *reply = outcome->reply;
+    outcome->reply = NULL;
+    return reply;
+}
+
+/* Take the call out of all lists; it has its last callback before it. */
+static void unlist(dirty_async *a, call *c) {
+    DL_DELETE(a->calls, c);
+    a->call_count--;
+    if (c->waiting) {
+        DL_DELETE2(a->waiting, c, wait_prev, wait_next);
+        a->waiting_count--;
+    }
+    c->waiting = false;
+}
+
+static void free_call(call *c) {
+    dirty_request_free(c->request);
+    dirty_dealloc(c);
+}
+
+/* The last callback: the link's reply or failure. */
+static void finish(dirty_async *a, call *c) {
+    dirty_link *l = c->link;
+    dirty_outcome outcome = {.reply = l->x.reply, .err = dirty_err(&l->client)};
+    if (outcome.err != 0)
+        outcome.err = dirty_exchange_describe(&l->x);
+    l->x.reply = NULL;
+    dirty_exchange_deinit(&l->x);
+    unlist(a, c);
+    c->link = NULL;
+    call_back(a, c, &outcome, &l->client.failure);
+    free_call(c);
+    release_link(a, l);
+}
+
+/* End a call with a failure of our own; its connection is given up. */
+static void fail(dirty_async *a, call *c, int code, const char *words) {
+    dirty_link *l = c->link;
+    dirty_outcome outcome = {.err = code};
+    const char *started = l != NULL ? l->x.started : "no";
+    dirty_failure *failure = &a->base.failure;
+    dirty_failure_set(failure, code, started, "%s.%s %s", c->request->app,
+                      c->request->action, words);
+    dirty_failure_describe(failure, c->request->app_name, c->request->action_name,
+                           (dirty_now_ns() - c->start_ns) / DIRTY_NS_PER_MS);
+    unlist(a, c);
+    if (l != NULL) {
+        dirty_exchange_deinit(&l->x);
+        bury(a, l);
+    }
+    call_back(a, c, &outcome, failure);
+    free_call(c);
+}
+
+/* -- Driving ------------------------------------------------------------------------ */
+
+static void give_chunk(dirty_async *a, call *c) {
+    dirty_link *l = c->link;
+    dirty_outcome outcome = {.reply = l->x.reply, .more = 1};
+    l->x.reply = NULL;
+    call_back(a, c, &outcome, &l->client.failure);
+}
+
+/* Go on with a link until it waits, its call ends, or a callback took it away. */
+static void drive(dirty_async *a, dirty_link *l) {
+    call *c = l->call;
+    while (!l->dead && l->call == c && !c->paused) {
+        switch (dirty_link_go(l)) {
+        case DIRTY_LINK_CHUNK: give_chunk(a, c); continue;
+        case DIRTY_LINK_ENDS: finish(a, c); return;
+        case DIRTY_LINK_WAITS: break;
+        }
+        if (l->state == DIRTY_LINK_CONNECTING)
+            wake_at(a, dirty_now_ns() + CONNECT_AGAIN_MS * DIRTY_NS_PER_MS);
+        break;
+    }
+    if (!l->dead)
+        watch(a, l);
+}
+
+/* Give the call a link. */
+static void begin(dirty_async *a, call *c, dirty_link *l) {
+    dirty_exchange x;
+    DL_DELETE2(a->waiting, c, wait_prev, wait_next);
+    a->waiting_count--;
+    c->waiting = false;
+    c->link = l;
+    l->call = c;
+    dirty_exchange_init(&x, &l->client, c->request);
+    x.start_ns = c->start_ns;
+    x.deadline_ns = c->deadline_ns;
+    x.until_ns = c->deadline_ns + DIRTY_MARGIN_MS * DIRTY_NS_PER_MS;
+    x.nonblocking = true;
+    x.streams = c->streams;
+    DL_DELETE(a->calls, c);
+    c->due_ns = x.until_ns;
+    list_call(a, c);
+    dirty_link_begin(l, &x);
+    drive(a, l);
+}
+
+static dirty_link *idle_link(dirty_async *a) {
+    dirty_link *l;
+    DL_FOREACH (a->links, l)
+        if (l->call == NULL)
+            return l;
+    return a->link_count < a->max_connections ? new_link(a) : NULL;
+}
+
+static void run_waiting(dirty_async *a) {
+    while (a->waiting != NULL && !a->freeing) {
+        dirty_link *l = idle_link(a);
+        if (l == NULL)
+            return; /* the next call that ends comes here again */
+        begin(a, a->waiting, l);
+    }
+}
+
+/* A link that the timer has to drive, and has not in this round. Callbacks may change the
+ * list, so it is looked through from its head each time. */
+static dirty_link *link_to_kick(dirty_async *a) {
+    dirty_link *l;
+    DL_FOREACH (a->links, l)
+        if ((l->kicked || l->state == DIRTY_LINK_CONNECTING) && l->round != a->round)
+            return l;
+    return NULL;
+}
+
+static void expire(dirty_async *a) {
+    uint64_t now_ns = dirty_now_ns(), ticks;
+    if (read(a->timer_fd, &ticks, sizeof ticks) < 0 && errno != EAGAIN)
+        return;
+    a->timer_ns = 0;
+    while (a->calls != NULL && a->calls->due_ns <= now_ns)
+        fail(a, a->calls, DIRTY_ETIMEOUT,
+             a->calls->link == NULL ? "waited for a connection until its budget ended"
+                                    : "got no answer within its budget and 2000 ms more");
+    a->round++;
+    for (dirty_link *l; (l = link_to_kick(a)) != NULL;) {
+        l->round = a->round;
+        l->kicked = false;
+        drive(a, l);
+    }
+    if (a->calls != NULL)
+        wake_at(a, a->calls->due_ns);
+}
+
+/* An idle connection that has something to say has ended, or is broken. */
+static void on_link(dirty_async *a, dirty_link *l) {
+    if (l->dead)
+        return;
+    if (l->call == NULL)
+        bury(a, l);
+    else
+        drive(a, l);
+}
+
+static void destroy(dirty_async *a) {
+    while (a->links != NULL)
+        bury(a, a->links);
+    free_dead(a);
+    close(a->epoll_fd);
+    close(a->timer_fd);
+    dirty_failure_deinit(&a->base.failure);
+    dirty_dealloc(a);
+}
+
+/* The end of what may have called back. False: the client is gone. */
+static bool leave(dirty_async *a) {
+    if (--a->depth > 0)
+        return true;
+    if (a->freeing) {
+        destroy(a);
+        return false;
+    }
+    free_dead(a);
+    return true;
+}
+
+void dirty_async_ready(dirty_async *a) {
+    struct epoll_event events[ROUND_EVENTS];
+    if (a->depth > 0)
+        return; /* from a callback: the round under way goes on itself */
+    int n = epoll_wait(a->epoll_fd, events, ROUND_EVENTS, 0);
+    a->depth++;
+    for (int i = 0; i < n && !a->freeing; i++) {
+        if (events[i].data.ptr == NULL)
+            expire(a);
+        else
+            on_link(a, events[i].data.ptr);
+    }
+    run_waiting(a);
+    leave(a);
+}
+
+/* -- Calls -------------------------------------------------------------------------- */
+
+static int check(dirty_async *a, const dirty_request *r) {
+    dirty_exchange x;
+    int rc = dirty_exchange_init(&x, &a->base, r);
+    if (rc == 0 && a->waiting_count >= a->max_waiting)
+        rc = DIRTY_EOVERLOADED;
+    return a->freeing ? DIRTY_EINVALID : rc;
+}
+
+static int queue(dirty_async *a, dirty_request *r, const call *model, uint64_t *ticket) {
+    int rc = r == NULL || model->cb == NULL ? DIRTY_EINVALID : check(a, r);
+    call *c = rc == 0 ? dirty_realloc(NULL, sizeof *c) : NULL;
+    if (c == NULL)
+        return rc == 0 ? DIRTY_EMEMORY : rc;
+    *c = *model;
+    c->ticket = ++a->last_ticket;
+    c->request = r;
+    c->start_ns = dirty_now_ns();
+    c->deadline_ns = c->due_ns =
+        c->start_ns +
+        (r->budget_ms ? r->budget_ms : a->base.timeout_ms) * DIRTY_NS_PER_MS;
+    c->waiting = true;
+    DL_APPEND2(a->waiting, c, wait_prev, wait_next);
+    a->waiting_count++;
+    a->call_count++;
+    list_call(a, c);
+    /* Whoever is in a round runs it before the round ends; else the timer does. */
+    if (a->depth == 0)
+        wake_at(a, 1);
+    if (ticket != NULL)
+        *ticket = c->ticket;
+    return 0;
+}
+
+int dirty_async_call(dirty_async *a, dirty_request *r, dirty_async_cb cb, void *arg,
+                     uint64_t *ticket) {
+    return queue(a, r, &(call){.cb = cb, .arg = arg}, ticket);
+}
+
+int dirty_async_stream(dirty_async *a, dirty_request *r, dirty_async_cb cb, void *arg,
+                       uint64_t *ticket) {
+    return queue(a, r, &(call){.cb = cb, .arg = arg, .streams = true}, ticket);
+}
+
+static call *find_call(dirty_async *a, uint64_t ticket) {
+    call *c;
+    DL_FOREACH (a->calls, c)
+        if (c->ticket == ticket)
+            return c;
+    return NULL;
+}
+
+int dirty_async_cancel(dirty_async *a, uint64_t ticket) {
+    call *c = find_call(a, ticket);
+    if (c == NULL)
+        return DIRTY_EINVALID;
+    a->depth++;
+    fail(a, c, DIRTY_ECANCELLED, "was cancelled by its caller");
+    if (leave(a) && a->depth == 0 && a->waiting != NULL)
+        wake_at(a, 1); /* its connection is free for the next */
+    return 0;
+}
+
+int dirty_async_pause(dirty_async *a, uint64_t ticket, int paused) {
+    call *c = find_call(a, ticket);
+    if (c == NULL)
+        return DIRTY_EINVALID;
+    c->paused = paused != 0;
+    if (c->link == NULL)
+        return 0;
+    watch(a, c->link);
+    if (!c->paused) { /* chunks may be here already, read with the last one */
+        c->link->kicked = true;
+        wake_at(a, 1);
+    }
+    return 0;
+}
+
+size_t dirty_async_pending(const dirty_async *a) {
+    return a->call_count;
+}
+
+/* -- Life --------------------------------------------------------------------------- */
+
+void dirty_async_options_init(dirty_async_options *options) {
+    *options = (dirty_async_options){.max_connections = MAX_CONNECTIONS_DEFAULT,
+                                     .max_waiting = MAX_WAITING_DEFAULT};
+    dirty_options_init(&options->client);
+}
+
+static int open_descriptors(dirty_async *a) {
+    a->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    a->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = NULL}};
+    if (a->epoll_fd < 0 || a->timer_fd < 0 ||
+        epoll_ctl(a->epoll_fd, EPOLL_CTL_ADD, a->timer_fd, &event) < 0)
+        return DIRTY_EMEMORY;
+    return 0;
+}
+
+int dirty_async_open(dirty_async **out, const dirty_async_options *options) {
+    dirty_async_options defaults;
+    dirty_client *checked;
+    *out = NULL;
+    if (options == NULL) {
+        dirty_async_options_init(&defaults);
+        options = &defaults;
+    }
+    int rc = dirty_open(&checked, &options->client);
+    if (rc == 0 && (options->max_connections == 0 || options->max_waiting == 0))
+        rc = DIRTY_EINVALID;
+    dirty_async *a = rc == 0 ? dirty_realloc(NULL, sizeof *a) : NULL;
+    if (a != NULL) {
+        memset(a, 0, sizeof *a);
+        a->base.address = checked->address;
+        a->base.private_dir = checked->private_dir;
+        a->base.timeout_ms = checked->timeout_ms;
+        a->base.max_message = checked->max_message;
+        dirty_conn_init(&a->base.conn);
+        dirty_failure_init(&a->base.failure);
+        a->max_connections = options->max_connections;
+        a->max_waiting = options->max_waiting;
+        rc = open_descriptors(a);
+    } else if (rc == 0) {
+        rc = DIRTY_EMEMORY;
+    }
+    dirty_free(checked);
+    if (rc == 0)
+        *out = a;
+    else if (a != NULL)
+        destroy(a);
+    return rc;
+}
+
+int dirty_async_fd(const dirty_async *a) {
+    return a->epoll_fd;
+}
+
+void dirty_async_free(dirty_async *a) {
+    if (a == NULL || a->freeing)
+        return;
+    a->freeing = true;
+    a->depth++;
+    while (a->calls != NULL)
+        fail(a, a->calls, DIRTY_ECANCELLED, "was cancelled: its client is freed");
+    leave(a);
+}

@@ -1,0 +1,78 @@
+/* dirty_uv.h: libdirty's event-driven client on a libuv loop.
+ *
+ *     static dirty_uv u;
+ *     dirty_uv_open(&u, loop, NULL);
+ *     dirty_async_call(u.async, request, on_result, arg, NULL);
+ *     …
+ *     dirty_uv_close(&u, NULL);
+ *
+ * The adapter owns the client: dirty_uv_close ends both. All calls on the loop's thread.
+ * Header only; link with libuv and libdirty. */
+#ifndef DIRTY_UV_H
+#define DIRTY_UV_H
+
+#include <dirty.h>
+#include <uv.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct dirty_uv {
+    dirty_async *async; /* owned; NULL once it is closed */
+    uv_poll_t poll;
+    void (*closed)(struct dirty_uv *u);
+    void *data; /* the user's */
+} dirty_uv;
+
+static inline void dirty_uv__on_poll(uv_poll_t *poll, int status, int events) {
+    dirty_uv *u = (dirty_uv *)poll->data;
+    (void)status;
+    (void)events;
+    if (u->async != NULL)
+        dirty_async_ready(u->async);
+}
+
+static inline void dirty_uv__on_closed(uv_handle_t *handle) {
+    dirty_uv *u = (dirty_uv *)handle->data;
+    if (u->closed != NULL)
+        u->closed(u);
+}
+
+/* Make a client with these options (NULL: all defaults) and watch it in the loop. *u must
+ * stay where it is until it is closed. 0, or what dirty_async_open returns; an error of
+ * libuv (UV_E…, below -4000 or a negative errno) leaves nothing open either. */
+static inline int dirty_uv_open(dirty_uv *u, uv_loop_t *loop,
+                                const dirty_async_options *options) {
+    int rc = dirty_async_open(&u->async, options);
+    if (rc < 0)
+        return rc;
+    u->poll.data = u;
+    u->closed = NULL;
+    rc = uv_poll_init(loop, &u->poll, dirty_async_fd(u->async));
+    if (rc == 0)
+        rc = uv_poll_start(&u->poll, UV_READABLE, dirty_uv__on_poll);
+    if (rc < 0) {
+        dirty_async_free(u->async);
+        u->async = NULL;
+    }
+    return rc;
+}
+
+/* End all calls (their callbacks come, with DIRTY_ECANCELLED) and the client. `closed`
+ * (may be NULL) comes when the loop has let go of *u. Also from inside a callback. */
+static inline void dirty_uv_close(dirty_uv *u, void (*closed)(dirty_uv *u)) {
+    dirty_async *async = u->async;
+    if (async == NULL)
+        return;
+    u->async = NULL;
+    u->closed = closed;
+    uv_close((uv_handle_t *)&u->poll, dirty_uv__on_closed);
+    dirty_async_free(async);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

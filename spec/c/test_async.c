@@ -1,0 +1,469 @@
+/* The event-driven client on a plain epoll-free poll(2) loop, and on libuv. */
+#include "harness.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "dirty_uv.h"
+#include "fake_server.h"
+
+#define CALLS_MAX 300
+
+typedef struct got {
+    int calls; /* of the callback */
+    int ends;
+    int err;
+    int chunks;
+    char text[64]; /* of the last value */
+    char message[200];
+    const char *started;
+} got;
+
+static void note(dirty_async *a, dirty_outcome *o, void *arg) {
+    got *g = arg;
+    const char *data;
+    size_t len;
+    (void)a;
+    g->calls++;
+    if (o->more)
+        g->chunks++;
+    else
+        g->ends++;
+    g->err = o->err;
+    snprintf(g->message, sizeof g->message, "%s", o->message);
+    g->started = o->started;
+    if (o->reply != NULL && dirty_reply_value(o->reply, 0, &data, &len) != 0)
+        snprintf(g->text, sizeof g->text, "%.*s", (int)len, data);
+}
+
+static dirty_request *make(const char *text) {
+    dirty_request *r;
+    assert_int_equal(dirty_request_new(&r, "app", "action"), 0);
+    if (text != NULL)
+        assert_int_equal(dirty_request_addf(r, "%s", text), 0);
+    return r;
+}
+
+static dirty_async *open_async(fake *f, uint32_t timeout_ms, uint32_t connections) {
+    dirty_async_options o;
+    dirty_async *a;
+    dirty_async_options_init(&o);
+    o.client.socket = f->path;
+    o.client.timeout_ms = timeout_ms;
+    o.max_connections = connections;
+    assert_int_equal(dirty_async_open(&a, &o), 0);
+    return a;
+}
+
+/* Run the loop until no call is pending. */
+static void run(dirty_async *a) {
+    uint64_t until_ns = dirty_now_ns() + 20000 * DIRTY_NS_PER_MS;
+    while (dirty_async_pending(a) > 0) {
+        struct pollfd p = {.fd = dirty_async_fd(a), .events = POLLIN};
+        assert_true(dirty_now_ns() < until_ns);
+        poll(&p, 1, 1000);
+        if (p.revents != 0)
+            dirty_async_ready(a);
+    }
+}
+
+static void serve_echo(fake *f, int fd, int number) {
+    (void)number;
+    while (fake_read_request(f, fd))
+        fake_echo(f, fd);
+}
+
+static void every_call_gets_its_answer(void **state) {
+    (void)state;
+    fake f;
+    got g[CALLS_MAX] = {0};
+    static char texts[CALLS_MAX][16];
+    fake_start(&f, 64, serve_echo, NULL);
+    dirty_async *a = open_async(&f, 15000, 1);
+    for (int i = 0; i < CALLS_MAX; i++) {
+        snprintf(texts[i], sizeof texts[i], "call %d", i);
+        assert_int_equal(dirty_async_call(a, make(texts[i]), note, &g[i], NULL), 0);
+        assert_int_equal(g[i].calls, 0);
+    }
+    run(a);
+    for (int i = 0; i < CALLS_MAX; i++) {
+        assert_int_equal(g[i].calls, 1);
+        assert_int_equal(g[i].err, 0);
+        assert_string_equal(g[i].text, texts[i]);
+    }
+    assert_int_equal(f.connections, 1);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
+static void big_values_go_both_ways(void **state) {
+    (void)state;
+    fake f;
+    got g = {0};
+    dirty_request *r = make(NULL);
+    size_t len = 5u << 20;
+    char *big = malloc(len);
+    memset(big, 'x', len);
+    fake_start(&f, 64, serve_echo, NULL);
+    dirty_async *a = open_async(&f, 15000, 2);
+    dirty_request_addf(r, "%b, %d, %lld, %f, %t, %n", big, len, -5, 1ll << 40, 0.5, 1);
+    assert_int_equal(dirty_async_call(a, r, note, &g, NULL), 0);
+    run(a);
+    assert_int_equal(g.err, 0);
+    assert_int_equal(g.text[0], 'x');
+    dirty_async_free(a);
+    fake_stop(&f);
+    free(big);
+}
+
+static void serve_error(fake *f, int fd, int number) {
+    (void)number;
+    while (fake_read_request(f, fd))
+        fake_send_error(f, fd, 7, "too many wait", "{\"started\":\"no\"}");
+}
+
+static void errors_are_typed(void **state) {
+    (void)state;
+    fake f;
+    got g = {0};
+    fake_start(&f, 64, serve_error, NULL);
+    dirty_async *a = open_async(&f, 5000, 2);
+    assert_int_equal(dirty_async_call(a, make("x"), note, &g, NULL), 0);
+    run(a);
+    assert_int_equal(g.err, DIRTY_EOVERLOADED);
+    assert_string_equal(g.message, "too many wait");
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
+static void nobody_listens(void **state) {
+    (void)state;
+    fake f;
+    got g = {0};
+    fake_start(&f, 64, serve_echo, NULL);
+    dirty_async *a = open_async(&f, 5000, 2);
+    fake_stop(&f);
+    assert_int_equal(dirty_async_call(a, make("x"), note, &g, NULL), 0);
+    assert_int_equal(g.calls, 0);
+    run(a);
+    assert_int_equal(g.err, DIRTY_ECONNECTION);
+    assert_string_equal(g.started, "no");
+    dirty_async_free(a);
+}
+
+static void serve_silence(fake *f, int fd, int number) {
+    (void)number;
+    if (fake_read_request(f, fd))
+        fake_await_end(fd);
+}
+
+static void waits_end_with_the_budget(void **state) {
+    (void)state;
+    fake f;
+    got first = {0}, second = {0};
+    fake_start(&f, 64, serve_silence, NULL);
+    dirty_async *a = open_async(&f, 100, 1);
+    assert_int_equal(dirty_async_call(a, make("x"), note, &first, NULL), 0);
+    assert_int_equal(dirty_async_call(a, make("y"), note, &second, NULL), 0);
+    run(a);
+    assert_int_equal(first.err, DIRTY_ETIMEOUT);
+    assert_string_equal(first.started, "unknown");
+    assert_int_equal(second.err, DIRTY_ETIMEOUT);
+    assert_string_equal(second.started, "no"); /* it never had a connection */
+    assert_int_equal(f.requests, 1);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
+static void serve_broken(fake *f, int fd, int number) {
+    if (!fake_read_request(f, fd))
+        return;
+    if (number == 1)
+        fake_send(fd, "garbage that is no frame", 24);
+    else
+        fake_send_frame(f, fd, DIRTY_FRAME_RESPONSE, "\0\1b\0\0\0\x7f", 7);
+}
+
+static void broken_answers_end_their_connection(void **state) {
+    (void)state;
+    fake f;
+    got g[2] = {0};
+    fake_start(&f, 64, serve_broken, NULL);
+    dirty_async *a = open_async(&f, 5000, 1);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(dirty_async_call(a, make("x"), note, &g[i], NULL), 0);
+    run(a);
+    assert_int_equal(g[0].err, DIRTY_EPROTOCOL);
+    assert_int_equal(g[1].err, DIRTY_EPROTOCOL);
+    assert_int_equal(f.connections, 2);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
+/* -- Streams ------------------------------------------------------------------------ */
+
+static const uint8_t a_chunk[] = {0, 1, 'b', 0, 0, 0, 2, 'h', 'i'};
+
+static void serve_chunks(fake *f, int fd, int number) {
+    (void)number;
+    while (fake_read_request(f, fd)) {
+        for (int i = 0; i < 10; i++)
+            fake_send_frame(f, fd, DIRTY_FRAME_CHUNK, a_chunk, sizeof a_chunk);
+        fake_send_frame(f, fd, DIRTY_FRAME_END, NULL, 0);
+    }
+}
+
+static void a_stream_calls_back_for_each_chunk(void **state) {
+    (void)state;
+    fake f;
+    got g = {0}, plain = {0};
+    fake_start(&f, 64, serve_chunks, NULL);
+    dirty_async *a = open_async(&f, 5000, 1);
+    assert_int_equal(dirty_async_stream(a, make("x"), note, &g, NULL), 0);
+    run(a);
+    assert_int_equal(g.chunks, 10);
+    assert_int_equal(g.ends, 1);
+    assert_int_equal(g.err, 0);
+    assert_string_equal(g.text, "hi");
+    assert_int_equal(dirty_async_call(a, make("x"), note, &plain, NULL), 0);
+    run(a);
+    assert_int_equal(plain.err, DIRTY_EPROTOCOL); /* a plain call can't take chunks */
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
+typedef struct stopper {
+    got g;
+    uint64_t ticket;
+    int at;    /* at which chunk */
+    int pause; /* pause, and not cancel */
+} stopper;
+
+static void stop_at_a_chunk(dirty_async *a, dirty_outcome *o, void *arg) {
+    stopper *s = arg;
+    note(a, o, &s->g);
+    if (!o->more || s->g.chunks != s->at)
+        return;
+    if (s->pause)
+        assert_int_equal(dirty_async_pause(a, s->ticket, 1), 0);
+    else
+        assert_int_equal(dirty_async_cancel(a, s->ticket), 0);
+}
+
+static void cancel_inside_the_callback(void **state) {
+    (void)state;
+    fake f;
+    stopper s = {.at = 3};
+    got after = {0};
+    fake_start(&f, 64, serve_chunks, NULL);
+    dirty_async *a = open_async(&f, 5000, 1);
+    assert_int_equal(dirty_async_stream(a, make("x"), stop_at_a_chunk, &s, &s.ticket), 0);
+    run(a);
+    assert_int_equal(s.g.chunks, 3);
+    assert_int_equal(s.g.ends, 1);
+    assert_int_equal(s.g.err, DIRTY_ECANCELLED);
+    assert_int_equal(dirty_async_cancel(a, s.ticket), DIRTY_EINVALID);
+    assert_int_equal(dirty_async_stream(a, make("x"), note, &after, NULL), 0);
+    run(a);
+    assert_int_equal(after.chunks, 10);
+    assert_int_equal(f.connections, 2);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
+static void a_paused_stream_goes_on(void **state) {
+    (void)state;
+    fake f;
+    stopper s = {.at = 2, .pause = 1};
+    fake_start(&f, 64, serve_chunks, NULL);
+    dirty_async *a = open_async(&f, 8000, 1);
+    assert_int_equal(dirty_async_stream(a, make("x"), stop_at_a_chunk, &s, &s.ticket), 0);
+    while (s.g.chunks < 2)
+        dirty_async_ready(a);
+    for (int i = 0; i < 20; i++) { /* nothing more comes while it is paused */
+        poll(NULL, 0, 1);
+        dirty_async_ready(a);
+    }
+    assert_int_equal(s.g.chunks, 2);
+    assert_int_equal(dirty_async_pause(a, s.ticket, 0), 0);
+    run(a);
+    assert_int_equal(s.g.chunks, 10);
+    assert_int_equal(s.g.err, 0);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
+/* -- Ends --------------------------------------------------------------------------- */
+
+static void freeing_ends_every_call(void **state) {
+    (void)state;
+    fake f;
+    got g[5] = {0};
+    fake_start(&f, 64, serve_silence, NULL);
+    dirty_async *a = open_async(&f, 5000, 2);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(dirty_async_call(a, make("x"), note, &g[i], NULL), 0);
+    while (f.requests < 1)
+        dirty_async_ready(a);
+    dirty_async_free(a);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(g[i].calls, 1);
+        assert_int_equal(g[i].err, DIRTY_ECANCELLED);
+    }
+    fake_stop(&f);
+}
+
+static void free_it(dirty_async *a, dirty_outcome *o, void *arg) {
+    note(a, o, arg);
+    dirty_async_free(a);
+}
+
+static void freeing_inside_a_callback(void **state) {
+    (void)state;
+    fake f;
+    got first = {0}, second = {0};
+    fake_start(&f, 64, serve_echo, NULL);
+    dirty_async *a = open_async(&f, 5000, 1);
+    assert_int_equal(dirty_async_call(a, make("x"), free_it, &first, NULL), 0);
+    assert_int_equal(dirty_async_call(a, make("y"), note, &second, NULL), 0);
+    while (first.calls == 0) {
+        struct pollfd p = {.fd = dirty_async_fd(a), .events = POLLIN};
+        poll(&p, 1, 1000);
+        dirty_async_ready(a);
+    }
+    assert_int_equal(first.err, 0);
+    assert_int_equal(second.calls, 1);
+    assert_int_equal(second.err, DIRTY_ECANCELLED);
+    fake_stop(&f);
+}
+
+static void again(dirty_async *a, dirty_outcome *o, void *arg) {
+    got *g = arg;
+    note(a, o, arg);
+    if (g->calls < 50)
+        assert_int_equal(dirty_async_call(a, make("more"), again, arg, NULL), 0);
+}
+
+static void calling_inside_a_callback(void **state) {
+    (void)state;
+    fake f;
+    got g = {0};
+    fake_start(&f, 64, serve_echo, NULL);
+    dirty_async *a = open_async(&f, 5000, 1);
+    assert_int_equal(dirty_async_call(a, make("x"), again, &g, NULL), 0);
+    run(a);
+    assert_int_equal(g.calls, 50);
+    assert_int_equal(f.connections, 1);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
+static void too_many_wait(void **state) {
+    (void)state;
+    fake f;
+    got g = {0};
+    dirty_async_options o;
+    dirty_async *a;
+    fake_start(&f, 64, serve_echo, NULL);
+    dirty_async_options_init(&o);
+    o.client.socket = f.path;
+    o.max_waiting = 3;
+    o.max_connections = 1; /* the server serves one after the other */
+    assert_int_equal(dirty_async_open(&a, &o), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(dirty_async_call(a, make("x"), note, &g, NULL), 0);
+    dirty_request *r = make("x");
+    assert_int_equal(dirty_async_call(a, r, note, &g, NULL), DIRTY_EOVERLOADED);
+    dirty_request_free(r); /* it stayed ours */
+    run(a);
+    assert_int_equal(g.calls, 3);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
+static void a_server_that_closes_idle_connections(void **state) {
+    (void)state;
+    fake f;
+    got g[3] = {0};
+    fake_start(&f, 64, serve_echo, NULL);
+    dirty_async *a = open_async(&f, 5000, 1);
+    assert_int_equal(dirty_async_call(a, make("x"), note, &g[0], NULL), 0);
+    run(a);
+    fake_stop(&f);
+    assert_int_equal(dirty_async_call(a, make("x"), note, &g[1], NULL), 0);
+    run(a);
+    assert_int_equal(g[0].err, 0);
+    assert_int_equal(g[1].err, DIRTY_ECONNECTION);
+    dirty_async_free(a);
+}
+
+/* -- libuv --------------------------------------------------------------------------- */
+
+static void stop_loop(dirty_async *a, dirty_outcome *o, void *arg) {
+    dirty_uv *u = arg;
+    note(a, o, u->data);
+    dirty_uv_close(u, NULL);
+}
+
+static void on_a_libuv_loop(void **state) {
+    (void)state;
+    fake f;
+    got g[2] = {0};
+    dirty_uv u = {.data = &g[1]};
+    uv_loop_t loop;
+    dirty_async_options o;
+    fake_start(&f, 64, serve_echo, NULL);
+    dirty_async_options_init(&o);
+    o.client.socket = f.path;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(dirty_uv_open(&u, &loop, &o), 0);
+    assert_int_equal(dirty_async_call(u.async, make("one"), note, &g[0], NULL), 0);
+    assert_int_equal(dirty_async_call(u.async, make("two"), note, &g[0], NULL), 0);
+    while (g[0].calls < 2)
+        uv_run(&loop, UV_RUN_ONCE);
+    assert_int_equal(dirty_async_call(u.async, make("end"), stop_loop, &u, NULL), 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(g[1].calls, 1);
+    assert_string_equal(g[1].text, "end");
+    assert_int_equal(uv_loop_close(&loop), 0);
+    fake_stop(&f);
+}
+
+static void formats_that_are_wrong(void **state) {
+    (void)state;
+    dirty_request *r = make(NULL);
+    assert_int_equal(dirty_request_addf(r, "%x", 1), DIRTY_EINVALID);
+    assert_int_equal(dirty_request_addf(r, "%d", 1), 0);
+    dirty_request_reset(r, "a", "b");
+    assert_int_equal(dirty_request_addf(r, "%s", (char *)NULL), DIRTY_EINVALID);
+    dirty_request_reset(r, "a", "b");
+    assert_int_equal(dirty_request_addf(r, "hello"), DIRTY_EINVALID);
+    dirty_request_reset(r, "a", "b");
+    assert_int_equal(dirty_request_addf(r, "%"), DIRTY_EINVALID);
+    dirty_request_free(r);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_call_gets_its_answer),
+        cmocka_unit_test(big_values_go_both_ways),
+        cmocka_unit_test(errors_are_typed),
+        cmocka_unit_test(nobody_listens),
+        cmocka_unit_test(waits_end_with_the_budget),
+        cmocka_unit_test(broken_answers_end_their_connection),
+        cmocka_unit_test(a_stream_calls_back_for_each_chunk),
+        cmocka_unit_test(cancel_inside_the_callback),
+        cmocka_unit_test(a_paused_stream_goes_on),
+        cmocka_unit_test(freeing_ends_every_call),
+        cmocka_unit_test(freeing_inside_a_callback),
+        cmocka_unit_test(calling_inside_a_callback),
+        cmocka_unit_test(too_many_wait),
+        cmocka_unit_test(a_server_that_closes_idle_connections),
+        cmocka_unit_test(on_a_libuv_loop),
+        cmocka_unit_test(formats_that_are_wrong),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
