@@ -324,4 +324,16 @@ describe("max_memory", function()
         assert.is_true(rt:call("interrupted", "litter", 200))
         assert.equal(pid, worker_pid(rt))
     end)
+
+    it("must leave room for calls once the apps are made", function()
+        local rt = runtime.launch {
+            config = [[workers = 1; max_memory = "8m"; apps = { "large" }]],
+            files = { ["large.lua"] = "return { init = function(self) "
+                .. "self.held = ('x'):rep(7.5 * 2 ^ 20) end }" },
+        }
+        finally(function() rt:close() end)
+        assert.equal(4, rt:wait(10).exit)
+        assert.truthy(rt:log():find("of max_memory (8388608 bytes) calls must have", 1, true),
+            rt:log())
+    end)
 end)

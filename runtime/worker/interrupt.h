@@ -98,6 +98,12 @@ static inline dirty_code dirty_interrupt_leave(dirty_interrupt *in) {
     return __builtin_expect(untouched, 1) ? DIRTY_CODE_NONE : dirty__interrupt_settle(in);
 }
 
+/* Whether the heap, once it is collected if need be, has room for calls. */
+static inline bool dirty_interrupt_has_room(dirty_interrupt *in) {
+    return in->heap.used <= dirty_lua_limit_room(&in->heap) ||
+           dirty_lua_limit_relieve(&in->heap, in->L);
+}
+
 /* The request is over and its values are dropped: a heap that went over its limit is
  * collected. Finalizers run. */
 static inline void dirty_interrupt_release(dirty_interrupt *in) {

@@ -109,6 +109,20 @@ static int end_boot(lua_State *L) {
     return 0;
 }
 
+/* A lane whose apps have used up max_memory could only answer MEMORY. */
+static bool leaves_room(dirty_host *h, dirty_buf *why) {
+    const dirty_lua_limit *heap = &h->interrupt.heap;
+    if (dirty_interrupt_has_room(&h->interrupt))
+        return true;
+    dirty_buf_printf(
+        why,
+        ",\"phase\":\"init\",\"message\":\"the Lua heap of the lane holds %zu "
+        "bytes once the app is made: of max_memory (%zu bytes) calls must have "
+        "an eighth\"",
+        heap->used, heap->limit);
+    return false;
+}
+
 int dirty_host_boot(dirty_host *h, dirty_buf *why) {
     for (uint32_t i = 0; i < h->start->app_count; i++) {
         const char *name = h->start->apps[i]->name;
@@ -116,11 +130,13 @@ int dirty_host_boot(dirty_host *h, dirty_buf *why) {
         dirty_buf_json_string(why, name, strlen(name));
         app_work work = {.host = h, .app = i, .out = why};
         run_app_work(&work, open_app);
+        if (work.ok)
+            h->opened = i + 1;
+        bool good = work.ok && leaves_room(h, why);
         dirty_buf_append_cstr(why, "}");
-        if (!work.ok)
+        if (!good)
             return -EINVAL;
         why->len = 0;
-        h->opened = i + 1;
     }
     dirty__run_protected(h, end_boot);
     lua_settop(h->L, SLOT_BASE);

@@ -55,18 +55,16 @@ static int collect(lua_State *L) {
 }
 
 bool dirty_lua_limit_relieve(dirty_lua_limit *m, lua_State *L) {
-    /* An eighth of room, or a heap just under the limit would be collected for nothing
-     * again and again. */
-    size_t step = m->limit / 8, before;
+    size_t room = dirty_lua_limit_room(m), before;
     int top = lua_gettop(L);
     do { /* LuaJIT's own string buffer is only halved by a collection */
         before = m->used;
         lua_cpcall(L, collect, NULL);
         lua_settop(L, top);
-    } while (m->used > m->limit - step && before > m->used && before - m->used >= step);
+    } while (m->used > room && m->used < before && before - m->used >= m->limit / 8);
     m->alarm = m->limit;
     m->refused = false;
-    return m->used <= m->limit - step;
+    return m->used <= room;
 }
 
 void dirty_lua_limit_remove(dirty_lua_limit *m, lua_State *L) {

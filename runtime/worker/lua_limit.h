@@ -41,7 +41,13 @@ static inline bool dirty_lua_limit_was_passed(const dirty_lua_limit *m) {
     return m->alarm != m->limit;
 }
 
-/* Collect all garbage; true if the heap is then well below the limit, and `over` will be
+/* What a heap may hold after a collection: an eighth is left, or one just under the limit
+ * would be collected for nothing again and again. */
+static inline size_t dirty_lua_limit_room(const dirty_lua_limit *m) {
+    return m->limit - m->limit / 8;
+}
+
+/* Collect all garbage; true if the heap then has room, and `over` will be
  * told of the next time it is not. Finalizers run, what they raise is dropped. Where the
  * stack of L is whole: in a hook or between calls. [-0, +0, -] */
 bool dirty_lua_limit_relieve(dirty_lua_limit *m, lua_State *L);

@@ -430,6 +430,31 @@ static void one_block_over_the_limit_ends_the_call(void **state) {
     assert_value(call(*state, "hold", "1"), "1048576");
 }
 
+/* The app and its state must stay whatever way the heap is used up. */
+static void no_way_to_use_memory_harms_the_state(void **state) {
+    static const dirty_app_spec greedy_app = {
+        .name = "greedy", .module = "spec.apps.greedy", .interruptible = true};
+    (void)state;
+    rig r;
+    rig_init(&r, 1);
+    r.start.max_memory_bytes = LIMIT;
+    rig_add_app(&r, &greedy_app);
+    rig_start(&r);
+    rig_expect_ready(&r);
+    int ways = atoi(call(&r, "ways", NULL).text);
+    assert_in_range(ways, 1, 100);
+    char text[16];
+    for (int i = 0; i < 3 * ways; i++) {
+        snprintf(text, sizeof text, "%d", i % ways + 1);
+        answer a = call(&r, "eat", text);
+        if (a.code != DIRTY_CODE_MEMORY)
+            fail_msg("way %s: %s %s", text, dirty_code_name(a.code), a.text);
+        snprintf(text, sizeof text, "%d", i + 1);
+        assert_value(call(&r, "probe", NULL), text);
+    }
+    rig_stop(&r);
+}
+
 /* -- Several lanes ------------------------------------------------------------------- */
 
 /* Compiled code of the first lane, interpreted code of all. */
@@ -483,7 +508,11 @@ int main(void) {
         cmocka_unit_test(lanes_are_interrupted_each_for_itself),
         cmocka_unit_test(calls_interrupted_at_any_moment_leave_a_sound_state),
     };
-    int failed = cmocka_run_group_tests(limited, start_limited, stop_rig);
+    const struct CMUnitTest greedy[] = {
+        cmocka_unit_test(no_way_to_use_memory_harms_the_state),
+    };
+    int failed = cmocka_run_group_tests(greedy, NULL, NULL);
+    failed += cmocka_run_group_tests(limited, start_limited, stop_rig);
 #ifndef __SANITIZE_THREAD__ /* it keeps signals back until a system call is made */
     failed += cmocka_run_group_tests(tests, start_rig, stop_rig);
     failed += cmocka_run_group_tests(alone, NULL, NULL);
