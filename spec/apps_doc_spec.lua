@@ -16,7 +16,7 @@ end
 
 describe("docs/apps.md", function()
     it("has examples that compile", function()
-        assert.equal(5, #blocks())
+        assert.equal(6, #blocks())
         for _, code in ipairs(blocks()) do
             assert.is_function(loadstring(code))
         end
@@ -36,6 +36,18 @@ describe("docs/apps.md", function()
     it("fails with a table", function()
         assert.equal(3, app(3):order(3))
         assert.equal("LIMIT", select(2, app(3):order(11)).code)
+    end)
+
+    it("cleans up and lets the error go on", function()
+        local import = app(5)
+        local seen
+        assert.equal(7, import:run("a", function()
+            seen = import.running
+            return 7
+        end))
+        assert.equal("a", seen)
+        assert.is_false((pcall(import.run, import, "b", function() error("late") end)))
+        assert.is_nil(import.running)
     end)
 
     it("streams a file", function()
