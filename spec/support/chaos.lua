@@ -1,0 +1,253 @@
+--- A runtime whose processes are killed under load, and what is left of it afterwards.
+--
+-- The load comes from the program of spec/chaos, which accounts for every call; this module
+-- starts the runtime, compares what the arbiter holds before and after, and looks for what
+-- was left behind.
+-- @module support.chaos
+
+local cjson = require "cjson"
+local process = require "support.process"
+local runtime = require "support.runtime"
+local tempdir = require "support.tempdir"
+local census = require "support.census"
+local wait = require "support.wait"
+
+local _M = {}
+
+-- How much larger the arbiter may be afterwards: what malloc keeps for the next time.
+local RSS_ROOM_MIB = 3
+
+local CONFIG = [[
+workers = %d
+threads = %d
+timeout_grace = %g
+log_level = "info"
+apps = {
+    "apps.echo",
+    chaos = { module = "spec.apps.chaos", options = { log = %q } },
+}
+]]
+
+--- The program, built by `make`.
+-- @tparam string name of spec/chaos
+-- @treturn string path
+function _M.tool(name)
+    return process.BUILD .. "/chaos/" .. name
+end
+
+--- Run one of the programs to its end and read what it prints.
+-- @tparam {string,...} argv
+-- @tparam number seconds it may take
+-- @treturn table the JSON object of its stdout, with `exit` and `stderr`
+function _M.measure(argv, seconds)
+    local ran = process.run(argv, { seconds = seconds })
+    local ok, report = pcall(cjson.decode, ran.stdout)
+    if not ok then
+        error(("%s ended with %s and said: %s%s"):format(argv[1], tostring(ran.exit),
+            ran.stdout, ran.stderr), 2)
+    end
+    report.exit, report.stderr = ran.exit, ran.stderr
+    return report
+end
+
+local function storm(rt, o)
+    local argv = { _M.tool("chaos"), "--socket", rt.socket, "--pid", tostring(rt.pid),
+        "--once", rt.scratch .. "/fates", "--grace-ms", tostring(o.grace * 1000),
+        "--margin-ms", tostring(o.margin_ms * wait.SLOW),
+        "--strength-ms", tostring((o.strength_ms or 1000) * wait.SLOW) }
+    for _, name in ipairs { "seed", "callers", "calm", "storm", "kill-ms", "reload", "scale",
+        "behead", "steady-ms", "brood", "spin" } do
+        local value = o[name:gsub("%-", "_")]
+        if value then
+            argv[#argv + 1] = "--" .. name
+            argv[#argv + 1] = tostring(value)
+        end
+    end
+    return _M.measure(argv, (2 * o.calm + o.storm + 40) * wait.SLOW)
+end
+
+-- -- Before and after ----------------------------------------------------------------------
+
+-- The one connection that is left is the one that asks.
+local function is_at_rest(rt, workers)
+    local status = assert(rt.asking:status())
+    if #status.workers ~= workers or not status.ready or status.arbiter.sessions ~= 1
+        or status.reload.state ~= "idle" then
+        return false
+    end
+    for _, worker in ipairs(status.workers) do
+        if worker.state ~= "ready" then
+            return false
+        end
+    end
+    return status
+end
+
+-- What the arbiter holds when nothing is under way.
+local function holdings(rt, workers)
+    local status = wait.until_true(function() return is_at_rest(rt, workers) end, 15,
+        function() return "at rest\n" .. cjson.encode(rt.asking:status()) end)
+    local pid = status.arbiter.pid
+    local descriptors, kinds = census.descriptors(pid)
+    return { pid = pid, descriptors = descriptors, kinds = kinds,
+        pages = census.shared_pages(pid), rss_mib = census.rss_mib(pid) }
+end
+
+local function differences(before, after)
+    local lines = {}
+    for kind, count in pairs(after.kinds) do
+        if count ~= (before.kinds[kind] or 0) then
+            lines[#lines + 1] = ("%s %d → %d"):format(kind, before.kinds[kind] or 0, count)
+        end
+    end
+    return table.concat(lines, ", ")
+end
+
+-- Some descriptors close a moment after what used them: what stays is a leak.
+local function compare(rt, o, before, add)
+    local after = holdings(rt, o.workers)
+    local ok = pcall(wait.until_true, function()
+        after = holdings(rt, o.workers)
+        return after.descriptors == before.descriptors and after.pages == before.pages
+    end, 5)
+    if not ok then
+        add(("the arbiter holds %d descriptors and %d shared pages, before it was %d and %d: %s")
+            :format(after.descriptors, after.pages, before.descriptors, before.pages,
+                differences(before, after)))
+    end
+    if after.rss_mib > before.rss_mib + RSS_ROOM_MIB and wait.SLOW == 1 then
+        add(("the arbiter has %.1f MiB resident, before it was %.1f"):format(after.rss_mib,
+            before.rss_mib))
+    end
+    return after
+end
+
+-- -- At most once ----------------------------------------------------------------------------
+
+local function count_lines(text)
+    local counts = {}
+    for line in (text or ""):gmatch("[^\n]+") do
+        counts[line] = (counts[line] or 0) + 1
+    end
+    return counts
+end
+
+-- Each call that was answered has run once, none has run twice, none that was said to be
+-- unstarted has run. Returns how many were looked at.
+local function check_once(rt, add)
+    local runs = count_lines(tempdir.read(rt.scratch .. "/once.log"))
+    local calls = 0
+    for id, fate in (tempdir.read(rt.scratch .. "/fates") or ""):gmatch("(%x+) (%a+)\n") do
+        local times = runs[id] or 0
+        calls = calls + 1
+        if times > 1 or (fate == "once" and times ~= 1) or (fate == "no" and times ~= 0) then
+            add(("call %s, which should have run %s, has run %d times"):format(id,
+                fate == "maybe" and "at most once" or fate == "no" and "never" or "once", times))
+        end
+    end
+    return calls
+end
+
+-- -- The whole ----------------------------------------------------------------------------------
+
+local function count_faults(report, add)
+    for _, name in ipairs { "wrong", "lost", "hung", "late" } do
+        if report[name] ~= 0 then
+            add(("%d %s"):format(report[name], name))
+        end
+    end
+    if report.stderr ~= "" then
+        add(report.stderr)
+    end
+    if report.exit ~= 0 and report.full_strength_ms < 0 then
+        add("full strength did not come back")
+    elseif report.exit ~= 0 and #report.problems == 0 then
+        add(("full strength came back after %d ms"):format(report.full_strength_ms))
+    end
+end
+
+local function run(rt, o, mark)
+    rt.asking = rt:client()
+    storm(rt, { calm = 0.5, storm = 0, grace = o.grace, margin_ms = 5000, spin = 0 })
+    local before = holdings(rt, o.workers)
+    local report = storm(rt, o)
+    report.problems = {}
+    local function add(problem)
+        report.problems[#report.problems + 1] = problem
+    end
+    count_faults(report, add)
+    report.once = check_once(rt, add)
+    assert(rt.asking:execute("@arbiter", "scale", tostring(o.workers)))
+    report.before, report.after = before, compare(rt, o, before, add)
+    for _, line in ipairs(census.strays(mark)) do
+        add("stray: " .. line)
+    end
+    local ended = rt:stop(10)
+    if ended.exit ~= 0 then
+        add("the runtime ended with " .. cjson.encode(ended))
+    end
+    for _, one in ipairs(census.all(mark)) do
+        add(("left behind: pid %d (%s)"):format(one.pid, one.title))
+    end
+    return report
+end
+
+--- Start a runtime, let its processes be killed under load, stop it.
+-- @tparam table o `workers`, `threads`, `grace` (seconds), `margin_ms`, and what
+--   the program of spec/chaos takes: `calm`, `storm` (seconds), `seed`, `kill_ms`, `reload`, …
+-- @treturn table the program's report, with `problems` (a list of texts, empty if all is well),
+--   `before` and `after` (what the arbiter holds), `once` (calls whose runs were counted)
+-- @treturn string what the runtime has logged
+function _M.run(o)
+    local mark = ("%d-%d"):format(require("posix.unistd").getpid(), math.random(2 ^ 31 - 1))
+    local scratch = tempdir.new()
+    local rt = runtime.start { env = census.env(mark), seconds = 30,
+        config = CONFIG:format(o.workers, o.threads, o.grace, scratch .. "/once.log") }
+    rt.scratch = scratch
+    local ok, report = xpcall(function() return run(rt, o, mark) end, debug.traceback)
+    local log = rt:log()
+    rt:close()
+    tempdir.remove(scratch)
+    if not ok then
+        error(report .. "\n" .. log:sub(-4000), 0)
+    end
+    return report, log
+end
+
+--- The figures of a report, as lines for people.
+-- @tparam table report
+-- @treturn string
+function _M.describe(report)
+    local lines = {}
+    local function add(format, ...)
+        lines[#lines + 1] = "  " .. format:format(...)
+    end
+    add("%d calls of %d callers, %d kills of workers in %g s, %d reloads, %d scalings, "
+        .. "%d kills of the arbiter; seed %.0f", report.calls, report.callers,
+        report.kills - report.beheadings, report.storm_s, report.reloads, report.scales,
+        report.beheadings, report.seed)
+    local names = {}
+    for name in pairs(report.outcomes) do
+        names[#names + 1] = name
+    end
+    table.sort(names, function(a, b) return report.outcomes[a] > report.outcomes[b] end)
+    for _, name in ipairs(names) do
+        if report.outcomes[name] > 0 then
+            add("%8d  %s", report.outcomes[name], name)
+        end
+    end
+    add("lost %d, wrong %d, hung %d, late %d; sent again %d (nothing had been taken)",
+        report.lost, report.wrong, report.hung, report.late, report.resent)
+    add("the latest answer came %.0f ms after its deadline; %d calls counted at the app, none "
+        .. "ran twice", report.worst_late_ms, report.once)
+    add("full strength %d ms after the last kill; arbiter: %d descriptors before and %d after, "
+        .. "%d shared pages and %d, %.1f MiB and %.1f", report.full_strength_ms,
+        report.before.descriptors, report.after.descriptors, report.before.pages,
+        report.after.pages, report.before.rss_mib, report.after.rss_mib)
+    for _, problem in ipairs(report.problems) do
+        add("PROBLEM  %s", problem)
+    end
+    return table.concat(lines, "\n")
+end
+
+return _M
