@@ -155,7 +155,8 @@ static session *best_waiting(const deal *d) {
 
 void lane_pull(lane *l) {
     worker *w = l->worker;
-    if (!l->ready || l->busy || w->state != WORKER_READY || !w->serves || w->condemned) {
+    if (!l->ready || l->busy || w->state != WORKER_READY || !w->serves ||
+        w->condemned != NULL) {
         worker_progress(w);
         return;
     }

@@ -211,7 +211,7 @@ bool places_serve_all(const arbiter *a) {
 void place_recycle(place *p, worker *w, const char *why) {
     arbiter *a = p->a;
     if (a->phase != ARBITER_SERVING || roll_is_under_way(a) || p->worker != w ||
-        w->state != WORKER_READY || p->next != NULL || w->condemned)
+        w->state != WORKER_READY || p->next != NULL || w->condemned != NULL)
         return;
     if (p->next_failed && dirty_now_ns() < p->respawn_at_ns)
         return; /* its replacement could not boot just now */

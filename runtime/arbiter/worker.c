@@ -302,24 +302,25 @@ void worker_kill(worker *w, const char *reason) {
 }
 
 void worker_condemn(worker *w, const char *reason) {
-    if (w->condemned || w->state == WORKER_DYING || w->state == WORKER_DEAD)
+    if (w->state == WORKER_DYING || w->state == WORKER_DEAD)
         return;
-    w->condemned = true;
-    w->kill_reason = reason;
-    retire_lanes(w);
-    if (w->a->o->graceful_timeout_ms > 0)
-        uv_timer_start(&w->timer, on_timer, w->a->o->graceful_timeout_ms, 0);
+    if (w->condemned == NULL) {
+        w->condemned = reason;
+        retire_lanes(w);
+        if (w->a->o->graceful_timeout_ms > 0)
+            uv_timer_start(&w->timer, on_timer, w->a->o->graceful_timeout_ms, 0);
+    }
     worker_progress(w);
 }
 
 void worker_progress(worker *w) {
-    if (!w->condemned)
+    if (w->condemned == NULL)
         return;
     /* Only lanes that still have a caller keep a condemned worker alive. */
     for (uint32_t i = 0; i < w->lane_count; i++)
         if (w->lanes[i].busy && w->lanes[i].session != NULL)
             return;
-    worker_kill(w, w->kill_reason);
+    worker_kill(w, w->condemned);
 }
 
 void worker_channel_ended(worker *w) {
@@ -337,7 +338,7 @@ static void on_timer(uv_timer_t *handle) {
                  w->a->o->boot_timeout_ms);
         worker_kill(w, "boot_timeout");
         break;
-    case WORKER_READY: worker_kill(w, w->condemned ? w->kill_reason : "channel"); break;
+    case WORKER_READY: worker_kill(w, w->condemned ? w->condemned : "channel"); break;
     case WORKER_DRAINING:
         for (uint32_t i = 0; i < w->lane_count; i++)
             lane_shutdown(&w->lanes[i]);

@@ -45,12 +45,13 @@ struct worker {
     uint64_t spawned_ns;
     uint32_t ready_lanes;
     uint32_t open_handles;
-    uv_timer_t timer;    /* bounds BOOTING and DRAINING */
-    uint64_t ready_ns;   /* when it became ready, 0: not yet */
-    uint64_t served;     /* requests its lanes finished */
-    uint64_t recycle_at; /* replaced once it served so many, 0: never */
-    bool serves;         /* it has its place: a replacement that is held back has not */
-    bool condemned;      /* to be killed as soon as the other lanes are free */
+    uv_timer_t timer;      /* bounds BOOTING and DRAINING */
+    uint64_t ready_ns;     /* when it became ready, 0: not yet */
+    uint64_t served;       /* requests its lanes finished */
+    uint64_t recycle_at;   /* replaced once it served so many, 0: never */
+    bool serves;           /* it has its place: a replacement that is held back has not */
+    const char *condemned; /* why it is to be killed as soon as its other lanes are free;
+                              NULL: it is not */
     const char *kill_reason; /* why we killed it, for log and details; NULL: we did not */
     char boot_error[1000];   /* what its BOOT_FAILED said, "" if it said nothing */
     output outputs[2];       /* stdout, stderr */

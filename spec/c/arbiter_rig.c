@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,10 +79,16 @@ static bool read_rest(int fd, size_t left) {
     return true;
 }
 
-static void serve_one(const dirty_worker_start *start, int fd, dirty_msg_dispatch *m,
-                      uint8_t *bytes) {
-    dirty_lane_page *page = start->pages[0];
-    int channel = start->channels[0];
+/* A lane of the scripted worker. */
+typedef struct scripted {
+    const dirty_worker_start *start;
+    uint32_t lane;
+} scripted;
+
+static void serve_one(const scripted *s, int fd, dirty_msg_dispatch *m, uint8_t *bytes) {
+    const dirty_worker_start *start = s->start;
+    dirty_lane_page *page = start->pages[s->lane];
+    int channel = start->channels[s->lane];
     dirty_frame f;
     dirty_route route;
     dirty_frame_decode(bytes, m->have_len, UINT32_MAX, &f);
@@ -132,6 +139,38 @@ static void give_back(int channel, const uint8_t *message, size_t len) {
     say(channel, out, sizeof head + len);
 }
 
+/* The body of a lane, until its channel ends. */
+static void *serve(void *arg) {
+    const scripted *s = arg;
+    int channel = s->start->channels[s->lane];
+    dirty_msg_plain ready = {.kind = DIRTY_MSG_READY};
+    say(channel, &ready, sizeof ready);
+    for (;;) {
+        uint8_t bytes[sizeof(dirty_msg_dispatch) + 8192];
+        char control[CMSG_SPACE(sizeof(int))];
+        struct iovec part = {bytes, sizeof bytes};
+        struct msghdr msg = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof control};
+        ssize_t n = recvmsg(channel, &msg, MSG_CMSG_CLOEXEC);
+        dirty_msg_dispatch m;
+        if (n < (ssize_t)sizeof m)
+            return NULL;
+        memcpy(&m, bytes, sizeof m);
+        int fd;
+        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof fd);
+        bool returns = memmem(bytes, (size_t)n, "returned", 8) != NULL;
+        if (returns && s->start->generation == 1) {
+            close(fd);
+            give_back(channel, bytes, (size_t)n);
+            continue;
+        }
+        serve_one(s, fd, &m, bytes + sizeof m);
+        close(fd);
+    }
+}
+
 int rig_worker_main(const dirty_worker_start *start) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     bool broken =
@@ -145,34 +184,16 @@ int rig_worker_main(const dirty_worker_start *start) {
         say(start->channels[0], message, sizeof message - 1);
         return 1;
     }
-    dirty_msg_plain ready = {.kind = DIRTY_MSG_READY};
-    say(start->channels[0], &ready, sizeof ready);
-    for (;;) {
-        uint8_t bytes[sizeof(dirty_msg_dispatch) + 8192];
-        char control[CMSG_SPACE(sizeof(int))];
-        struct iovec part = {bytes, sizeof bytes};
-        struct msghdr msg = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = sizeof control};
-        ssize_t n = recvmsg(start->channels[0], &msg, MSG_CMSG_CLOEXEC);
-        dirty_msg_dispatch m;
-        if (n < (ssize_t)sizeof m)
-            return 0;
-        memcpy(&m, bytes, sizeof m);
-        int fd;
-        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof fd);
-        bool returns = memmem(bytes, (size_t)n, "returned", 8) != NULL;
-        if (returns && start->generation == 1) {
-            close(fd);
-            give_back(start->channels[0], bytes, (size_t)n);
-            continue;
-        }
-        serve_one(start, fd, &m, bytes + sizeof m);
-        close(fd);
-    }
+    scripted lanes[DIRTY_THREADS_MAX];
+    pthread_t thread;
+    for (uint32_t i = 0; i < start->lane_count; i++)
+        lanes[i] = (scripted){start, i};
+    for (uint32_t i = 1; i < start->lane_count; i++)
+        if (pthread_create(&thread, NULL, serve, &lanes[i]) != 0)
+            return 4;
+    serve(&lanes[0]);
+    return 0;
 }
-
 pid_t rig_wait_held(rig *r) {
     (void)r;
     uint64_t until_ns = dirty_now_ns() + PATIENCE_MS * DIRTY_NS_PER_MS;

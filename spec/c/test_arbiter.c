@@ -239,6 +239,52 @@ static void running_past_the_deadline(void **state) {
     rig_stop(&r, 0);
 }
 
+/* A call that holds its lane, with a budget of its own. Returns the connection. */
+static int hold(rig *r, uint64_t id, const char *action, uint32_t budget_ms) {
+    uint8_t *request;
+    int fd = rig_connect(r);
+    size_t len = rig_request(&request, id, "t", action, budget_ms, 0);
+    rig_send(fd, request, len);
+    free(request);
+    rig_wait_held(r);
+    return fd;
+}
+
+/* A worker with a stuck lane is kept for the callers of its other lanes, not longer. */
+static void all_lanes_past_the_deadline(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.threads = 2;
+    r.o.graceful_timeout_ms = 60000;
+    rig_start(&r);
+    int one = hold(&r, 1, "hold-running", 100), two = hold(&r, 2, "hold-running", 400);
+    free(rig_expect_error(one, 1, DIRTY_CODE_TIMEOUT));
+    free(rig_expect_error(two, 2, DIRTY_CODE_TIMEOUT));
+    rig_call(one, 3, "t", "value");
+    rig_expect_value(one, 3); /* by the replacement */
+    close(one);
+    close(two);
+    rig_stop(&r, 0);
+}
+
+static void a_stuck_worker_whose_last_caller_leaves(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.threads = 2;
+    r.o.graceful_timeout_ms = 60000;
+    r.apps[0].cancel_on_disconnect = true;
+    rig_start(&r);
+    int one = hold(&r, 1, "hold-running", 100), two = hold(&r, 2, "hold-running", 0);
+    free(rig_expect_error(one, 1, DIRTY_CODE_TIMEOUT));
+    close(two);
+    rig_call(one, 3, "t", "value");
+    rig_expect_value(one, 3);
+    close(one);
+    rig_stop(&r, 0);
+}
+
 static void waiting_past_the_deadline(void **state) {
     (void)state;
     rig r;
@@ -633,6 +679,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(killed_when_answered),
         cmocka_unit_test(exit_status_is_told),
         cmocka_unit_test(running_past_the_deadline),
+        cmocka_unit_test(all_lanes_past_the_deadline),
+        cmocka_unit_test(a_stuck_worker_whose_last_caller_leaves),
         cmocka_unit_test(waiting_past_the_deadline),
         cmocka_unit_test(a_request_that_never_ends),
         cmocka_unit_test(waits_in_order_and_by_priority),
