@@ -41,12 +41,19 @@ static uint32_t children(pid_t parent, const char *title, pid_t *out, uint32_t m
     return count;
 }
 
+/* The arbiter below `pid`: there may be others between the two. 0: there is none. */
+static pid_t find_arbiter(pid_t pid, int depth) {
+    pid_t below[8], found = 0;
+    if (is_titled(pid, ARBITER_TITLE))
+        return pid;
+    uint32_t count = depth > 0 ? children(pid, "dirty", below, 8) : 0;
+    for (uint32_t i = 0; i < count && found == 0; i++)
+        found = find_arbiter(below[i], depth - 1);
+    return found;
+}
+
 uint32_t monkey_look(const monkey *m, pid_t *arbiter, pid_t *workers) {
-    *arbiter = 0;
-    if (is_titled(m->o.pid, ARBITER_TITLE))
-        *arbiter = m->o.pid;
-    else
-        children(m->o.pid, ARBITER_TITLE, arbiter, 1);
+    *arbiter = find_arbiter(m->o.pid, 2);
     return *arbiter ? children(*arbiter, WORKER_TITLE, workers, MONKEY_WORKERS_MAX) : 0;
 }
 

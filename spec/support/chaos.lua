@@ -70,8 +70,8 @@ end
 
 -- The one connection that is left is the one that asks.
 local function is_at_rest(rt, workers)
-    local status = assert(rt.asking:status())
-    if #status.workers ~= workers or not status.ready or status.arbiter.sessions ~= 1
+    local status = rt.asking:status()
+    if not status or #status.workers ~= workers or not status.ready or status.arbiter.sessions ~= 1
         or status.reload.state ~= "idle" then
         return false
     end
@@ -86,7 +86,7 @@ end
 -- What the arbiter holds when nothing is under way.
 local function holdings(rt, workers)
     local status = wait.until_true(function() return is_at_rest(rt, workers) end, 15,
-        function() return "at rest\n" .. cjson.encode(rt.asking:status()) end)
+        function() return "at rest\n" .. cjson.encode(rt.asking:status() or {}) end)
     local pid = status.arbiter.pid
     local descriptors, kinds = census.descriptors(pid)
     return { pid = pid, descriptors = descriptors, kinds = kinds,
