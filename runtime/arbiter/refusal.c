@@ -148,7 +148,8 @@ void refuse_interrupted(session *s, dirty_code reason, bool started) {
                  started ? ",\"killed\":true" : NULL, false};
     unsigned long long ms = since_ms(s->arrived_ns);
     if (!started && reason == DIRTY_CODE_TIMEOUT)
-        refuse_timeout(s, "receive");
+        /* A lane that has the whole request and has not begun is as good as a queue. */
+        refuse_timeout(s, s->whole ? "queue" : "receive");
     else
         refuse(s, &r, "%s.%s %s %llu ms%s", s->app->name, s->action,
                reason == DIRTY_CODE_TIMEOUT ? "ran" : "was cancelled after", ms,

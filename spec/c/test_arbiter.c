@@ -250,6 +250,24 @@ static int hold(rig *r, uint64_t id, const char *action, uint32_t budget_ms) {
     return fd;
 }
 
+/* A lane may be late to take what it was given: it has not begun. */
+static void given_to_a_lane_that_does_not_begin(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = hold(&r, 1, "hold-reading", 100);
+    char *details = rig_expect_error(fd, 1, DIRTY_CODE_TIMEOUT);
+    assert_non_null(strstr(details, "was not started"));
+    assert_non_null(strstr(details, "\"phase\":\"queue\""));
+    assert_non_null(strstr(details, "\"started\":\"no\""));
+    free(details);
+    rig_call(fd, 2, "t", "value"); /* the connection goes on */
+    rig_expect_value(fd, 2);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
 /* A worker with a stuck lane is kept for the callers of its other lanes, not longer. */
 static void all_lanes_past_the_deadline(void **state) {
     (void)state;
@@ -679,6 +697,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(killed_when_answered),
         cmocka_unit_test(exit_status_is_told),
         cmocka_unit_test(running_past_the_deadline),
+        cmocka_unit_test(given_to_a_lane_that_does_not_begin),
         cmocka_unit_test(all_lanes_past_the_deadline),
         cmocka_unit_test(a_stuck_worker_whose_last_caller_leaves),
         cmocka_unit_test(waiting_past_the_deadline),
