@@ -202,8 +202,11 @@ static void raise_descriptor_limit(void) {
 }
 
 void arbiter_ready(arbiter *a) {
-    if (a->phase != ARBITER_STARTING || !places_all_ready(a))
-        return;
+    if (a->phase == ARBITER_STARTING && places_all_ready(a))
+        arbiter_serve(a);
+}
+
+void arbiter_serve(arbiter *a) {
     a->phase = ARBITER_SERVING;
     herald_ready(a);
     if (a->roll->again) {

@@ -149,10 +149,13 @@ void place_worker_gone(place *p, worker *w, bool was_ready, const char *how) {
         p->next = NULL;
         p->next_failed = true;
     } else if (w == p->worker) {
+        bool first = a->phase == ARBITER_STARTING && !was_ready;
         p->worker = NULL;
-        if (a->phase == ARBITER_STARTING && !was_ready)
+        if (first && a->boot->restarts == 0)
             boot_failed_at_start(p, how);
-        else if (a->phase != ARBITER_ENDING && is_wanted(p))
+        else if (first)
+            arbiter_serve(a); /* what worked for the arbiter before us may work again */
+        if (a->phase != ARBITER_ENDING && is_wanted(p))
             refill(p, w);
     }
     roll_progress(a);

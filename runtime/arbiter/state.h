@@ -104,4 +104,7 @@ void arbiter_progress(arbiter *a);
 /* A worker has become ready: the last one ends the start. */
 void arbiter_ready(arbiter *a);
 
+/* The start is over: from now on a worker that can't boot is tried again. */
+void arbiter_serve(arbiter *a);
+
 #endif

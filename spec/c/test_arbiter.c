@@ -250,6 +250,27 @@ static int hold(rig *r, uint64_t id, const char *action, uint32_t budget_ms) {
     return fd;
 }
 
+/* The first arbiter ends when a worker can't boot; one that takes its place tries again. */
+static void a_boot_that_fails_after_a_restart(void **state) {
+    (void)state;
+    rig r;
+    char broken[80];
+    rig_init(&r);
+    snprintf(broken, sizeof broken, "%s/broken", r.dir);
+    fclose(fopen(broken, "w"));
+    r.apps[0].module = broken;
+    r.o.restarts = 1;
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    rig_call(fd, 1, "t", "value");
+    rig_wait_status(&r, "init went wrong");
+    unlink(broken);
+    rig_expect_value(fd, 1);
+    close(fd);
+    rig_wait_status(&r, "\"state\":\"serving\"");
+    rig_stop(&r, 0);
+}
+
 /* A lane may be late to take what it was given: it has not begun. */
 static void given_to_a_lane_that_does_not_begin(void **state) {
     (void)state;
@@ -697,6 +718,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(killed_when_answered),
         cmocka_unit_test(exit_status_is_told),
         cmocka_unit_test(running_past_the_deadline),
+        cmocka_unit_test(a_boot_that_fails_after_a_restart),
         cmocka_unit_test(given_to_a_lane_that_does_not_begin),
         cmocka_unit_test(all_lanes_past_the_deadline),
         cmocka_unit_test(a_stuck_worker_whose_last_caller_leaves),
