@@ -36,7 +36,7 @@ UV_LIBS       := $(shell pkg-config --libs libuv 2>/dev/null)
 
 # These goals work before the packages are there; what they build is built by a make of its
 # own, which reads pkg-config again.
-BARE_GOALS = deps demo test lint asan fuzz bench clean help uninstall
+BARE_GOALS = deps demo test lint asan fuzz bench chaos clean help uninstall
 ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(and $(LUAJIT_LIBS),$(UV_LIBS)),)
 $(error pkg-config finds no luajit or no libuv: run `make deps` first)
@@ -183,9 +183,10 @@ CHAOS_SECONDS ?= 60
 CHAOS_OBJ   = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard spec/chaos/*.c))
 CHAOS_TOOLS = $(BUILD)/chaos/chaos
 
+.PHONY: chaos
 chaos: deps ## kill workers under load for CHAOS_SECONDS (60) and account for every call
 	@$(MAKE) --no-print-directory --silent all $(CHAOS_TOOLS)
-	@DIRTY_BUILD=$(BUILD) CHAOS_SECONDS=$(CHAOS_SECONDS) spec/chaos/run.sh
+	@DIRTY_BUILD=$(BUILD) CHAOS_SECONDS=$(CHAOS_SECONDS) luajit spec/chaos/run.lua
 
 $(BUILD)/chaos/chaos: $(CHAOS_OBJ) $(LIB_OBJ)
 	@mkdir -p $(@D)

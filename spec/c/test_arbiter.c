@@ -250,7 +250,8 @@ static int hold(rig *r, uint64_t id, const char *action, uint32_t budget_ms) {
     return fd;
 }
 
-/* The first arbiter ends when a worker can't boot; one that takes its place tries again. */
+/* The first arbiter ends when a worker can't boot; one that takes its place tries again.
+ */
 static void a_boot_that_fails_after_a_restart(void **state) {
     (void)state;
     rig r;

@@ -166,10 +166,16 @@ local function count_faults(report, add)
     end
 end
 
-local function run(rt, o, mark)
+-- Once of everything, so that what is compared later is not what is made once and kept.
+local function warm_up(rt, o)
     rt.asking = rt:client()
     storm(rt, { calm = 0.5, storm = 0, grace = o.grace, margin_ms = 5000, spin = 0 })
-    local before = holdings(rt, o.workers)
+    assert(rt.asking:execute("@arbiter", "reload"))
+    return holdings(rt, o.workers)
+end
+
+local function run(rt, o, mark)
+    local before = warm_up(rt, o)
     local report = storm(rt, o)
     report.problems = {}
     local function add(problem)
@@ -178,6 +184,7 @@ local function run(rt, o, mark)
     count_faults(report, add)
     report.once = check_once(rt, add)
     assert(rt.asking:execute("@arbiter", "scale", tostring(o.workers)))
+    assert(rt.asking:execute("@arbiter", "reload")) -- it may be another arbiter by now
     report.before, report.after = before, compare(rt, o, before, add)
     for _, line in ipairs(census.strays(mark)) do
         add("stray: " .. line)
