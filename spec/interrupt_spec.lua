@@ -325,6 +325,18 @@ describe("max_memory", function()
         assert.equal(pid, worker_pid(rt))
     end)
 
+    it("has a worker replaced whose apps keep too much", function()
+        local rt = start [[workers = 1; max_memory = "24m"; apps = { "interrupted" }]]
+        local pid = worker_pid(rt)
+        local _, _, err, info = timed(rt, 20, "interrupted", "leak")
+        assert.equal("MEMORY", info.code, err)
+        wait.until_true(function()
+            return worker_pid(rt) ~= pid
+        end, 10, "another worker")
+        assert.truthy(rt:log():find("why=max_memory", 1, true))
+        assert.equal(1, rt:call("interrupted", "count"))
+    end)
+
     it("must leave room for calls once the apps are made", function()
         local rt = runtime.launch {
             config = [[workers = 1; max_memory = "8m"; apps = { "large" }]],

@@ -205,6 +205,12 @@ static void count(lane *l, dirty_code outcome, uint64_t run_ns) {
               (int)l->worker->pid, (int)l->caller_pid);
 }
 
+/* What its apps keep leaves no room for calls, as worker/lua_limit.h counts it. */
+static bool holds_too_much(const lane *l) {
+    uint64_t limit = l->worker->plan->o->max_memory_bytes;
+    return limit > 0 && atomic_load(&l->page->lua_bytes) > limit - limit / 8;
+}
+
 static void on_done(lane *l, const dirty_msg_done *m) {
     worker *w = l->worker;
     if (!l->busy || m->seq != l->seq || m->outcome > DIRTY_CODE_LAST) {
@@ -229,6 +235,8 @@ static void on_done(lane *l, const dirty_msg_done *m) {
         session_done(s, m->dropped ? DIRTY_CONNECTION_LOST : m->connection);
     if (w->recycle_at != 0 && w->served >= w->recycle_at)
         place_recycle(w->place, w, "max_requests");
+    if (m->outcome == DIRTY_CODE_MEMORY && holds_too_much(l))
+        place_recycle(w->place, w, "max_memory");
     arbiter_progress(w->a);
 }
 

@@ -275,6 +275,8 @@ static int serve_dispatch(dirty_lane *lane) {
                           .peer_uid = d->peer_uid,
                           .fd = j.fd};
     handle(lane, &j);
+    if (j.done.outcome == DIRTY_CODE_MEMORY)
+        dirty_host_release(lane->host); /* lua_bytes is to tell what the apps hold */
     count_request(lane);
     close(j.fd);
     int rc = dirty_inbox_send(&lane->inbox, &j.done, sizeof j.done, NULL, 0);

@@ -168,6 +168,13 @@ function Interrupted:grow_and_swallow()
     end
 end
 
+function Interrupted:leak()
+    self.leaked = {}
+    for i = 1, 1e9 do
+        self.leaked[i] = ("x"):rep(1000) .. i
+    end
+end
+
 function Interrupted:litter(megabytes)
     local sum = 0
     for i = 1, megabytes do
