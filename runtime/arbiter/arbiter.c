@@ -115,8 +115,7 @@ void arbiter_drain(arbiter *a) {
     a->phase = ARBITER_DRAINING;
     listener_close(a);
     herald_stopping(a);
-    if (a->o->graceful_timeout_ms > 0)
-        uv_timer_start(&a->stop_timer, on_graceful_timeout, a->o->graceful_timeout_ms, 0);
+    uv_timer_start(&a->stop_timer, on_graceful_timeout, a->o->graceful_timeout_ms, 0);
     arbiter_progress(a);
 }
 
@@ -242,7 +241,11 @@ static int start(arbiter *a) {
 
 int dirty_arbiter_run(const dirty_arbiter_options *options) {
     arbiter *a = calloc(1, sizeof *a);
-    if (a == NULL || uv_loop_init(&a->loop) < 0) {
+    int rc = a != NULL ? uv_loop_init(&a->loop) : UV_ENOMEM;
+    if (rc < 0) {
+        dirty_log(DIRTY_LOG_ERROR, "the event loop can't be made", "reason=%s remedy=%s",
+                  DIRTY_LOG_QUOTE(uv_strerror(rc)),
+                  DIRTY_LOG_QUOTE(dirty_log_remedy(rc)));
         free(a);
         return DIRTY_SERVE_INTERNAL;
     }

@@ -25,10 +25,13 @@ static uint64_t plus_ms(uint64_t at_ns, uint32_t ms) {
     return ms ? at_ns + ms * DIRTY_NS_PER_MS : 0;
 }
 
-/* Note what the route says: the session speaks of this request from now on. */
-static void note_route(session *s, const dirty_route *route) {
+static void note_names(session *s, const dirty_route *route) {
     memcpy(s->action, route->action.base, route->action.len);
     s->action[route->action.len] = '\0';
+}
+
+/* Note what the route says: the request is about to be admitted. */
+static void note_route(session *s, const dirty_route *route) {
     s->priority = route->priority;
     s->order = ++s->a->last_order;
     s->recv_deadline_ns = plus_ms(s->arrived_ns, s->a->o->recv_timeout_ms);
@@ -88,12 +91,15 @@ intake_result intake_look(session *s, const uint8_t *bytes, size_t len, bool ful
                               &route);
     if (what < DIRTY_WIRE_OK)
         return fault(s, bytes, len, what);
-    if (what == DIRTY_WIRE_MORE || (!whole && !full))
+    if (what == DIRTY_WIRE_MORE)
+        return INTAKE_MORE;
+    s->app = app_find(a, route.app);
+    note_names(s, &route); /* an error while the rest comes can tell them */
+    if (!whole && !full)
         return INTAKE_MORE;
 
     a->counters.requests++;
     s->whole = whole;
-    s->app = app_find(a, route.app);
     note_route(s, &route);
     if (s->app != NULL) {
         admit(s, bytes, len);

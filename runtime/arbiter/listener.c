@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "arbiter/session.h"
+#include "base/clock.h"
 #include "base/endpoint.h"
 #include "base/log.h"
 
@@ -14,6 +15,8 @@
 #define ACCEPT_MAX 32
 /* How long accepting rests when there are no descriptors and none is freed. */
 #define REST_MS 100
+/* That is said once in this time: with many callers it comes and goes with each. */
+#define QUIET_MS 5000
 
 struct listener {
     arbiter *a;
@@ -23,6 +26,7 @@ struct listener {
     int fd;
     dirty_endpoint own; /* fd -1 where the supervisor has it */
     bool resting;       /* no descriptors: the listener is not polled */
+    uint64_t quiet_until_ns;
     uid_t owner;
 };
 
@@ -41,11 +45,13 @@ static void on_rested(uv_timer_t *handle) {
 }
 
 static void rest(listener *l, int err) {
-    if (!l->resting)
+    uint64_t now_ns = dirty_now_ns();
+    if (now_ns >= l->quiet_until_ns) {
         dirty_log(DIRTY_LOG_WARN, "can't accept connections for now",
                   "reason=%s sessions=%u remedy=%s", DIRTY_LOG_QUOTE(strerror(err)),
-                  l->a->session_count,
-                  DIRTY_LOG_QUOTE("raise the limit of open files (ulimit -n)"));
+                  l->a->session_count, DIRTY_LOG_QUOTE(dirty_log_remedy(-err)));
+        l->quiet_until_ns = now_ns + QUIET_MS * DIRTY_NS_PER_MS;
+    }
     l->resting = true;
     uv_poll_stop(&l->poll);
     uv_timer_start(&l->timer, on_rested, REST_MS, 0);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 /* Bytes taken per wake-up, so that one that prints does not starve requests. */
@@ -22,11 +23,36 @@ int output_pipe(output *o, const char *stream, int *theirs) {
     return fcntl(o->fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
+/* A token bucket (a line costs one). */
+static bool may_log(output *o) {
+    uint64_t now_ns = dirty_now_ns();
+    o->tokens += (double)(now_ns - o->filled_ns) / 1e9 * OUTPUT_LINES_PER_S;
+    if (o->tokens > OUTPUT_BURST)
+        o->tokens = OUTPUT_BURST;
+    o->filled_ns = now_ns;
+    if (o->tokens < 1)
+        return false;
+    o->tokens -= 1;
+    return true;
+}
+
+static void tell_suppressed(output *o) {
+    if (o->suppressed > 0)
+        dirty_log(DIRTY_LOG_WARN, "output suppressed",
+                  "worker=%u worker_pid=%d stream=%s lines=%llu", o->worker, (int)o->pid,
+                  o->stream, (unsigned long long)o->suppressed);
+    o->suppressed = 0;
+}
+
 static void log_line(output *o) {
     o->line[o->len] = '\0';
-    if (o->len > 0)
+    if (o->len > 0 && may_log(o)) {
+        tell_suppressed(o);
         dirty_log(DIRTY_LOG_INFO, "output", "worker=%u worker_pid=%d stream=%s text=%s",
                   o->worker, (int)o->pid, o->stream, DIRTY_LOG_QUOTE(o->line));
+    } else if (o->len > 0) {
+        o->suppressed++;
+    }
     o->len = 0;
 }
 
@@ -58,6 +84,8 @@ static void on_readable(uv_poll_t *handle, int status, int events) {
 }
 
 int output_open(output *o, uv_loop_t *loop, uint32_t worker, pid_t pid) {
+    o->filled_ns = dirty_now_ns();
+    o->tokens = OUTPUT_BURST;
     o->worker = worker;
     o->pid = pid;
     int rc = uv_poll_init(loop, &o->poll, o->fd);
@@ -73,6 +101,7 @@ void output_close(output *o, uv_close_cb closed) {
     for (size_t taken = 0; o->open && taken < LAST_MAX && read_some(o) > 0;)
         taken += READ_MAX;
     log_line(o);
+    tell_suppressed(o);
     if (o->open)
         uv_close((uv_handle_t *)&o->poll, closed);
     o->open = false;

@@ -12,6 +12,8 @@
 #include <uv.h>
 
 #define OUTPUT_LINE_MAX 2048
+#define OUTPUT_BURST 500
+#define OUTPUT_LINES_PER_S 100
 
 typedef struct output {
     uv_poll_t poll;
@@ -19,7 +21,10 @@ typedef struct output {
     int fd;
     uint32_t worker;
     pid_t pid;
-    const char *stream; /* "stdout", "stderr" */
+    const char *stream;  /* "stdout", "stderr" */
+    uint64_t filled_ns;  /* when `tokens` was last refilled */
+    double tokens;       /* lines that may be logged now */
+    uint64_t suppressed; /* lines that were not, since the last that was */
     size_t len;
     char line[OUTPUT_LINE_MAX]; /* the unfinished one */
 } output;

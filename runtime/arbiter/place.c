@@ -53,8 +53,9 @@ static int start_worker(place *p, plan *by, worker **out) {
     const deal *d = plan_deal(p->a, by, p->number);
     int rc = d == NULL ? -ENOMEM : worker_spawn(p, by, d, out);
     if (rc < 0)
-        dirty_log(DIRTY_LOG_ERROR, "worker can't be started", "worker=%u reason=%s",
-                  p->number, DIRTY_LOG_QUOTE(strerror(-rc)));
+        dirty_log(DIRTY_LOG_ERROR, "worker can't be started",
+                  "worker=%u reason=%s remedy=%s", p->number,
+                  DIRTY_LOG_QUOTE(strerror(-rc)), DIRTY_LOG_QUOTE(dirty_log_remedy(rc)));
     return rc;
 }
 

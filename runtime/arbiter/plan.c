@@ -180,7 +180,11 @@ static bool has_app(const plan *p, const app *wanted) {
 }
 
 static void remove_app(arbiter *a, app *gone) {
+    session *s;
     app_hide(a, gone);
+    DL_FOREACH (a->sessions, s)
+        if (s->state == SESSION_READING && s->app == gone)
+            s->app = NULL; /* looked up again when the request is whole */
     for (int priority = 0; priority <= DIRTY_PRIORITY_LAST; priority++)
         while (gone->waiting[priority] != NULL)
             refuse_removed(gone->waiting[priority]);

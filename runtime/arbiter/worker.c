@@ -282,8 +282,7 @@ void worker_drain(worker *w) {
     retire_lanes(w);
     /* A lane reads STOP after the request it has, so it can be sent at once. */
     send_stop(w);
-    if (w->a->o->graceful_timeout_ms > 0)
-        uv_timer_start(&w->timer, on_timer, w->a->o->graceful_timeout_ms, 0);
+    uv_timer_start(&w->timer, on_timer, w->a->o->graceful_timeout_ms, 0);
 }
 
 void worker_kill(worker *w, const char *reason) {
@@ -307,8 +306,7 @@ void worker_condemn(worker *w, const char *reason) {
     if (w->condemned == NULL) {
         w->condemned = reason;
         retire_lanes(w);
-        if (w->a->o->graceful_timeout_ms > 0)
-            uv_timer_start(&w->timer, on_timer, w->a->o->graceful_timeout_ms, 0);
+        uv_timer_start(&w->timer, on_timer, w->a->o->graceful_timeout_ms, 0);
     }
     worker_progress(w);
 }

@@ -62,7 +62,7 @@ static int listen_for(dirty_endpoint *e, const dirty_endpoint_options *o) {
 }
 
 static void explain(const dirty_endpoint_options *o, int rc) {
-    const char *remedy = "";
+    const char *remedy = dirty_log_remedy(rc);
     if (rc == -EADDRINUSE)
         remedy = "another runtime serves this socket: stop it or choose another --socket";
     else if (rc == -EEXIST)

@@ -2,11 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +25,9 @@ static struct {
     char who[32];
     bool json;
 } state = {2, DIRTY_LOG_INFO, NULL, "dirty", false};
+
+/* Lines lost since the last one that got through; of all threads. */
+static atomic_uint dropped;
 
 static const char *const level_names[] = {
     [DIRTY_LOG_DEBUG] = "debug",
@@ -122,6 +128,34 @@ static size_t stamp(char *line, size_t size, dirty_log_level level) {
     return at + (size_t)n;
 }
 
+/* A pipe that nobody empties, a terminal that is stopped: nothing may wait for them. A
+ * line is at most PIPE_BUF long, so what poll says of a pipe holds for the whole of it.
+ */
+static bool would_block(void) {
+    struct stat st;
+    struct pollfd p = {.fd = state.fd, .events = POLLOUT};
+    if (fstat(state.fd, &st) == 0 && S_ISREG(st.st_mode))
+        return false;
+    return poll(&p, 1, 0) == 0;
+}
+
+/* A full disk or a closed stderr must not end the runtime: the line is lost, the next one
+ * that gets through tells how many were. */
+static void write_line(const char *line, size_t len) {
+    if (would_block()) {
+        atomic_fetch_add(&dropped, 1);
+        return;
+    }
+    ssize_t n;
+    do
+        n = write(state.fd, line, len);
+    while (n < 0 && errno == EINTR);
+    unsigned lost = n > 0 ? atomic_exchange(&dropped, 0) : 0;
+    if (lost > 0)
+        dirty_log(DIRTY_LOG_WARN, "log lines were lost, nobody read them", "lines=%u",
+                  lost);
+}
+
 void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) {
     if (level < state.level)
         return;
@@ -145,13 +179,20 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) 
         memcpy(line, json, at);
     }
     line[at++] = '\n';
-    /* A full disk or a closed stderr must not end the runtime: nothing more can be done.
-     */
-    while (write(state.fd, line, at) < 0 && errno == EINTR)
-        continue;
+    write_line(line, at);
     errno = saved;
 }
 
 void dirty_log_msg(dirty_log_level level, const char *msg) {
     dirty_log(level, msg, "%s", "");
+}
+
+const char *dirty_log_remedy(int negative_errno) {
+    switch (-negative_errno) {
+    case EMFILE: return "raise the limit of open files (ulimit -n, LimitNOFILE)";
+    case ENFILE: return "the system is out of open files: raise fs.file-max";
+    case EAGAIN: return "raise the limit of processes (ulimit -u, TasksMax)";
+    case ENOMEM: return "free memory, or raise the limit of it";
+    default: return "";
+    }
 }

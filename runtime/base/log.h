@@ -3,9 +3,10 @@
  *
  *   ts=2026-11-23T06:17:30.123Z level=info who=worker:3 pid=4711 msg="..." key=value …
  *
- * A line is one write(2) of at most 4096 bytes to a descriptor opened with O_APPEND, so
- * lines of several processes never mix. There is one log per process tree: it is opened
- * before the forks, and each process reopens it on its own. */
+ * Logging never waits: a line for which a pipe has no room is lost, and counted in a
+ * later one. A line is one write(2) of at most 4096 bytes to a descriptor opened with
+ * O_APPEND, so lines of several processes never mix. There is one log per process tree:
+ * it is opened before the forks, and each process reopens it on its own. */
 #ifndef DIRTY_LOG_H
 #define DIRTY_LOG_H
 
@@ -50,6 +51,10 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...)
 
 /* Log `msg` without fields. */
 void dirty_log_msg(dirty_log_level level, const char *msg);
+
+/* What to do about a negative errno that means a lack of something, for the field
+ * "remedy"; "" for others. */
+const char *dirty_log_remedy(int negative_errno);
 
 /* A room for one quoted value, made on the caller's stack:
  *   dirty_log(DIRTY_LOG_WARN, "app failed", "reason=%s", DIRTY_LOG_QUOTE(reason)); */

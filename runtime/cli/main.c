@@ -3,11 +3,13 @@
  * What the command does is Lua (lua/dirty/cli.lua); what must be C comes to it as the
  * modules dirty.sys and dirty.core. Everything runs under a protected call: an error
  * inside the command prints its traceback and exits 70, it never ends without a word. */
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <luajit.h>
 #include <lualib.h>
 #include <stdio.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "cli/paths.h"
@@ -93,7 +95,19 @@ static int run(lua_State *L) {
     return 0;
 }
 
+/* Started with descriptor 0, 1 or 2 closed, the next that is opened would take its place,
+ * and be written to as if it were the terminal. */
+static void fill_stdio(void) {
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv) {
+    fill_stdio();
     /* first, before anything looks at argv: the process title is written over it */
     struct command command = {argc, uv_setup_args(argc, argv), EXIT_INTERNAL};
     lua_State *L = luaL_newstate();

@@ -299,6 +299,33 @@ static void a_json_log_has_an_object_a_line(void **state) {
         strstr(text, "\"msg\":\"hello \\\"you\\\"\",\"count\":3,\"who2\":\"x\"}\n"));
 }
 
+/* A pipe that nobody empties must not stop the process; what was lost is told. */
+static void a_full_pipe_is_never_waited_for(void **state) {
+    place *p = *state;
+    (void)p;
+    int pipe_fds[2], saved = dup(2);
+    assert_int_equal(pipe(pipe_fds), 0);
+    assert_int_equal(dirty_log_open(NULL, DIRTY_LOG_INFO), 0);
+    assert_int_equal(dup2(pipe_fds[1], 2), 2);
+    for (int i = 0; i < 5000; i++)
+        dirty_log(DIRTY_LOG_INFO, "into the pipe", "line=%d", i);
+    char bytes[4096], last[4097] = "";
+    ssize_t n;
+    assert_int_equal(fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK), 0);
+    while ((n = read(pipe_fds[0], bytes, sizeof bytes)) > 0)
+        continue;
+    dirty_log(DIRTY_LOG_INFO, "through again", "line=%d", 5000);
+    n = read(pipe_fds[0], last, sizeof last - 1);
+    dup2(saved, 2);
+    close(saved);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+    assert_true(n > 0);
+    assert_non_null(strstr(last, "through again"));
+    assert_non_null(strstr(last, "log lines were lost"));
+    assert_non_null(strstr(last, "lines="));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_place, remove_place)
 
 int main(void) {
@@ -316,6 +343,7 @@ int main(void) {
         TEST(reopen_that_fails_keeps_the_old_file),
         TEST(stderr_is_never_reopened),
         TEST(lines_of_threads_and_processes_never_mix),
+        TEST(a_full_pipe_is_never_waited_for),
         TEST(logfmt_becomes_json),
         TEST(json_that_does_not_fit_loses_whole_fields),
         TEST(a_json_log_has_an_object_a_line),
