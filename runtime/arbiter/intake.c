@@ -25,6 +25,15 @@ static uint64_t plus_ms(uint64_t at_ns, uint32_t ms) {
     return ms ? at_ns + ms * DIRTY_NS_PER_MS : 0;
 }
 
+/* What a lane has to receive the rest in: the time in the queue doesn't count. */
+static uint64_t receive_time_left(const session *s) {
+    uint64_t all_ns = s->a->o->recv_timeout_ms * DIRTY_NS_PER_MS;
+    uint64_t used_ns = dirty_now_ns() - s->arrived_ns;
+    if (all_ns == 0)
+        return 0;
+    return used_ns < all_ns ? all_ns - used_ns : 1;
+}
+
 static void note_names(session *s, const dirty_route *route) {
     memcpy(s->action, route->action.base, route->action.len);
     s->action[route->action.len] = '\0';
@@ -34,7 +43,7 @@ static void note_names(session *s, const dirty_route *route) {
 static void note_route(session *s, const dirty_route *route) {
     s->priority = route->priority;
     s->order = ++s->a->last_order;
-    s->recv_deadline_ns = plus_ms(s->arrived_ns, s->a->o->recv_timeout_ms);
+    s->recv_left_ns = s->whole ? 0 : receive_time_left(s);
     if (s->app != NULL)
         s->deadline_ns = earliest(plus_ms(s->arrived_ns, s->app->spec->timeout_ms),
                                   plus_ms(s->arrived_ns, route->budget_ms));

@@ -86,7 +86,7 @@ static int send_dispatch(const lane *l, const session *s, struct iovec bytes) {
         .seq = l->seq,
         .arrived_ns = s->arrived_ns,
         .deadline_ns = s->deadline_ns,
-        .recv_deadline_ns = s->recv_deadline_ns,
+        .recv_deadline_ns = s->recv_left_ns ? dirty_now_ns() + s->recv_left_ns : 0,
         .frame_len = s->frame_len,
         .have_len = (uint32_t)bytes.iov_len,
         .peer_pid = s->peer_pid,

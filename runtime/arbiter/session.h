@@ -59,9 +59,9 @@ struct session {
     bool whole;         /* all of it has left the socket by our own reading */
     uint8_t priority;
     uint64_t arrived_ns;
-    uint64_t deadline_ns;      /* of the call, 0: none */
-    uint64_t recv_deadline_ns; /* to have it whole, 0: none */
-    uint64_t order;            /* of arrival, over all requests */
+    uint64_t deadline_ns;  /* of the call, 0: none */
+    uint64_t recv_left_ns; /* to receive what we did not, 0: no limit */
+    uint64_t order;        /* of arrival, over all requests */
     char action[DIRTY_NAME_MAX + 1];
 };
 

@@ -30,12 +30,13 @@ static int read_to(dirty_arrival *a, const dirty_inbox *in, void *to, size_t len
         if (dirty_baton_read(a->page, d->seq) != DIRTY_BATON_READING)
             return -ECANCELED;
         int wait_ms = dirty_ms_until(deadline, dirty_now_ns());
-        if (wait_ms == 0)
-            return -ETIMEDOUT;
+        bool last = wait_ms == 0; /* what is here already came in time */
         if (wait_ms < 0 || wait_ms > LOOK_UP_MS)
             wait_ms = LOOK_UP_MS;
         ssize_t n =
             dirty_caller_read(in->descriptor, (char *)to + got, len - got, wait_ms);
+        if (n == -EAGAIN && last)
+            return -ETIMEDOUT;
         if (n < 0 && n != -EAGAIN)
             return (int)n;
         if (n > 0) {
