@@ -19,7 +19,8 @@ DEPS_BUILD = gcc libc6-dev make pkg-config libluajit2-5.1-dev libuv1-dev uthash-
              lua-argparse
 DEPS_RUN   = libvips42
 DEPS_DEMO  = lomiri-wallpapers-20.04
-DEPS_TEST  = luajit2 libcmocka-dev lua-busted lua-posix liblua5.1-0-dev liblua5.4-dev lua5.1 lua5.4
+DEPS_TEST  = luajit2 libcmocka-dev lua-busted lua-posix liblua5.1-0-dev liblua5.4-dev lua5.1 lua5.4 \
+             nginx libnginx-mod-http-lua openssl
 DEPS_LINT  = clang-format clang-tidy cppcheck lua-check shellcheck g++
 DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = valgrind strace

@@ -1,5 +1,6 @@
 --- The client of a dirty runtime for plain Lua: LuaJIT, Lua 5.1 and 5.4.
--- It blocks until the answer is there, so inside nginx it is the wrong one.
+-- It blocks until the answer is there, so inside nginx it is the wrong one, and raises there:
+-- `require "dirty".client` takes resty.dirty in its place.
 -- Over the C module dirty.core, which is libdirty.
 --
 -- A call gives the action's values, or `nil, err, info`: `err` is a string that starts with
@@ -18,8 +19,22 @@
 -- local png, err, info = client:execute("images", "thumbnail", jpeg, { width = 200 })
 -- if not png then print(info.code, err) end
 
+-- Inside nginx a call would stop all requests of the worker; while nginx reads its
+-- configuration there are none yet.
+local ngx = rawget(_G, "ngx")
+
+local function check_place(level)
+    if ngx and ngx.get_phase() ~= "init" then
+        error("dirty.client blocks, and would stop a whole worker of nginx: use resty.dirty, "
+            .. "which require \"dirty\" takes there by itself", level + 1)
+    end
+end
+check_place(2)
+
 local core = require "dirty.core"
-local nearest = require "dirty.nearest"
+local errors = require "dirty.errors"
+local options_of = require "dirty.client.options"
+local outcome = require "dirty.client.outcome"
 local values = require "dirty.values"
 
 local _M = { _VERSION = core.version() }
@@ -29,118 +44,16 @@ local mt = { __index = methods }
 
 local unpack = rawget(table, "unpack") or unpack
 
-local OPTIONS = { "socket", "timeout", "max_message", "max_depth", "priority", "metadata" }
-local CALL_OPTIONS = { "timeout", "priority", "metadata" }
-local DEFAULTS = {
-    timeout = 30,
-    max_message = 64 * 1024 * 1024,
-    priority = 5,
-}
-local U32_MAX = 4294967295
-local DEPTH_MAX = 10000
-local PRIORITY_LAST = 9
-
--- -- Options -----------------------------------------------------------------------------
-
-local function is_number(value, low, high)
-    return type(value) == "number" and value >= low and value <= high
-end
-
-local function is_whole(value, low, high)
-    return is_number(value, low, high) and value % 1 == 0
-end
-
--- What each option must be; false: it is not.
-local CHECKS = {
-    socket = { "a path without NULs", function(v)
-        return type(v) == "string" and not v:find("\0", 1, true)
-    end },
-    timeout = { "a number of seconds from 0.001 to 4294967", function(v)
-        return is_number(v, 0.001, math.floor(U32_MAX / 1000))
-    end },
-    max_message = { "a whole number of bytes from 1 to 4294967295", function(v)
-        return is_whole(v, 1, U32_MAX)
-    end },
-    max_depth = { "a whole number from 1 to 10000", function(v)
-        return is_whole(v, 1, DEPTH_MAX)
-    end },
-    priority = { "a whole number from 0 (first) to 9 (last)", function(v)
-        return is_whole(v, 0, PRIORITY_LAST)
-    end },
-    metadata = { "a table", function(v)
-        return type(v) == "table"
-    end },
-}
-
--- Raises for the caller of our caller.
-local function check_options(options, known)
-    if type(options) ~= "table" then
-        error("options are a table, not a " .. type(options), 3)
-    end
-    local allowed = {}
-    for _, name in ipairs(known) do
-        allowed[name] = true
-    end
-    for name, value in pairs(options) do
-        if not allowed[name] then
-            local word = tostring(name)
-            error(("unknown option '%s'%s"):format(word, nearest.hint(word, known)), 3)
-        end
-        local what, check = unpack(CHECKS[name])
-        if not check(value) then
-            error(("option %s is %s, not %s"):format(name, what, tostring(value)), 3)
-        end
-    end
-end
-
--- What dirty.core wants of the options of a call; nil, err if the metadata is no JSON.
-local function settings_of(options, inherited, codec)
-    local settings = {
-        budget_ms = inherited.budget_ms,
-        priority = options.priority or inherited.priority,
-        metadata = inherited.metadata,
-    }
-    if options.timeout then
-        settings.budget_ms = math.floor(options.timeout * 1000 + 0.5)
-    end
-    if options.metadata then
-        local text, err = codec:to_json(options.metadata)
-        if not text then
-            return nil, "metadata " .. err
-        end
-        settings.metadata = text
-    end
-    return settings
-end
+local DEFAULTS = options_of.DEFAULTS
 
 -- -- Results -----------------------------------------------------------------------------
-
--- The client's own words for an answer that it can't make values of.
-local function fail(code, message, started, http_status, call)
-    local info = {
-        code = code,
-        message = message,
-        started = started,
-        http_status = http_status,
-        phase = "client",
-        app = call.app,
-        action = call.action,
-    }
-    return nil, code .. ": " .. message, info
-end
 
 local function failure(self, call, code, message, details, started, http_status)
     local ok, info = self._codec:from_json(details)
     if not ok or type(info) ~= "table" then
         info = {} -- without lua-cjson, or from a server that broke the rules
     end
-    info.app = info.app or call.app
-    info.action = info.action or call.action
-    info.code = code
-    info.message = message
-    info.started = started
-    info.http_status = http_status
-    return nil, code .. ": " .. message, info
+    return outcome.failure(code, message, info, call, started, http_status)
 end
 
 local function finish(self, app, action, tags, ...)
@@ -154,7 +67,7 @@ local function finish(self, app, action, tags, ...)
     local list, count = { ... }, select("#", ...)
     local ok, err = self._codec:decode(tags, list, count)
     if not ok then
-        return fail("PROTOCOL", "broken answer: " .. err, "yes", 502, call)
+        return outcome.own(errors.codes.PROTOCOL, "broken answer: " .. err, "yes", call)
     end
     return unpack(list, 1, count)
 end
@@ -164,15 +77,6 @@ end
 local function check_self(self, method)
     if getmetatable(self) ~= mt then
         error(("call it with a colon: client:%s(…)"):format(method), 3)
-    end
-end
-
-local function check_name(what, name)
-    if type(name) ~= "string" then
-        error(("%s is a string, not a %s"):format(what, type(name)), 3)
-    elseif #name == 0 or #name > 255 or name:find("[^\33-\126]") then
-        error(("%s is 1 to 255 bytes of printable ASCII without spaces, not %q"):format(
-            what, name), 3)
     end
 end
 
@@ -190,8 +94,9 @@ end
 -- phase `"client"` the connection is closed, and the next call makes a new one
 function methods:execute(app, action, ...)
     check_self(self, "execute")
-    check_name("app", app)
-    check_name("action", action)
+    check_place(2)
+    options_of.check_name("app", app)
+    options_of.check_name("action", action)
     local args, count = { ... }, select("#", ...)
     local tags, err = self._codec:encode(args, count)
     if not tags then
@@ -209,8 +114,8 @@ end
 -- @usage client:with{ timeout = 0.8, priority = 0 }:execute("images", "info", jpeg)
 function methods:with(options)
     check_self(self, "with")
-    check_options(options, CALL_OPTIONS)
-    local settings, err = settings_of(options, self._settings, self._codec)
+    options_of.check(options, options_of.OF_CALLS)
+    local settings, err = options_of.settings(options, self._settings, self._codec)
     if not settings then
         error(err, 2)
     end
@@ -226,6 +131,13 @@ end
 function methods:status()
     check_self(self, "status")
     return self:execute("@arbiter", "status")
+end
+
+--- The counters of the runtime, as Prometheus reads them.
+-- @treturn string|nil text; or nil, err, info as for `execute`
+function methods:metrics()
+    check_self(self, "metrics")
+    return self:execute("@arbiter", "metrics")
 end
 
 --- End the connection, for all clients made from this one by `with`. The next call makes
@@ -250,13 +162,15 @@ end
 -- * `max_message` number: bytes of a request or an answer; default 64 MiB
 -- * `max_depth` number: how deep tables may nest; default 1000
 -- * `priority` number, `metadata` table: for all calls, see `with`
+-- * `pool_size`, `keepalive_timeout`: taken, as resty.dirty has them, and of no effect: this
+--   client has one connection
 -- @treturn table a client; a wrong option raises
 function _M.new(options)
+    check_place(2)
     options = options or {}
-    check_options(options, OPTIONS)
+    options_of.check(options, options_of.OF_CLIENTS)
     local codec = values.new(options.max_depth)
-    local defaults = { budget_ms = DEFAULTS.timeout * 1000, priority = DEFAULTS.priority }
-    local settings, err = settings_of(options, defaults, codec)
+    local settings, err = options_of.settings(options, options_of.SETTINGS, codec)
     if not settings then
         error(err, 2)
     end

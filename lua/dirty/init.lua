@@ -178,16 +178,32 @@ end
 --- The null of JSON inside tables: the same value as `cjson.null` (and `ngx.null`).
 -- @field null
 
---- Make a client: the function `new` of dirty.client.
+--- Make a client: the function `new` of resty.dirty inside nginx, of dirty.client elsewhere.
 -- @function client
 local LAZY = {
     null = function()
         return require("cjson").null
     end,
     client = function()
-        return require("dirty.client").new
+        return require(rawget(_G, "ngx") and "resty.dirty" or "dirty.client").new
     end,
 }
+
+local shared_client
+
+--- The client of this process, made by the first call. In nginx it holds no socket, so all
+-- requests share it, and it may be made in `init_by_lua*`; elsewhere it has one connection.
+-- @tparam[opt] table options of `client`, for the call that makes it; a later one raises
+-- @treturn table a client
+-- @usage local png = dirty.get_client():execute("images", "thumbnail", jpeg)
+function _M.get_client(options)
+    if shared_client and options then
+        error("the client of this process is there already: give its options to the first "
+            .. "get_client, or make another one with dirty.client", 2)
+    end
+    shared_client = shared_client or _M.client(options)
+    return shared_client
+end
 
 return setmetatable(_M, {
     __index = function(self, key)

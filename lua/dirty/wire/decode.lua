@@ -114,7 +114,7 @@ local function take_all(self, payload, at, count, out)
         if is_json then
             local ok, decoded, text = self:decode_json(value)
             if not ok then
-                return nil, decoded, text
+                return nil, decoded, ("value %d: %s"):format(i, text)
             end
             value = decoded
         end

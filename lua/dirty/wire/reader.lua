@@ -133,7 +133,7 @@ function on_value(self, bytes)
     if self._is_json then
         local ok, value, text = self._codec:decode_json(bytes)
         if not ok then
-            return nil, value, text
+            return nil, value, ("value %d: %s"):format(self._got, text)
         end
         bytes = value
     end

@@ -1,0 +1,136 @@
+--- What clients take: options, names, and the settings of a call made of them. Both
+-- transports, dirty.client and resty.dirty, check with these functions, so they raise the
+-- same words.
+-- @module dirty.client.options
+
+local nearest = require "dirty.nearest"
+
+local _M = {}
+
+local unpack = rawget(table, "unpack") or unpack
+
+--- What holds where an option is not given.
+_M.DEFAULTS = {
+    timeout = 30,
+    max_message = 64 * 1024 * 1024,
+    priority = 5,
+    pool_size = 100,
+    keepalive_timeout = 60,
+}
+
+--- The options of a client, the same in both transports.
+_M.OF_CLIENTS = { "socket", "timeout", "max_message", "max_depth", "priority", "metadata",
+    "pool_size", "keepalive_timeout" }
+
+--- The options of `client:with`.
+_M.OF_CALLS = { "timeout", "priority", "metadata" }
+
+local U32_MAX = 4294967295
+local DEPTH_MAX = 10000
+local PRIORITY_LAST = 9
+local POOL_MAX = 65535
+local KEEPALIVE_MAX = 2147483 -- seconds whose milliseconds nginx takes
+
+local function is_number(value, low, high)
+    return type(value) == "number" and value >= low and value <= high
+end
+
+local function is_whole(value, low, high)
+    return is_number(value, low, high) and value % 1 == 0
+end
+
+-- What each option must be; false: it is not.
+local CHECKS = {
+    socket = { "a path without NULs", function(v)
+        return type(v) == "string" and not v:find("\0", 1, true)
+    end },
+    timeout = { "a number of seconds from 0.001 to 4294967", function(v)
+        return is_number(v, 0.001, math.floor(U32_MAX / 1000))
+    end },
+    max_message = { "a whole number of bytes from 1 to 4294967295", function(v)
+        return is_whole(v, 1, U32_MAX)
+    end },
+    max_depth = { "a whole number from 1 to 10000", function(v)
+        return is_whole(v, 1, DEPTH_MAX)
+    end },
+    priority = { "a whole number from 0 (first) to 9 (last)", function(v)
+        return is_whole(v, 0, PRIORITY_LAST)
+    end },
+    metadata = { "a table", function(v)
+        return type(v) == "table"
+    end },
+    pool_size = { "a whole number of connections from 1 to 65535", function(v)
+        return is_whole(v, 1, POOL_MAX)
+    end },
+    keepalive_timeout = { "a number of seconds from 0.001 to 2147483", function(v)
+        return is_number(v, 0.001, KEEPALIVE_MAX)
+    end },
+}
+
+--- Check a table of options; raises for the caller of the function that calls this.
+-- @tparam table options
+-- @tparam {string,...} known the names that may be given
+function _M.check(options, known)
+    if type(options) ~= "table" then
+        error("options are a table, not a " .. type(options), 3)
+    end
+    local allowed = {}
+    for _, name in ipairs(known) do
+        allowed[name] = true
+    end
+    for name, value in pairs(options) do
+        if not allowed[name] then
+            local word = tostring(name)
+            error(("unknown option '%s'%s"):format(word, nearest.hint(word, known)), 3)
+        end
+        local what, check = unpack(CHECKS[name])
+        if not check(value) then
+            error(("option %s is %s, not %s"):format(name, what, tostring(value)), 3)
+        end
+    end
+end
+
+--- Check the name of an app or action; raises as `check` does.
+-- @tparam string what "app" or "action"
+-- @param name
+function _M.check_name(what, name)
+    if type(name) ~= "string" then
+        error(("%s is a string, not a %s"):format(what, type(name)), 3)
+    elseif #name == 0 or #name > 255 or name:find("[^\33-\126]") then
+        error(("%s is 1 to 255 bytes of printable ASCII without spaces, not %q"):format(
+            what, name), 3)
+    end
+end
+
+--- The settings of calls: those given, else inherited ones.
+-- @tparam table options checked ones
+-- @tparam table inherited settings
+-- @tparam table codec a `dirty.values`
+-- @treturn table|nil `budget_ms`, `priority`, `metadata` (JSON text or nil)
+-- @treturn nil|string why the metadata can't be sent
+function _M.settings(options, inherited, codec)
+    local settings = {
+        budget_ms = inherited.budget_ms,
+        priority = options.priority or inherited.priority,
+        metadata = inherited.metadata,
+    }
+    if options.timeout then
+        settings.budget_ms = math.floor(options.timeout * 1000 + 0.5)
+    end
+    if options.metadata then
+        local text, err = codec:to_json(options.metadata)
+        if not text then
+            return nil, "metadata " .. err
+        end
+        settings.metadata = text
+    end
+    return settings
+end
+
+--- The settings of a client that is given none.
+_M.SETTINGS = {
+    budget_ms = _M.DEFAULTS.timeout * 1000,
+    priority = _M.DEFAULTS.priority,
+}
+
+return _M

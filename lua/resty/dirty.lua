@@ -1,0 +1,272 @@
+--- The client of a dirty runtime for nginx with the Lua module (OpenResty): pure Lua on
+-- cosockets, so that a call makes its request wait and nobody else.
+--
+-- A client is options and nothing more: it holds no socket, may be made anywhere, and may
+-- be shared by all requests of a worker. Each call has a connection to itself and gives it
+-- back to nginx's pool when it was left clean.
+--
+-- It works where nginx lets Lua wait: in `rewrite_by_lua*`, `server_rewrite_by_lua*`,
+-- `access_by_lua*`, `content_by_lua*`, `ngx.timer.*`, `ssl_certificate_by_lua*`,
+-- `ssl_client_hello_by_lua*` and `ssl_session_fetch_by_lua*`. Elsewhere its methods raise
+-- and name the phase; a timer of delay 0 is the way out.
+--
+-- A call gives the action's values, or `nil, err, info`: `err` is a string that starts with
+-- the code (`"TIMEOUT: images.thumbnail ran 800 ms"`), `info` a table with
+--
+-- * `code` string, `message` string, `http_status` number,
+-- * `started` string: `"no"`, `"yes"` or `"unknown"`, whether the app may have run,
+-- * `app`, `action` string, `phase` string (`"receive"`, `"queue"`, `"run"`, `"client"`),
+-- * and what else the error carries: `traceback`, `elapsed_ms`, `retry_after_ms`, …
+--
+-- docs/openresty.md tells more.
+-- @module resty.dirty
+-- @usage
+-- local client = require("resty.dirty").client { socket = "/run/dirty/dirty.sock" }
+-- local png, err, info = client:execute("images", "thumbnail", jpeg, { width = 200 })
+-- if not png then return ngx.exit(info.http_status) end
+
+local connection = require "resty.dirty.connection"
+local errors = require "dirty.errors"
+local exchange = require "resty.dirty.exchange"
+local options_of = require "dirty.client.options"
+local outcome = require "dirty.client.outcome"
+local refusal = require "resty.dirty.refusal"
+local values = require "dirty.values"
+local wire = require "dirty.wire"
+
+local clear = require "table.clear"
+
+local get_phase = ngx.get_phase
+local getmetatable, select, setmetatable, unpack = getmetatable, select, setmetatable, unpack
+
+local _M = { _VERSION = "0.1.0" }
+
+local methods = {}
+local mt = { __index = methods }
+
+local DEFAULTS = options_of.DEFAULTS
+local CALLS_PHASES = {
+    rewrite = true, server_rewrite = true, access = true, content = true, timer = true,
+    ssl_cert = true, ssl_client_hello = true, ssl_session_fetch = true,
+}
+local CALLS_WHERE = "it can wait in rewrite, access, content, timers, and where certificates "
+    .. "are chosen; a timer of delay 0 can be started from here"
+-- More values than this don't fit what Lua returns.
+local VALUES_MAX = 7900
+-- Arrays for requests that are kept for later ones.
+local SPARE_MAX, PIECES_FEW = 64, 32
+
+-- -- Checks ------------------------------------------------------------------------------
+
+local function check_self(self, method, level)
+    if getmetatable(self) ~= mt then
+        error(("call it with a colon: client:%s(…)"):format(method), level or 3)
+    end
+end
+
+-- Raise for the caller of our caller: this is no client, or this phase can't wait.
+local function check_call(self, method)
+    check_self(self, method, 4)
+    local phase = get_phase()
+    if not CALLS_PHASES[phase] then
+        error(refusal.phase(method, phase, CALLS_WHERE), 3)
+    end
+end
+
+-- -- Calls -------------------------------------------------------------------------------
+
+local function new_exchange(self, app, action, args, argc)
+    local settings, spare = self._settings, self._spare
+    local now = connection.now_ms()
+    local count = #spare
+    local pieces = spare[count]
+    spare[count] = nil
+    return {
+        peer = self._peer,
+        codec = self._codec,
+        route = {
+            app = app, action = action,
+            priority = settings.priority, metadata = settings.metadata,
+        },
+        args = args,
+        argc = argc,
+        pieces = pieces or {},
+        started = "no",
+        budget_ms = settings.budget_ms,
+        start_ms = now,
+        deadline_ms = now + settings.budget_ms,
+        until_ms = now + settings.budget_ms + connection.MARGIN_MS,
+    }
+end
+
+-- The request was sent: its array can be used again, without what it held.
+local function spare_pieces(self, x)
+    local spare, pieces = self._spare, x.pieces
+    local count = #spare
+    if count < SPARE_MAX and #pieces <= PIECES_FEW then
+        clear(pieces)
+        spare[count + 1] = pieces
+    end
+    x.pieces = nil
+end
+
+-- The words of a codec that refused a request: nil, err, info; or nil and what to raise.
+local function refuse(x, fault, text)
+    if fault == "BAD_VALUE" then
+        return nil, "argument " .. text
+    end
+    local words = fault == "TOO_LONG" and refusal.too_long(text) or text
+    return outcome.own(errors.codes.PROTOCOL, words, "no", x.route)
+end
+
+--- Call an action and wait for its values, for the timeout and 2 s at most; other requests
+-- go on meanwhile. Sends the request a second time only where the first provably reached
+-- nobody.
+--
+-- Strings travel as they are, byte for byte. Tables, numbers, booleans and nil travel as
+-- JSON; nil inside a table is lost as always in Lua, `dirty.null` (`ngx.null`) is not.
+-- @tparam string app name of an app, or a service such as "@arbiter"
+-- @tparam string action
+-- @param[opt] ... arguments, nils included
+-- @return the action's values; or nil, err (string), info (table, see above). Codes: any of
+-- the list in docs/protocol.md. Wrong use raises
+function methods:execute(app, action, ...)
+    check_call(self, "execute")
+    options_of.check_name("app", app)
+    options_of.check_name("action", action)
+    local x = new_exchange(self, app, action, { ... }, select("#", ...))
+    local ok, fault, text = exchange.prepare(x)
+    if not ok then
+        local _, err, info = refuse(x, fault, text)
+        if not info then
+            error(err, 2)
+        end
+        return nil, err, info
+    end
+    local err, info
+    ok, err, info = exchange.run(x)
+    spare_pieces(self, x)
+    if not ok then
+        return nil, err, info
+    end
+    exchange.finish(x)
+    if x.count > VALUES_MAX then
+        return outcome.own(errors.codes.PROTOCOL, ("the reply has %d values, more than Lua's "
+            .. "stack takes"):format(x.count), "yes", x.route)
+    end
+    return unpack(x.values, 1, x.count)
+end
+
+--- The same client with other options for its calls; as cheap as a table.
+-- @tparam table options `timeout` (seconds for the whole call), `priority` (0 first to 9
+-- last), `metadata` (table, reaches the app as `dirty.request.metadata`)
+-- @treturn table a client; a wrong option raises
+-- @usage client:with{ timeout = 0.8, priority = 0 }:execute("images", "info", jpeg)
+function methods:with(options)
+    check_self(self, "with")
+    options_of.check(options, options_of.OF_CALLS)
+    local settings, err = options_of.settings(options, self._settings, self._values)
+    if not settings then
+        error(err, 2)
+    end
+    return setmetatable({
+        _peer = self._peer,
+        _codec = self._codec,
+        _values = self._values,
+        _spare = self._spare,
+        _settings = settings,
+    }, mt)
+end
+
+--- The state of the runtime.
+-- @treturn table|nil as `dirty status --json` prints it; or nil, err, info as for `execute`
+function methods:status()
+    check_call(self, "status")
+    return self:execute("@arbiter", "status")
+end
+
+--- The counters of the runtime, as Prometheus reads them.
+-- @treturn string|nil text; or nil, err, info as for `execute`
+function methods:metrics()
+    check_call(self, "metrics")
+    return self:execute("@arbiter", "metrics")
+end
+
+--- End the idle connections of this nginx worker to this socket. Calls that run go on, and
+-- the next one connects again. There is no need to call it: they end by themselves after
+-- `keepalive_timeout`.
+function methods:close()
+    check_call(self, "close")
+    connection.drain(self._peer)
+end
+
+function mt:__tostring()
+    return ("resty.dirty.client(%s, timeout %g s)"):format(self._peer.path,
+        self._settings.budget_ms / 1000)
+end
+
+-- -- Making clients ----------------------------------------------------------------------
+
+-- nginx's workers and the runtime are often different users, so what depends on the user is
+-- no place to meet.
+local function default_socket()
+    local path = os.getenv("DIRTY_SOCKET") or ""
+    if path ~= "" then
+        return path
+    end
+    local dir = os.getenv("XDG_RUNTIME_DIR") or ""
+    return dir ~= "" and dir .. "/dirty.sock" or "/run/dirty/dirty.sock"
+end
+
+local function new_peer(options)
+    local path = options.socket or default_socket()
+    local size = options.pool_size or DEFAULTS.pool_size
+    return {
+        path = path,
+        address = "unix:" .. path,
+        size = size,
+        keep_ms = math.floor((options.keepalive_timeout or DEFAULTS.keepalive_timeout) * 1000),
+        -- the first client that puts something into a pool decides how large it is
+        pool = { pool = ("dirty:%d:%s"):format(size, path) },
+    }
+end
+
+--- Make a client. It connects when it is called; that call tells when nobody is there.
+-- @tparam[opt] table options
+--
+-- * `socket` string: path of the runtime's socket; default `$DIRTY_SOCKET` (which nginx's
+--   directive `env` must let through), else `$XDG_RUNTIME_DIR/dirty.sock`, else
+--   `/run/dirty/dirty.sock`
+-- * `timeout` number: seconds that a call may take in all; default 30
+-- * `pool_size` number: idle connections that each nginx worker keeps; default 100
+-- * `keepalive_timeout` number: seconds that it keeps them; default 60
+-- * `max_message` number: bytes of a request or an answer; default 64 MiB
+-- * `max_depth` number: how deep tables may nest; default 1000
+-- * `priority` number, `metadata` table: for all calls, see `with`
+-- @treturn table a client; a wrong option raises
+function _M.new(options)
+    options = options or {}
+    options_of.check(options, options_of.OF_CLIENTS)
+    local codec = values.new(options.max_depth)
+    local settings, err = options_of.settings(options, options_of.SETTINGS, codec)
+    if not settings then
+        error(err, 2)
+    end
+    return setmetatable({
+        _peer = new_peer(options),
+        _codec = wire.new {
+            max_message = options.max_message or DEFAULTS.max_message,
+            max_depth = options.max_depth,
+            max_args = 65535,
+        },
+        _values = codec,
+        _settings = settings,
+        _spare = {},
+    }, mt)
+end
+
+--- The same function by the name that `require "dirty"` gives it.
+-- @function client
+_M.client = _M.new
+
+return _M

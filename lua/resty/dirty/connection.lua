@@ -1,0 +1,235 @@
+--- One connection of resty.dirty: a cosocket, the deadline of the call that has it, and
+-- what was received early. It belongs to the call that opened it and is never shared; only
+-- the idle cosocket goes to nginx's pool.
+--
+-- Times are milliseconds of a clock that only goes forward, as nginx keeps it: it stands
+-- still while Lua runs and moves on when nginx waits.
+-- @module resty.dirty.connection
+
+local concat, sub, min = table.concat, string.sub, math.min
+local sleep, tcp = ngx.sleep, ngx.socket.tcp
+local pcall, setmetatable, type = pcall, setmetatable, type
+
+local _M = {}
+local methods = {}
+local mt = { __index = methods }
+
+--- How much longer than its budget a call waits, so that the server's own answer, which says
+-- what happened, comes first.
+_M.MARGIN_MS = 2000
+
+-- nginx keeps timeouts in 31 bits.
+local WAIT_MAX_MS = 2147483647
+-- Pauses between tries while the listen queue is full, doubling, in seconds.
+local PAUSE_FIRST, PAUSE_LAST = 0.001, 0.032
+-- What one receive may give: nginx gives no more than lua_socket_buffer_size anyway.
+local RECEIVE_MAX = 65536
+-- Pieces of a long string are sent one by one: each has a deadline of its own, and nginx
+-- copies what it sends.
+local PIECE_MAX = 262144
+-- A unix socket takes this much at once or not at all, if nothing is on its way.
+local ATOMIC_MAX = 32768
+-- Bytes that may come before nginx has looked after others: then they get a turn, though
+-- more is here already. The pause is the shortest that all versions take without complaint.
+local TURN_LEN, TURN_PAUSE = 1048576, 0.001
+-- A pool that nothing is put into: what it connects is new.
+local FRESH = { pool = "dirty:fresh" }
+
+local has_clock, clock = pcall(require, "resty.core.time")
+
+--- Milliseconds on nginx's monotonic clock.
+_M.now_ms = has_clock and clock.monotonic_msec or function()
+    return ngx.now() * 1000
+end
+local now_ms = _M.now_ms
+
+local function wait_ms(till_ms)
+    local left = till_ms - now_ms()
+    return left < 1 and 1 or min(left, WAIT_MAX_MS)
+end
+
+-- -- Opening and closing -----------------------------------------------------------------
+
+--- A cosocket, if this phase has them.
+-- @treturn table|nil
+-- @treturn nil|string nginx's own words
+function _M.cosocket()
+    local ok, sock = pcall(tcp)
+    if ok then
+        return sock
+    end
+    return nil, sock
+end
+
+--- Open a connection, from the pool if it has one.
+-- @tparam table peer `address` ("unix:PATH"), `pool` (options of `connect`)
+-- @tparam number deadline_ms until when to try again while the listen queue is full
+-- @tparam boolean fresh whether it must be a new one; it isn't pooled then
+-- @treturn table|nil connection
+-- @treturn nil|string why not, as nginx says it; raises where there are no cosockets
+function _M.open(peer, deadline_ms, fresh)
+    local pause = PAUSE_FIRST
+    while true do
+        local sock = tcp()
+        local wait = wait_ms(deadline_ms)
+        sock:settimeouts(wait, wait, wait)
+        local ok, err = sock:connect(peer.address, fresh and FRESH or peer.pool)
+        if ok then
+            return setmetatable({
+                _sock = sock, _peer = peer, _fresh = fresh, _early = "", _turn = 0,
+            }, mt)
+        end
+        local left = (deadline_ms - now_ms()) / 1000
+        if err ~= "resource temporarily unavailable" or left <= 0 then
+            return nil, err
+        end
+        sleep(min(pause, left))
+        pause = min(pause * 2, PAUSE_LAST)
+    end
+end
+
+--- End it.
+function methods:close()
+    local sock = self._sock
+    if sock then
+        self._sock = nil
+        sock:close()
+    end
+end
+
+--- Let the next call have it, if nothing is left to come: no byte may be behind the answer.
+function methods:keep()
+    local sock, peer = self._sock, self._peer
+    self._sock = nil
+    if self._fresh or self._early ~= "" or not sock:setkeepalive(peer.keep_ms, peer.size) then
+        sock:close()
+    end
+end
+
+--- End the idle connections of a pool.
+function _M.drain(peer)
+    for _ = 1, peer.size do
+        local sock = tcp()
+        -- what is in the pool is taken without a look at the address; this one is nowhere
+        if not sock:connect("unix:", peer.pool) then
+            return
+        end
+        sock:close()
+    end
+end
+
+-- -- Sending -----------------------------------------------------------------------------
+
+local function send(self, bytes, until_ms)
+    local wait = wait_ms(until_ms)
+    self._sock:settimeouts(wait, wait, wait)
+    return self._sock:send(bytes)
+end
+
+local function send_string(self, bytes, until_ms)
+    for at = 1, #bytes, PIECE_MAX do
+        local ok, err = send(self, sub(bytes, at, at + PIECE_MAX - 1), until_ms)
+        if not ok then
+            return nil, err
+        end
+    end
+    return true
+end
+
+--- Send a frame.
+-- @tparam {string,...} pieces
+-- @tparam number len bytes in all
+-- @tparam number until_ms when to give up
+-- @treturn boolean|nil true
+-- @treturn nil|string "timeout", or what nginx says
+-- @treturn nil|boolean whether for sure no byte was sent
+function methods:send(pieces, len, until_ms)
+    if len <= PIECE_MAX then
+        local ok, err = send(self, pieces, until_ms)
+        return ok, err, len <= ATOMIC_MAX
+    end
+    for i = 1, #pieces do
+        local ok, err = send_string(self, pieces[i], until_ms)
+        if not ok then
+            return nil, err, false
+        end
+    end
+    return true
+end
+
+-- -- Receiving ---------------------------------------------------------------------------
+
+-- Some bytes, at most `max`. Whoever sends byte by byte can't stretch the deadline: every
+-- receive waits for what is left of it.
+local function receive(self, max, until_ms)
+    local now = now_ms()
+    local left = until_ms - now
+    if left <= 0 then
+        return nil, "timeout"
+    elseif now ~= self._turn_ms then -- nginx has moved its clock on
+        self._turn_ms, self._turn = now, 0
+    end
+    self._sock:settimeout(min(left, WAIT_MAX_MS))
+    local bytes, err = self._sock:receiveany(max)
+    if not bytes then
+        return nil, err
+    end
+    self._turn = self._turn + #bytes
+    if self._turn >= TURN_LEN then
+        self._turn = 0
+        sleep(TURN_PAUSE)
+    end
+    return bytes
+end
+
+--- Receive some bytes, to begin with: what is here, at least 1.
+-- @tparam number until_ms when to give up
+-- @treturn string|nil
+-- @treturn nil|string "timeout", "closed", or what nginx says
+function methods:receive_some(until_ms)
+    local early = self._early
+    if early ~= "" then
+        self._early = ""
+        return early
+    end
+    return receive(self, RECEIVE_MAX, until_ms)
+end
+
+--- Receive exactly so many bytes.
+-- @tparam number want at least 1
+-- @tparam number until_ms when to give up
+-- @treturn string|nil
+-- @treturn nil|string as for receive_some
+-- @treturn nil|number how many have come
+function methods:receive(want, until_ms)
+    local early = self._early
+    local have = #early
+    if have >= want then
+        self._early = sub(early, want + 1)
+        return have == want and early or sub(early, 1, want)
+    end
+    local pieces, count = { early }, 1
+    self._early = ""
+    while have < want do
+        local bytes, err = receive(self, min(want - have, RECEIVE_MAX), until_ms)
+        if not bytes then
+            return nil, err, have
+        end
+        count, have = count + 1, have + #bytes
+        pieces[count] = bytes
+    end
+    return concat(pieces)
+end
+
+--- Put bytes back that were received too early.
+-- @tparam string bytes
+function methods:put_back(bytes)
+    self._early = bytes .. self._early
+end
+
+--- Whether it is open.
+function methods:is_open()
+    return type(self._sock) == "table"
+end
+
+return _M

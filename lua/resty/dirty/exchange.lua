@@ -1,0 +1,310 @@
+--- One call of resty.dirty: the way out and the way in, on a connection of its own. An
+-- exchange is a table that the call makes, uses and forgets; nothing in it is shared.
+-- @module resty.dirty.exchange
+
+local connection = require "resty.dirty.connection"
+local errors = require "dirty.errors"
+local outcome = require "dirty.client.outcome"
+local refusal = require "resty.dirty.refusal"
+local wire = require "dirty.wire.spoken"
+
+local ceil, sub = math.ceil, string.sub
+local now_ms = connection.now_ms
+
+local _M = {}
+
+local RESPONSE, ERROR, CHUNK, END = wire.RESPONSE, wire.ERROR, wire.CHUNK, wire.END
+local HEADER_LEN = wire.HEADER_LEN
+local MARGIN_MS = connection.MARGIN_MS
+-- The server reads a request of at most this size, frame and all, before it does anything
+-- with it. An answer that came early (OVERLOADED, say) to a longer one may leave some of it
+-- unread, and then the server ends the connection.
+local SURELY_READ_LEN = 4096
+local IDS = 2 ^ 53
+-- How a peer that is gone shows in a send: what it has said before may still be there.
+local GONE = {
+    ["broken pipe"] = true,
+    ["connection reset by peer"] = true,
+    ["transport endpoint is not connected"] = true,
+    ["closed"] = true,
+}
+
+-- Ids of all calls of this nginx worker, so that a late frame is never taken for another's.
+local last_id = 0
+
+local function next_id()
+    last_id = last_id + 1
+    if last_id >= IDS then
+        last_id = 1
+    end
+    return last_id
+end
+
+-- -- Failures ----------------------------------------------------------------------------
+
+local function fail(x, code, message)
+    if x.conn then
+        x.conn:close()
+        x.conn = nil
+    end
+    return outcome.own(errors.codes[code], message, x.started, x.route, now_ms() - x.start_ms)
+end
+
+local function fail_protocol(x, why)
+    return fail(x, "PROTOCOL", ("broken answer from %s: %s"):format(x.peer.path, why))
+end
+
+local function fail_timeout(x)
+    return fail(x, "TIMEOUT", refusal.no_answer(x.route, x.peer.path, x.budget_ms, MARGIN_MS))
+end
+
+-- A read failed after `have` of the `want` bytes of a frame. What can't have run is to be
+-- sent again.
+local function fail_read(x, err, have, want)
+    if err == "timeout" then
+        return fail_timeout(x)
+    end
+    local why = err == "closed" and "closed by the server" or err
+    if have > 0 then
+        return fail(x, "CONNECTION", ("the connection to %s was lost in the midst of the "
+            .. "answer, after %d of %d bytes: %s"):format(x.peer.path, have, want, why))
+    end
+    -- A reset: the kernel threw away bytes of ours that nobody had read, so no lane has the
+    -- request. After the end of input alone nobody knows.
+    if x.first_frame and (x.first_write_failed or err == "connection reset by peer") then
+        x.retry, x.started = true, "no"
+    end
+    return fail(x, "CONNECTION", ("the connection to %s was lost before an answer came: %s")
+        :format(x.peer.path, why))
+end
+
+-- -- The way out -------------------------------------------------------------------------
+
+-- The request as pieces and their length; nil and the codec's words for a bug of the caller's
+-- or a message over a limit.
+local function encode(x, budget_ms)
+    x.id = next_id()
+    x.route.budget_ms = budget_ms
+    return x.codec:encode_request(x.id, x.route, x.args, x.argc, x.pieces)
+end
+
+local function left_ms(x)
+    return ceil(x.deadline_ms - now_ms())
+end
+
+--- Write the request, before anything is opened for it.
+-- @tparam table x exchange
+-- @treturn boolean|nil true; nil, fault, text as `encode_request` says it
+function _M.prepare(x)
+    local pieces, len, text = encode(x, x.budget_ms)
+    if not pieces then
+        return nil, len, text
+    end
+    x.pieces, x.len, x.sent_budget_ms = pieces, len, x.budget_ms
+    return true
+end
+
+-- Send the request, as far as the peer takes it. True: go and read the answer, which is
+-- often there even though not all could be sent.
+local function send(x)
+    local budget_ms = left_ms(x)
+    if budget_ms <= 0 then
+        return fail(x, "TIMEOUT", ("the budget of %d ms ended before the request was sent")
+            :format(x.budget_ms))
+    elseif budget_ms ~= x.sent_budget_ms then
+        encode(x, budget_ms) -- its length stays
+        x.sent_budget_ms = budget_ms
+    end
+    local ok, err, untouched = x.conn:send(x.pieces, x.len, x.until_ms)
+    if ok then
+        x.sent_whole, x.started = true, "unknown"
+        return true
+    elseif err == "timeout" then
+        return fail_timeout(x)
+    elseif not GONE[err] then
+        return fail(x, "CONNECTION", ("can't send to %s: %s"):format(x.peer.path, err))
+    end
+    x.first_write_failed = untouched
+    return true
+end
+
+-- -- The way in --------------------------------------------------------------------------
+
+-- Another id is the answer to something else, and nothing after it can be trusted. No
+-- request has id 0: with it a server speaks of the connection.
+local function check_header(x, kind, id)
+    if id ~= x.id and not (id == 0 and kind == ERROR) then
+        return fail_protocol(x, ("its id is %s, the request's is %.0f"):format(
+            type(id) == "number" and ("%.0f"):format(id) or "none of ours", x.id))
+    elseif kind == ERROR then
+        return true
+    elseif kind == wire.REQUEST then
+        return fail_protocol(x, "it is a REQUEST")
+    end
+    x.started = "yes"
+    if kind ~= RESPONSE and not x.streams then
+        return fail(x, "PROTOCOL", refusal.streams(x.route))
+    end
+    return true
+end
+
+-- Will the server read on after an error?
+local function is_good_after(x, error, started)
+    return x.sent_whole and x.frame_id ~= 0 and error.code ~= errors.codes.PROTOCOL.number
+        and (x.len <= SURELY_READ_LEN or started == "yes")
+end
+
+local function take_error(x, error)
+    local entry, info = errors.of(error.code), error.details
+    if error.code == 0 then
+        return fail_protocol(x, "its error code is 0, which is none")
+    end
+    local started = outcome.started(info.started, entry)
+    if is_good_after(x, error, started) then
+        x.conn:keep()
+    else
+        x.conn:close()
+    end
+    x.conn = nil
+    return outcome.failure(entry.code, error.message, info, x.route, started, entry.http_status)
+end
+
+-- The payload, which is here whole.
+local function take_payload(x, kind, payload)
+    local why
+    if kind == ERROR then
+        local error, _, text = x.codec:decode_error(payload)
+        if not error then
+            return fail_protocol(x, text)
+        end
+        return take_error(x, error)
+    elseif kind == END then
+        x.values, x.count = nil, 0
+        return true
+    end
+    x.values, x.count, why = x.codec:decode_values(payload)
+    if not x.values then
+        return fail_protocol(x, why)
+    end
+    return true
+end
+
+-- The payload, of which some is still to come: large values come as strings of their own.
+local function read_payload(x, kind, header, len)
+    local reader = x.codec:reader()
+    reader:start()
+    local want, _, text = reader:take(header)
+    local got = 0
+    while want and want > 0 do
+        local bytes, err, have = x.conn:receive(want, x.until_ms)
+        if not bytes then
+            return fail_read(x, err, HEADER_LEN + got + have, HEADER_LEN + len)
+        end
+        got = got + want
+        want, _, text = reader:take(bytes)
+    end
+    if not want then
+        return fail_protocol(x, text)
+    elseif kind == ERROR then
+        return take_error(x, reader.error)
+    end
+    x.values, x.count = reader.values, reader.count
+    return true
+end
+
+-- At least a header's bytes. Garbage is told by its first byte.
+local function read_header(x)
+    local bytes, err = x.conn:receive_some(x.until_ms)
+    if not bytes then
+        return nil, fail_read(x, err, 0, HEADER_LEN)
+    end
+    while #bytes < HEADER_LEN do
+        local _, fault, text = x.codec:decode_header(bytes)
+        if fault ~= "MORE" then
+            return nil, fail_protocol(x, text)
+        end
+        local more
+        more, err = x.conn:receive_some(x.until_ms)
+        if not more then
+            return nil, fail_read(x, err, #bytes, HEADER_LEN)
+        end
+        bytes = bytes .. more
+    end
+    return bytes
+end
+
+--- Read the next frame of the answer.
+-- @tparam table x exchange; afterwards `kind` (RESPONSE, CHUNK, END), `values`, `count`
+-- @treturn boolean|nil true; nil, err, info, and then the connection is gone
+function _M.read(x)
+    local bytes, _, err, info = read_header(x)
+    if not bytes then
+        return nil, err, info
+    end
+    local kind, len, id = x.codec:decode_header(bytes)
+    if not kind then
+        return fail_protocol(x, id)
+    end
+    local ok
+    ok, err, info = check_header(x, kind, id)
+    if not ok then
+        return nil, err, info
+    end
+    x.kind, x.frame_id, x.first_frame = kind, id, false
+    local stop = HEADER_LEN + len
+    if #bytes < stop then
+        x.conn:put_back(sub(bytes, HEADER_LEN + 1))
+        return read_payload(x, kind, sub(bytes, 1, HEADER_LEN), len)
+    elseif #bytes > stop then
+        x.conn:put_back(sub(bytes, stop + 1))
+    end
+    return take_payload(x, kind, sub(bytes, HEADER_LEN + 1, stop))
+end
+
+-- -- The call ----------------------------------------------------------------------------
+
+local function try(x, fresh)
+    local err
+    x.sent_whole, x.first_write_failed, x.retry, x.first_frame = false, false, false, true
+    x.started = "no"
+    x.conn, err = connection.open(x.peer, x.deadline_ms, fresh)
+    if not x.conn then
+        return fail(x, refusal.connect(x.peer.path, err, x.budget_ms))
+    end
+    local ok, why, info = send(x)
+    if not ok then
+        return nil, why, info
+    end
+    return _M.read(x)
+end
+
+--- Make the call and read the first frame of its answer. The request is sent a second time
+-- where the first reached nobody.
+-- @tparam table x exchange
+-- @treturn boolean|nil true; nil, err, info
+function _M.run(x)
+    local ok, err, info = try(x, false)
+    if not ok and x.retry then
+        ok, err, info = try(x, true)
+    end
+    return ok, err, info
+end
+
+--- The answer is read to its last byte: the connection is free for the next call, if the
+-- server has taken the whole request.
+function _M.finish(x)
+    local conn = x.conn
+    x.conn = nil
+    if x.sent_whole then
+        conn:keep()
+    else
+        conn:close()
+    end
+end
+
+--- Is this frame the last one?
+function _M.is_last(x)
+    return x.kind ~= CHUNK
+end
+
+return _M

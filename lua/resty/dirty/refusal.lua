@@ -1,0 +1,77 @@
+--- The words of resty.dirty for what goes wrong: what it was, the value, and what helps.
+-- @module resty.dirty.refusal
+
+local _M = {}
+
+local LISTEN = "nothing listens at %s: %s; start the runtime with: dirty serve --socket %s"
+
+-- By nginx's words for the error of connect(2).
+local CONNECT = {
+    ["no such file or directory"] = function(path)
+        return LISTEN:format(path, "there is no such socket", path)
+    end,
+    ["connection refused"] = function(path)
+        return LISTEN:format(path, "its server has ended, or it is no socket", path)
+    end,
+    ["permission denied"] = function(path)
+        return ("may not use %s: the user of nginx's workers (its directive user) may not "
+            .. "write to the socket, or not search its directory; change the runtime's option "
+            .. "socket_mode, socket_user or socket_group"):format(path)
+    end,
+    ["protocol wrong type for socket"] = function(path)
+        return ("%s is a socket of another type: no runtime listens there"):format(path)
+    end,
+    ["too many open files"] = function(path)
+        return ("can't connect to %s: too few descriptors; raise nginx's "
+            .. "worker_rlimit_nofile"):format(path)
+    end,
+}
+
+--- Bytes of a path that a unix socket's address takes.
+_M.PATH_MAX = 107
+
+--- A connection that can't be opened.
+-- @tparam string path
+-- @tparam string err nginx's words
+-- @tparam number budget_ms
+-- @treturn string code
+-- @treturn string message
+function _M.connect(path, err, budget_ms)
+    if err == "resource temporarily unavailable" then
+        return "OVERLOADED", ("the listen queue of %s stayed full for the budget of %d ms; "
+            .. "raise the server's option backlog, or call less"):format(path, budget_ms)
+    elseif #path > _M.PATH_MAX then
+        return "CONNECTION", ("socket path of %d bytes is too long: a unix socket's address "
+            .. "takes %d; use a shorter one"):format(#path, _M.PATH_MAX)
+    end
+    local words = CONNECT[err]
+    return "CONNECTION", words and words(path) or ("can't connect to %s: %s"):format(path, err)
+end
+
+--- An answer that did not come.
+function _M.no_answer(route, path, budget_ms, margin_ms)
+    return ("%s.%s got no answer from %s within its budget of %d ms and %d ms more"):format(
+        route.app, route.action, path, budget_ms, margin_ms)
+end
+
+--- An action that streams, called by execute.
+function _M.streams(route)
+    return ("%s.%s streams its result: use stream, a plain call takes a single answer"):format(
+        route.app, route.action)
+end
+
+--- A request over a limit of the client's.
+-- @tparam string text the codec's words
+function _M.too_long(text)
+    return text .. "; raise the client's option max_message, and the server's"
+end
+
+--- A phase of nginx in which Lua can't wait.
+-- @tparam string method
+-- @tparam string phase as `ngx.get_phase` names it
+-- @tparam string where it works, in words
+function _M.phase(method, phase, where)
+    return ("client:%s does not work in nginx's phase %s: %s"):format(method, phase, where)
+end
+
+return _M
