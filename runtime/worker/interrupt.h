@@ -49,7 +49,7 @@ typedef struct dirty_interrupt {
     lua_State *L;             /* the main coroutine; borrowed; NULL: not open */
     dirty_lane_page *page;    /* borrowed */
     dirty_lua_limit heap;
-    lua_Hook app_hook; /* what our hook took the place of */
+    lua_Hook app_hook; /* what our hook took the place of, until the call is over */
     int app_mask, app_count;
     int faults[3];   /* registry: what is raised for each reason */
     unsigned raised; /* how often in this call */

@@ -93,7 +93,10 @@ static void run_app_work(app_work *work, lua_CFunction function) {
     h->scope.app = h->start->apps[work->app]->name;
     lua_pushcfunction(h->L, function);
     lua_pushlightuserdata(h->L, work);
-    if (lua_pcall(h->L, 1, 0, 0) != 0) {
+    dirty__drop_hook(h->L);
+    int status = lua_pcall(h->L, 1, 0, 0);
+    dirty__drop_hook(h->L);
+    if (status != 0) {
         const char *text = lua_tostring(h->L, -1);
         dirty_buf_append_cstr(work->out, ",\"phase\":\"load\",\"message\":");
         dirty_buf_json_string(work->out, text ? text : "", text ? strlen(text) : 0);

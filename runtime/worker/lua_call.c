@@ -107,7 +107,7 @@ int dirty__run_call(lua_State *L) {
     push_arguments(L, h, call);
     h->stage = STAGE_RUN;
     lua_call(L, own + (int)call->argc, LUA_MULTRET);
-    if (dirty_interrupt_leave(&h->interrupt) != DIRTY_CODE_NONE)
+    if (dirty__leave_app(h) != DIRTY_CODE_NONE)
         return 0;
     if (is_nil_err(L, function))
         return give_up(L, h, function + 1);
@@ -124,7 +124,7 @@ int dirty__run_step(lua_State *L) {
     dirty_host *h = dirty__upvalue_host(L);
     h->stage = STAGE_RUN;
     lua_call(L, 2, LUA_MULTRET);
-    if (dirty_interrupt_leave(&h->interrupt) != DIRTY_CODE_NONE)
+    if (dirty__leave_app(h) != DIRTY_CODE_NONE)
         return 0;
     if (is_nil_err(L, 1))
         return give_up(L, h, 2);

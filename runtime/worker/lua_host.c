@@ -161,9 +161,10 @@ static dirty_outcome end_interrupted(dirty_host *h) {
 static dirty_outcome run(dirty_host *h, int args) {
     dirty_lane_error_set(&h->failure, DIRTY_CODE_APP, "yes");
     h->outcome = DIRTY_OUTCOME_FAILED;
+    dirty__drop_hook(h->L); /* of a finalizer */
     dirty_interrupt_enter(&h->interrupt, h->scope.call->seq);
     int status = lua_pcall(h->L, args, LUA_MULTRET, SLOT_ON_ERROR);
-    if (dirty_interrupt_leave(&h->interrupt) != DIRTY_CODE_NONE)
+    if (dirty__leave_app(h) != DIRTY_CODE_NONE)
         return end_interrupted(h);
     if (status != 0)
         h->outcome = DIRTY_OUTCOME_FAILED;
@@ -226,6 +227,7 @@ static int collect(lua_State *L) {
 
 /* Between requests; what finalizers raise has nobody to be told to. */
 static void run_slot(dirty_host *h, int slot) {
+    dirty__drop_hook(h->L);
     lua_pushvalue(h->L, slot);
     lua_pcall(h->L, 0, 0, 0);
     lua_settop(h->L, SLOT_BASE);

@@ -61,6 +61,20 @@ static inline dirty_host *dirty__upvalue_host(lua_State *L) {
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
+/* Drop the hook that an app has set: it is for that app's code alone, and lives as long
+ * as its call. */
+static inline void dirty__drop_hook(lua_State *L) {
+    if (__builtin_expect(lua_gethook(L) != NULL, 0))
+        lua_sethook(L, NULL, 0, 0);
+}
+
+/* The app's code has returned: what follows is ours. Returns why it was interrupted. */
+static inline dirty_code dirty__leave_app(dirty_host *h) {
+    dirty_code reason = dirty_interrupt_leave(&h->interrupt);
+    dirty__drop_hook(h->L);
+    return reason;
+}
+
 /* Push a function of dirty.lane. [-0, +1, -] */
 void dirty__push_lane(dirty_host *h, const char *name);
 
