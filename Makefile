@@ -201,6 +201,18 @@ INSTALL = BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) VERSION=$(VERSION) 
 install: all ## install below PREFIX (/usr/local); DESTDIR goes before it
 	@$(INSTALL) install
 
+# What the rockspecs call; the values of the ROCK_ variables are LuaRocks'.
+rock: $(BUILD)/dirty $(BUILD)/lua/dirty/core.so
+
+install-rock:
+	@BUILD=$(BUILD) PREFIX= DESTDIR= VERSION=$(VERSION) ROCK_BINDIR=$(ROCK_BINDIR) \
+	  ROCK_LUADIR=$(ROCK_LUADIR) ROCK_LIBDIR=$(ROCK_LIBDIR) build-aux/install.sh rock
+
+DIST ?= $(VERSION)
+dist: ## pack the tracked files into $(BUILD)/lua-dirty-VERSION.tar.gz
+	@mkdir -p $(BUILD)
+	git archive --format=tar.gz --prefix=lua-dirty-$(DIST)/ -o $(BUILD)/lua-dirty-$(DIST).tar.gz HEAD
+
 uninstall: ## remove what install put there
 	@$(INSTALL) uninstall
 
@@ -231,5 +243,7 @@ clean: ## remove all outputs
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
+
+.PHONY: rock install-rock dist
 .PHONY: all asan bench clean demo deps fuzz fuzz-run help install lint lint-run storm test test-c test-lua \
         test-run uninstall

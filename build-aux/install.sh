@@ -1,7 +1,10 @@
 #!/bin/sh
 # Install what has been built, or remove what an install put there: one list for both.
 #
-#   build-aux/install.sh install|uninstall
+#   build-aux/install.sh install|uninstall|rock
+#
+# `rock` puts only the command and the modules, where LuaRocks wants them: ROCK_BINDIR,
+# ROCK_LUADIR, ROCK_LIBDIR.
 #
 # Environment, from the Makefile: BUILD, PREFIX, DESTDIR, VERSION, BINDIR, LIBDIR, INCDIR.
 # The command finds its Lua modules by its own place (bin/../share/lua/5.1), so a tree can be
@@ -41,6 +44,16 @@ put_tree() { # directory here, its place
         put 644 "$file" "$2/$file"
     done
 }
+
+if [ "$action" = rock ]; then
+    action=install DESTDIR=
+    put 755 "$BUILD/dirty" "$ROCK_BINDIR/dirty"
+    put 755 "$BUILD/lua/dirty/core.so" "$ROCK_LIBDIR/dirty/core.so"
+    (cd lua && find . -name '*.lua') | while read -r file; do
+        put 644 "lua/$file" "$ROCK_LUADIR/${file#./}"
+    done
+    exit
+fi
 
 pc=$(mktemp)
 trap 'rm -f "$pc"' EXIT

@@ -1,0 +1,101 @@
+--- The rock, installed by LuaRocks into an empty tree, works from that tree alone.
+
+local process = require "support.process"
+local tempdir = require "support.tempdir"
+
+local BUILD = os.getenv("DIRTY_BUILD") or "build"
+local ROCKSPEC = "rockspec/lua-dirty-0.1.0-1.rockspec"
+
+-- Run a shell script from the checkout; its output together.
+local function sh(script, ...)
+    local result = process.run({ "sh", "-ec", script:format(...) }, { seconds = 280 })
+    return result.exit, (result.stdout or "") .. (result.stderr or "")
+end
+
+local function assert_sh(script, ...)
+    local exit, output = sh(script, ...)
+    assert.equal(0, exit, output)
+    return output
+end
+
+-- Serve and call with nothing of the checkout in reach.
+local function assert_serves(tree, dir)
+    local output = assert_sh([[
+        cd %s
+        unset LUA_PATH LUA_CPATH
+        cat > words.lua <<'EOF'
+local Words = {}
+function Words:count(text) return #text end
+return Words
+EOF
+        %s/bin/dirty serve --app words --workers 1 --socket %s/s >log 2>&1 &
+        pid=$!
+        for i in $(seq 1 200); do grep -q 'msg="ready"' log && break; sleep 0.05; done
+        %s/bin/dirty call --socket %s/s words count hello || { cat log; kill $pid; exit 1; }
+        LUA_PATH="%s/share/lua/5.1/?.lua;%s/share/lua/5.1/?/init.lua;;" \
+        LUA_CPATH="%s/lib/lua/5.1/?.so;;" lua5.1 -e '
+            local dirty = require "dirty"
+            print(assert(dirty.client { socket = "%s/s" }:execute("words", "count", "four")))'
+        kill $pid
+        wait $pid
+        cat log >&2]], dir, tree, dir, tree, dir, tree, tree, tree, dir)
+    assert.truthy(output:find("^5\n4\n"), output)
+    -- what the runtime loaded came from the tree
+    assert.falsy(output:find("module .- not found"), output)
+end
+
+describe("the rock lua-dirty", function()
+    local dir, tree
+
+    before_each(function()
+        dir = tempdir.new()
+        tree = dir .. "/tree"
+    end)
+    after_each(function() tempdir.remove(dir) end)
+
+    it("is made from a source tree", function()
+        -- a copy: LuaRocks builds where the rockspec is
+        assert_sh([[
+            mkdir -p %s/source
+            tar -cf - Makefile VERSION runtime lua apps docs examples rockspec build-aux \
+                README.md CHANGELOG.md LICENSE | tar -xf - -C %s/source
+            mkdir -p %s/source/build
+            cp -r %s/obj %s/source/build/obj
+            cd %s/source
+            luarocks --lua-version=5.1 make --deps-mode=none --tree=%s %s]],
+            dir, dir, dir, BUILD == "build" and "build" or "build", dir, dir, tree, ROCKSPEC)
+        assert_serves(tree, dir)
+    end)
+
+    it("is built from a packed .src.rock", function()
+        assert_sh([[
+            make -s dist DIST=0.1.0 BUILD=%s
+            cp %s %s
+            cd %s
+            luarocks --lua-version=5.1 pack %s
+            luarocks --lua-version=5.1 build --deps-mode=none --tree=%s ./*.src.rock]],
+            dir, ROCKSPEC, dir, dir, ROCKSPEC:match("[^/]+$"), tree)
+        assert_serves(tree, dir)
+    end)
+
+    it("names the header of libuv where that is missing", function()
+        local exit, output = sh([[
+            luarocks --lua-version=5.1 make --deps-mode=none --tree=%s %s UV_INCDIR=%s/none]],
+            tree, ROCKSPEC, dir)
+        assert.are_not.equal(0, exit)
+        assert.truthy(output:find("uv.h", 1, true), output)
+    end)
+
+    it("has the version of the project in every rockspec", function()
+        local version = io.open("VERSION"):read("*l")
+        local found = 0
+        for name in io.popen("ls rockspec"):lines() do
+            local base = name:match("^lua%-[%a%-]+%-(.-)%-%d+%.rockspec$")
+            if base ~= "dev" then
+                assert.equal(version, base, name)
+                found = found + 1
+            end
+        end
+        assert.is_true(found >= 1)
+    end)
+end)
