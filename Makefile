@@ -213,6 +213,12 @@ dist: ## pack the tracked files into $(BUILD)/lua-dirty-VERSION.tar.gz
 	@mkdir -p $(BUILD)
 	git archive --format=tar.gz --prefix=lua-dirty-$(DIST)/ -o $(BUILD)/lua-dirty-$(DIST).tar.gz HEAD
 
+# The packed rock carries the archive inside; LuaRocks wants an absolute url to pack it from.
+src-rock: dist ## pack $(BUILD)/lua-dirty-VERSION-1.src.rock (needs luarocks)
+	@sed 's,url = ",url = "file://$(abspath $(BUILD))/,' rockspec/lua-dirty-$(VERSION)-1.rockspec \
+	  >$(BUILD)/lua-dirty-$(VERSION)-1.rockspec
+	cd $(BUILD) && luarocks --lua-version=5.1 pack lua-dirty-$(VERSION)-1.rockspec
+
 uninstall: ## remove what install put there
 	@$(INSTALL) uninstall
 
@@ -244,6 +250,6 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 
-.PHONY: rock install-rock dist
+.PHONY: rock install-rock dist src-rock
 .PHONY: all asan bench clean demo deps fuzz fuzz-run help install lint lint-run storm test test-c test-lua \
         test-run uninstall
