@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* The one descriptor that came with the message, -1 if none did. */
+/* The one descriptor that came with the message, -1 if none did, or more than one. */
 static int take_descriptor(struct msghdr *m) {
     int fd = -1;
     struct cmsghdr *c = CMSG_FIRSTHDR(m);
@@ -38,7 +38,8 @@ int dirty_inbox_receive(dirty_inbox *in) {
     struct msghdr m = {.msg_iov = &piece,
                        .msg_iovlen = 1,
                        .msg_control = control.room,
-                       .msg_controllen = sizeof control.room};
+                       /* not CMSG_SPACE, which has room for two */
+                       .msg_controllen = CMSG_LEN(sizeof(int))};
     ssize_t n;
     do {
         n = recvmsg(in->channel, &m, MSG_CMSG_CLOEXEC);

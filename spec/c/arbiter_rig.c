@@ -24,8 +24,9 @@
 
 #define PATIENCE_MS 10000
 
-/* Shared by the test, the arbiter and its workers: who is held. */
-static _Atomic int *held;
+/* Shared by the test, the arbiter and its workers: who is held, and who keeps a
+ * descriptor. */
+static _Atomic int *held, *keeper;
 
 /* -- The scripted worker
  * ------------------------------------------------------------------ */
@@ -63,6 +64,26 @@ static void answer_bytes(int fd, uint64_t id, const char *text, size_t cut) {
         poll(&p, 1, PATIENCE_MS);
     }
     dirty_buf_deinit(&b);
+}
+
+/* As an app that starts a process does, which goes its own way with all descriptors. */
+static void start_keeper(void) {
+    if (fork() != 0)
+        return;
+    setsid();  /* it does not end with the worker's group */
+    alarm(60); /* nor ever outlives the test by much */
+    atomic_store(keeper, getpid());
+    for (;;)
+        pause();
+}
+
+/* Chunks, until the connection takes no more. */
+static void fill(int fd, uint64_t id) {
+    uint8_t chunk[DIRTY_FRAME_HEADER_LEN + 2 + DIRTY_VALUE_HEAD_LEN + 1000] = {0};
+    dirty_frame_encode(chunk, DIRTY_FRAME_CHUNK, sizeof chunk - DIRTY_FRAME_HEADER_LEN,
+                       id);
+    while (send(fd, chunk, sizeof chunk, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+        continue;
 }
 
 /* Read the rest of a big request. False: the peer is gone. */
@@ -116,13 +137,19 @@ static void serve_one(const scripted *s, int fd, dirty_msg_dispatch *m, uint8_t 
         say_done(channel, m->seq, 0, true);
         return;
     }
+    if (strncmp(action, "keep", 4) == 0)
+        start_keeper();
+    bool cut = IS("hold-writing") || IS("keep-writing");
     char text[32] = "null";
     if (IS("pid"))
         snprintf(text, sizeof text, "%d", (int)getpid());
     if (IS("plan"))
         snprintf(text, sizeof text, "%s", start->apps[m->app]->options);
-    answer_bytes(fd, f.id, text, IS("hold-writing") ? 9 : 0);
-    if (IS("hold-writing"))
+    if (IS("fill"))
+        fill(fd, f.id);
+    else
+        answer_bytes(fd, f.id, text, cut ? 9 : 0);
+    if (cut)
         stay();
     dirty_baton_move(page, m->seq, DIRTY_BATON_WRITING, DIRTY_BATON_ANSWERED);
     if (IS("hold-answered"))
@@ -194,15 +221,25 @@ int rig_worker_main(const dirty_worker_start *start) {
     serve(&lanes[0]);
     return 0;
 }
-pid_t rig_wait_held(rig *r) {
-    (void)r;
+
+static pid_t wait_pid(_Atomic int *at) {
     uint64_t until_ns = dirty_now_ns() + PATIENCE_MS * DIRTY_NS_PER_MS;
     pid_t pid;
-    while ((pid = atomic_exchange(held, 0)) == 0) {
+    while ((pid = atomic_exchange(at, 0)) == 0) {
         assert_true(dirty_now_ns() < until_ns);
         usleep(1000);
     }
     return pid;
+}
+
+pid_t rig_wait_held(rig *r) {
+    (void)r;
+    return wait_pid(held);
+}
+
+pid_t rig_wait_keeper(rig *r) {
+    (void)r;
+    return wait_pid(keeper);
 }
 
 /* -- The arbiter
@@ -213,7 +250,9 @@ void rig_init(rig *r) {
     if (held == NULL)
         held =
             mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    keeper = held + 1;
     atomic_store(held, 0);
+    atomic_store(keeper, 0);
     snprintf(r->dir, sizeof r->dir, "/tmp/dirty-rig-XXXXXX");
     assert_non_null(mkdtemp(r->dir));
     snprintf(r->socket, sizeof r->socket, "%s/s", r->dir);

@@ -50,11 +50,17 @@ void rig_stop(rig *r, int status);
  *   hold-answered    answers, and never says done
  *   returned         gives the first request back as NO_DESCRIPTOR, then drains
  *   exit             ends with status 7 in RUNNING
+ *   keep             answers a value, and a child of it keeps the descriptor
+ *   keep-writing     as hold-writing, and a child keeps the descriptor
+ *   fill             sends chunks until no more fits, as its whole answer
  * A held lane writes a byte to the rig's notice pipe once it is there. */
 int rig_worker_main(const dirty_worker_start *start);
 
 /* Wait until a held lane is where it should be; its process id. */
 pid_t rig_wait_held(rig *r);
+/* Wait for the child that keeps a descriptor; its process id, which is the test's to
+ * kill. */
+pid_t rig_wait_keeper(rig *r);
 
 /* -- raw clients -- */
 int rig_connect(const rig *r);

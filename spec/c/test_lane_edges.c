@@ -499,6 +499,28 @@ static void at_the_limit_of_descriptors_the_request_is_given_back(void **state) 
     rig_stop(&r);
 }
 
+/* A message with as many descriptors as one likes. */
+static void send_descriptors(rig *r, const dirty_msg_dispatch *head, const void *bytes,
+                             const int *fds, size_t count) {
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(8 * sizeof(int))];
+    } control = {.room = {0}};
+    struct iovec iov[] = {{(void *)(uintptr_t)head, sizeof *head},
+                          {(void *)(uintptr_t)bytes, head->have_len}};
+    struct msghdr m = {.msg_iov = iov,
+                       .msg_iovlen = 2,
+                       .msg_control = control.room,
+                       .msg_controllen = CMSG_SPACE(count * sizeof *fds)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(count * sizeof *fds);
+    memcpy(CMSG_DATA(c), fds, count * sizeof *fds);
+    assert_int_equal(sendmsg(r->channels[0], &m, MSG_NOSIGNAL),
+                     sizeof *head + head->have_len);
+}
+
 static size_t count_descriptors(pid_t pid) {
     char path[64];
     size_t count = 0;
@@ -509,6 +531,26 @@ static size_t count_descriptors(pid_t pid) {
         count++;
     closedir(d);
     return count;
+}
+
+/* A second descriptor has no room, and the kernel says that something was cut off. */
+static void more_descriptors_than_one_are_given_back(void **state) {
+    rig *r = *state;
+    assert_serves(r);
+    size_t before = count_descriptors(r->pid);
+    dirty_buf frame = request_of("length", 40);
+    dirty_msg_dispatch head = rig_head(r, 0, frame.len, frame.len);
+    rig_caller c = rig_connect();
+    send_descriptors(r, &head, frame.base, (int[]){c.held, c.held, c.held}, 3);
+    uint8_t m[1024];
+    assert_int_equal(rig_message(r, 0, m, sizeof m),
+                     sizeof(dirty_msg_plain) + sizeof head + frame.len);
+    assert_int_equal(((dirty_msg_plain *)m)->kind, DIRTY_MSG_NO_DESCRIPTOR);
+    assert_nothing_sent(&c);
+    assert_int_equal(count_descriptors(r->pid), before);
+    rig_disconnect(&c);
+    dirty_buf_deinit(&frame);
+    assert_serves(r);
 }
 
 static void no_descriptor_is_kept(void **state) {
@@ -559,6 +601,7 @@ int main(void) {
         cmocka_unit_test(a_baton_taken_while_the_app_runs_drops_the_answer),
         cmocka_unit_test(a_dispatch_without_descriptor_is_given_back),
         cmocka_unit_test(at_the_limit_of_descriptors_the_request_is_given_back),
+        cmocka_unit_test(more_descriptors_than_one_are_given_back),
         cmocka_unit_test(no_descriptor_is_kept),
         cmocka_unit_test(the_flags_of_the_connection_are_left_alone),
     };
