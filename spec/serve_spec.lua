@@ -5,6 +5,7 @@ local runtime = require "support.runtime"
 local signal = require "posix.signal"
 local stat = require "posix.sys.stat"
 local tempdir = require "support.tempdir"
+local unistd = require "posix.unistd"
 local wait = require "support.wait"
 
 local function contains(text, part)
@@ -172,8 +173,8 @@ describe("dirty serve", function()
             function worker_exit(worker, status)
                 say("exit", worker.number, worker.generation, worker.pid,
                     status.exit or status.signal .. status.name)
-            end]], env = { HOOKS = "/tmp/dirty-spec-hooks-" .. require("posix.unistd").getpid() } }
-        local path = "/tmp/dirty-spec-hooks-" .. require("posix.unistd").getpid()
+            end]], env = { HOOKS = "/tmp/dirty-spec-hooks-" .. unistd.getpid() } }
+        local path = "/tmp/dirty-spec-hooks-" .. unistd.getpid()
         finally(function()
             rt:close()
             os.remove(path)
@@ -282,7 +283,7 @@ describe("dirty serve", function()
     it("writes pidfile and log file, and opens the log again on USR1", function()
         local dir = tempdir.new()
         local rt = runtime.launch { apps = { "apps.echo" }, cwd = dir, args = { "--chdir", dir,
-            "--lua-path", require("posix.unistd").getcwd() .. "/?.lua",
+            "--lua-path", unistd.getcwd() .. "/?.lua",
             "--pidfile", "d.pid", "--log-file", "d.log", "--log-level", "debug" } }
         finally(function()
             rt:close()
@@ -308,6 +309,26 @@ describe("dirty serve", function()
         local rt = runtime.start { apps = { "apps.echo" }, args = { "--socket-mode", "0640" } }
         finally(function() rt:close() end)
         assert.equal(tonumber("640", 8), stat.lstat(rt.socket).st_mode % 512)
+    end)
+
+    it("gives the socket to the user and the group it is told", function()
+        if unistd.geteuid() ~= 0 then
+            pending("needs root, to give a socket away")
+            return
+        end
+        local rt
+        finally(function() if rt then rt:close() end end)
+        for flags, owners in pairs {
+            [{ "--socket-user", "65534", "--socket-group", "65533" }] = { 65534, 65533 },
+            [{ "--socket-group", "65533" }] = { 0, 65533 },
+            [{ "--socket-user", "nobody" }] = { 65534, unistd.getegid() },
+        } do
+            rt = runtime.start { apps = { "apps.echo" }, args = flags }
+            local st = stat.lstat(rt.socket)
+            assert.same(owners, { st.st_uid, st.st_gid })
+            rt:close()
+            rt = nil
+        end
     end)
 end)
 

@@ -83,6 +83,48 @@ describe("the tree", function()
         assert.are_not.equal(list[1].session, list[2].session)
     end)
 
+    it("shares with a worker the pages of its own lanes alone", function()
+        -- the probes of a start and of a reload, and each worker, tell when they load the app
+        local rt = runtime.start { apps = { "reader" }, args = { "--workers", "3", "--threads",
+            "2" }, files = { ["reader.lua"] = [[
+                local function read(path)
+                    local file = io.open(path)
+                    local text = file:read("*a")
+                    file:close()
+                    return text
+                end
+                local dir = debug.getinfo(1, "S").source:match("@(.*)/")
+                if read("/proc/self/cmdline"):find("dirty: probe", 1, true) then
+                    local file = io.open(dir .. "/probe", "w")
+                    file:write(read("/proc/self/maps"))
+                    file:close()
+                end
+                return { read = function() end }]] } }
+        finally(function() rt:close() end)
+        -- who has each page, by the page's inode
+        local function pages_of(maps, name, owners)
+            local count = 0
+            for inode in maps:gmatch("rw%-s %x+ %x+:%x+ (%d+) +/dev/zero") do
+                assert.is_nil(owners[inode], name)
+                owners[inode] = name
+                count = count + 1
+            end
+            return count
+        end
+        local function check_workers()
+            local owners = {}
+            for _, worker in ipairs(rt:status().workers) do
+                assert.equal(2, pages_of(tempdir.read(("/proc/%d/maps"):format(worker.pid)),
+                    worker.number, owners))
+            end
+        end
+        check_workers()
+        rt:signal(signal.SIGHUP)
+        wait.until_true(function() return rt:status().reload.result == "done" end, 20, "a reload")
+        check_workers()
+        assert.equal(0, pages_of(assert(tempdir.read(rt.dir .. "/probe")), "probe", {}))
+    end)
+
     it("is all gone after a stop, with what apps have started", function()
         local rt = start_spawner()
         finally(function() rt:close() end)
