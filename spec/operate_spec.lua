@@ -262,6 +262,9 @@ describe("dirty reopen-logs", function()
         wait.until_true(function() return tempdir.read(log):find("scaled", 1, true) end, 10,
             "lines in the new file")
         assert.falsy(tempdir.read(log .. ".1"):find("scaled", 1, true))
+        -- the supervisor too
+        assert.same({ exit = 0 }, rt:stop())
+        assert.truthy(tempdir.read(log):find("told to stop", 1, true))
     end)
 end)
 

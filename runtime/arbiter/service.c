@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+#include "arbiter/herald.h"
 #include "arbiter/lane.h"
 #include "arbiter/listener.h"
 #include "arbiter/metrics.h"
@@ -207,6 +208,7 @@ static void do_cancel(session *s) {
 
 static void do_reopen_logs(session *s) {
     int rc = arbiter_reopen_logs(s->a);
+    herald_tell(s->a, DIRTY_REPORT_REOPEN, "%s", "");
     if (rc < 0)
         refuse_argument(s, "the log file can't be opened again: %s", strerror(-rc));
     else

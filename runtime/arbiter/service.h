@@ -12,7 +12,7 @@
  *   scale N|+N|-N   so many workers, or so many more or less; {"workers": N}
  *   kill W          the worker of place W, by SIGKILL; {"pid": it}
  *   cancel W[.L]    the call that lane L (0) of worker W runs; true if one ran
- *   reopen_logs     here and in the workers
+ *   reopen_logs     in every process of the runtime
  *   stack ["read"]  a list of the busy lanes, their Lua tracebacks null until they have
  *                   come: "read" a little later tells them, without it all are asked anew
  *

@@ -12,6 +12,7 @@ typedef enum dirty_report_kind {
     DIRTY_REPORT_RELOADING,   /* a reload begins */
     DIRTY_REPORT_RELOADED,    /* it has ended; text: how, for people */
     DIRTY_REPORT_STOPPING,    /* it ends for good, within within_ms */
+    DIRTY_REPORT_REOPEN,      /* it was asked to open the log again: all shall */
     DIRTY_REPORT_ALIVE        /* its loop turns */
 } dirty_report_kind;
 

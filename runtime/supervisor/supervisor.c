@@ -174,6 +174,7 @@ static void on_report(supervisor *s, const dirty_report *r) {
         dirty_notify_send(&s->notify, "READY=1\nSTATUS=%s", r->text);
         break;
     case DIRTY_REPORT_STOPPING: on_stopping(s, r->within_ms); break;
+    case DIRTY_REPORT_REOPEN: on_signal(s, SIGUSR1); break;
     case DIRTY_REPORT_ALIVE: dirty_notify_send(&s->notify, "WATCHDOG=1"); break;
     }
 }

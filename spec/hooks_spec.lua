@@ -1,0 +1,171 @@
+-- The order in which hooks and apps are called in the life of a worker:
+--
+--   on_starting → fork → post_fork → new, init of each app → worker_init → ready → traffic
+--   → close of each app, the last first → worker_exit, after the process is reaped
+--
+-- Everybody appends a line to one file; who writes it and in which process is part of it.
+local process = require "support.process"
+local runtime = require "support.runtime"
+local signal = require "posix.signal"
+local tempdir = require "support.tempdir"
+local wait = require "support.wait"
+
+-- `say(...)` for configuration and apps alike.
+local SAY = [[
+    local ffi = require "ffi"
+    ffi.cdef "int getpid(void);"
+    local function say(...)
+        local file = io.open(os.getenv "LIFE", "a")
+        file:write(ffi.C.getpid(), " ", table.concat({ ... }, " "), "\n")
+        file:close()
+    end
+]]
+
+local CONFIG = SAY .. [[
+    workers = 1
+    threads = %d
+    apps = { first = { module = "app", options = { name = "first" } },
+        second = { module = "app", options = { name = "second" } } }
+    function on_starting(arbiter) say("on_starting", arbiter.pid) end
+    function post_fork(worker) say("post_fork", worker.number, worker.generation, worker.pid) end
+    function worker_init(worker) say("worker_init", worker.number, worker.generation) end
+    function worker_exit(worker, status)
+        -- reaped: the process is not even a zombie any more
+        local there = io.open("/proc/" .. worker.pid .. "/stat")
+        say("worker_exit", worker.number, worker.generation, status.exit or status.name,
+            there and "there" or "gone")
+    end]]
+
+local APP = SAY .. [[
+    local App = {}
+    App.__index = App
+    function App.new()
+        say("new")
+        return setmetatable({}, App)
+    end
+    function App:init(options)
+        self.name = options.name
+        say("init", self.name)
+        local stop = os.clock() + 0.1 -- long enough for calls to come before the worker is ready
+        while os.clock() < stop do end
+    end
+    function App:hello() say("call", self.name) return true end
+    function App:close() say("close", self.name) end
+    return App]]
+
+local rt, calls, life
+
+local function start(threads, app)
+    life = os.tmpname()
+    tempdir.write(life, "")
+    rt = runtime.launch { config = CONFIG:format(threads), files = { ["app.lua"] = app or APP },
+        env = { LIFE = life } }
+    -- calls that are there before anything is ready
+    wait.until_true(function() return rt:call("@arbiter", "ping") end, 20, "an answer")
+    for _, name in ipairs { "first", "second" } do
+        calls[#calls + 1] = process.start { process.dirty(), "call", "--socket", rt.socket, name,
+            "hello" }
+    end
+end
+
+-- The lines so far, with words for the pids.
+local function lines_of(names)
+    local out = {}
+    for line in io.lines(life) do
+        out[#out + 1] = line:gsub("%d+", function(digits)
+            return names[tonumber(digits)]
+        end)
+    end
+    return out
+end
+
+local function wait_line(part)
+    return wait.until_true(function()
+        return (tempdir.read(life) or ""):match("[^\n]*" .. part .. "[^\n]*")
+    end, 20, part)
+end
+
+before_each(function() calls = {} end)
+after_each(function()
+    for _, call in ipairs(calls) do
+        call:close()
+    end
+    if rt then
+        rt:close()
+        rt = nil
+        os.remove(life)
+    end
+end)
+
+describe("the life of a worker", function()
+    it("has hooks and apps in their order, each in its process, over a reload too", function()
+        start(1)
+        for _, call in ipairs(calls) do
+            assert.same({ exit = 0 }, call:wait())
+        end
+        local arbiter, one = rt:status().arbiter.pid, rt:status().workers[1].pid
+        rt:signal(signal.SIGHUP)
+        wait_line("worker_exit 1 1")
+        local two = rt:status().workers[1].pid
+        assert.same({ exit = 0 }, rt:stop())
+        local lines = lines_of { [arbiter] = "arbiter", [one] = "one", [two] = "two" }
+        local calls_done = { lines[8], lines[9] }
+        table.sort(calls_done)
+        assert.same({ "one call first", "one call second" }, calls_done)
+        lines[8], lines[9] = "", ""
+        assert.same({
+            "arbiter on_starting arbiter",
+            "one post_fork 1 1 one",
+            "one new", "one init first",
+            "one new", "one init second",
+            "one worker_init 1 1",
+            "", "",
+            "two post_fork 1 2 two",
+            "two new", "two init first",
+            "two new", "two init second",
+            "two worker_init 1 2",
+            "one close second", "one close first",
+            "arbiter worker_exit 1 1 0 gone",
+            "two close second", "two close first",
+            "arbiter worker_exit 1 2 0 gone",
+        }, lines)
+    end)
+
+    it("has post_fork before any lane and worker_init after all, with threads", function()
+        start(3)
+        for _, call in ipairs(calls) do
+            assert.same({ exit = 0 }, call:wait())
+        end
+        local counts, order = {}, {}
+        for _, line in ipairs(lines_of {}) do
+            local word = line:match("^%d+ ([%w_]+)")
+            counts[word] = (counts[word] or 0) + 1
+            if order[#order] ~= word and word ~= "new" then
+                order[#order + 1] = word
+            end
+        end
+        assert.same({ "on_starting", "post_fork", "init", "worker_init", "call" }, order)
+        assert.same({ on_starting = 1, post_fork = 1, new = 6, init = 6, worker_init = 1,
+            call = 2 }, counts)
+    end)
+
+    it("tells worker_exit how the worker ended, each time it did", function()
+        start(1)
+        wait_line("worker_init 1 1")
+        wait.until_true(function()
+            return rt:command("status", { "--ready" }).exit == 0
+        end, 10, "ready")
+        signal.kill(rt:status().workers[1].pid, signal.SIGSEGV)
+        assert.truthy(wait_line("worker_exit 1 1"):find("SIGSEGV gone", 1, true))
+        wait_line("worker_init 1 2")
+        assert.same({ exit = 0 }, rt:stop())
+        assert.truthy(wait_line("worker_exit 1 2"):find("0 gone", 1, true))
+    end)
+
+    it("calls worker_exit, and no worker_init, for a worker that can't boot", function()
+        start(1, "return { init = function() error 'no model' end, hello = print }")
+        assert.same({ exit = 4 }, rt:wait(20))
+        wait_line("worker_exit 1 1 1 gone")
+        assert.falsy(tempdir.read(life):find("worker_init", 1, true))
+    end)
+end)
