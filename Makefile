@@ -37,7 +37,7 @@ UV_LIBS       := $(shell pkg-config --libs libuv 2>/dev/null)
 
 # These goals work before the packages are there; what they build is built by a make of its
 # own, which reads pkg-config again.
-BARE_GOALS = deps demo test lint asan fuzz bench chaos clean help uninstall
+BARE_GOALS = deps demo test lint asan fuzz bench chaos clean help reloads uninstall
 ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(and $(LUAJIT_LIBS),$(UV_LIBS)),)
 $(error pkg-config finds no luajit or no libuv: run `make deps` first)
@@ -242,6 +242,15 @@ $(BUILD)/fuzz/%: spec/fuzz/%.c $(FUZZ_SRC) $(wildcard runtime/base/*.h runtime/w
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_FLAGS) $(filter-out -fPIC $(SAN),$(OUR_CFLAGS)) \
 	    $(filter %.c,$^) -lm -o $@
+
+# -- reloads: reload after reload under the load of many callers -------------------------
+RELOADS ?= 100
+CALLERS ?= 32
+
+.PHONY: reloads
+reloads: deps ## reload RELOADS (100) times at CALLERS (32) callers: no call may fail
+	@$(MAKE) --no-print-directory --silent all
+	@DIRTY_RELOADS=$(RELOADS) DIRTY_CALLERS=$(CALLERS) $(RUN_TESTS) lua spec/reloads_spec.lua
 
 clean: ## remove all outputs
 	rm -rf $(BUILD)
