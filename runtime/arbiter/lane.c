@@ -327,6 +327,18 @@ void lane_drain_channel(lane *l) {
 /* -- Answering in the lane's stead
  * -------------------------------------------------------- */
 
+/* The lane won't tell any more whether it had read the request to its end: its page does.
+ * If not, what is left of it must not be taken for the next one. */
+static void note_whole(const lane *l, session *s) {
+    s->whole = s->whole || atomic_load(&l->page->whole) == l->seq;
+}
+
+/* The end of a connection whose answer is out, with no DONE to tell it. */
+static dirty_connection_end end_of_answered(const lane *l, session *s) {
+    note_whole(l, s);
+    return s->whole ? DIRTY_CONNECTION_KEEP : DIRTY_CONNECTION_DRAIN;
+}
+
 /* Grace is over: take the baton, or end the connection whose frame never gets whole. */
 static void seize(lane *l) {
     session *s = l->session;
@@ -348,7 +360,7 @@ static void seize(lane *l) {
     }
     lane_detach(l);
     if (mine && s != NULL) {
-        s->whole = s->whole || state == DIRTY_BATON_RUNNING;
+        note_whole(l, s);
         refuse_interrupted(s, l->interrupted, state == DIRTY_BATON_RUNNING);
     } else if (s != NULL) {
         session_close(s);
@@ -426,10 +438,10 @@ void lane_shutdown(lane *l) {
         if (dirty_baton_read(l->page, l->seq) != DIRTY_BATON_ANSWERED)
             session_close(s);
         else
-            session_done(s, DIRTY_CONNECTION_KEEP);
+            session_done(s, end_of_answered(l, s));
         return;
     }
-    s->whole = s->whole || state == DIRTY_BATON_RUNNING;
+    note_whole(l, s);
     refuse_shutdown(s, state == DIRTY_BATON_RUNNING ? "yes" : "no");
 }
 
@@ -469,12 +481,12 @@ void lane_settle(lane *l, int wait_status) {
     switch (dirty_baton_read(l->page, l->seq)) {
     case DIRTY_BATON_READING: refuse_lost(l, s, "no", wait_status); break;
     case DIRTY_BATON_RUNNING:
-        s->whole = true;
+        note_whole(l, s);
         refuse_lost(l, s, "yes", wait_status);
         break;
     case DIRTY_BATON_ANSWERED:
         count(l, DIRTY_CODE_NONE, 0);
-        session_done(s, DIRTY_CONNECTION_KEEP);
+        session_done(s, end_of_answered(l, s));
         break;
     case DIRTY_BATON_WRITING: /* framing is lost */
     case DIRTY_BATON_TAKEN:

@@ -275,6 +275,13 @@ static void send_stop(worker *w) {
                       DIRTY_LOG_QUOTE(strerror(errno)));
 }
 
+/* How long it may take to end. One that runs nothing gets the time to close its apps,
+ * however short the graceful timeout is. */
+static uint32_t drain_ms(const worker *w) {
+    uint32_t ms = w->a->o->graceful_timeout_ms;
+    return has_busy_lane(w) || ms > EXIT_MS ? ms : EXIT_MS;
+}
+
 void worker_drain(worker *w) {
     if (w->state != WORKER_BOOTING && w->state != WORKER_READY)
         return;
@@ -282,7 +289,7 @@ void worker_drain(worker *w) {
     retire_lanes(w);
     /* A lane reads STOP after the request it has, so it can be sent at once. */
     send_stop(w);
-    uv_timer_start(&w->timer, on_timer, w->a->o->graceful_timeout_ms, 0);
+    uv_timer_start(&w->timer, on_timer, drain_ms(w), 0);
 }
 
 void worker_kill(worker *w, const char *reason) {

@@ -42,6 +42,7 @@ typedef enum dirty_baton_state {
 typedef struct dirty_lane_page {
     _Atomic uint64_t baton;     /* seq << 8 | state */
     _Atomic uint64_t interrupt; /* arbiter: seq << 8 | reason; 0 for none */
+    _Atomic uint64_t whole;     /* lane: seq of the request that it has read to its end */
     _Atomic uint64_t streaming; /* lane: seq of the request that streams its answer */
     _Atomic uint64_t lua_bytes; /* lane: Lua heap after the last request */
     _Atomic uint64_t served;    /* lane: requests finished, whatever their outcome */

@@ -239,6 +239,8 @@ static void refuse(dirty_lane *lane, job *j, int rc) {
 
 static void handle(dirty_lane *lane, job *j) {
     int rc = dirty_arrival_read(&lane->arrival, &lane->inbox);
+    if (rc == 0)
+        atomic_store_explicit(&lane->page->whole, j->dispatch->seq, memory_order_release);
     if (!move(lane, j, DIRTY_BATON_READING, DIRTY_BATON_RUNNING)) {
         j->done.dropped = 1;
         return;

@@ -119,17 +119,20 @@ static void serve_one(const scripted *s, int fd, dirty_msg_dispatch *m, uint8_t 
 #define IS(name) (strcmp(action, name) == 0)
     if (IS("hold-reading"))
         stay();
-    if (!read_rest(fd, m->frame_len - m->have_len)) {
+    bool unread = IS("hold-running-unread") || IS("hold-answered-unread");
+    if (!unread && !read_rest(fd, m->frame_len - m->have_len)) {
         say_done(channel, m->seq, DIRTY_CONNECTION_LOST, true);
         return;
     }
+    if (!unread)
+        atomic_store(&page->whole, m->seq);
     if (!dirty_baton_move(page, m->seq, DIRTY_BATON_READING, DIRTY_BATON_RUNNING)) {
         say_done(channel, m->seq, 0, true);
         return;
     }
     if (IS("exit"))
         _exit(7);
-    if (IS("hold-running"))
+    if (IS("hold-running") || IS("hold-running-unread"))
         stay();
     if (IS("slow"))
         usleep(150000);
@@ -152,7 +155,7 @@ static void serve_one(const scripted *s, int fd, dirty_msg_dispatch *m, uint8_t 
     if (cut)
         stay();
     dirty_baton_move(page, m->seq, DIRTY_BATON_WRITING, DIRTY_BATON_ANSWERED);
-    if (IS("hold-answered"))
+    if (IS("hold-answered") || IS("hold-answered-unread"))
         stay();
     close(fd);
     say_done(channel, m->seq, DIRTY_CONNECTION_KEEP, false);

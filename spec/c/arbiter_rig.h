@@ -48,6 +48,8 @@ void rig_stop(rig *r, int status);
  *   hold-running     stays in RUNNING
  *   hold-writing     sends half a frame in WRITING, stays there
  *   hold-answered    answers, and never says done
+ *   hold-running-unread, hold-answered-unread   the same, with the rest of the request
+ *                    not read: as a lane does that refuses it
  *   returned         gives the first request back as NO_DESCRIPTOR, then drains
  *   exit             ends with status 7 in RUNNING
  *   keep             answers a value, and a child of it keeps the descriptor

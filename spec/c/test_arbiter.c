@@ -197,6 +197,25 @@ static void killed_when_answered(void **state) {
     rig_stop(&r, 0);
 }
 
+/* What is left of a request in the socket must not be taken for the next one. */
+static void killed_with_its_request_unread(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    kill_in("hold-running-unread", 100000, fd, &r);
+    free(rig_expect_error(fd, 9, DIRTY_CODE_WORKER_LOST));
+    rig_expect_end(fd);
+    close(fd);
+    fd = rig_connect(&r);
+    kill_in("hold-answered-unread", 100000, fd, &r);
+    rig_expect_value(fd, 9);
+    rig_expect_end(fd);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
 static void exit_status_is_told(void **state) {
     (void)state;
     rig r;
@@ -322,6 +341,20 @@ static void a_stuck_worker_whose_last_caller_leaves(void **state) {
     rig_call(one, 3, "t", "value");
     rig_expect_value(one, 3);
     close(one);
+    rig_stop(&r, 0);
+}
+
+/* A graceful timeout of 0 is none at all: what runs is ended at once. */
+static void a_stop_that_waits_for_nobody(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.graceful_timeout_ms = 0;
+    rig_start(&r);
+    int fd = hold(&r, 1, "hold-running", 0);
+    kill(r.pid, SIGTERM);
+    free(rig_expect_error(fd, 1, DIRTY_CODE_SHUTDOWN));
+    close(fd);
     rig_stop(&r, 0);
 }
 
@@ -717,12 +750,14 @@ int main(int argc, char **argv) {
         cmocka_unit_test(killed_while_running),
         cmocka_unit_test(killed_while_writing),
         cmocka_unit_test(killed_when_answered),
+        cmocka_unit_test(killed_with_its_request_unread),
         cmocka_unit_test(exit_status_is_told),
         cmocka_unit_test(running_past_the_deadline),
         cmocka_unit_test(a_boot_that_fails_after_a_restart),
         cmocka_unit_test(given_to_a_lane_that_does_not_begin),
         cmocka_unit_test(all_lanes_past_the_deadline),
         cmocka_unit_test(a_stuck_worker_whose_last_caller_leaves),
+        cmocka_unit_test(a_stop_that_waits_for_nobody),
         cmocka_unit_test(waiting_past_the_deadline),
         cmocka_unit_test(a_request_that_never_ends),
         cmocka_unit_test(waits_in_order_and_by_priority),
