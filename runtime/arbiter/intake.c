@@ -55,8 +55,10 @@ static void admit(session *s, const uint8_t *bytes, size_t len) {
     arbiter *a = s->a;
     size_t have = len < s->frame_len ? len : s->frame_len;
     bool open = a->phase == ARBITER_STARTING || a->phase == ARBITER_SERVING;
-    lane *l = open ? lane_find(a, s->app) : NULL;
-    if (l != NULL && lane_dispatch(l, s, bytes, have)) {
+    lane *l;
+    while (open && (l = lane_find(a, s->app)) != NULL) {
+        if (!lane_dispatch(l, s, bytes, have))
+            continue; /* it is none of the idle any more */
         keep_rest(s, bytes, len, have);
         session_running(s, bytes == s->in.base ? have : 0);
         return;

@@ -117,6 +117,10 @@ bool lane_dispatch(lane *l, session *s, const uint8_t *bytes, size_t len) {
     l->seq = ++l->worker->a->last_seq;
     dirty_baton_begin(l->page, l->seq);
     int rc = send_dispatch(l, s, (struct iovec){(void *)(uintptr_t)bytes, len});
+    if (rc == -EPIPE || rc == -ECONNRESET) {
+        worker_channel_ended(l->worker); /* it died: we are about to hear of it */
+        return false;
+    }
     if (rc < 0) {
         dirty_log(DIRTY_LOG_WARN, "lane can't be reached", "worker=%u lane=%u reason=%s",
                   l->worker->place->number, l->number, DIRTY_LOG_QUOTE(strerror(-rc)));

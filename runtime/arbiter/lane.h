@@ -47,7 +47,8 @@ void lane_close(lane *l, uv_close_cb closed);
 lane *lane_find(arbiter *a, const app *p);
 
 /* Send the session's request, `len` bytes of which are in `bytes`, to an idle lane. False
- * if the lane can't be reached: its worker is broken and killed, the request not sent. */
+ * if the lane can't be reached: the request is not sent, and the lane not idle any more,
+ * for its worker has died or is broken and killed. */
 bool lane_dispatch(lane *l, session *s, const uint8_t *bytes, size_t len);
 
 /* A lane that has nothing to do: give it the best waiting request, or note it as idle. */

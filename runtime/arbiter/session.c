@@ -155,10 +155,14 @@ void session_returned(session *s, const uint8_t *bytes, size_t len) {
     dirty_buf_append(&in, s->in.base, s->in.len);
     dirty_buf_deinit(&s->in);
     s->in = in;
-    if (s->gone || dirty_buf_failed(&in))
+    if (s->gone || dirty_buf_failed(&in)) {
         session_close(s);
-    else
-        session_wait(s);
+        return;
+    }
+    session_wait(s);
+    lane *idle = lane_find(s->a, s->app);
+    if (idle != NULL)
+        lane_pull(idle);
 }
 
 /* Drop the first bytes of `in`, and its memory with the last of them. */

@@ -24,9 +24,9 @@
 
 #define PATIENCE_MS 10000
 
-/* Shared by the test, the arbiter and its workers: who is held, and who keeps a
- * descriptor. */
-static _Atomic int *held, *keeper;
+/* Shared by the test, the arbiter and its workers: who is held, who keeps a descriptor, and
+ * whether a request was given back. */
+static _Atomic int *held, *keeper, *returned;
 
 /* -- The scripted worker
  * ------------------------------------------------------------------ */
@@ -146,6 +146,8 @@ static void serve_one(const scripted *s, int fd, dirty_msg_dispatch *m, uint8_t 
     char text[32] = "null";
     if (IS("pid"))
         snprintf(text, sizeof text, "%d", (int)getpid());
+    if (IS("returned"))
+        snprintf(text, sizeof text, "%u", start->generation);
     if (IS("plan"))
         snprintf(text, sizeof text, "%s", start->apps[m->app]->options);
     if (IS("fill"))
@@ -191,7 +193,7 @@ static void *serve(void *arg) {
         int fd;
         memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof fd);
         bool returns = memmem(bytes, (size_t)n, "returned", 8) != NULL;
-        if (returns && s->start->generation == 1) {
+        if (returns && atomic_exchange(returned, 1) == 0) {
             close(fd);
             give_back(channel, bytes, (size_t)n);
             continue;
@@ -254,8 +256,10 @@ void rig_init(rig *r) {
         held =
             mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     keeper = held + 1;
+    returned = held + 2;
     atomic_store(held, 0);
     atomic_store(keeper, 0);
+    atomic_store(returned, 0);
     snprintf(r->dir, sizeof r->dir, "/tmp/dirty-rig-XXXXXX");
     assert_non_null(mkdtemp(r->dir));
     snprintf(r->socket, sizeof r->socket, "%s/s", r->dir);

@@ -50,7 +50,8 @@ void rig_stop(rig *r, int status);
  *   hold-answered    answers, and never says done
  *   hold-running-unread, hold-answered-unread   the same, with the rest of the request
  *                    not read: as a lane does that refuses it
- *   returned         gives the first request back as NO_DESCRIPTOR, then drains
+ *   returned         gives the first request back as NO_DESCRIPTOR; answers further ones
+ *                    with the generation of its worker
  *   exit             ends with status 7 in RUNNING
  *   keep             answers a value, and a child of it keeps the descriptor
  *   keep-writing     as hold-writing, and a child keeps the descriptor

@@ -495,9 +495,76 @@ static void a_request_given_back_runs_elsewhere(void **state) {
     rig_init(&r);
     rig_start(&r);
     int fd = rig_connect(&r);
-    rig_call(fd, 1, "t", "returned");
-    rig_expect_value(fd, 1);
+    rig_expect_text(fd, 1, "t", "returned", "2");
     rig_wait_status(&r, "\"requeued\":1,");
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+/* … at once, where another lane is idle. */
+static void a_request_given_back_goes_to_an_idle_lane(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.workers = 2;
+    rig_start(&r);
+    rig_wait_status(&r, "\"state\":\"serving\"");
+    int fd = rig_connect(&r);
+    rig_expect_text(fd, 1, "t", "returned", "1");
+    rig_wait_status(&r, "\"requeued\":1,");
+    close(fd);
+    rig_stop(&r, 0);
+}
+
+static int ask_pid(int fd) {
+    dirty_frame f;
+    uint8_t *payload;
+    rig_call(fd, 8, "t", "pid");
+    assert_int_equal(rig_read(fd, &f, &payload), 1);
+    assert_int_equal(f.type, DIRTY_FRAME_RESPONSE);
+    payload[f.payload_len] = '\0';
+    int pid = atoi((char *)payload + 7);
+    free(payload);
+    return pid;
+}
+
+/* Until it is dead, if not yet reaped: its sockets are closed. */
+static void wait_dead(int pid) {
+    char path[64], text[256] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    for (int tries = 0; tries < 10000 && strstr(text, ") Z ") == NULL; tries++) {
+        FILE *f = fopen(path, "r");
+        assert_non_null(f);
+        assert_non_null(fgets(text, sizeof text, f));
+        fclose(f);
+        usleep(500);
+    }
+}
+
+/* The arbiter may meet the dead lane before it hears of the death. */
+static void a_lane_that_died_unnoticed(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.workers = 2;
+    rig_start(&r);
+    rig_wait_status(&r, "\"state\":\"serving\"");
+    int fd = rig_connect(&r);
+    for (int round = 0; round < 5; round++) {
+        int victim = ask_pid(fd), wait_status; /* the lane used last is used next */
+        char done[40];
+        snprintf(done, sizeof done, "\"values\":%d,\"run_ms_mean\"", 2 * round + 1);
+        rig_wait_status(&r, done);
+        kill(r.pid, SIGSTOP);
+        waitpid(r.pid, &wait_status, WUNTRACED);
+        rig_call(fd, 3, "t", "value");
+        kill(victim, SIGKILL);
+        wait_dead(victim);
+        kill(r.pid, SIGCONT);
+        rig_expect_value(fd, 3);
+        rig_wait_status(&r, "\"last_exit\":\"signal 9 (SIGKILL)\"");
+    }
+    rig_wait_status(&r, "\"killed\":0,");
     close(fd);
     rig_stop(&r, 0);
 }
@@ -764,6 +831,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_full_queue_refuses_at_once),
         cmocka_unit_test(who_hangs_up_in_the_queue_never_runs),
         cmocka_unit_test(a_request_given_back_runs_elsewhere),
+        cmocka_unit_test(a_request_given_back_goes_to_an_idle_lane),
+        cmocka_unit_test(a_lane_that_died_unnoticed),
         cmocka_unit_test(garbage_is_told_and_ends_the_connection),
         cmocka_unit_test(truncation_at_every_byte),
         cmocka_unit_test(unknown_names),
