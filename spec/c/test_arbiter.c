@@ -709,6 +709,7 @@ static void a_stale_socket_is_replaced(void **state) {
     int wait_status;
     rig_init(&r);
     rig_start(&r);
+    rig_wait_status(&r, "\"state\":\"serving\""); /* no child is half made */
     kill(r.pid, SIGKILL);
     waitpid(r.pid, &wait_status, 0);
     assert_int_equal(access(r.socket, F_OK), 0);
