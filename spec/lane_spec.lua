@@ -35,9 +35,9 @@ end
 return guest]]
 
 local HOST = [[
-local host = {}
+local host, error = {}, error
 function host:raise(x) error(x) end
-function host:bad() return { rows = { print } } end
+function host:bad() return { rows = { self.bad } } end
 function host:late() while true do end end
 return host]]
 
@@ -112,5 +112,81 @@ describe("a hook that an app sets", function()
         local _, err, info = rt:client { timeout = 0.1 }:execute("host", "late")
         assert.equal("TIMEOUT", info.code, err)
         expect_well(rt, "host")
+    end)
+end)
+
+-- What an app can do to what all Lua of the lane shares.
+local VANDAL = [[
+local vandal = {}
+local keep = { pairs = pairs, type = type, tostring = tostring, require = require }
+function vandal:globals()
+    for _, name in ipairs { "type", "pcall", "xpcall", "error", "tostring", "getmetatable",
+        "setmetatable", "pairs", "ipairs", "select", "unpack", "rawset", "next", "require" } do
+        _G[name] = nil
+    end
+    return "gone"
+end
+function vandal:functions()
+    for _, lib in keep.pairs { string, table, math, debug, package } do
+        for name, f in keep.pairs(lib) do
+            if keep.type(f) == "function" then
+                lib[name] = function() return nil end
+            end
+        end
+    end
+    return "gone"
+end
+function vandal:libraries()
+    _G.string, _G.table, _G.math, _G.debug, _G.package, _G.io = nil, nil, nil, nil, nil, nil
+    return "gone"
+end
+function vandal:strings()
+    local mt = debug.getmetatable("")
+    mt.__index = function() return function() return nil end end
+    mt.__metatable = false
+    return "gone"
+end
+return vandal]]
+
+describe("an app that breaks what all Lua shares", function()
+    for _, way in ipairs { "globals", "functions", "libraries", "strings" } do
+        it("does not break the others' errors: its " .. way, function()
+            local rt = start({ ["vandal.lua"] = VANDAL, ["host.lua"] = HOST }, [[
+                workers = 1
+                apps = { "vandal", "host", "apps.echo" }]])
+            finally(function() rt:close() end)
+            assert.equal("gone", rt:call("vandal", way))
+            expect_well(rt, "host")
+            assert.is_nil(rt:log():find("can't be told", 1, true), rt:log())
+        end)
+    end
+end)
+
+describe("a value that is not JSON", function()
+    local rt
+    setup(function() rt = start(nil, [[workers = 1; threads = 2; apps = { "apps.echo" }]]) end)
+    teardown(function() rt:close() end)
+
+    it("is told in plain words", function()
+        for text, words in pairs {
+            ["[1,"] = "argument 1 is not JSON: Expected value but found the end at character 4",
+            ["[1 2]"] = "but found a number",
+            ["{]"] = "but found ']'",
+        } do
+            local connection = raw.connect(rt.socket)
+            local value = "j" .. ("\0\0\0%c"):format(#text) .. text
+            local route = ("\0\0\0\0\0\0\0\1%c\4apps.echoecho"):format(#"apps.echo")
+            assert(connection:send(("DW\1\1\0\0\0%c\0\0\0\0\0\0\0\7")
+                :format(#route + #value) .. route .. value))
+            local kind, _, said = connection:frame()
+            connection:close()
+            assert.equal(codec.ERROR, kind)
+            assert.truthy(said.message:find(words, 1, true), said.message)
+        end
+    end)
+
+    it("is one that loses digits: said once, not for each lane", function()
+        local _, times = rt:log():gsub("lua%-cjson rounds numbers", "")
+        assert.is_true(times <= 1)
     end)
 end)

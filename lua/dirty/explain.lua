@@ -2,6 +2,11 @@
 -- function". It follows the rules of lua-cjson, whose own errors don't say where.
 -- @module dirty.explain
 
+-- Taken when the lane opens: apps may change the globals and the strings' metatable later.
+local pairs, tostring, type = pairs, tostring, type
+local find, format, sub = string.find, string.format, string.sub
+local floor, huge, max = math.floor, math.huge, math.max
+
 local _M = {}
 
 -- lua-cjson's defaults for sparse arrays, which lanes keep: an array whose highest index is
@@ -16,22 +21,22 @@ local explain_value
 
 local function step(key)
     if type(key) == "number" then
-        return ("[%.14g]"):format(key)
+        return format("[%.14g]", key)
     end
     if #key > KEY_MAX then
-        key = key:sub(1, KEY_MAX) .. "..."
+        key = sub(key, 1, KEY_MAX) .. "..."
     end
-    return key:find("^[%a_][%w_]*$") and "." .. key or ("[%q]"):format(key)
+    return find(key, "^[%a_][%w_]*$") and "." .. key or format("[%q]", key)
 end
 
 -- Number of elements and highest index, or nil where cjson would write an object.
 local function array_shape(t)
     local count, highest = 0, 0
     for key in pairs(t) do
-        if type(key) ~= "number" or key < 1 or key ~= math.floor(key) then
+        if type(key) ~= "number" or key < 1 or key ~= floor(key) then
             return nil
         end
-        count, highest = count + 1, math.max(highest, key)
+        count, highest = count + 1, max(highest, key)
     end
     return count, highest
 end
@@ -40,7 +45,7 @@ local function explain_entries(t, path, depth, seen)
     for key, value in pairs(t) do
         local kind = type(key)
         if kind ~= "string" and kind ~= "number" then
-            return path, ("has a key that is a %s (keys are strings or numbers)"):format(kind)
+            return path, format("has a key that is a %s (keys are strings or numbers)", kind)
         end
         local where, what = explain_value(value, path .. step(key), depth + 1, seen)
         if where then
@@ -54,11 +59,12 @@ local function explain_table(t, path, depth, seen)
         return path, "contains itself"
     end
     if depth > seen.max_depth then
-        return path, ("is nested deeper than max_depth (%d)"):format(seen.max_depth)
+        return path, format("is nested deeper than max_depth (%d)", seen.max_depth)
     end
     local count, highest = array_shape(t)
     if count and highest > SPARSE_SAFE and highest > count * SPARSE_RATIO then
-        return path, ("is a sparse array: %d elements, highest index %.14g"):format(count, highest)
+        return path, format("is a sparse array: %d elements, highest index %.14g", count,
+            highest)
     end
     seen[t] = true
     local where, what = explain_entries(t, path, depth, seen)
@@ -73,11 +79,11 @@ function explain_value(value, path, depth, seen)
         return explain_table(value, path, depth, seen)
     end
     if kind == "number" then
-        if value ~= value or value == math.huge or value == -math.huge then
-            return path, ("is %s, which JSON does not have"):format(tostring(value))
+        if value ~= value or value == huge or value == -huge then
+            return path, format("is %s, which JSON does not have", tostring(value))
         end
     elseif kind == "cdata" then
-        return path, ("is a cdata (%s)"):format(tostring(value))
+        return path, format("is a cdata (%s)", tostring(value))
     elseif kind == "userdata" and value == seen.null then
         return nil
     elseif kind ~= "string" and kind ~= "boolean" and kind ~= "nil" then
@@ -95,10 +101,10 @@ function _M.explain(value, name, reason, options)
     local seen = { max_depth = options.max_depth, null = options.null }
     local where, what = explain_value(value, "", 1, seen)
     if not where then
-        return ("%s can't be encoded: %s"):format(name, reason or "unknown reason")
+        return format("%s can't be encoded: %s", name, reason or "unknown reason")
     end
     local place = where == "" and name or name .. ": " .. where
-    return ("%s %s, and can't be sent"):format(place, what)
+    return format("%s %s, and can't be sent", place, what)
 end
 
 return _M

@@ -3,6 +3,10 @@
 -- `message`, and tostring gives both.
 -- @module dirty.fault
 
+-- Taken when the lane opens: apps may change the globals later.
+local error, getmetatable, pairs, setmetatable = error, getmetatable, pairs, setmetatable
+local tostring, type = tostring, type
+
 local _M = {}
 
 local mt = {

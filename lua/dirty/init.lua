@@ -10,6 +10,13 @@
 -- runs. Elsewhere `app` and `client` work, and logging goes to stderr.
 -- @module dirty
 
+-- Taken at load: apps may change the globals and the strings' metatable later.
+local error, pairs, rawset, require, setmetatable = error, pairs, rawset, require, setmetatable
+local tostring, type = tostring, type
+local find, format, gsub = string.find, string.format, string.gsub
+local concat, sort, floor, huge = table.concat, table.sort, math.floor, math.huge
+local io = io
+
 local fault = require("dirty.fault")
 local nearest = require("dirty.nearest")
 
@@ -22,8 +29,8 @@ local _M = { _VERSION = "0.1.0" }
 
 local function whole_number(least)
     return function(value)
-        return type(value) == "number" and value >= least and value == math.floor(value)
-            and value < 2 ^ 31, ("a whole number, at least %d"):format(least)
+        return type(value) == "number" and value >= least and value == floor(value)
+            and value < 2 ^ 31, format("a whole number, at least %d", least)
     end
 end
 
@@ -64,18 +71,18 @@ local declared = setmetatable({}, { __mode = "k" })
 -- @treturn table the app
 function _M.app(options)
     if options ~= nil and type(options) ~= "table" then
-        error(("dirty.app takes a table of options, not a %s"):format(type(options)), 2)
+        error(format("dirty.app takes a table of options, not a %s", type(options)), 2)
     end
     local kept = {}
     for key, value in pairs(options or {}) do
         local check = DECLARATIONS[key]
         if not check then
-            error(("dirty.app has no option '%s'%s"):format(tostring(key),
+            error(format("dirty.app has no option '%s'%s", tostring(key),
                 nearest.hint(tostring(key), DECLARATION_NAMES)), 2)
         end
         local ok, wanted = check(value)
         if not ok then
-            error(("dirty.app: %s is %s, not %s"):format(key, wanted, tostring(value)), 2)
+            error(format("dirty.app: %s is %s, not %s", key, wanted, tostring(value)), 2)
         end
         kept[key] = value
     end
@@ -99,10 +106,11 @@ end
 
 local function quoted(value)
     local text = tostring(value)
-    if text ~= "" and not text:find("[%s%c\"=\\]") then
+    if text ~= "" and not find(text, "[%s%c\"=\\]") then
         return text
     end
-    text = text:gsub("[\\\"]", "\\%0"):gsub("\n", "\\n"):gsub("\t", "\\t"):gsub("%c", "?")
+    text = gsub(gsub(gsub(text, "[\\\"]", "\\%0"), "\n", "\\n"), "\t", "\\t")
+    text = gsub(text, "%c", "?")
     return '"' .. text .. '"'
 end
 
@@ -110,10 +118,10 @@ end
 local function logfmt(fields)
     local words = {}
     for key, value in pairs(fields or {}) do
-        words[#words + 1] = tostring(key):gsub("[%s%c\"=]", "_") .. "=" .. quoted(value)
+        words[#words + 1] = gsub(tostring(key), "[%s%c\"=]", "_") .. "=" .. quoted(value)
     end
-    table.sort(words)
-    return table.concat(words, " ")
+    sort(words)
+    return concat(words, " ")
 end
 
 local function log_at(level)
@@ -155,7 +163,7 @@ _M.request = setmetatable({}, {
 --- Seconds until the deadline of the request that runs.
 -- @treturn number negative when it has passed, math.huge without a deadline
 function _M.remaining()
-    return host and host.remaining() or math.huge
+    return host and host.remaining() or huge
 end
 
 --- Raise if it is no use to go on: the deadline has passed (`TIMEOUT`), or the caller has

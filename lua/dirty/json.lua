@@ -3,6 +3,9 @@
 -- For every Lua from 5.1 on; lua-cjson is loaded when it is first needed.
 -- @module dirty.json
 
+-- Taken at load: apps may change the globals later.
+local gsub, ipairs, pcall, require, tostring = string.gsub, ipairs, pcall, require, tostring
+
 local _M = {}
 
 --- The default limit of nesting.
@@ -10,6 +13,21 @@ _M.MAX_DEPTH = 1000
 
 -- The most digits first: OpenResty's branch of lua-cjson takes 16, others 14.
 local PRECISIONS = { 17, 16, 14 }
+
+-- What lua-cjson calls what it has found.
+local TOKENS = {
+    T_OBJ_BEGIN = "'{'", T_OBJ_END = "'}'", T_ARR_BEGIN = "'['", T_ARR_END = "']'",
+    T_STRING = "a string", T_NUMBER = "a number", T_BOOLEAN = "true or false",
+    T_NULL = "null", T_COLON = "':'", T_COMMA = "','", T_END = "the end",
+    T_WHITESPACE = "a space", T_ERROR = "an error", T_UNKNOWN = "something else",
+}
+
+--- An error of lua-cjson's decode in plain words.
+-- @param err what it raised
+-- @treturn string
+function _M.plain(err)
+    return (gsub(tostring(err), "T_[A-Z_]+", TOKENS))
+end
 
 --- Load lua-cjson.
 -- @treturn table|nil the module

@@ -3,6 +3,16 @@
 -- apps don't need it.
 -- @module dirty.lane
 
+-- Taken when the lane opens: what an app does to the globals and to the strings' metatable
+-- later doesn't reach us. So there is no s:method() in what runs here.
+local assert, error, getmetatable, ipairs, pairs = assert, error, getmetatable, ipairs, pairs
+local pcall, rawset, require, select, setmetatable = pcall, rawset, require, select, setmetatable
+local tostring, type, unpack, xpcall = tostring, type, unpack, xpcall
+local byte, find, format, gmatch = string.byte, string.find, string.format, string.gmatch
+local gsub, sub, concat, sort = string.gsub, string.sub, table.concat, table.sort
+local getinfo, sethook, traceback = debug.getinfo, debug.sethook, debug.traceback
+local package, globals = package, _G
+
 local dirty = require("dirty")
 local explain = require("dirty.explain")
 local fault = require("dirty.fault")
@@ -19,6 +29,8 @@ local PRECISION_GOOD = 16
 -- How many tables an __index chain is followed when an app's actions are listed.
 local CHAIN_MAX = 16
 
+-- What the runtime calls of an app, and callers can't.
+local LIFECYCLE = { "new", "init", "call", "close" }
 local RESERVED = { new = true, init = true, call = true, close = true }
 
 -- -- JSON -------------------------------------------------------------------------------
@@ -30,6 +42,9 @@ _M.precision = cjson.encode_number_precision()
 
 _M.encode = cjson.encode
 _M.decode = cjson.decode
+
+--- Tell lua-cjson's error; see dirty.json.
+_M.plain = json.plain
 
 --- Say why a value can't be encoded; see dirty.explain.
 function _M.explain(value, name, reason)
@@ -102,9 +117,10 @@ local function attempt(f, ...)
         return f(unpack(args, 1, n))
     end
     local function on_error(x)
-        return { message = (_M.describe(x)), traceback = debug.traceback("", 2):sub(2) }
+        return { message = (_M.describe(x)), traceback = sub(traceback("", 2), 2) }
     end
     local results = { xpcall(run, on_error) }
+    sethook() -- the app's, if it has set one, ends with its code
     if results[1] then
         return true, results[2], results[3]
     end
@@ -114,18 +130,18 @@ end
 -- -- Apps -------------------------------------------------------------------------------
 
 local function indented(list)
-    return "\n  " .. table.concat(list, "\n  ")
+    return "\n  " .. concat(list, "\n  ")
 end
 
 -- require's own words list places with a prefix each; we list the places.
 local function not_found(module)
     local places = {}
     for _, path in ipairs({ package.path, package.cpath }) do
-        for template in path:gmatch("[^;]+") do
-            places[#places + 1] = (template:gsub("%?", (module:gsub("%.", "/"))))
+        for template in gmatch(path, "[^;]+") do
+            places[#places + 1] = (gsub(template, "%?", (gsub(module, "%.", "/"))))
         end
     end
-    return ("module '%s' is not found; it was looked for at%s"):format(module, indented(places))
+    return format("module '%s' is not found; it was looked for at%s", module, indented(places))
 end
 
 local function load_module(module)
@@ -133,7 +149,7 @@ local function load_module(module)
     if ok then
         return result
     end
-    if result.message:find("module '" .. module .. "' not found:", 1, true) == 1 then
+    if find(result.message, "module '" .. module .. "' not found:", 1, true) == 1 then
         return nil, { message = not_found(module) }
     end
     return nil, result
@@ -154,20 +170,20 @@ local function find_app(spec)
         return nil, failure
     end
     if type(module) ~= "table" then
-        return nil, { message = ("module '%s' returned a %s: an app is a table")
-            :format(spec.module, module == true and "boolean (nothing)" or type(module)) }
+        return nil, { message = format("module '%s' returned a %s: an app is a table",
+            spec.module, module == true and "boolean (nothing)" or type(module)) }
     end
     if not spec.object then
         return module
     end
     local object = module[spec.object]
     if object == nil then
-        return nil, { message = ("module '%s' has no field '%s'%s")
-            :format(spec.module, spec.object, nearest.hint(spec.object, field_names(module))) }
+        return nil, { message = format("module '%s' has no field '%s'%s",
+            spec.module, spec.object, nearest.hint(spec.object, field_names(module))) }
     end
     if type(object) ~= "table" then
-        return nil, { message = ("'%s' of module '%s' is a %s: an app is a table")
-            :format(spec.object, spec.module, type(object)) }
+        return nil, { message = format("'%s' of module '%s' is a %s: an app is a table",
+            spec.object, spec.module, type(object)) }
     end
     return object
 end
@@ -177,8 +193,28 @@ local function with_phase(phase, failure)
     return nil, failure
 end
 
+-- What is wrong with the functions that the runtime calls, nil if they are some or absent.
+local function lifecycle_fault(app, what)
+    for _, name in ipairs(LIFECYCLE) do
+        local kind = type(app[name])
+        if kind ~= "nil" and kind ~= "function" then
+            return { message = format("'%s' of %s is a %s: new, init, call and close are "
+                .. "functions that the runtime calls", name, what, kind) }
+        end
+    end
+end
+
+local function find_right_app(spec)
+    local app, failure = find_app(spec)
+    if not app then
+        return nil, failure
+    end
+    local fault_found = lifecycle_fault(app, format("the app '%s'", spec.name))
+    return not fault_found and app or nil, fault_found
+end
+
 local function load(spec)
-    local ok, app, failure = attempt(find_app, spec)
+    local ok, app, failure = attempt(find_right_app, spec)
     if not ok then
         app, failure = nil, app
     end
@@ -196,7 +232,11 @@ local function make(app, options)
     local object, err = app:new(options)
     if type(object) ~= "table" then
         error(err ~= nil and err
-            or ("new returned a %s, not the app's object, a table"):format(type(object)), 0)
+            or format("new returned a %s, not the app's object, a table", type(object)), 0)
+    end
+    local wrong = lifecycle_fault(object, "the object that new returned")
+    if wrong then
+        error(wrong.message, 0)
     end
     return object
 end
@@ -249,22 +289,28 @@ function _M.close(object)
     end
 end
 
---- Try an app without serving it.
+-- The object that the last try has made.
+local tried
+
+--- Try an app without serving it, step by step.
 -- @tparam table spec as for open
--- @tparam boolean with_init whether to make the object, init and close it too
+-- @tparam string step "load" its module, "init" an object too, "close" that object
 -- @treturn string|nil JSON text of members that tell of the app: `declared`, `file`
 -- @treturn table|nil what failed, as for open
-function _M.try(spec, with_init)
+function _M.try(spec, step)
     local app, failure = load(spec)
     if not app then
         return nil, failure
     end
-    if with_init then
+    if step == "init" then
         local object, _, why = _M.open(spec)
         if not object then
             return nil, why
         end
-        _M.close(object)
+        tried = object
+    elseif step == "close" then
+        _M.close(tried)
+        tried = nil
     end
     local members = '"declared":' .. cjson.encode(dirty.declared(app))
     local file = package.searchpath(spec.module, package.path)
@@ -274,7 +320,7 @@ end
 -- -- Actions ----------------------------------------------------------------------------
 
 local function is_action(name)
-    return type(name) == "string" and name:byte() ~= 95 and not RESERVED[name]
+    return type(name) == "string" and byte(name) ~= 95 and not RESERVED[name]
 end
 
 -- Names of the functions that callers can reach, in order.
@@ -292,7 +338,7 @@ local function actions_of(object)
         end
         object = (getmetatable(object) or {}).__index
     end
-    table.sort(names)
+    sort(names)
     return names
 end
 
@@ -303,11 +349,11 @@ end
 function _M.no_action(object, app, action)
     local names = actions_of(object)
     local found = nearest.nearest(action, names)
-    local message = ("app '%s' has no action '%s'%s"):format(app, action,
+    local message = format("app '%s' has no action '%s'%s", app, action,
         nearest.hint(action, names))
     if not is_action(action) then
-        message = ("'%s' of app '%s' is not an action: names that begin with '_', and new, "
-            .. "init, call, close, are the app's own"):format(action, app)
+        message = format("'%s' of app '%s' is not an action: names that begin with '_', and "
+            .. "new, init, call, close, are the app's own", action, app)
     end
     fault.raise("ACTION_NOT_FOUND", message, {
         started = "no",
@@ -333,21 +379,23 @@ end
 -- A global that an app sets while it serves is most often a forgotten `local`: say so once.
 local function report_global(t, name, value)
     rawset(t, name, value)
-    local where = debug.getinfo(2, "Sl") or { short_src = "?", currentline = 0 }
+    local where = getinfo(2, "Sl") or { short_src = "?", currentline = 0 }
     if where.what ~= "C" then
         dirty.log.warn("a global variable was made after load: is a 'local' missing?", {
             name = tostring(name),
-            where = ("%s:%d"):format(where.short_src, where.currentline),
+            where = format("%s:%d", where.short_src, where.currentline),
         })
     end
 end
 
 --- The lane has its apps: watch the table of globals from now on.
-function _M.booted()
-    if getmetatable(_G) == nil then
-        setmetatable(_G, { __newindex = report_global })
+-- @tparam boolean first whether it is the first lane of its worker
+function _M.booted(first)
+    if getmetatable(globals) == nil then
+        setmetatable(globals, { __newindex = report_global })
     end
-    if _M.precision < PRECISION_GOOD and host.worker == 1 and host.generation <= 1 then
+    local once = first and host.worker == 1 and host.generation <= 1
+    if once and _M.precision < PRECISION_GOOD then
         dirty.log.info("lua-cjson rounds numbers inside tables", { digits = _M.precision })
     end
 end

@@ -2,6 +2,12 @@
 -- Pure Lua, for every Lua from 5.1 on.
 -- @module dirty.nearest
 
+-- Taken at load: apps may change the globals and the strings' metatable later.
+local ipairs, type = ipairs, type
+local byte, format, gsub, lower, sub = string.byte, string.format, string.gsub, string.lower,
+    string.sub
+local floor, max, min = math.floor, math.max, math.min
+
 local _M = {}
 
 -- Names longer than this are compared by their first bytes only, so that a long wrong
@@ -13,10 +19,11 @@ local COMPARED_MAX = 64
 local function next_row(a, b, i, prev, before)
     local row = { [0] = i }
     for j = 1, #b do
-        local cost = a:byte(i) == b:byte(j) and 0 or 1
-        local best = math.min(prev[j] + 1, row[j - 1] + 1, prev[j - 1] + cost)
-        if before and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
-            best = math.min(best, before[j - 2] + 1)
+        local cost = byte(a, i) == byte(b, j) and 0 or 1
+        local best = min(prev[j] + 1, row[j - 1] + 1, prev[j - 1] + cost)
+        if before and j > 1 and byte(a, i) == byte(b, j - 1)
+            and byte(a, i - 1) == byte(b, j) then
+            best = min(best, before[j - 2] + 1)
         end
         row[j] = best
     end
@@ -36,7 +43,7 @@ end
 
 -- Case and the choice of "-" or "_" are not what a caller got wrong.
 local function plain(word)
-    return (word:sub(1, COMPARED_MAX):lower():gsub("-", "_"))
+    return (gsub(lower(sub(word, 1, COMPARED_MAX)), "-", "_"))
 end
 
 --- Find the word of a list that was most likely meant.
@@ -52,7 +59,7 @@ function _M.nearest(word, list)
     for _, candidate in ipairs(list) do
         if type(candidate) == "string" then
             local other = plain(candidate)
-            local limit = math.max(1, math.floor(math.max(#other, #wanted) / 3))
+            local limit = max(1, floor(max(#other, #wanted) / 3))
             local d = distance(wanted, other)
             local nearer = not found or d < found_at or (d == found_at and candidate < found)
             if d <= limit and nearer then
@@ -69,7 +76,7 @@ end
 -- @treturn string `" (did you mean 'timeout'?)"`, or `""` if none is near
 function _M.hint(word, list)
     local found = _M.nearest(word, list)
-    return found and (" (did you mean '%s'?)"):format(found) or ""
+    return found and format(" (did you mean '%s'?)", found) or ""
 end
 
 return _M

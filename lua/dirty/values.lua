@@ -6,6 +6,12 @@
 
 local json = require "dirty.json"
 
+-- Taken at load: apps may change the globals and the strings' metatable later.
+local pcall, setmetatable, tonumber, tostring, type = pcall, setmetatable, tonumber, tostring,
+    type
+local find, format, gsub, match = string.find, string.format, string.gsub, string.match
+local rep, sub, concat, huge = string.rep, string.sub, table.concat, math.huge
+
 local _M = {}
 local mt = { __index = _M }
 
@@ -42,13 +48,13 @@ end
 
 -- 17 digits bring every double back as it was. A C locale may print another point.
 local function number_text(n)
-    if n ~= n or n == math.huge or n == -math.huge then
+    if n ~= n or n == huge or n == -huge then
         return nil, "is " .. tostring(n) .. ", which JSON has no word for"
     end
     if math_type and math_type(n) == "integer" then
         return tostring(n)
     end
-    return (("%.17g"):format(n):gsub(",", "."))
+    return (gsub(format("%.17g", n), ",", "."))
 end
 
 --- The JSON text of a value that is no string.
@@ -88,27 +94,27 @@ function _M:encode(list, count)
         if type(value) ~= "string" then
             local text, err = self:to_json(value)
             if not text then
-                return nil, ("#%d %s"):format(i, err)
+                return nil, format("#%d %s", i, err)
             end
-            letters = letters or { ("b"):rep(i - 1) }
+            letters = letters or { rep("b", i - 1) }
             letters[#letters + 1] = "j"
             list[i] = text
         elseif letters then
             letters[#letters + 1] = "b"
         end
     end
-    return letters and table.concat(letters) or ""
+    return letters and concat(letters) or ""
 end
 
 -- A number as JSON writes it: Lua's own tonumber takes more.
 local function json_number(word)
-    local rest = word:match("^-?0(.*)$") or word:match("^-?[1-9]%d*(.*)$")
+    local rest = match(word, "^-?0(.*)$") or match(word, "^-?[1-9]%d*(.*)$")
     if not rest then
         return nil
     end
-    rest = rest:gsub("^%.%d+", ""):gsub("^[eE][+-]?%d+", "")
+    rest = gsub(gsub(rest, "^%.%d+", ""), "^[eE][+-]?%d+", "")
     local n = rest == "" and tonumber(word)
-    return n and n < math.huge and n > -math.huge and n or nil
+    return n and n < huge and n > -huge and n or nil
 end
 
 --- The value of a JSON text. A top-level null is nil; a nested one is `dirty.null`.
@@ -119,26 +125,26 @@ function _M:from_json(text)
     if literal then
         return true, literal()
     end
-    local word = #text <= SCALAR_MAX and text:match("^[ \t\r\n]*(.-)[ \t\r\n]*$")
+    local word = #text <= SCALAR_MAX and match(text, "^[ \t\r\n]*(.-)[ \t\r\n]*$")
     if word and LITERALS[word] ~= nil then
         return true, LITERALS[word]()
     end
     local number = word and json_number(word)
     if number then
         return true, number
-    elseif word and word:find("^[-%d]") then
+    elseif word and find(word, "^[-%d]") then
         return false, "it is not JSON: no number is written so" -- lua-cjson takes some
     end
     local instance, err = self:json()
     if not instance then
         return false, err
     end
-    if text:find("\0", 1, true) then
+    if find(text, "\0", 1, true) then
         return false, "it is not JSON: it has a NUL" -- where lua-cjson would just stop
     end
     local ok, value = pcall(instance.decode, text)
     if not ok then
-        return false, "it is not JSON: " .. tostring(value)
+        return false, "it is not JSON: " .. json.plain(value)
     elseif value == instance.null then
         value = nil
     end
@@ -153,10 +159,10 @@ end
 -- @treturn nil|string what is wrong: "value 2: it is not JSON: …"
 function _M:decode(tags, list, count)
     for i = 1, count do
-        if tags:sub(i, i) == "j" then
+        if sub(tags, i, i) == "j" then
             local ok, value = self:from_json(list[i])
             if not ok then
-                return nil, ("value %d: %s"):format(i, value)
+                return nil, format("value %d: %s", i, value)
             end
             list[i] = value
         end

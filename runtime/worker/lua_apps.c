@@ -46,7 +46,7 @@ static void add_failure(lua_State *L, dirty_buf *out, int index) {
 typedef struct app_work {
     dirty_host *host;
     uint32_t app;
-    bool init;
+    const char *step; /* of try, see dirty.lane */
     bool ok;
     dirty_buf *out;
 } app_work;
@@ -71,12 +71,12 @@ static int open_app(lua_State *L) {
     return 0;
 }
 
-/* Load the app's module alone. [-1, +0, e] */
+/* One step of a try. [-1, +0, e] */
 static int try_app(lua_State *L) {
     app_work *work = lua_touserdata(L, 1);
     dirty__push_lane(work->host, "try");
     push_spec(L, work->host->start->apps[work->app]);
-    lua_pushboolean(L, work->init);
+    lua_pushstring(L, work->step);
     lua_call(L, 2, 2); /* members of the report, failure */
     if (lua_isnil(L, 2)) {
         add_failure(L, work->out, 3);
@@ -107,8 +107,10 @@ static void run_app_work(app_work *work, lua_CFunction function) {
 
 /* What is left to do once the apps are there. */
 static int end_boot(lua_State *L) {
-    dirty__push_lane(lua_touserdata(L, 1), "booted");
-    lua_call(L, 0, 0);
+    dirty_host *h = lua_touserdata(L, 1);
+    dirty__push_lane(h, "booted");
+    lua_pushboolean(L, h->first);
+    lua_call(L, 1, 0);
     return 0;
 }
 
@@ -146,9 +148,9 @@ int dirty_host_boot(dirty_host *h, dirty_buf *why) {
     return 0;
 }
 
-int dirty_host_try(dirty_host *h, uint32_t app, bool init, dirty_buf *report) {
+int dirty_host_try(dirty_host *h, uint32_t app, const char *step, dirty_buf *report) {
     dirty_buf rest = {0};
-    app_work work = {.host = h, .app = app, .init = init, .out = &rest};
+    app_work work = {.host = h, .app = app, .step = step, .out = &rest};
     run_app_work(&work, try_app);
     dirty_buf_printf(report, "\"ok\":%s", work.ok ? "true" : "false");
     dirty_buf_append(report, rest.base, rest.len);

@@ -125,6 +125,7 @@ int dirty_host_listen(dirty_host *h, dirty_lane_page *page, bool first) {
     dirty_interrupt_options options = {.page = page,
                                        .compiled = first && any_interruptible(h->start),
                                        .max_memory = h->start->max_memory_bytes};
+    h->first = first;
     return dirty_interrupt_open(&h->interrupt, h->L, &options);
 }
 

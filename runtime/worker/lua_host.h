@@ -45,9 +45,11 @@ int dirty_host_listen(dirty_host *h, dirty_lane_page *page, bool first);
 int dirty_host_boot(dirty_host *h, dirty_buf *why);
 
 /* Try one app and append what came of it to `report`, the inside of a JSON object:
- * "ok":true,"declared","file" or "ok":false,"phase","message","traceback". With `init`
- * also new, init and close. 0, or -EINVAL: the app failed. */
-int dirty_host_try(dirty_host *h, uint32_t app, bool init, dirty_buf *report);
+ * "ok":true,"declared","file" or "ok":false,"phase","message","traceback". `step`: "load"
+ * its module alone, then "init" an object, then "close" it. 0, or -EINVAL: the app
+ * failed.
+ */
+int dirty_host_try(dirty_host *h, uint32_t app, const char *step, dirty_buf *report);
 
 /* Room for a string argument of `len` bytes, to receive it where Lua will have it; NULL:
  * receive it elsewhere. The call that is `seated` takes it; release gives it back. */

@@ -2,6 +2,7 @@
 
 #include <lauxlib.h>
 
+#include "base/log.h"
 #include "worker/lua_state.h"
 
 /* Length of a traceback without its last line, which is the lane's own function. */
@@ -45,6 +46,11 @@ int dirty__describe(lua_State *L) {
     dirty_host *h = dirty__upvalue_host(L);
     dirty_lane_error *f = &h->failure;
     size_t len;
+    if (lua_type(L, 1) == LUA_TSTRING) { /* as most are: needs no Lua */
+        const char *message = lua_tolstring(L, 1, &len);
+        dirty_lane_error_say(f, message, len);
+        return 0;
+    }
     dirty__push_lane(h, "describe");
     lua_pushvalue(L, 1);
     lua_call(L, 1, 5); /* message, code, started, phase, members */
@@ -72,9 +78,22 @@ static void describe_top(dirty_host *h) {
     lua_pushvalue(L, -2);
     if (lua_pcall(L, 1, 0, 0) != 0) {
         const char *text = lua_tostring(L, -1);
-        dirty_lane_error_sayf(&h->failure, "an error that can't be told: %s",
-                              text ? text : "unknown");
+        if (text == NULL)
+            text = "unknown";
+        dirty_lane_error_sayf(&h->failure, "an error that can't be told: %s", text);
+        dirty_log(DIRTY_LOG_WARN, "an app's error can't be told", "app=%s reason=%s",
+                  DIRTY_LOG_QUOTE(h->scope.app), DIRTY_LOG_QUOTE(text));
     }
+}
+
+/* Replace what lua-cjson raised, at the top, by plain words, if that can be done. */
+static void put_plainly(dirty_host *h) {
+    dirty__push_lane(h, "plain");
+    lua_pushvalue(h->L, -2);
+    if (lua_pcall(h->L, 1, 1, 0) == 0 && lua_isstring(h->L, -1))
+        lua_replace(h->L, -2);
+    else
+        lua_pop(h->L, 1);
 }
 
 static void say_top(dirty_host *h) {
@@ -103,6 +122,7 @@ dirty_outcome dirty__fail(dirty_host *h, int status) {
             dirty_lane_error_sayf(f, "the metadata is not JSON: ");
         else
             dirty_lane_error_sayf(f, "argument %u is not JSON: ", h->argument);
+        put_plainly(h);
         say_top(h);
         dirty_wire_fault_members(&f->members, DIRTY_WIRE_BAD_JSON, h->limits.max_message,
                                  h->limits.max_args);

@@ -13,8 +13,12 @@
 #include "base/clock.h"
 #include "worker/lua_host.h"
 
-/* A line that begins with this says that the app is loaded and is now being made. */
-#define LOADED_MARK "+"
+/* A line that begins with this says that a step is done and the next begins. */
+#define STEP_MARK '+'
+
+/* What is tried of an app, in this order; with `load` alone nothing is made. */
+static const char *const steps[] = {"load", "init", "close"};
+enum { STEPS = sizeof steps / sizeof *steps };
 
 /* -- In the child ------------------------------------------------------------------ */
 
@@ -44,11 +48,11 @@ static void end_line(dirty_buf *line, uint64_t began_ns) {
 static void try_app(dirty_host *host, const dirty_probe *probe, uint32_t app, int fd) {
     uint64_t began = dirty_now_ns();
     dirty_buf line = {0}, report = {0};
-    int rc = dirty_host_try(host, app, false, &report);
-    if (rc == 0 && probe->boot) {
-        write_all(fd, LOADED_MARK "\n", 2);
+    int rc = dirty_host_try(host, app, steps[0], &report);
+    for (unsigned i = 1; rc == 0 && probe->boot && i < STEPS; i++) {
+        write_all(fd, (char[]){STEP_MARK, '\n'}, 2);
         report.len = 0;
-        dirty_host_try(host, app, true, &report);
+        rc = dirty_host_try(host, app, steps[i], &report);
     }
     begin_line(&line, probe->start->apps[app]->name);
     dirty_buf_append_cstr(&line, ",");
@@ -99,7 +103,7 @@ typedef struct trial {
     const dirty_probe *probe;
     dirty_buf *out;
     uint32_t next; /* the app whose line comes next */
-    bool loaded;   /* … is past loading */
+    unsigned step; /* … has come to, of `steps` */
     bool late;     /* … took too long */
     pid_t pid;
     int fd;
@@ -132,12 +136,12 @@ static void take_lines(trial *t) {
     uint8_t *end;
     while (t->text.len > 0 && (end = memchr(t->text.base, '\n', t->text.len)) != NULL) {
         size_t len = (size_t)(end - t->text.base) + 1;
-        if (t->text.base[0] == LOADED_MARK[0]) {
-            t->loaded = true;
+        if (t->text.base[0] == STEP_MARK) {
+            t->step += t->step + 1 < STEPS;
         } else {
             dirty_buf_append(t->out, t->text.base, len);
             t->next++;
-            t->loaded = false;
+            t->step = 0;
             t->began_ns = dirty_now_ns();
         }
         dirty_buf_consume(&t->text, len);
@@ -217,8 +221,8 @@ static void report_loss(trial *t, int status) {
                  WEXITSTATUS(status));
     dirty_buf line = {0};
     begin_line(&line, t->probe->start->apps[t->next]->name);
-    dirty_buf_printf(&line, ",\"ok\":false,\"phase\":\"%s\",\"message\":",
-                     t->loaded ? "init" : "load");
+    dirty_buf_printf(&line,
+                     ",\"ok\":false,\"phase\":\"%s\",\"message\":", steps[t->step]);
     dirty_buf_json_string(&line, why, strlen(why));
     end_line(&line, t->began_ns);
     dirty_buf_append(t->out, line.base, line.len);
@@ -230,7 +234,8 @@ int dirty_probe_run(const dirty_probe *probe, dirty_buf *out) {
     int rc = 0;
     while (rc == 0 && !is_complete(&t)) {
         t.text.len = 0;
-        t.loaded = t.late = false;
+        t.late = false;
+        t.step = 0;
         rc = start_child(&t);
         if (rc < 0)
             break;

@@ -91,6 +91,17 @@ static void boot_errors_name_the_phase(void **state) {
     assert_told("return { init = function(_, o) assert(o.n == 7) end }", "\"ok\":true");
 }
 
+static void what_the_runtime_calls_must_be_functions(void **state) {
+    (void)state;
+    assert_told("return { call = 5 }",
+                "\"phase\":\"load\",\"message\":\"'call' of the app "
+                "'test' is a number: new, init, call and close");
+    assert_told("return { new = 3 }", "'new' of the app 'test' is a number");
+    assert_told("return { close = {} }", "'close' of the app 'test' is a table");
+    assert_told("return { new = function() return { init = 1 } end }",
+                "'init' of the object that new returned is a number");
+}
+
 static void without_boot_only_loading_is_tried(void **state) {
     (void)state;
     rig_apps_write(&apps, "cold", "return { init = function() error('cold') end }");
@@ -154,16 +165,27 @@ static void an_app_that_hangs_is_ended(void **state) {
     dirty_buf_deinit(&out);
 }
 
+static void a_close_that_hangs_is_told_as_such(void **state) {
+    (void)state;
+    rig_apps_write(&apps, "stays", "return { close = function() while true do end end }");
+    dirty_app_spec spec = {.name = "stays", .module = "stays"};
+    dirty_buf out = probe(&spec, 1, true, 700);
+    assert_says(&out, "\"phase\":\"close\",\"message\":\"it took longer than 0.7 s\"");
+    dirty_buf_deinit(&out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(declarations_are_reported),
         cmocka_unit_test(a_wrong_declaration_names_the_right_one),
         cmocka_unit_test(load_errors_name_the_place),
         cmocka_unit_test(boot_errors_name_the_phase),
+        cmocka_unit_test(what_the_runtime_calls_must_be_functions),
         cmocka_unit_test(without_boot_only_loading_is_tried),
         cmocka_unit_test(what_is_missing_is_named),
         cmocka_unit_test(an_app_that_ends_the_process_does_not_hide_the_next),
         cmocka_unit_test(an_app_that_hangs_is_ended),
+        cmocka_unit_test(a_close_that_hangs_is_told_as_such),
     };
     return cmocka_run_group_tests(tests, open_apps, close_apps);
 }
