@@ -23,8 +23,10 @@ static struct {
     dirty_log_level level;
     char *path; /* owned; NULL: stderr */
     char who[32];
-    bool json;
-} state = {2, DIRTY_LOG_INFO, NULL, "dirty", false};
+    bool json, owned;
+    uid_t uid; /* of files that are made, if owned */
+    gid_t gid;
+} state = {.fd = 2, .level = DIRTY_LOG_INFO, .who = "dirty"};
 
 /* Lines lost since the last one that got through; of all threads. */
 static atomic_uint dropped;
@@ -37,7 +39,17 @@ static const char *const level_names[] = {
 };
 
 static int open_file(const char *path) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
+    const int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY;
+    /* Only a file that we certainly made ourselves is given away: a link that was planted
+     * there must not make us give away what it points to. */
+    int fd = state.owned ? open(path, flags | O_CREAT | O_EXCL, 0640) : -1;
+    if (fd >= 0 && fchown(fd, state.uid, state.gid) < 0) {
+        int rc = -errno;
+        close(fd);
+        return rc;
+    }
+    if (fd < 0)
+        fd = open(path, flags | O_CREAT, 0640);
     return fd < 0 ? -errno : fd;
 }
 
@@ -73,6 +85,12 @@ int dirty_log_reopen(void) {
     int rc = dup3(fd, state.fd, O_CLOEXEC) < 0 ? -errno : 0;
     close(fd);
     return rc;
+}
+
+void dirty_log_owner(uid_t uid, gid_t gid) {
+    state.owned = true;
+    state.uid = uid;
+    state.gid = gid;
 }
 
 void dirty_log_as_json(bool json) {

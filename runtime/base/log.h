@@ -11,6 +11,7 @@
 #define DIRTY_LOG_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 typedef enum dirty_log_level {
     DIRTY_LOG_DEBUG,
@@ -22,6 +23,10 @@ typedef enum dirty_log_level {
 /* Log to `path` (copied), NULL for stderr, from `level` up. 0 or -errno (the log is as it
  * was). Before the first call everything from info up goes to stderr. */
 int dirty_log_open(const char *path, dirty_log_level level);
+
+/* Log files that are made from now on, by open or reopen, belong to this user and group,
+ * so that a process that has become that user can open them again. For root. */
+void dirty_log_owner(uid_t uid, gid_t gid);
 
 /* Write JSON objects from now on (true), or logfmt. */
 void dirty_log_as_json(bool json);

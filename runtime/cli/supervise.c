@@ -5,6 +5,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "base/log.h"
 #include "supervisor/supervisor.h"
 
 static lua_Number get_number(lua_State *L, int index, const char *name) {
@@ -119,11 +120,14 @@ static int rights_of(lua_State *L) {
     return 2;
 }
 
+static int log_owner(lua_State *L) {
+    dirty_log_owner((uid_t)luaL_checknumber(L, 1), (gid_t)luaL_checknumber(L, 2));
+    return 0;
+}
+
 void dirty_supervise_register(lua_State *L) {
-    static const luaL_Reg functions[] = {{"supervise", supervise},
-                                         {"settle", settle},
-                                         {"drop", drop},
-                                         {"rights", rights_of},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"supervise", supervise}, {"settle", settle},
+                                         {"drop", drop},           {"rights", rights_of},
+                                         {"log_owner", log_owner}, {NULL, NULL}};
     luaL_register(L, NULL, functions);
 }

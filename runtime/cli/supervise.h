@@ -5,6 +5,8 @@
 #include <lua.h>
 
 /* Add to the table on top of the stack:
+ *   log_owner(uid, gid)
+ *       Log files that are made from now on belong to them (base/log.h).
  *   supervise(options) -> status | table
  *       Supervise (supervisor/supervisor.h). The exit status at the end, or, in every
  *       process that is to become an arbiter, {listen_fd=, report_fd=, report_ms=,

@@ -179,11 +179,20 @@ static void on_report(supervisor *s, const dirty_report *r) {
     }
 }
 
+/* Texts go into lines: of the log, and of what the service manager is told. */
+static void make_one_line(char *text) {
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20)
+            *text = ' ';
+}
+
 static void read_reports(supervisor *s) {
     dirty_report r;
     int rc;
-    while ((rc = s->report_fd < 0 ? 0 : dirty_report_take(s->report_fd, &r)) > 0)
+    while ((rc = s->report_fd < 0 ? 0 : dirty_report_take(s->report_fd, &r)) > 0) {
+        make_one_line(r.text);
         on_report(s, &r);
+    }
     if (rc < 0) {
         close(s->report_fd);
         s->report_fd = -1;

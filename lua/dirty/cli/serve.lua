@@ -47,18 +47,20 @@ end
 
 -- -- The supervisor ------------------------------------------------------------------------
 
--- Whoever the arbiter becomes must be able to connect: the socket is theirs unless the
--- configuration says whose it is.
-local function own_socket(conf, ids)
+-- Whoever the arbiter becomes must be able to connect and to open the log again: the socket
+-- is theirs unless the configuration says whose it is, and so is a log file that is made.
+local function find_owner(conf, ids)
     local uid, gid = sys.rights(conf.values.user, conf.values.group)
     if not uid then
-        return nil, gid
+        complain(gid)
+        return nil
+    elseif uid >= 0 then
+        sys.log_owner(uid, gid)
     end
     return { uid = ids.uid >= 0 and ids.uid or uid, gid = ids.gid >= 0 and ids.gid or gid }
 end
 
--- Everything up to the first fork. The configuration and the socket's ids, or nil and the
--- exit status.
+-- Everything up to the first fork. The ids of the socket, or nil and the exit status.
 local function prepare(conf, ids)
     if not conf then
         return nil, exit.USAGE
@@ -66,16 +68,12 @@ local function prepare(conf, ids)
     local ready, status = check(conf)
     if not ready then
         return nil, status
-    elseif not open_log(conf) then
+    end
+    local owner = find_owner(conf, ids)
+    if not owner or not open_log(conf) then
         return nil, exit.USAGE
     end
-    local owner, err = own_socket(conf, ids)
-    if not owner then
-        complain(err)
-        return nil, exit.USAGE
-    end
-    local ok
-    ok, err = socket_path.prepare(sys, conf.values.socket)
+    local ok, err = socket_path.prepare(sys, conf.values.socket)
     if not ok then
         complain(("socket = %q (%s): %s"):format(conf.values.socket, conf.from.socket, err))
         return nil, exit.SOCKET
