@@ -62,6 +62,16 @@ local function wait_for_another(rt, old_pid, seconds)
     return status
 end
 
+local function wait_busy(rt, action)
+    wait.until_true(function()
+        for _, worker in ipairs(rt:status().workers) do
+            if worker.lanes[1].action == action then
+                return true
+            end
+        end
+    end, 10, "a lane that runs " .. action)
+end
+
 describe("the tree", function()
     it("is a supervisor, a keeper, the arbiter and its workers, each with its title", function()
         local rt = start_spawner()
@@ -164,6 +174,8 @@ describe("when the arbiter is killed", function()
         local status = rt:status()
         assert.same({ 1, "signal 9 SIGKILL", rt.pid }, { status.arbiter.restarts,
             status.arbiter.last_exit, status.arbiter.supervisor_pid })
+        contains(rt:command("status").stdout, ("under supervisor pid %d, restarted 1 times, "
+            .. "last after: signal 9 SIGKILL"):format(rt.pid))
         for _, part in ipairs { 'msg="arbiter ended" how="signal 9 SIGKILL"',
             'msg="the arbiter is started again" restarts=1',
             'msg="what the arbiter left is gone"' } do
@@ -231,13 +243,7 @@ describe("when another process of the tree is killed", function()
         finally(function() rt:close() end)
         local list = spawn_children(rt, 1003)
         local busy = rt:start_call("apps.echo", "spin", "60000")
-        wait.until_true(function()
-            for _, worker in ipairs(rt:status().workers) do
-                if worker.lanes[1].action == "spin" then
-                    return true
-                end
-            end
-        end, 10, "a busy worker")
+        wait_busy(rt, "spin")
         kill(rt.pid, signal.SIGKILL)
         tree.wait_gone(list, 5)
         assert.same({ exit = 5 }, busy:wait(5))
@@ -285,9 +291,7 @@ describe("stopping", function()
         local rt = runtime.start { apps = { "apps.echo" }, args = { "--workers", "1" },
             wrap = o and o.wrap or { "setsid" } }
         local call = rt:start_call("apps.echo", "sleep", o and o.ms or "700")
-        wait.until_true(function()
-            return rt:status().workers[1].lanes[1].action == "sleep"
-        end, 10, "a call that runs")
+        wait_busy(rt, "sleep")
         return rt, call
     end
 
@@ -377,6 +381,30 @@ describe("stopping", function()
         contains(rt:log(), "the arbiter does not end as told: it is killed")
     end)
 
+    it("ends what runs at once where graceful_timeout is 0", function()
+        local rt = runtime.start { apps = { "apps.echo" }, args = { "--graceful-timeout", "0" } }
+        finally(function() rt:close() end)
+        local call = rt:start_call("apps.echo", "sleep", "60000")
+        wait_busy(rt, "sleep")
+        assert.same({ exit = 0 }, rt:stop(4))
+        assert.same({ exit = 1 }, call:wait())
+        contains(call:stderr(), "SHUTDOWN")
+        call:close()
+    end)
+
+    it("kills an arbiter that does not come up", function()
+        local rt = runtime.launch { apps = { "slow" }, args = { "--boot-timeout", "0.5" },
+            files = { ["slow.lua"] = "return { init = function() os.execute('sleep 1007') end, "
+                .. "n = print }" } }
+        finally(function() rt:close() end)
+        wait.until_true(function() return tree.find(rt:tree(), "^sleep 1007") end, 10, "a boot")
+        local list = rt:tree()
+        kill(tree.find(list, "^dirty: arbiter").pid, signal.SIGSTOP)
+        assert.same({ exit = 5 }, rt:wait(15))
+        assert.is_nil(tree.alive(list))
+        contains(rt:log(), "the arbiter does not come up: it is killed")
+    end)
+
     it("while the apps load ends at once", function()
         local rt = runtime.launch { apps = { "slow" }, files = { ["slow.lua"] =
             "os.execute('sleep 1005')\nreturn {}" } }
@@ -404,6 +432,37 @@ describe("signals", function()
         wait.until_true(function() return #rt:status().workers == 1 end, 10, "one worker")
         rt:signal(signal.SIGHUP)
         wait.until_true(function() return rt:status().reload.number == 1 end, 10, "a reload")
+    end)
+end)
+
+describe("opening the logs again", function()
+    it("by an action reaches every process of the tree", function()
+        local dir = tempdir.new()
+        local rt = runtime.launch { apps = { "apps.echo" },
+            args = { "--log-file", dir .. "/log" } }
+        finally(function()
+            rt:close()
+            tempdir.remove(dir)
+        end)
+        wait.until_true(function() return rt:is_ready(tempdir.read(dir .. "/log") or "") end, 20,
+            "ready")
+        assert(os.rename(dir .. "/log", dir .. "/log.1"))
+        assert.is_true(rt:call("@arbiter", "reopen_logs"))
+        local list = rt:tree()
+        wait.until_true(function()
+            for _, entry in ipairs(list) do
+                if not entry.title:find("keeper") and process.run({ "sh", "-c",
+                    ("ls -l /proc/%d/fd | grep -F %s/log.1"):format(entry.pid, dir) }).exit == 0 then
+                    return false
+                end
+            end
+            return true
+        end, 10, "nobody holds the old file")
+        local old = tempdir.read(dir .. "/log.1")
+        kill(rt.pid, signal.SIGKILL)
+        tree.wait_gone(list, 5)
+        contains(tempdir.read(dir .. "/log"), "the supervisor is gone")
+        assert.equal(old, tempdir.read(dir .. "/log.1"))
     end)
 end)
 

@@ -10,6 +10,12 @@ static void on_time(uv_timer_t *handle) {
     herald_tell(handle->data, DIRTY_REPORT_ALIVE, "%s", "");
 }
 
+static void tell_within(const arbiter *a, dirty_report_kind kind, uint32_t within_ms) {
+    dirty_report r = {.kind = kind, .within_ms = within_ms};
+    if (a->boot->report_fd > 0)
+        dirty_report_send(a->boot->report_fd, &r);
+}
+
 void herald_open(arbiter *a) {
     uint32_t every_ms = a->boot->report_ms;
     uv_timer_init(&a->loop, &a->herald_timer);
@@ -18,7 +24,7 @@ void herald_open(arbiter *a) {
         uv_timer_start(&a->herald_timer, on_time, every_ms, every_ms);
         uv_unref((uv_handle_t *)&a->herald_timer);
     }
-    herald_tell(a, DIRTY_REPORT_STARTED, "%s", "");
+    tell_within(a, DIRTY_REPORT_STARTED, a->o->boot_timeout_ms);
 }
 
 void herald_tell(arbiter *a, dirty_report_kind kind, const char *format, ...) {
@@ -46,11 +52,8 @@ void herald_ready(arbiter *a) {
 void herald_stopping(arbiter *a) {
     /* once for what runs, once for workers that close their apps */
     uint64_t within_ms = 2 * (uint64_t)a->o->graceful_timeout_ms;
-    dirty_report r = {.kind = DIRTY_REPORT_STOPPING,
-                      .within_ms =
-                          within_ms < UINT32_MAX ? (uint32_t)within_ms : UINT32_MAX};
-    if (a->boot->report_fd > 0)
-        dirty_report_send(a->boot->report_fd, &r);
+    tell_within(a, DIRTY_REPORT_STOPPING,
+                within_ms < UINT32_MAX ? (uint32_t)within_ms : UINT32_MAX);
 }
 
 void herald_close(arbiter *a) {

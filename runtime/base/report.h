@@ -7,7 +7,8 @@
 #include <stdint.h>
 
 typedef enum dirty_report_kind {
-    DIRTY_REPORT_STARTED = 1, /* its loop runs: signals have their meaning from now on */
+    DIRTY_REPORT_STARTED = 1, /* its loop runs: signals have their meaning from now on;
+                                 it is READY, or gives up, within within_ms */
     DIRTY_REPORT_READY,       /* it serves; text: fields for the log line "ready" */
     DIRTY_REPORT_RELOADING,   /* a reload begins */
     DIRTY_REPORT_RELOADED,    /* it has ended; text: how, for people */

@@ -55,6 +55,7 @@ static int supervise(lua_State *L) {
                    .gid = (int64_t)get_number(L, 1, "socket_gid"),
                    .backlog = (uint32_t)get_number(L, 1, "backlog")},
         .pidfile = get_string(L, 1, "pidfile"),
+        .start_timeout_ms = (uint32_t)get_number(L, 1, "start_timeout_ms"),
         .set_title = set_title};
     luaL_argcheck(L, options.socket.path != NULL, 1, "socket_path is missing");
     dirty_supervised child;

@@ -11,7 +11,7 @@
  *       Supervise (supervisor/supervisor.h). The exit status at the end, or, in every
  *       process that is to become an arbiter, {listen_fd=, report_fd=, report_ms=,
  *       supervisor_pid=, parent_pid=, restarts=, last_exit=}. `options` has socket_path,
- *       socket_mode, socket_uid, socket_gid, backlog and pidfile|nil.
+ *       socket_mode, socket_uid, socket_gid, backlog, start_timeout_ms and pidfile|nil.
  *   settle(table, user|nil, group|nil) -> true | nil, text
  *       In such a process: become that user, and end with the parent from now on.
  *   drop(user|nil, group|nil) -> true | nil, text

@@ -31,7 +31,9 @@ static void close_descriptors(void) {
     close_range(log_fd > 2 ? (unsigned)log_fd + 1 : 3, ~0u, 0);
 }
 
+/* What is said here is said at the end: the log may have been rotated since the start. */
 static void sweep(void) {
+    dirty_log_reopen();
     unsigned count = dirty_sweep(DIRTY_SWEEP_MS);
     if (count > 0)
         dirty_log(DIRTY_LOG_INFO, "what the arbiter left is gone", "processes=%u", count);
@@ -63,12 +65,11 @@ static _Noreturn void keep(pid_t arbiter, pid_t supervisor_pid) {
         } else if (number == ORPHANED) {
             if (getppid() == supervisor_pid)
                 continue; /* somebody else sent it */
+            dirty_log_reopen();
             dirty_log_msg(DIRTY_LOG_ERROR, "the supervisor is gone, ending everything");
             sweep();
             _exit(0);
         } else if (number > 0) {
-            if (number == SIGUSR1)
-                dirty_log_reopen();
             kill(arbiter, number);
         }
     }

@@ -21,7 +21,8 @@
 /* Everything borrowed until dirty_supervisor_run returns. */
 typedef struct dirty_supervisor_options {
     dirty_endpoint_options socket;
-    const char *pidfile; /* NULL: none. Holds our pid once an arbiter serves */
+    const char *pidfile;       /* NULL: none. Holds our pid once an arbiter serves */
+    uint32_t start_timeout_ms; /* from the start of an arbiter until its loop runs */
     void (*set_title)(const char *title); /* of the process, in ps */
 } dirty_supervisor_options;
 

@@ -24,8 +24,8 @@ searched on ./?.lua;./?/init.lua, then --lua-path, then Lua's own places.
 All options but --config can be set in dirty.conf.lua, under their names with _ for -;
 it has more of them (see docs/configuration.md and `dirty config`). Flags override it.
 
-Signals: TERM and INT stop gracefully, QUIT at once, HUP reloads, USR1 opens the log file
-again, TTIN and TTOU start and end a worker. `dirty reload` and others do the same.
+Signals: TERM and INT stop gracefully, a second one and QUIT at once, HUP reloads, USR1 opens
+the log file again, TTIN and TTOU start and end a worker. `dirty reload` and others do the same.
 Exit status: 0 stopped in good order; 2 wrong flag or configuration; 3 the socket can't be
 had; 4 an app failed to load or init; 5 out of memory, descriptors or processes; 70 internal.
 

@@ -39,6 +39,9 @@ local function hooks_of(values)
     return hooks
 end
 
+-- What reading the configuration may take, ms; the apps have boot_timeout each to load.
+local READ_MS = 60000
+
 --- What the supervisor needs of a configuration.
 -- @tparam table conf of dirty.config
 -- @tparam table ids `{uid=, gid=}` of the socket
@@ -49,6 +52,8 @@ function _M.supervisor(conf, ids)
         socket_path = values.socket, socket_mode = values.socket_mode,
         socket_uid = ids.uid, socket_gid = ids.gid, backlog = values.backlog,
         pidfile = values.pidfile,
+        start_timeout_ms = math.min(2 ^ 31,
+            READ_MS + to_ms(values.boot_timeout) * (#conf.apps + 1)),
     }
 end
 

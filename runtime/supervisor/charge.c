@@ -1,0 +1,190 @@
+#include "supervisor/charge.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "supervisor/keeper.h"
+#include "supervisor/sweep.h"
+
+/* An arbiter that served for so long has shown that it can: its death counts as the
+ * first. */
+#define SETTLED_MS 10000
+/* So many quick deaths in a row are answered at once, then the pauses begin. */
+#define QUICK_DEATHS 3
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_LAST_MS 10000
+
+void charge_signal(const supervisor *s, int number) {
+    if (s->keeper > 0)
+        kill(s->keeper, number);
+}
+
+void charge_kill_after(supervisor *s, uint64_t ms) {
+    s->kill_at_ns = dirty_now_ns() + ms * DIRTY_NS_PER_MS;
+}
+
+/* -- The next one ----------------------------------------------------------------------
+ */
+
+static uint32_t backoff_ms(unsigned quick_deaths) {
+    if (quick_deaths <= QUICK_DEATHS)
+        return 0;
+    unsigned doublings = quick_deaths - QUICK_DEATHS - 1;
+    return doublings > 6 ? BACKOFF_LAST_MS : BACKOFF_FIRST_MS << doublings;
+}
+
+static void plan_restart(supervisor *s) {
+    uint64_t now_ns = dirty_now_ns();
+    bool settled = s->serves && now_ns - s->ready_ns > SETTLED_MS * DIRTY_NS_PER_MS;
+    s->quick_deaths = settled ? 1 : s->quick_deaths + 1;
+    s->restarts++;
+    uint32_t wait_ms = backoff_ms(s->quick_deaths);
+    s->start_at_ns = now_ns + wait_ms * DIRTY_NS_PER_MS;
+    dirty_log(DIRTY_LOG_WARN, "the arbiter is started again",
+              "restarts=%u in_ms=%u quick_deaths=%u", s->restarts, wait_ms,
+              s->quick_deaths);
+    dirty_notify_send(&s->notify, "STATUS=The arbiter ended (%s), the next is started",
+                      s->last_exit);
+}
+
+/* -- Birth of an arbiter ---------------------------------------------------------------
+ */
+
+/* In the new process: what it must not have of ours, and default signals. */
+static void become_arbiter(supervisor *s, const int *report, dirty_supervised *out) {
+    sigset_t signals;
+    setpgid(0, 0);
+    dirty_log_who("arbiter");
+    dirty_endpoint_disown(&s->endpoint);
+    dirty_notify_close(&s->notify);
+    close(s->signal_fd);
+    close(report[0]);
+    dirty_keeper_signals(&signals);
+    for (int number = 1; number < 32; number++)
+        if (sigismember(&signals, number) > 0)
+            signal(number, SIG_DFL);
+    sigemptyset(&signals);
+    sigprocmask(SIG_SETMASK, &signals, NULL);
+    *out = (dirty_supervised){.listen_fd = s->endpoint.fd,
+                              .report_fd = report[1],
+                              .supervisor_pid = s->pid,
+                              .restarts = s->restarts,
+                              .report_ms = s->notify.watchdog_ms};
+    snprintf(out->last_exit, sizeof out->last_exit, "%s", s->last_exit);
+}
+
+static void start_failed(supervisor *s, int rc) {
+    dirty_log(DIRTY_LOG_ERROR, "the arbiter can't be started", "reason=%s",
+              DIRTY_LOG_QUOTE(strerror(-rc)));
+    if (s->phase == SERVING) {
+        plan_restart(s);
+        return;
+    }
+    s->status = DIRTY_SERVE_INTERNAL;
+    s->done = true;
+}
+
+bool charge_start(supervisor *s, dirty_supervised *out) {
+    int report[2];
+    s->listens = s->serves = false;
+    s->born_ns = dirty_now_ns();
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) < 0) {
+        start_failed(s, -errno);
+        return false;
+    }
+    pid_t keeper = fork();
+    if (keeper == 0) {
+        pid_t parent = dirty_keeper_run(s->pid, s->o->set_title);
+        become_arbiter(s, report, out);
+        out->parent_pid = parent;
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* until settle makes sure of it */
+        return true;
+    }
+    int saved = errno;
+    close(report[1]);
+    if (keeper < 0) {
+        close(report[0]);
+        start_failed(s, -saved);
+        return false;
+    }
+    s->keeper = keeper;
+    s->report_fd = report[0];
+    charge_kill_after(s, s->o->start_timeout_ms);
+    dirty_log(DIRTY_LOG_INFO, "arbiter started", "keeper_pid=%d restarts=%u", (int)keeper,
+              s->restarts);
+    return false;
+}
+
+int dirty_supervised_settle(const dirty_supervised *child, const dirty_rights *rights) {
+    int rc = dirty_rights_take(rights);
+    if (rc < 0) {
+        dirty_log(DIRTY_LOG_ERROR, "can't become another user",
+                  "uid=%lld gid=%lld reason=%s", (long long)rights->uid,
+                  (long long)rights->gid, DIRTY_LOG_QUOTE(strerror(-rc)));
+        return rc;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user takes it away: so after it */
+    if (getppid() == child->parent_pid)
+        return 0;
+    dirty_log_msg(DIRTY_LOG_ERROR, "the parent is gone");
+    return -ESRCH;
+}
+
+/* -- Death of an arbiter ---------------------------------------------------------------
+ */
+
+/* What `dirty serve` ends with when its arbiter ended so. */
+static int final_status(const supervisor *s, int code) {
+    if (code < DIRTY_KEEPER_NO_FORK)
+        return code;
+    /* Stopped before it could listen to TERM: that is in good order too. */
+    if (code == 128 + SIGTERM && s->phase == STOPPING && !s->listens)
+        return DIRTY_SERVE_OK;
+    return DIRTY_SERVE_INTERNAL;
+}
+
+/* Take the wait status of a keeper apart; what it says of the arbiter goes to last_exit.
+ * The exit status, or 128 and the number of the signal that ended either of them. */
+static int explain_end(supervisor *s, int wait_status) {
+    const char *who = WIFSIGNALED(wait_status) ? "keeper: " : "";
+    int code =
+        WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+    if (code < 128) {
+        snprintf(s->last_exit, sizeof s->last_exit, "exit status %d", code);
+        return code;
+    }
+    const char *name = sigabbrev_np(code - 128);
+    snprintf(s->last_exit, sizeof s->last_exit, "%ssignal %d SIG%s", who, code - 128,
+             name != NULL ? name : "?");
+    return code;
+}
+
+void charge_gone(supervisor *s, int wait_status) {
+    int code = explain_end(s, wait_status);
+    s->keeper = 0;
+    s->kill_at_ns = 0;
+    if (s->report_fd >= 0)
+        close(s->report_fd);
+    s->report_fd = -1;
+    bool good = code == DIRTY_SERVE_OK;
+    dirty_log(good ? DIRTY_LOG_INFO : DIRTY_LOG_ERROR, "arbiter ended",
+              "how=%s up_ms=%llu", DIRTY_LOG_QUOTE(s->last_exit),
+              (unsigned long long)((dirty_now_ns() - s->born_ns) / DIRTY_NS_PER_MS));
+    unsigned left = dirty_sweep(DIRTY_SWEEP_MS); /* there are some if the keeper died */
+    if (left > 0)
+        dirty_log(DIRTY_LOG_WARN, "what the arbiter left is gone", "processes=%u", left);
+    if (s->phase == SERVING && !good) {
+        plan_restart(s);
+        return;
+    }
+    s->status = final_status(s, code);
+    s->done = true;
+}

@@ -1,0 +1,22 @@
+/* charge: the arbiter in the supervisor's charge, from its fork to its end, and when the
+ * next one is due. */
+#ifndef DIRTY_SUPERVISOR_CHARGE_H
+#define DIRTY_SUPERVISOR_CHARGE_H
+
+#include "supervisor/state.h"
+
+/* Fork a keeper and under it an arbiter. True in the arbiter's process, with *out filled;
+ * false in the supervisor. A fork that fails counts as a death. */
+bool charge_start(supervisor *s, dirty_supervised *out);
+
+/* The keeper was reaped: make sure that nothing is left, then plan the next start, or be
+ * done with the status of the command. What it reported must have been read. */
+void charge_gone(supervisor *s, int wait_status);
+
+/* Send it a signal, if it runs. */
+void charge_signal(const supervisor *s, int number);
+
+/* Take it to hang if it has not done what it should, so many ms from now. */
+void charge_kill_after(supervisor *s, uint64_t ms);
+
+#endif

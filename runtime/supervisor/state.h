@@ -1,0 +1,39 @@
+/* state: what the parts of the supervisor share. */
+#ifndef DIRTY_SUPERVISOR_STATE_H
+#define DIRTY_SUPERVISOR_STATE_H
+
+#include <stdbool.h>
+
+#include "supervisor/notify.h"
+#include "supervisor/supervisor.h"
+
+typedef enum phase {
+    STARTING, /* the first arbiter boots: if it ends, so do we, with its status */
+    SERVING,  /* one has served: another takes its place when it dies */
+    STOPPING  /* we were told to stop, or it was */
+} phase;
+
+typedef struct supervisor {
+    const dirty_supervisor_options *o;
+    pid_t pid;
+    dirty_endpoint endpoint;
+    dirty_notify notify;
+    int signal_fd;
+    phase phase;
+    bool done;
+    int status;
+
+    pid_t keeper; /* 0: none runs */
+    int report_fd;
+    bool listens;  /* it has said STARTED: signals have their meaning */
+    bool serves;   /* it has said READY */
+    uint32_t held; /* bits of signals that wait for STARTED */
+    uint64_t born_ns, ready_ns;
+    uint64_t start_at_ns; /* when the next one is due, while none runs */
+    uint64_t kill_at_ns;  /* when it is taken to hang, 0: never */
+    unsigned quick_deaths, stops;
+    uint32_t restarts;
+    char last_exit[64];
+} supervisor;
+
+#endif
