@@ -50,11 +50,6 @@ static void pass_on(supervisor *s, int number) {
         s->held |= 1u << number;
 }
 
-static void reopen_log(void) {
-    if (dirty_log_reopen() < 0)
-        dirty_log_msg(DIRTY_LOG_ERROR, "log file can't be reopened");
-}
-
 static void reap(supervisor *s);
 
 static void on_signal(supervisor *s, int number) {
@@ -64,7 +59,8 @@ static void on_signal(supervisor *s, int number) {
     case SIGINT:
     case SIGQUIT: stop(s, number); break;
     case SIGUSR1:
-        reopen_log();
+        if (dirty_log_reopen() < 0)
+            dirty_log_msg(DIRTY_LOG_ERROR, "log file can't be reopened");
         pass_on(s, number);
         break;
     case SIGHUP:
