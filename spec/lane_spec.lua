@@ -190,3 +190,57 @@ describe("a value that is not JSON", function()
         assert.is_true(times <= 1)
     end)
 end)
+
+describe("the highest limits that can be set", function()
+    local rt
+    setup(function()
+        rt = start({ ["deep.lua"] = [[
+local deep = {}
+function deep:nest(n, key)
+    local t = {}
+    for _ = 1, n do t = { [key] = t } end
+    return t
+end
+function deep:depth(t)
+    local n = 0
+    while t do t, n = t[1] or t.a, n + 1 end
+    return n
+end
+return deep]] }, [[
+            workers = 1
+            max_args = 4096
+            max_depth = 2000
+            apps = { "apps.echo", "deep" }]])
+    end)
+    teardown(function() rt:close() end)
+
+    it("hold for arguments and results", function()
+        local list = {}
+        for i = 1, 4096 do
+            list[i] = i % 2 == 0 and i or { i }
+        end
+        local got = { rt:call("apps.echo", "echo", unpack(list)) }
+        assert.equal(4096, #got, tostring(got[2]))
+        assert.same(list, got)
+    end)
+
+    it("hold for the depth of arguments and results", function()
+        local client = rt:client { max_depth = 2000 }
+        for _, key in ipairs { 1, "a" } do
+            local nested, err = client:execute("deep", "nest", 1999, key)
+            assert.is_nil(err)
+            assert.equal(2000, (client:execute("deep", "depth", nested)))
+        end
+    end)
+
+    it("are named when they are passed", function()
+        for _, depth in ipairs { 2000, 5000, 20000 } do
+            for _, key in ipairs { 1, "a" } do
+                local _, err = rt:call("deep", "nest", depth, key)
+                assert.truthy(err:find("^APP: result 1: "), err:sub(1, 200))
+                assert.truthy(err:find("is nested deeper than max_depth (2000)", 1, true),
+                    err:sub(-200))
+            end
+        end
+    end)
+end)

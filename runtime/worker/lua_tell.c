@@ -103,6 +103,25 @@ static void say_top(dirty_host *h) {
         dirty_lane_error_say(&h->failure, text, len);
 }
 
+/* A value of the request is not JSON, or there are too many; the error is on top. */
+static void refuse_request(dirty_host *h) {
+    dirty_lane_error *f = &h->failure;
+    dirty_wire_fault fault = DIRTY_WIRE_BAD_JSON;
+    f->code = DIRTY_CODE_PROTOCOL;
+    f->started = "no";
+    f->traceback.len = 0;
+    if (h->stage == STAGE_METADATA)
+        dirty_lane_error_sayf(f, "the metadata is not JSON: ");
+    else if (h->argument > 0)
+        dirty_lane_error_sayf(f, "argument %u is not JSON: ", h->argument);
+    else
+        fault = DIRTY_WIRE_TOO_MANY;
+    put_plainly(h);
+    say_top(h);
+    dirty_wire_fault_members(&f->members, fault, h->limits.max_message,
+                             h->limits.max_args);
+}
+
 /* The code, the words and whether the app has run, of the error on top of the stack. */
 dirty_outcome dirty__fail(dirty_host *h, int status) {
     dirty_lane_error *f = &h->failure;
@@ -115,17 +134,7 @@ dirty_outcome dirty__fail(dirty_host *h, int status) {
         /* of some stack overflows LuaJIT says no more, for want of stack */
         dirty_lane_error_sayf(f, "stack overflow, or an error in error handling");
     } else if (before) {
-        f->code = DIRTY_CODE_PROTOCOL;
-        f->started = "no";
-        f->traceback.len = 0;
-        if (h->stage == STAGE_METADATA)
-            dirty_lane_error_sayf(f, "the metadata is not JSON: ");
-        else
-            dirty_lane_error_sayf(f, "argument %u is not JSON: ", h->argument);
-        put_plainly(h);
-        say_top(h);
-        dirty_wire_fault_members(&f->members, DIRTY_WIRE_BAD_JSON, h->limits.max_message,
-                                 h->limits.max_args);
+        refuse_request(h);
     } else if (h->stage == STAGE_REFUSED) {
         say_top(h);
     } else {

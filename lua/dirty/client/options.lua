@@ -26,7 +26,7 @@ _M.OF_CLIENTS = { "socket", "timeout", "max_message", "max_depth", "priority", "
 _M.OF_CALLS = { "timeout", "priority", "metadata" }
 
 local U32_MAX = 4294967295
-local DEPTH_MAX = 10000
+local DEPTH_MAX = 2000
 local PRIORITY_LAST = 9
 local POOL_MAX = 65535
 local KEEPALIVE_MAX = 2147483 -- seconds whose milliseconds nginx takes
@@ -50,7 +50,7 @@ local CHECKS = {
     max_message = { "a whole number of bytes from 1 to 4294967295", function(v)
         return is_whole(v, 1, U32_MAX)
     end },
-    max_depth = { "a whole number from 1 to 10000", function(v)
+    max_depth = { "a whole number from 1 to 2000", function(v)
         return is_whole(v, 1, DEPTH_MAX)
     end },
     priority = { "a whole number from 0 (first) to 9 (last)", function(v)

@@ -106,11 +106,11 @@ _M.list = {
         help = "Bytes of a request or an answer.",
     },
     {
-        name = "max_args", kind = kinds.count(1, 65535), default = 255,
+        name = "max_args", kind = kinds.count(1, 4096), default = 255, -- more don't fit on Lua's stack
         help = "Values in a request or an answer.",
     },
     {
-        name = "max_depth", kind = kinds.count(1, 10000), default = 1000,
+        name = "max_depth", kind = kinds.count(1, 2000), default = 1000, -- LuaJIT's stack holds no more
         help = "Nesting of JSON values.",
     },
     {
