@@ -245,7 +245,8 @@ describe("a deadline", function()
             files = { ["hang.lua"] = "return { init = function() while true do end end }" } }
         finally(function() rt:close() end)
         assert.equal(4, rt:wait(10).exit)
-        assert.truthy(rt:log():find("boot_timeout", 1, true), rt:log())
+        assert.truthy(rt:log():find("app hang took longer in init than boot_timeout (0.3 s)", 1,
+            true), rt:log())
     end)
 
     it("ends the connection of a caller that does not read its answer", function()

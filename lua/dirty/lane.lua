@@ -20,6 +20,8 @@ local host = require("dirty.host")
 local json = require("dirty.json")
 local nearest = require("dirty.nearest")
 
+local booting = host.booting
+
 local _M = {}
 
 -- JSON of an error object above this is left out of the error's details.
@@ -214,6 +216,7 @@ local function find_right_app(spec)
 end
 
 local function load(spec)
+    booting("load")
     local ok, app, failure = attempt(find_right_app, spec)
     if not ok then
         app, failure = nil, app
@@ -263,6 +266,7 @@ function _M.open(spec)
         return nil, false, failure
     end
     local options = spec.options and cjson.decode(spec.options) or {}
+    booting("new")
     local ok, object = attempt(make, app, options)
     if not ok then
         return nil, false, select(2, with_phase("new", object))
@@ -271,7 +275,9 @@ function _M.open(spec)
     if call == nil then
         object.call, call = _M.call, false
     end
+    booting("init")
     ok, failure = attempt(init, object, options)
+    booting("none")
     if not ok then
         return nil, false, select(2, with_phase("init", failure))
     end

@@ -335,12 +335,31 @@ void worker_channel_ended(worker *w) {
     }
 }
 
+/* Say which app of which lane is late, as far as its page can be believed. */
+static void tell_late_boot(worker *w) {
+    static const char *const phases[] = {
+        [DIRTY_BOOT_LOAD] = "load", [DIRTY_BOOT_NEW] = "new", [DIRTY_BOOT_INIT] = "init"};
+    double seconds = w->plan->o->boot_timeout_ms / 1000.0;
+    uint32_t word = 0;
+    for (uint32_t i = 0; i < w->lane_count && word == 0; i++)
+        if (!w->lanes[i].ready)
+            word = atomic_load(&w->lanes[i].page->booting);
+    uint32_t index = word >> 8, phase = word & 0xff;
+    if (index < w->deal->app_count && phase >= DIRTY_BOOT_LOAD &&
+        phase <= DIRTY_BOOT_INIT)
+        snprintf(w->boot_error, sizeof w->boot_error,
+                 "app %s took longer in %s than boot_timeout (%g s) allows",
+                 w->deal->specs[index]->name, phases[phase], seconds);
+    else
+        snprintf(w->boot_error, sizeof w->boot_error,
+                 "it was not ready within boot_timeout (%g s)", seconds);
+}
+
 static void on_timer(uv_timer_t *handle) {
     worker *w = handle->data;
     switch (w->state) {
     case WORKER_BOOTING:
-        snprintf(w->boot_error, sizeof w->boot_error, "no answer within %u ms",
-                 w->a->o->boot_timeout_ms);
+        tell_late_boot(w);
         worker_kill(w, "boot_timeout");
         break;
     case WORKER_READY: worker_kill(w, w->condemned ? w->condemned : "channel"); break;

@@ -39,6 +39,14 @@ typedef enum dirty_baton_state {
 #define DIRTY_INTERRUPT_SIGNAL SIGURG
 #define DIRTY_STACK_TEXT_MAX 3072
 
+/* What a lane does with the app that it makes. */
+typedef enum dirty_boot_phase {
+    DIRTY_BOOT_NONE = 0,
+    DIRTY_BOOT_LOAD = 1,
+    DIRTY_BOOT_NEW = 2,
+    DIRTY_BOOT_INIT = 3
+} dirty_boot_phase;
+
 typedef struct dirty_lane_page {
     _Atomic uint64_t baton;     /* seq << 8 | state */
     _Atomic uint64_t interrupt; /* arbiter: seq << 8 | reason; 0 for none */
@@ -48,6 +56,7 @@ typedef struct dirty_lane_page {
     _Atomic uint64_t served;    /* lane: requests finished, whatever their outcome */
     _Atomic uint64_t stack_seq; /* lane: request that stack_text is of, set after it */
     _Atomic uint32_t tid;       /* lane: its thread id, 0 until it runs */
+    _Atomic uint32_t booting;   /* lane: app << 8 | dirty_boot_phase, until it is ready */
     uint32_t stack_len;
     char stack_text[DIRTY_STACK_TEXT_MAX]; /* lane: the traceback that STACK asked for */
 } dirty_lane_page;

@@ -40,6 +40,16 @@ static int api_caller_is_gone(lua_State *L) {
     return 1;
 }
 
+/* booting(phase): tell the arbiter how far the app that is being made has come */
+static int api_booting(lua_State *L) {
+    static const char *const phases[] = {"none", "load", "new", "init", NULL};
+    const dirty_lua_scope *scope = scope_of(L);
+    uint32_t phase = (uint32_t)luaL_checkoption(L, 1, NULL, phases);
+    if (scope->page != NULL)
+        atomic_store(&scope->page->booting, scope->booting << 8 | phase);
+    return 0;
+}
+
 /* log(level, msg, fields): fields is logfmt text or "" */
 static int api_log(lua_State *L) {
     static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
@@ -114,6 +124,7 @@ void dirty_lua_api_open(lua_State *L, dirty_lua_scope *scope) {
     add(L, scope, "remaining", api_remaining);
     add(L, scope, "caller_is_gone", api_caller_is_gone);
     add(L, scope, "log", api_log);
+    add(L, scope, "booting", api_booting);
     add(L, scope, "request", api_request);
     lua_pushinteger(L, getpid());
     lua_setfield(L, -2, "pid");

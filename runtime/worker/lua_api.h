@@ -3,6 +3,7 @@
 #ifndef DIRTY_LUA_API_H
 #define DIRTY_LUA_API_H
 
+#include "base/baton.h"
 #include "base/worker_start.h"
 #include "worker/call.h"
 
@@ -15,6 +16,8 @@ typedef struct dirty_lua_scope {
     const dirty_call *call; /* NULL: no request runs (boot, close) */
     const char *app;        /* name of the app that runs or boots, NULL: none */
     int metadata;           /* registry reference of the request's metadata */
+    dirty_lane_page *page;  /* that tells what boots, NULL: none */
+    uint32_t booting;       /* index of the app that boots */
 } dirty_lua_scope;
 
 /* Make the table and register it. [-0, +0, e] */

@@ -91,6 +91,7 @@ static int try_app(lua_State *L) {
 static void run_app_work(app_work *work, lua_CFunction function) {
     dirty_host *h = work->host;
     h->scope.app = h->start->apps[work->app]->name;
+    h->scope.booting = work->app;
     lua_pushcfunction(h->L, function);
     lua_pushlightuserdata(h->L, work);
     dirty__drop_hook(h->L);

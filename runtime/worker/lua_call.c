@@ -51,7 +51,7 @@ static void push_values(lua_State *L, dirty_host *h, dirty_value_reader values) 
 }
 
 static void push_arguments(lua_State *L, dirty_host *h, const dirty_call *call) {
-    h->argument = 0; /* none yet: there are too many */
+    h->argument = 0;                           /* none yet: there are too many */
     bool fits = call->argc < LUA_MINSTACK / 2; /* that much a C function always has */
     if (!fits && !lua_checkstack(L, (int)call->argc + LUA_MINSTACK))
         luaL_error(L, "%d arguments are more than Lua can take", (int)call->argc);

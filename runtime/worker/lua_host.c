@@ -126,6 +126,7 @@ int dirty_host_listen(dirty_host *h, dirty_lane_page *page, bool first) {
                                        .compiled = first && any_interruptible(h->start),
                                        .max_memory = h->start->max_memory_bytes};
     h->first = first;
+    h->scope.page = page;
     return dirty_interrupt_open(&h->interrupt, h->L, &options);
 }
 

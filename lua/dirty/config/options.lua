@@ -106,11 +106,11 @@ _M.list = {
         help = "Bytes of a request or an answer.",
     },
     {
-        name = "max_args", kind = kinds.count(1, 4096), default = 255, -- more don't fit on Lua's stack
+        name = "max_args", kind = kinds.count(1, 4096), default = 255, -- Lua's stack takes no more
         help = "Values in a request or an answer.",
     },
     {
-        name = "max_depth", kind = kinds.count(1, 2000), default = 1000, -- LuaJIT's stack holds no more
+        name = "max_depth", kind = kinds.count(1, 2000), default = 1000, -- nor more levels
         help = "Nesting of JSON values.",
     },
     {
