@@ -343,10 +343,25 @@ static dirty_connection_end end_of_answered(const lane *l, session *s) {
     return s->whole ? DIRTY_CONNECTION_KEEP : DIRTY_CONNECTION_DRAIN;
 }
 
+static void send_interrupt(const lane *l, unsigned reason) {
+    uint32_t tid = atomic_load(&l->page->tid);
+    atomic_store(&l->page->interrupt, l->seq << 8 | reason);
+    /* The page may lie about the thread; the kernel checks that it is the worker's. */
+    if (tid != 0 && l->worker->state != WORKER_DEAD)
+        syscall(SYS_tgkill, l->worker->pid, (pid_t)tid, DIRTY_INTERRUPT_SIGNAL);
+}
+
 /* Grace is over: take the baton, or end the connection whose frame never gets whole. */
 static void seize(lane *l) {
     session *s = l->session;
     dirty_baton_state state = dirty_baton_read(l->page, l->seq);
+    if (state == DIRTY_BATON_RUNNING && dirty_now_ns() < l->grace_until_ns) {
+        /* It was reading when its deadline came, and has begun since: it gets its grace.
+         */
+        l->seize_ns = l->grace_until_ns;
+        send_interrupt(l, l->interrupted);
+        return;
+    }
     bool mine = (state == DIRTY_BATON_RUNNING || state == DIRTY_BATON_READING) &&
                 dirty_baton_move(l->page, l->seq, state, DIRTY_BATON_TAKEN);
     bool lost_race = !mine && state == DIRTY_BATON_RUNNING;
@@ -375,14 +390,6 @@ static void seize(lane *l) {
         worker_condemn(l->worker, dirty_code_name(l->interrupted));
 }
 
-static void send_interrupt(const lane *l, unsigned reason) {
-    uint32_t tid = atomic_load(&l->page->tid);
-    atomic_store(&l->page->interrupt, l->seq << 8 | reason);
-    /* The page may lie about the thread; the kernel checks that it is the worker's. */
-    if (tid != 0 && l->worker->state != WORKER_DEAD)
-        syscall(SYS_tgkill, l->worker->pid, (pid_t)tid, DIRTY_INTERRUPT_SIGNAL);
-}
-
 static void on_tick(uv_timer_t *handle) {
     lane *l = handle->data;
     if (!l->busy || l->worker->state == WORKER_DYING || l->worker->state == WORKER_DEAD)
@@ -403,6 +410,8 @@ void lane_interrupt(lane *l, dirty_code reason) {
     if (!l->busy || l->interrupted != DIRTY_CODE_NONE)
         return;
     l->interrupted = reason;
+    l->grace_until_ns =
+        dirty_now_ns() + l->worker->plan->o->timeout_grace_ms * DIRTY_NS_PER_MS;
     /* A lane that still reads has not started the app: nothing to wait for. */
     bool reads = dirty_baton_read(l->page, l->seq) == DIRTY_BATON_READING;
     drive(l, reads ? 0 : l->worker->plan->o->timeout_grace_ms);

@@ -18,13 +18,14 @@ struct lane {
     dirty_lane_page *page;
     uv_poll_t poll;
     bool poll_open;
-    bool ready;             /* it said READY */
-    bool busy;              /* a DISPATCH is out */
-    bool in_idle;           /* linked in arbiter.idle */
-    uv_timer_t timer;       /* drives an interrupt, until the lane is done or killed */
-    dirty_code interrupted; /* why the running request was interrupted, 0: it was not */
-    uint64_t seize_ns;      /* when we answer in its stead and kill */
-    bool late;              /* it answered but has not said DONE for a while */
+    bool ready;              /* it said READY */
+    bool busy;               /* a DISPATCH is out */
+    bool in_idle;            /* linked in arbiter.idle */
+    uv_timer_t timer;        /* drives an interrupt, until the lane is done or killed */
+    dirty_code interrupted;  /* why the running request was interrupted, 0: it was not */
+    uint64_t seize_ns;       /* when we answer in its stead and kill */
+    uint64_t grace_until_ns; /* of the interrupt: the app is not killed before */
+    bool late;               /* it answered but has not said DONE for a while */
     uint64_t seq;
     session *session;           /* may be NULL while busy */
     app *app;                   /* of the request at hand, for status and the log */
