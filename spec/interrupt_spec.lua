@@ -12,12 +12,25 @@ local GRACE = 0.5
 -- How much later than at its deadline a call may be answered here, where others compute.
 local NOISE = 1
 
+-- What is to be closed after an example, the last one first; busted's finally knows one.
+local closing = {}
+
+local function close_later(thing)
+    closing[#closing + 1] = thing
+    return thing
+end
+
+after_each(function()
+    while #closing > 0 do
+        local thing = table.remove(closing)
+        pcall(thing.close, thing)
+    end
+end)
+
 local function start(config, o)
     o = o or {}
     o.config, o.args = config, o.args or PATH
-    local rt = runtime.start(o)
-    finally(function() rt:close() end)
-    return rt
+    return close_later(runtime.start(o))
 end
 
 local function worker_pid(rt)
@@ -37,8 +50,7 @@ end
 
 -- Send a request and don't wait for its answer. A budget of 0 is the server's.
 local function send(rt, budget, app, action, ...)
-    local connection = raw.connect(rt.socket)
-    finally(function() connection:close() end)
+    local connection = close_later(raw.connect(rt.socket))
     assert(connection:send(table.concat((assert(codec:encode_request(5, { app = app,
         action = action, budget_ms = budget * 1000 }, { ... }, select("#", ...)))))))
     return connection

@@ -6,8 +6,8 @@
 #   spec/run.sh all BINARY…     both
 #
 # The last line of the output is "N passed, N failed". Exit status: 0 nothing failed and
-# something passed, else 1. A program that crashes, or runs longer than its time limit,
-# counts as one failed test more.
+# something passed, else 1. A program that crashes, runs longer than its time limit or leaves
+# processes behind counts as one failed test more.
 #
 # Environment: DIRTY_BUILD, where the outputs are (build); TEST_SECONDS, the limit of one
 # C program (120); SPEC_SECONDS, the limit of all specs together (900); LUA, the
@@ -31,10 +31,28 @@ say_how_it_ended() { # status, what ran
     esac
 }
 
+# A runner and all that it starts have RUN in their environment. What is left of them once the
+# runner has ended is given time to end too; then it is told, killed, and counts as a failure.
+RUN="DIRTY_TEST_RUN=$$.$(date +%s)"
+
+end_what_is_left() { # what ran
+    tries=0
+    while left=$(grep -lzsxF "$RUN" /proc/[0-9]*/environ | cut -d / -f 3) && [ -n "$left" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 50 ] || break
+        sleep 0.1
+    done
+    for pid in $left; do
+        echo "[  FAILED  ] $1 left process $pid: $(cat "/proc/$pid/comm" 2>/dev/null)"
+        kill -KILL "$pid" 2>/dev/null
+    done
+    [ -z "$left" ]
+}
+
 # cmocka says one line a test on stdout and the reasons of failures on stderr.
 run_c() { # binary
     echo "== $(basename "$1")"
-    timeout -k 5 "${TEST_SECONDS:-120}" "$1" >"$out/stdout" 2>"$out/stderr" </dev/null
+    env "$RUN" timeout -k 5 "${TEST_SECONDS:-120}" "$1" >"$out/stdout" 2>"$out/stderr" </dev/null
     status=$?
     grep -aE '^\[ +(OK|FAILED|SKIPPED) +\]' "$out/stdout"
     ok=$(grep -ac '^\[       OK \]' "$out/stdout")
@@ -49,6 +67,7 @@ run_c() { # binary
         grep -a '^seed:' "$out/stdout"
         cat "$out/stderr"
     fi
+    end_what_is_left "$(basename "$1")" || bad=$((bad + 1))
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
 }
 
@@ -60,7 +79,7 @@ counted() { # word
 run_lua() { # busted's arguments
     echo "== busted"
     {
-        timeout -k 5 "${SPEC_SECONDS:-900}" busted --lua="${LUA:-luajit}" \
+        env "$RUN" timeout -k 5 "${SPEC_SECONDS:-900}" busted --lua="${LUA:-luajit}" \
             --output=plainTerminal "$@" 2>&1 </dev/null
         echo $? >"$out/status"
     } | tee "$out/stdout"
@@ -73,6 +92,7 @@ run_lua() { # busted's arguments
         bad=1
         say_how_it_ended "$status" busted
     fi
+    end_what_is_left busted || bad=$((bad + 1))
     passed=$((passed + ${ok:-0})) failed=$((failed + bad))
     skipped=$((skipped + ${skip:-0}))
 }
