@@ -4,6 +4,8 @@ exclude_files = { "build/" }
 self = false -- a method may have no use for its object
 
 files["spec/**/*_spec.lua"].std = "luajit+busted"
+-- apps that misbehave: they fill tables that nobody reads
+files["spec/apps/**"].ignore = { "241" }
 files["lua/resty/**"].std = "luajit+ngx_lua"
 files["examples/openresty/**"].std = "luajit+ngx_lua"
 
