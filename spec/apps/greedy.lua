@@ -46,7 +46,7 @@ ways[#ways + 1] = function(keep) -- coroutines
         keep[i] = coroutine.wrap(function()
             local t = {}
             for k = 1, 10 do
-                t[k] = {}
+                t[k] = { #t }
                 coroutine.yield(k)
             end
         end)
