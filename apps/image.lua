@@ -110,11 +110,12 @@ end
 
 -- Take libvips' message, which empties its buffer. The buffer is one for the process: with
 -- several lanes it may hold words about another lane's image too.
-local function vips_words()
+-- Some refusals have no message: then what else is known is said.
+local function vips_words(known)
     local buffer = vips.vips_error_buffer_copy()
     local words = ffi.string(buffer):gsub("%s+$", ""):gsub("%s*\n%s*", "; ")
     vips.g_free(buffer)
-    return words ~= "" and words or "libvips gave no reason"
+    return words ~= "" and words or known or "libvips gave no reason"
 end
 
 -- Own an image until `release`. Should an error come first, the collector frees it.
@@ -218,6 +219,20 @@ local function too_large(self, what, width, height)
     end
 end
 
+-- How files of the formats begin.
+local SIGNATURES = { png = "^\137PNG\r\n\26\n", jpeg = "^\255\216\255", webp = "^RIFF....WEBP" }
+
+-- What is known of bytes that libvips refused without a word.
+local function refused(bytes)
+    for format, signature in pairs(SIGNATURES) do
+        if bytes:find(signature) then
+            return ("%d bytes that begin as %s does, but the header behind that is broken"):format(
+                #bytes, format:upper())
+        end
+    end
+    return ("%d bytes that begin as no format does that is taken"):format(#bytes)
+end
+
 -- Say what an image is, from its header: its size is held against max_pixels before
 -- anything is decoded. Returns nil and why not if it can't be read or is too large.
 local function read_header(self, bytes)
@@ -226,7 +241,7 @@ local function read_header(self, bytes)
     end
     local image = vips.vips_image_new_from_buffer(bytes, #bytes, LOAD_OPTIONS, END)
     if image == nil then
-        return nil, "can't read this as an image: " .. vips_words()
+        return nil, "can't read this as an image: " .. vips_words(refused(bytes))
     end
     image = own(image)
     local about = describe(image)

@@ -4,7 +4,8 @@
 #
 #   examples/demo.sh [PHOTO]        (make demo builds first and brings a photograph)
 #
-# Environment: DIRTY_BUILD, where the outputs are (build). Exit status: 0 if all went well,
+# Environment: DIRTY_BUILD, where the outputs are (build); DEMO_DIR, where the thumbnail is
+# put ($DIRTY_BUILD/demo), which takes the place of the one before. Exit status: 0 if all went well,
 # else 1 with the reason. Whatever it started has ended when it ends.
 set -eu
 
@@ -12,7 +13,8 @@ cd "$(dirname "$0")/.."
 build=${DIRTY_BUILD:-build}
 dirty=$build/dirty
 photo=${1:-/usr/share/backgrounds/Kleiber_by_Lukas_Baubkus.jpg}
-thumbnail=$build/demo/thumbnail.jpg
+out=${DEMO_DIR:-$build/demo}
+thumbnail=$out/thumbnail.jpg
 width=512
 
 dir=$(mktemp -d)
@@ -89,7 +91,7 @@ say() { # heading, words…
 
 [ -x "$dirty" ] || fail "$dirty is not built: run make"
 [ -r "$photo" ] || fail "no photograph $photo: make demo installs the one that it needs"
-mkdir -p "$build/demo"
+mkdir -p "$out"
 rm -f "$thumbnail"
 
 # -- start ------------------------------------------------------------------------------

@@ -4,21 +4,22 @@ local signal = require "posix.signal"
 local tempdir = require "support.tempdir"
 local wait = require "support.wait"
 
-local THUMBNAIL = process.BUILD .. "/demo/thumbnail.jpg"
-
 describe("examples/demo.sh", function()
-    local tmp
+    local tmp, out, thumbnail
 
     before_each(function()
-        tmp = tempdir.new()
+        tmp, out = tempdir.new(), tempdir.new() -- the user's own thumbnail is left alone
+        thumbnail = out .. "/thumbnail.jpg"
     end)
 
     after_each(function()
         tempdir.remove(tmp)
+        tempdir.remove(out)
     end)
 
     local function options(seconds)
-        return { seconds = seconds, env = { TMPDIR = tmp, DIRTY_BUILD = process.BUILD } }
+        return { seconds = seconds, env = { TMPDIR = tmp, DEMO_DIR = out,
+            DIRTY_BUILD = process.BUILD } }
     end
 
     -- Nothing of the runtime that the demo told of may be left, neither process nor file.
@@ -39,7 +40,6 @@ describe("examples/demo.sh", function()
     end
 
     it("makes a thumbnail of a photograph and says who did what", function()
-        os.remove(THUMBNAIL)
         local r = process.run({ "examples/demo.sh" }, options(60))
         assert.equal("", r.stderr)
         assert.equal(0, r.exit)
@@ -48,8 +48,8 @@ describe("examples/demo.sh", function()
         local one, two = r.stdout:match("(%d+) (%d+) are workers")
         assert.is_true(worker == one or worker == two)
         assert.matches("arbiter pid " .. r.stdout:match("process (%d+) is"), r.stdout)
-        assert.matches("The thumbnail is in " .. THUMBNAIL:gsub("%p", "%%%0") .. "\n$", r.stdout)
-        assert.equal("\255\216\255", tempdir.read(THUMBNAIL):sub(1, 3))
+        assert.matches("The thumbnail is in " .. thumbnail:gsub("%p", "%%%0") .. "\n$", r.stdout)
+        assert.equal("\255\216\255", tempdir.read(thumbnail):sub(1, 3))
         assert_nothing_left(r.stdout)
     end)
 

@@ -223,6 +223,18 @@ describe("apps.image", function()
             refused(("\0\255"):rep(5000))
         end)
 
+        it("says what is known of a header that libvips refuses without a word", function()
+            local png = two_halves(40, 20)
+            for _, broken in ipairs { png:sub(1, 8), png:sub(1, 30),
+                png:sub(1, 16) .. ("\255"):rep(8) .. png:sub(25) } do
+                local result, err = app:info(broken)
+                assert.is_nil(result)
+                assert.matches("^can't read this as an image: ", err)
+                assert.matches("PNG", err)
+                assert.is_nil(err:find("gave no reason", 1, true))
+            end
+        end)
+
         it("leaves formats closed that it is not for", function()
             local result, err = app:info "GIF89a\1\0\1\0\0\0\0;"
             assert.is_nil(result)
