@@ -7,15 +7,17 @@
 local json = require "dirty.json"
 
 -- Taken at load: apps may change the globals and the strings' metatable later.
-local pcall, setmetatable, tonumber, tostring, type = pcall, setmetatable, tonumber, tostring,
-    type
+local next, pcall, setmetatable, tonumber = next, pcall, setmetatable, tonumber
+local tostring, type = tostring, type
 local find, format, gsub, match = string.find, string.format, string.gsub, string.match
 local rep, sub, concat, huge = string.rep, string.sub, table.concat, math.huge
 
 local _M = {}
 local mt = { __index = _M }
 
-local math_type = rawget(math, "type") -- from Lua 5.3 on
+-- From Lua 5.3 on, where numbers are integers or floats.
+local math_type, to_integer = rawget(math, "type"), rawget(math, "tointeger")
+local EXACT = 2 ^ 53 -- the whole numbers up to here are doubles
 
 -- JSON words that need no library. The longest number of 17 digits has 24 bytes.
 local LITERALS = {
@@ -117,6 +119,18 @@ local function json_number(word)
     return n and n < huge and n > -huge and n or nil
 end
 
+-- lua-cjson decodes every number as a float: make whole numbers integers, in place.
+local function with_integers(value)
+    if math_type(value) == "float" then
+        return value >= -EXACT and value <= EXACT and to_integer(value) or value
+    elseif type(value) == "table" then
+        for key, element in next, value do
+            value[key] = with_integers(element)
+        end
+    end
+    return value
+end
+
 --- The value of a JSON text. A top-level null is nil; a nested one is `dirty.null`.
 -- @tparam string text
 -- @treturn boolean true, then the value; or false, then what is wrong
@@ -148,7 +162,7 @@ function _M:from_json(text)
     elseif value == instance.null then
         value = nil
     end
-    return true, value
+    return true, math_type and with_integers(value) or value
 end
 
 --- Decode a list in place.

@@ -95,6 +95,19 @@ check("tables travel as JSON", function(c)
     equal(nil, next(back.empty))
 end)
 
+check("whole numbers are integers where Lua has them", function(c)
+    local got = pack(c:execute("app", "echo", 5, -0.5, { n = 5, list = { 1, 2.5, { 2 ^ 40 } } }))
+    equal("5", tostring(got[1]))
+    equal(-0.5, got[2])
+    equal("5", tostring(got[3].n))
+    equal("1", tostring(got[3].list[1]))
+    equal(2.5, got[3].list[2])
+    local integer_type = rawget(math, "type")
+    if integer_type then
+        equal("integer", integer_type(got[3].list[3][1]))
+    end
+end)
+
 check("JSON of other makers is understood", function(c)
     local got = pack(c:execute("app", "json", " null ", "\ttrue\n", " 12 ", "-0.5e1", '"text"',
         ' [1, {"a": null}] ', "1E2"))
