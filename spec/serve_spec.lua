@@ -81,7 +81,11 @@ describe("dirty call", function()
         contains(r.stderr, "/nowhere/file: No such file")
         r = call({ "apps.echo", "echo", "x" }, { stdout_path = "/dev/full" })
         assert.equal(1, r.exit)
-        contains(r.stderr, "can't be written")
+        contains(r.stderr, "can't be written to stdout: No space left")
+        local command = (" call --socket %s apps.echo echo x >&-"):format(rt.socket)
+        r = process.run { "sh", "-c", process.dirty() .. command }
+        assert.equal(1, r.exit)
+        contains(r.stderr, "can't be written to stdout: Bad file descriptor")
     end)
 
     it("keeps bytes from a terminal that they would garble", function()

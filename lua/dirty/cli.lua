@@ -25,8 +25,9 @@ function _M.main(args)
         return complain(wrong.command, wrong.text)
     end
     local status = require("dirty.cli." .. (MODULES[parsed.command] or parsed.command)).run(parsed)
-    if not io.stdout:flush() then
-        io.stderr:write("dirty: what was printed can't be written: is the disk full?\n")
+    local written, err = io.stdout:flush()
+    if not written then
+        io.stderr:write(("dirty: what was printed can't be written to stdout: %s\n"):format(err))
         return status == exit.OK and exit.OTHER or status
     end
     return status

@@ -96,14 +96,12 @@ static int run(lua_State *L) {
 }
 
 /* Started with descriptor 0, 1 or 2 closed, the next that is opened would take its place,
- * and be written to as if it were the terminal. */
+ * and be written to as if it were the terminal. A stdout that was closed stays one that
+ * nothing can be written to: what a command prints there is lost, and it says so. */
 static void fill_stdio(void) {
-    int fd;
-    do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0)
-        close(fd);
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_RDWR);
 }
 
 int main(int argc, char **argv) {
