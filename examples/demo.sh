@@ -96,6 +96,7 @@ rm -f "$thumbnail"
 
 # -- start ------------------------------------------------------------------------------
 started=$(now_ms)
+: >"$dir/log" # there before the first look at it
 "$dirty" serve --socket "$socket" --app apps.image --workers 2 >"$dir/log" 2>&1 &
 server=$!
 wait_until 60 ready_or_ended || fail "the runtime was not ready within 60 s"
