@@ -26,7 +26,7 @@ describe("dirty", function()
     it("has help with examples, units, defaults and exit statuses for each command", function()
         contains(dirty({ "--help" }).stdout, "Examples:")
         for _, command in ipairs { "serve", "check", "call", "status", "stop", "config", "reload",
-            "scale", "kill", "cancel", "reopen-logs", "stack", "ping" } do
+            "scale", "kill", "cancel", "reopen-logs", "stack", "ping", "metrics" } do
             contains(dirty({ "--help" }).stdout, "   " .. command .. " ")
             local r = dirty { command, "--help" }
             assert.equal(0, r.exit)

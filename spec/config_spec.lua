@@ -409,6 +409,21 @@ describe("config.options", function()
     end)
 end)
 
+describe("the limits of an app", function()
+    it("may be the same in its declaration as in the configuration", function()
+        local dirty = require "dirty"
+        for name in pairs(spec.DECLARED) do
+            for _, value in ipairs { -1, 0, 0.0009, 0.001, 0.5, 1, 1.5, 7, 64, 4096, 4097, 1000000,
+                1000001, 2147483, 2147484, 2 ^ 31, 2 ^ 53, 1 / 0, 0 / 0, "1", "x", true, false,
+                {} } do
+                local declared = pcall(dirty.app, { [name] = value })
+                local configured = spec.list { a = { module = "a", [name] = value } } ~= nil
+                assert.equal(configured, declared, name .. " = " .. tostring(value))
+            end
+        end
+    end)
+end)
+
 describe("config.reload", function()
     local dir
     before_each(function() dir = tempdir.new() end)

@@ -268,6 +268,19 @@ describe("dirty reopen-logs", function()
     end)
 end)
 
+describe("dirty metrics", function()
+    it("prints what happened as Prometheus text", function()
+        start { apps = { "apps.echo" }, args = { "--workers", "1" } }
+        dirty("call", "apps.echo", "noop")
+        dirty("call", "apps.echo", "fail", "x")
+        local r = expect(0, "# TYPE dirty_requests_total counter\n", "metrics")
+        for line in r.stdout:gmatch("[^\n]+") do
+            assert.truthy(line:match("^# %u+ dirty_") or line:match("^dirty_[%w_]+[{ ].*%d$"), line)
+        end
+        contains(r.stdout, 'app="apps.echo",action="fail",code="APP"} 1\n')
+    end)
+end)
+
 describe("dirty ping and dirty status --ready", function()
     it("tell by their exit status whether the runtime is there and its apps are", function()
         local gate

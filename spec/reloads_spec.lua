@@ -1,6 +1,7 @@
 -- Reload after reload under load. A short storm by default; `make reloads` runs a long one by
 -- DIRTY_RELOADS and DIRTY_CALLERS.
 local load = require "support.load"
+local process = require "support.process"
 local runtime = require "support.runtime"
 local signal = require "posix.signal"
 local tempdir = require "support.tempdir"
@@ -73,7 +74,9 @@ describe("a storm of reloads", function()
         end, 10, function()
             return ("%d descriptors, there are %d"):format(fds, descriptors(arbiter.pid))
         end)
-        assert.is_true(after.arbiter.rss_bytes < rss + 4e6,
-            ("%d bytes after %d reloads, %d before"):format(after.arbiter.rss_bytes, RELOADS, rss))
+        if not process.BUILD:find("asan") then -- it keeps what is freed for a while
+            assert.is_true(after.arbiter.rss_bytes < rss + 4e6, ("%d bytes after %d reloads, "
+                .. "%d before"):format(after.arbiter.rss_bytes, RELOADS, rss))
+        end
     end)
 end)

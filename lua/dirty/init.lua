@@ -27,27 +27,28 @@ local _M = { _VERSION = "0.1.0" }
 
 -- -- Declarations -----------------------------------------------------------------------
 
-local function whole_number(least)
+local function whole_number(least, most)
     return function(value)
         return type(value) == "number" and value >= least and value == floor(value)
-            and value < 2 ^ 31, format("a whole number, at least %d", least)
+            and value <= most, format("a whole number from %d to %d", least, most)
     end
 end
 
 local function seconds(value)
-    return type(value) == "number" and value >= 0 and value < 2 ^ 31 / 1000,
-        "seconds (0: no limit)"
+    return type(value) == "number" and (value == 0 or value >= 0.001 and value <= 2147483),
+        "a number of seconds from 0.001 to 2147483, or 0 for no limit"
 end
 
 local function boolean(value)
     return type(value) == "boolean", "true or false"
 end
 
--- What dirty.app takes: each says whether a value is right and what would be.
+-- What dirty.app takes, the same as an app's table in the configuration: each says whether a
+-- value is right and what would be.
 local DECLARATIONS = {
-    workers = whole_number(1),
+    workers = whole_number(1, 4096),
     timeout = seconds,
-    max_queue = whole_number(1),
+    max_queue = whole_number(1, 1000000),
     interruptible = boolean,
     cancel_on_disconnect = boolean,
     exclusive = boolean,

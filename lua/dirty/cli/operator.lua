@@ -86,6 +86,17 @@ error.
 Example:
    dirty ping --timeout 1 || systemctl restart dirty]]
 
+local METRICS = [[
+Prints counters, gauges and histograms in Prometheus' text format: requests by app, action and
+code, times in the queue and in the app, lanes, exits of workers, reloads, memory. Action names
+that no app has count as "other". For a scrape, put it where node_exporter's textfile collector
+looks, or behind a location of nginx.
+Exit status: 0; 2 usage; 4 TIMEOUT; 5 CONNECTION (nothing serves there); 1 any other error.
+
+Example:
+   dirty metrics > /var/lib/node_exporter/dirty.prom.new &&
+      mv /var/lib/node_exporter/dirty.prom.new /var/lib/node_exporter/dirty.prom]]
+
 local STATUS_COMMAND = [[
 With --json: one object with arbiter, workers (each with pid and lanes), apps, queue, reload and
 counters, as the runtime gives it. With --ready it prints nothing where every app has a worker that
@@ -116,6 +127,7 @@ local COMMANDS = {
         command:mutex(command:flag("--json", "Print the status as JSON."),
             command:flag("--ready", "Tell by the exit status whether every app is served."))
     end },
+    { "metrics", "Print what is counted and measured, for Prometheus.", METRICS, 5 },
     { "reload", "Take over new code and configuration without losing a call.", RELOAD,
         "5, with --wait 300", function(command)
         command:flag("--wait", "Wait for the end of the reload and tell how it went.")
