@@ -461,14 +461,16 @@ void lane_shutdown(lane *l) {
 static void refuse_lost(const lane *l, session *s, const char *started, int wait_status) {
     char extra[200], how[80], name[16];
     const worker *w = l->worker;
+    /* The lane that a worker is condemned for has been answered before. */
+    bool sibling = w->condemned != NULL && w->kill_reason != NULL;
     if (WIFSIGNALED(wait_status)) {
         int number = WTERMSIG(wait_status);
         worker_signal_name(number, name, sizeof name);
         snprintf(extra, sizeof extra,
                  ",\"signal\":%d,\"signal_name\":\"%s\",\"killed_by_runtime\":%s,"
-                 "\"worker\":%u,\"pid\":%d",
+                 "\"worker\":%u,\"pid\":%d%s",
                  number, name, w->kill_reason ? "true" : "false", w->place->number,
-                 (int)w->pid);
+                 (int)w->pid, sibling ? ",\"cause\":\"sibling\"" : "");
         snprintf(how, sizeof how, "was killed by signal %d (%s)", number, name);
     } else {
         snprintf(extra, sizeof extra,
@@ -479,8 +481,9 @@ static void refuse_lost(const lane *l, session *s, const char *started, int wait
     }
     bool ran = *started == 'y';
     refusal r = {DIRTY_CODE_WORKER_LOST, started, ran ? "run" : "receive", extra, false};
-    refuse(s, &r, "worker %u (pid %d) %s %s %s.%s", w->place->number, (int)w->pid, how,
-           ran ? "while it ran" : "before it ran", s->app->name, s->action);
+    refuse(s, &r, "worker %u (pid %d) %s %s %s.%s%s", w->place->number, (int)w->pid, how,
+           ran ? "while it ran" : "before it ran", s->app->name, s->action,
+           sibling ? ": another of its lanes was stuck" : "");
 }
 
 void lane_settle(lane *l, int wait_status) {

@@ -327,6 +327,27 @@ static void all_lanes_past_the_deadline(void **state) {
     rig_stop(&r, 0);
 }
 
+/* A sibling that does not end within graceful_timeout is told whose fate it shares. */
+static void a_sibling_of_a_stuck_lane(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.threads = 2;
+    r.o.graceful_timeout_ms = 200;
+    rig_start(&r);
+    int one = hold(&r, 1, "hold-running", 100), two = hold(&r, 2, "hold-running", 0);
+    free(rig_expect_error(one, 1, DIRTY_CODE_TIMEOUT));
+    char *details = rig_expect_error(two, 2, DIRTY_CODE_WORKER_LOST);
+    assert_non_null(strstr(details, "\"cause\":\"sibling\""));
+    assert_non_null(strstr(details, "\"killed_by_runtime\":true"));
+    assert_non_null(strstr(details, "\"started\":\"yes\""));
+    assert_non_null(strstr(details, "another of its lanes was stuck"));
+    free(details);
+    close(one);
+    close(two);
+    rig_stop(&r, 0);
+}
+
 static void a_stuck_worker_whose_last_caller_leaves(void **state) {
     (void)state;
     rig r;
@@ -824,6 +845,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_boot_that_fails_after_a_restart),
         cmocka_unit_test(given_to_a_lane_that_does_not_begin),
         cmocka_unit_test(all_lanes_past_the_deadline),
+        cmocka_unit_test(a_sibling_of_a_stuck_lane),
         cmocka_unit_test(a_stuck_worker_whose_last_caller_leaves),
         cmocka_unit_test(a_stop_that_waits_for_nobody),
         cmocka_unit_test(waiting_past_the_deadline),
