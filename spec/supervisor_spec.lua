@@ -452,7 +452,8 @@ describe("opening the logs again", function()
         wait.until_true(function()
             for _, entry in ipairs(list) do
                 if not entry.title:find("keeper") and process.run({ "sh", "-c",
-                    ("ls -l /proc/%d/fd | grep -F %s/log.1"):format(entry.pid, dir) }).exit == 0 then
+                    ("ls -l /proc/%d/fd | grep -F %s/log.1"):format(entry.pid, dir)
+                }).exit == 0 then
                     return false
                 end
             end

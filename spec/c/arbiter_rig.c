@@ -24,8 +24,8 @@
 
 #define PATIENCE_MS 10000
 
-/* Shared by the test, the arbiter and its workers: who is held, who keeps a descriptor, and
- * whether a request was given back. */
+/* Shared by the test, the arbiter and its workers: who is held, who keeps a descriptor,
+ * and whether a request was given back. */
 static _Atomic int *held, *keeper, *returned;
 
 /* -- The scripted worker
