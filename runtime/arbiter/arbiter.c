@@ -192,12 +192,14 @@ static void open_signals(arbiter *a) {
 /* -- Start
  * --------------------------------------------------------------------------------- */
 
-static void raise_descriptor_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+static void raise_descriptor_limit(arbiter *a) {
+    struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
+    a->descriptor_max = limit.rlim_cur;
 }
 
 void arbiter_ready(arbiter *a) {
@@ -255,7 +257,7 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
     a->oom_kills = dirty_oom_kills();
     dirty_log_who("arbiter");
     uv_set_process_title("dirty: arbiter");
-    raise_descriptor_limit();
+    raise_descriptor_limit(a);
     int failed = start(a);
     if (failed != DIRTY_SERVE_OK && a->roll != NULL)
         roll_close(a); /* its handle is all there is to run for */

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "arbiter/plan.h"
 #include "arbiter/session.h"
 #include "base/clock.h"
 #include "base/endpoint.h"
@@ -17,6 +18,10 @@
 #define REST_MS 100
 /* That is said once in this time: with many callers it comes and goes with each. */
 #define QUIET_MS 5000
+
+/* Descriptors that are neither of sessions nor of workers: the loop's, the log's, a
+ * probe's. */
+#define OWN_DESCRIPTORS 32
 
 struct listener {
     arbiter *a;
@@ -66,11 +71,25 @@ void listener_resume(arbiter *a) {
     uv_poll_start(&l->poll, UV_READABLE, on_connection);
 }
 
+/* Connections that may be open at once: what they leave must do for every worker, for the
+ * replacement of every worker beside it, and for the lanes' ends of one that is started.
+ * Else a full house could not get its dead workers back. */
+static uint64_t sessions_max(const arbiter *a) {
+    uint64_t limit = a->descriptor_max;
+    uint64_t per_worker = a->o->threads + 2;
+    uint64_t kept = OWN_DESCRIPTORS + (2ull * a->plan->place_count + 1) * per_worker;
+    return limit > kept + limit / 4 ? limit - kept : limit / 4;
+}
+
 static void on_connection(uv_poll_t *handle, int status, int events) {
     listener *l = handle->data;
     (void)status;
     (void)events;
     for (int i = 0; i < ACCEPT_MAX; i++) {
+        if (l->a->session_count >= sessions_max(l->a)) {
+            rest(l, EMFILE);
+            return;
+        }
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 &&
             (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {

@@ -76,6 +76,7 @@ struct arbiter {
     uint64_t oom_kills; /* of our cgroup when last looked at */
     session *sessions;  /* list of all */
     uint32_t session_count;
+    uint64_t descriptor_max; /* that this process may have open */
     arbiter_counters counters;
 
     uv_signal_t signals[8];

@@ -9,6 +9,7 @@ ffi.cdef([[
     int stuck_socketpair(int, int, int, int[2]) __asm__("socketpair");
     int stuck_getsockopt(int, int, int, int *, unsigned *) __asm__("getsockopt");
     ssize_t stuck_send(int, const char *, size_t, int) __asm__("send");
+    int stuck_open(const char *, int, ...) __asm__("open");
 ]])
 
 local C = ffi.C
@@ -46,6 +47,15 @@ function Stuck:answer_without_done(value)
     end
     assert(C.stuck_dup2(pair[0], channel) == channel)
     return value
+end
+
+--- Leak descriptors until none is left. Returns how many.
+function Stuck:leak()
+    local count = 0
+    while C.stuck_open("/dev/null", 0) >= 0 do
+        count = count + 1
+    end
+    return count
 end
 
 return Stuck
