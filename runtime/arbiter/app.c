@@ -59,7 +59,7 @@ void app_show(arbiter *a, app *p) {
 }
 
 void app_hide(arbiter *a, app *p) {
-    if (p->shown)
+    if (p->shown && p->hh.tbl != NULL)
         HASH_DEL(a->apps_by_name, p);
     p->shown = false;
 }
@@ -67,7 +67,12 @@ void app_hide(arbiter *a, app *p) {
 app *app_find(arbiter *a, dirty_slice name) {
     app *p;
     HASH_FIND(hh, a->apps_by_name, name.base, name.len, p);
-    return p;
+    if (p != NULL)
+        return p;
+    DL_FOREACH (a->apps, p) /* there may have been no memory for it in the table */
+        if (p->shown && dirty_slice_equals(name, p->name, strlen(p->name)))
+            return p;
+    return NULL;
 }
 
 bool app_has_room(const arbiter *a, const app *p) {

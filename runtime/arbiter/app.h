@@ -7,8 +7,7 @@
 #ifndef DIRTY_ARBITER_APP_H
 #define DIRTY_ARBITER_APP_H
 
-#include <uthash.h>
-
+#include "arbiter/hash.h"
 #include "arbiter/meter.h"
 #include "arbiter/state.h"
 #include "base/slice.h"

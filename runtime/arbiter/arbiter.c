@@ -24,6 +24,8 @@
 
 /* How long idle connections and lingering ones may take to close at the end. */
 #define LAST_WORDS_MS 500
+/* An error frame with a short message. */
+#define LAST_WORDS_ROOM 256
 /* How often the workers' memory is looked at, where max_rss is set. */
 #define CHECK_MS 1000
 
@@ -222,7 +224,8 @@ static void on_check(uv_timer_t *handle) {
 
 static int start(arbiter *a) {
     plan *first = plan_new(a, a->boot);
-    if (first == NULL || roll_init(a) < 0)
+    if (first == NULL || roll_init(a) < 0 ||
+        dirty_buf_reserve(&a->last_words, LAST_WORDS_ROOM) < 0)
         return DIRTY_SERVE_INTERNAL;
     plan_install(a, first);
     if (listener_open(a) < 0)
@@ -270,6 +273,8 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
     if (uv_loop_close(&a->loop) < 0)
         dirty_log_msg(DIRTY_LOG_ERROR, "event loop still has handles");
     dirty_log(DIRTY_LOG_INFO, "ended", "status=%d", status);
+    free(a->spare);
+    dirty_buf_deinit(&a->last_words);
     free(a);
     return status;
 }

@@ -9,10 +9,11 @@
 #include "base/clock.h"
 #include "wire/request.h"
 
-/* Make `in` hold all bytes from `used` on, wherever they are now. */
-static void keep_rest(session *s, const uint8_t *bytes, size_t len, size_t used) {
+/* Make `in` hold all bytes from `used` on, wherever they are now. False: no memory. */
+static bool keep_rest(session *s, const uint8_t *bytes, size_t len, size_t used) {
     if (bytes != s->in.base)
         dirty_buf_append(&s->in, bytes + used, len - used);
+    return !dirty_buf_failed(&s->in);
 }
 
 static uint64_t earliest(uint64_t a_ns, uint64_t b_ns) {
@@ -63,8 +64,9 @@ static void admit(session *s, const uint8_t *bytes, size_t len) {
         session_running(s, bytes == s->in.base ? have : 0);
         return;
     }
-    keep_rest(s, bytes, len, 0);
-    if (!open)
+    if (!keep_rest(s, bytes, len, 0))
+        session_fail(s);
+    else if (!open)
         refuse_shutdown(s, "no");
     else if (!places_have_hope(a, s->app))
         refuse_no_workers(s);
@@ -119,8 +121,9 @@ intake_result intake_look(session *s, const uint8_t *bytes, size_t len, bool ful
     char name[DIRTY_NAME_MAX];
     memcpy(name, route.app.base, route.app.len);
     dirty_slice app_name = {name, route.app.len};
-    keep_rest(s, bytes, len, 0);
-    if (name[0] == '@')
+    if (!keep_rest(s, bytes, len, 0))
+        session_fail(s);
+    else if (name[0] == '@')
         service_answer(s, app_name);
     else
         refuse_app(s, app_name);

@@ -90,6 +90,10 @@ static void on_connection(uv_poll_t *handle, int status, int events) {
             rest(l, EMFILE);
             return;
         }
+        if (session_prepare(l->a) < 0) {
+            rest(l, ENOMEM);
+            return;
+        }
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 &&
             (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {

@@ -2,7 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
+
+#include "arbiter/hash.h"
 
 struct meter_action {
     char *name; /* owned; "other" for the rest */
@@ -19,12 +20,18 @@ static const double bounds[METER_BUCKETS] = {0.0001, 0.0005, 0.001, 0.0025, 0.00
 /* -- Counting
  * ------------------------------------------------------------------------------- */
 
+static void free_action(meter_action *a) {
+    if (a != NULL)
+        free(a->name);
+    free(a);
+}
+
 static meter_action *new_action(const char *name) {
     meter_action *a = calloc(1, sizeof *a);
     if (a != NULL)
         a->name = strdup(name);
     if (a == NULL || a->name == NULL) {
-        free(a);
+        free_action(a);
         return NULL;
     }
     return a;
@@ -46,6 +53,10 @@ static meter_action *find(meter *m, const meter_sample *s) {
         if (a == NULL)
             return NULL;
         HASH_ADD_KEYPTR(hh, m->actions, a->name, strlen(a->name), a);
+        if (a->hh.tbl == NULL) {
+            free_action(a);
+            return the_other(m);
+        }
         m->action_count++;
     }
     if (a == NULL)
@@ -79,12 +90,9 @@ void meter_deinit(meter *m) {
     HASH_CLEAR(hh, m->actions); /* the table; its elements stay linked */
     for (; a != NULL; a = next) {
         next = a->hh.next;
-        free(a->name);
-        free(a);
+        free_action(a);
     }
-    if (m->other != NULL)
-        free(m->other->name);
-    free(m->other);
+    free_action(m->other);
     memset(m, 0, sizeof *m);
 }
 

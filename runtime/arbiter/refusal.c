@@ -49,7 +49,7 @@ void refuse(session *s, const refusal *r, const char *format, ...) {
                               .queue_ns = dirty_now_ns() - s->arrived_ns});
     bool keep = !r->end && s->whole;
     if (dirty_buf_failed(&frame))
-        session_close(s);
+        session_fail(s);
     else
         session_answer(s, frame.base, frame.len, keep);
     dirty_buf_deinit(&details);

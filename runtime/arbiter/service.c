@@ -26,7 +26,7 @@ static void answer_value(session *s, dirty_value_tag tag, const void *bytes, siz
     dirty_value_append(&frame, tag, bytes, (uint32_t)len);
     app_count(s->a, NULL, &(meter_sample){.outcome = DIRTY_CODE_NONE});
     if (dirty_buf_failed(&frame))
-        session_close(s);
+        session_fail(s);
     else
         session_answer(s, frame.base, frame.len, true);
     dirty_buf_deinit(&frame);
@@ -40,7 +40,7 @@ static void do_metrics(session *s) {
     dirty_buf text = {0};
     metrics_append(s->a, &text);
     if (dirty_buf_failed(&text))
-        session_close(s);
+        session_fail(s);
     else
         answer_value(s, DIRTY_TAG_BYTES, text.base, text.len);
     dirty_buf_deinit(&text);
@@ -50,7 +50,7 @@ static void do_status(session *s) {
     dirty_buf json = {0};
     status_append(s->a, &json);
     if (dirty_buf_failed(&json))
-        session_close(s);
+        session_fail(s);
     else
         answer_json(s, json.base, json.len);
     dirty_buf_deinit(&json);
@@ -239,7 +239,7 @@ static void do_stack(session *s) {
             }
     dirty_buf_append_cstr(&json, "]");
     if (dirty_buf_failed(&json))
-        session_close(s);
+        session_fail(s);
     else
         answer_json(s, json.base, json.len);
     dirty_buf_deinit(&json);

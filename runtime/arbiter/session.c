@@ -14,6 +14,7 @@
 #include "arbiter/listener.h"
 #include "arbiter/refusal.h"
 #include "base/clock.h"
+#include "base/log.h"
 
 /* Input that an ended connection may still send before it is cut off. A client whose
  * send then fails still finds our answer in its receive buffer. */
@@ -21,6 +22,9 @@
 /* What the kernel holds of an answer that its caller has not read: a lane is free as soon
  * as the rest of its answer fits. The usual default is less than half of it. */
 #define ANSWER_ROOM_BYTES (512 * 1024)
+
+/* That memory is short is said once in this time. */
+#define QUIET_MS 5000
 
 /* -- State ----------------------------------------------------------------------- */
 
@@ -90,16 +94,22 @@ static void widen(int fd) {
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &half, sizeof half);
 }
 
+int session_prepare(arbiter *a) {
+    if (a->spare == NULL)
+        a->spare = calloc(1, sizeof *a->spare);
+    return a->spare != NULL ? 0 : -ENOMEM;
+}
+
 int session_open(arbiter *a, int fd) {
     struct ucred peer = {0};
     socklen_t len = sizeof peer;
-    session *s = calloc(1, sizeof *s);
-    int rc = s == NULL ? -ENOMEM : uv_poll_init(&a->loop, &s->poll, fd);
+    session *s = a->spare;
+    int rc = uv_poll_init(&a->loop, &s->poll, fd);
     if (rc < 0) {
-        free(s);
         close(fd);
         return rc;
     }
+    a->spare = NULL;
     uv_timer_init(&a->loop, &s->timer);
     s->poll.data = s->timer.data = s;
     s->open_handles = 2;
@@ -149,13 +159,44 @@ void session_close(session *s) {
     uv_close((uv_handle_t *)&s->timer, on_closed);
 }
 
+static void say_out_of_memory(arbiter *a) {
+    uint64_t now_ns = dirty_now_ns();
+    if (now_ns < a->quiet_until_ns)
+        return;
+    dirty_log(DIRTY_LOG_ERROR, "out of memory, a connection is closed",
+              "sessions=%u queued=%u remedy=%s", a->session_count, a->queued,
+              DIRTY_LOG_QUOTE(dirty_log_remedy(-ENOMEM)));
+    a->quiet_until_ns = now_ns + QUIET_MS * DIRTY_NS_PER_MS;
+}
+
+void session_fail(session *s) {
+    arbiter *a = s->a;
+    say_out_of_memory(a);
+    bool unstarted = s->frame_len > 0 && s->out.len == 0 &&
+                     (s->state == SESSION_IDLE || s->state == SESSION_READING ||
+                      s->state == SESSION_QUEUED);
+    if (unstarted && !s->gone) {
+        a->last_words.len = 0;
+        dirty_error_encode(&a->last_words, s->id, DIRTY_CODE_OVERLOADED,
+                           dirty_slice_cstr("the runtime is out of memory"), NULL);
+        send(s->fd, a->last_words.base, a->last_words.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        app_count(a, s->app,
+                  &(meter_sample){.outcome = DIRTY_CODE_OVERLOADED, .action = s->action});
+    }
+    session_close(s);
+}
+
 void session_returned(session *s, const uint8_t *bytes, size_t len) {
     dirty_buf in = {0};
     dirty_buf_append(&in, bytes, len);
     dirty_buf_append(&in, s->in.base, s->in.len);
     dirty_buf_deinit(&s->in);
     s->in = in;
-    if (s->gone || dirty_buf_failed(&in)) {
+    if (dirty_buf_failed(&in)) {
+        session_fail(s);
+        return;
+    }
+    if (s->gone) {
         session_close(s);
         return;
     }
@@ -165,10 +206,11 @@ void session_returned(session *s, const uint8_t *bytes, size_t len) {
         lane_pull(idle);
 }
 
-/* Drop the first bytes of `in`, and its memory with the last of them. */
+/* Drop the first bytes of `in`, and its memory with the last of them, but not that bytes
+ * behind them were lost. */
 static void consume(session *s, size_t len) {
     dirty_buf_consume(&s->in, len);
-    if (s->in.len == 0 && s->in.cap != 0)
+    if (s->in.len == 0 && s->in.cap != 0 && !dirty_buf_failed(&s->in))
         dirty_buf_deinit(&s->in);
 }
 
@@ -253,7 +295,7 @@ static void read_request(session *s) {
     arbiter *a = s->a;
     bool fresh = s->in.len == 0;
     if (!fresh && dirty_buf_reserve(&s->in, DIRTY_HEAD_BYTES_MAX - s->in.len) < 0) {
-        session_close(s);
+        session_fail(s);
         return;
     }
     uint8_t *at = fresh ? a->scratch : s->in.base + s->in.len;
@@ -279,7 +321,7 @@ static void read_request(session *s) {
     if (fresh)
         dirty_buf_append(&s->in, bytes, len);
     if (dirty_buf_failed(&s->in)) {
-        session_close(s);
+        session_fail(s);
     } else if (s->state == SESSION_IDLE) {
         set_state(s, SESSION_READING);
         wake_at(s, after_ms(a->o->recv_timeout_ms));
@@ -349,8 +391,10 @@ void session_running(session *s, size_t used) {
 }
 
 void session_done(session *s, int end) {
-    if (end == DIRTY_CONNECTION_LOST || s->gone || dirty_buf_failed(&s->in))
+    if (end == DIRTY_CONNECTION_LOST || s->gone)
         session_close(s);
+    else if (dirty_buf_failed(&s->in))
+        session_fail(s); /* bytes of the next request are lost */
     else if (end == DIRTY_CONNECTION_DRAIN)
         linger(s);
     else
@@ -394,14 +438,18 @@ void session_answer(session *s, const void *frame, size_t len, bool keep) {
     if (s->state != SESSION_RUNNING)
         consume(s, s->frame_len);
     dirty_buf_append(&s->out, frame, len);
-    if (s->gone || dirty_buf_failed(&s->out)) {
+    if (dirty_buf_failed(&s->out)) {
+        session_fail(s);
+        return;
+    }
+    if (s->gone) {
         session_close(s);
         return;
     }
     bool out = flush(s);
     if (s->state == SESSION_CLOSING)
         return;
-    if (!keep) {
+    if (!keep || dirty_buf_failed(&s->in)) {
         linger(s);
         return;
     }

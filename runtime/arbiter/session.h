@@ -65,11 +65,20 @@ struct session {
     char action[DIRTY_NAME_MAX + 1];
 };
 
-/* Take over an accepted, non-blocking descriptor. 0, or a negative code (fd closed). */
+/* Have the memory of the next session at hand, before its connection is accepted. 0, or
+ * -ENOMEM. */
+int session_prepare(arbiter *a);
+
+/* Take over an accepted, non-blocking descriptor, after session_prepare. 0, or a negative
+ * code (fd closed). */
 int session_open(arbiter *a, int fd);
 
 /* End it now: no more bytes in either direction. Any state; frees it later. */
 void session_close(session *s);
+
+/* There is no memory for what it needs: say so in the log, tell the caller if its request
+ * has come so far that it has an id and no lane has it, and end it. */
+void session_fail(session *s);
 
 /* Hand it to the queue: it waits for a lane with the bytes in `in`. */
 void session_wait(session *s);

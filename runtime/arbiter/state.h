@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "arbiter/arbiter.h"
+#include "base/buf.h"
 #include "base/channel.h"
 #include "wire/code.h"
 
@@ -73,8 +74,11 @@ struct arbiter {
     lane *idle;      /* list of lanes that are ready and free, last used first */
     uint64_t last_seq;
 
-    uint64_t oom_kills; /* of our cgroup when last looked at */
-    session *sessions;  /* list of all */
+    uint64_t oom_kills;   /* of our cgroup when last looked at */
+    session *sessions;    /* list of all */
+    dirty_buf last_words; /* owned, never empty: room for what is said without memory */
+    session *spare;       /* owned: memory of the next session, may be NULL */
+    uint64_t quiet_until_ns; /* until then nothing is said of scarce memory */
     uint32_t session_count;
     uint64_t descriptor_max; /* that this process may have open */
     arbiter_counters counters;
