@@ -1,6 +1,8 @@
 /* Streams of the blocking client: chunks, ends, errors in the midst, leaving early. */
 #include "harness.h"
 
+#include <poll.h>
+
 #include "client_rig.h"
 
 static const uint8_t a_chunk[] = {0, 1, 'b', 0, 0, 0, 2, 'h', 'i'};
@@ -160,6 +162,39 @@ static void left_early(void **state) {
     rig_stop(&r);
 }
 
+#define STALL_BUDGET_MS 1500
+
+/* The first stream stalls for ever, the next ones only pause. */
+static void serve_stalled(fake *f, int fd, int number) {
+    while (fake_read_request(f, fd)) {
+        send_chunks(f, fd, 1);
+        if (number == 1) {
+            fake_await_end(fd);
+            return;
+        }
+        poll(NULL, 0, STALL_BUDGET_MS / 5);
+        fake_send_frame(f, fd, DIRTY_FRAME_END, NULL, 0);
+    }
+}
+
+/* The budget is for the whole of a stream, and the next call has its own. */
+static void stalled_and_paused(void **state) {
+    (void)state;
+    rig r;
+    dirty_stream *s;
+    rig_start(&r, serve_stalled, NULL, STALL_BUDGET_MS);
+    assert_int_equal(dirty_stream_open(r.client, r.request, &s), 0);
+    expect_chunks(s, 1);
+    expect_end(s, DIRTY_ETIMEOUT);
+    dirty_stream_close(s);
+    assert_int_equal(dirty_stream_open(r.client, r.request, &s), 0);
+    expect_chunks(s, 1);
+    expect_end(s, 0);
+    dirty_stream_close(s);
+    assert_int_equal(r.server.connections, 2);
+    rig_stop(&r);
+}
+
 static void one_stream_at_a_time(void **state) {
     (void)state;
     rig r;
@@ -198,6 +233,7 @@ int main(void) {
         cmocka_unit_test(lost_in_the_midst),
         cmocka_unit_test(an_end_with_a_payload_is_no_end),
         cmocka_unit_test(left_early),
+        cmocka_unit_test(stalled_and_paused),
         cmocka_unit_test(one_stream_at_a_time),
         cmocka_unit_test(the_client_may_go_first),
     };
