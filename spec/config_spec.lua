@@ -515,6 +515,14 @@ describe("docs/configuration.md", function()
         assert.same({}, rows)
     end)
 
+    it("names every option that a reload can't change", function()
+        local list = text:match("\n## Reload\n(.-)\n## "):match("stays, and(.-)Restart")
+        for _, option in ipairs(options.list) do
+            assert.equal(option.fixed == true, list:find("`" .. option.name .. "`", 1, true) ~= nil,
+                option.name)
+        end
+    end)
+
     it("names every hook", function()
         for _, hook in ipairs(options.hooks) do
             assert.truthy(text:find("| `" .. hook.name .. "(", 1, true), hook.name)

@@ -2,6 +2,7 @@
 local cjson = require "cjson"
 local process = require "support.process"
 local runtime = require "support.runtime"
+local signal = require "posix.signal"
 local stat = require "posix.sys.stat"
 local tempdir = require "support.tempdir"
 local unistd = require "posix.unistd"
@@ -63,6 +64,17 @@ end)
 local function app_of(version)
     return ("local app = {}\nfunction app:version() return %q end\nreturn app"):format(version)
 end
+
+-- One whose init waits for a file.
+local GATED = [[
+    local ffi = require "ffi"
+    ffi.cdef "int usleep(unsigned);"
+    local app = {}
+    function app:init()
+        while not io.open(%q) do ffi.C.usleep(2000) end
+    end
+    function app:version() return "v2" end
+    return app]]
 
 describe("dirty reload", function()
     it("has the new code served, and with --wait says when it is", function()
@@ -126,20 +138,31 @@ describe("dirty reload", function()
         start { apps = { "shop" }, files = { ["shop.lua"] = app_of "v1" },
             args = { "--workers", "1" } }
         local gate = rt.dir .. "/gate"
-        tempdir.write(rt.dir .. "/shop.lua", ([[
-            local ffi = require "ffi"
-            ffi.cdef "int usleep(unsigned);"
-            local app = {}
-            function app:init()
-                while not io.open(%q) do ffi.C.usleep(2000) end
-            end
-            function app:version() return "v2" end
-            return app]]):format(gate))
+        tempdir.write(rt.dir .. "/shop.lua", GATED:format(gate))
         expect(4, "dirty reload: TIMEOUT: reload 1 goes on (covering)", "reload", "--wait",
             "--timeout", "0.2")
         expect(0, "reload 1: covering\n", "status")
         tempdir.write(gate, "")
         wait.until_true(function() return rt:call("shop", "version") == "v2" end, 10, "v2")
+    end)
+end)
+
+describe("dirty reload --wait", function()
+    it("tells when the arbiter has died meanwhile, and which one serves", function()
+        start { apps = { "shop" }, files = { ["shop.lua"] = app_of "v1" },
+            args = { "--workers", "1" } }
+        -- the new code does not boot before it may
+        tempdir.write(rt.dir .. "/shop.lua", GATED:format(rt.dir .. "/gate"))
+        local before = rt:status().arbiter.pid
+        local reload = process.start { process.dirty(), "reload", "--wait", "--socket", rt.socket }
+        calls[#calls + 1] = reload
+        wait.until_true(function() return rt:status().reload.state == "covering" end, 10,
+            "covering")
+        signal.kill(before, signal.SIGKILL)
+        assert.same({ exit = 6 }, reload:wait(20))
+        contains(reload:stderr(), ("the arbiter (pid %d) has ended meanwhile"):format(before))
+        tempdir.write(rt.dir .. "/gate", "")
+        wait.until_true(function() return rt:call("shop", "version") == "v2" end, 20, "v2")
     end)
 end)
 

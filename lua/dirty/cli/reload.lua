@@ -12,6 +12,8 @@ local _M = {}
 local LOOK_EVERY = 0.05
 -- Seconds that a reload may take where --timeout does not say.
 local WAIT_SECONDS = 300
+-- Seconds that the next arbiter may take to answer, where one has died.
+local ARBITER_SECONDS = 5
 
 -- How the reload ended: its entry of the status, or one of a later reload, which read the
 -- configuration after it. Nil while it goes on.
@@ -41,7 +43,7 @@ end
 local function wait_for(parsed, arbiter_pid, number, deadline)
     local began = sys.now()
     while true do
-        local status, failed = socket.ask_arbiter_json(parsed, "status")
+        local status, failed = socket.ask_next_arbiter(parsed, "status", ARBITER_SECONDS)
         if not status then
             return failed
         elseif status.arbiter.pid ~= arbiter_pid then

@@ -134,6 +134,16 @@ function _M.ask_arbiter(parsed, action, args)
     return nil, info and _M.report(info) or _M.usage(parsed, err)
 end
 
+local function decode(parsed, answer)
+    local ok, value = pcall(cjson.decode, answer)
+    if not ok then
+        io.stderr:write(("dirty %s: the answer is no JSON: %s\n"):format(parsed.command,
+            answer:sub(1, 200)))
+        return nil, exit.OTHER
+    end
+    return value
+end
+
 --- As ask_arbiter, for an answer in JSON that is used here.
 -- @treturn any the value, decoded
 -- @treturn nil|number exit status; the value is nil then
@@ -142,13 +152,29 @@ function _M.ask_arbiter_json(parsed, action, args)
     if not answer then
         return nil, status
     end
-    local ok, value = pcall(cjson.decode, answer)
-    if not ok then
-        io.stderr:write(("dirty %s: the answer is no JSON: %s\n"):format(parsed.command,
-            answer:sub(1, 200)))
-        return nil, exit.OTHER
+    return decode(parsed, answer)
+end
+
+--- As ask_arbiter_json, asking again while no arbiter answers: one that has died is replaced
+-- by the supervisor in a moment.
+-- @tparam table parsed the command line
+-- @tparam string action one that changes nothing
+-- @tparam number patience seconds
+-- @treturn any the value, decoded
+-- @treturn nil|number exit status; the value is nil then
+function _M.ask_next_arbiter(parsed, action, patience)
+    local give_up = sys.now() + patience
+    while true do
+        local answer, info, err = ask(parsed, action)
+        if answer then
+            return decode(parsed, answer)
+        elseif not info then
+            return nil, _M.usage(parsed, err)
+        elseif info.code ~= "CONNECTION" or sys.now() > give_up then
+            return nil, _M.report(info)
+        end
+        sys.sleep(0.05)
     end
-    return value
 end
 
 return _M
