@@ -32,9 +32,9 @@ end
 check_place(2)
 
 local core = require "dirty.core"
-local errors = require "dirty.errors"
 local options_of = require "dirty.client.options"
 local outcome = require "dirty.client.outcome"
+local stream = require "dirty.client.stream"
 local values = require "dirty.values"
 
 local _M = { _VERSION = core.version() }
@@ -42,34 +42,15 @@ local _M = { _VERSION = core.version() }
 local methods = {}
 local mt = { __index = methods }
 
-local unpack = rawget(table, "unpack") or unpack
-
 local DEFAULTS = options_of.DEFAULTS
 
 -- -- Results -----------------------------------------------------------------------------
-
-local function failure(self, call, code, message, details, started, http_status)
-    local ok, info = self._codec:from_json(details)
-    if not ok or type(info) ~= "table" then
-        info = {} -- without lua-cjson, or from a server that broke the rules
-    end
-    return outcome.failure(code, message, info, call, started, http_status)
-end
 
 local function finish(self, app, action, tags, ...)
     if tags == nil then
         return ...
     end
-    local call = { app = app, action = action }
-    if tags == false then
-        return failure(self, call, ...)
-    end
-    local list, count = { ... }, select("#", ...)
-    local ok, err = self._codec:decode(tags, list, count)
-    if not ok then
-        return outcome.own(errors.codes.PROTOCOL, "broken answer: " .. err, "yes", call)
-    end
-    return unpack(list, 1, count)
+    return outcome.take(self._codec, { app = app, action = action }, tags, ...)
 end
 
 -- -- Methods -----------------------------------------------------------------------------
@@ -106,6 +87,30 @@ function methods:execute(app, action, ...)
         core.call(self._handle, app, action, self._settings, args, count, tags))
 end
 
+--- Call an action that streams, and wait for its first chunk. The timeout covers the whole
+-- stream. Whoever reads slowly makes the app wait. Other calls can be made while a stream is
+-- open: it has a connection to itself, which later streams use again.
+-- @tparam string app
+-- @tparam string action one that doesn't stream gives its values as one chunk
+-- @param[opt] ... arguments
+-- @treturn table|nil a stream, see `dirty.client.stream`; or nil, err, info as for `execute`
+-- @usage
+-- local s, err = client:stream("llm", "complete", prompt)
+-- for token in s do io.write(token) end
+-- if s.err then print(s.err) end
+function methods:stream(app, action, ...)
+    check_self(self, "stream")
+    check_place(2)
+    options_of.check_name("app", app)
+    options_of.check_name("action", action)
+    local args, count = { ... }, select("#", ...)
+    local tags, err = self._codec:encode(args, count)
+    if not tags then
+        error("argument " .. err, 2)
+    end
+    return stream.open(self, app, action, args, count, tags)
+end
+
 --- The same client with other options for its calls. It shares the connection, so it is as
 -- cheap as a table.
 -- @tparam table options `timeout` (seconds for the whole call), `priority` (0 first to 9
@@ -121,6 +126,7 @@ function methods:with(options)
     end
     return setmetatable({
         _handle = self._handle,
+        _handles = self._handles,
         _codec = self._codec,
         _settings = settings,
     }, mt)
@@ -140,11 +146,12 @@ function methods:metrics()
     return self:execute("@arbiter", "metrics")
 end
 
---- End the connection, for all clients made from this one by `with`. The next call makes
--- a new one. Garbage collection ends it as well.
+--- End the connection, for all clients made from this one by `with`, and those that streams
+-- have left. The next call makes a new one. Garbage collection ends them as well.
 function methods:close()
     check_self(self, "close")
     core.close(self._handle)
+    self._handles:clear()
 end
 
 function mt:__tostring()
@@ -174,9 +181,13 @@ function _M.new(options)
     if not settings then
         error(err, 2)
     end
-    local handle = core.open(options.socket, settings.budget_ms,
-        options.max_message or DEFAULTS.max_message)
-    return setmetatable({ _handle = handle, _codec = codec, _settings = settings }, mt)
+    local max_message = options.max_message or DEFAULTS.max_message
+    return setmetatable({
+        _handle = core.open(options.socket, settings.budget_ms, max_message),
+        _handles = stream.handles(options.socket, max_message),
+        _codec = codec,
+        _settings = settings,
+    }, mt)
 end
 
 return _M

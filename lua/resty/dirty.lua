@@ -31,6 +31,7 @@ local exchange = require "resty.dirty.exchange"
 local options_of = require "dirty.client.options"
 local outcome = require "dirty.client.outcome"
 local refusal = require "resty.dirty.refusal"
+local stream = require "resty.dirty.stream"
 local values = require "dirty.values"
 local wire = require "dirty.wire"
 
@@ -51,8 +52,6 @@ local CALLS_PHASES = {
 }
 local CALLS_WHERE = "it can wait in rewrite, access, content, timers, and where certificates "
     .. "are chosen; a timer of delay 0 can be started from here"
--- More values than this don't fit what Lua returns.
-local VALUES_MAX = 7900
 -- Arrays for requests that are kept for later ones.
 local SPARE_MAX, PIECES_FEW = 64, 32
 
@@ -110,13 +109,22 @@ local function spare_pieces(self, x)
     x.pieces = nil
 end
 
--- The words of a codec that refused a request: nil, err, info; or nil and what to raise.
-local function refuse(x, fault, text)
-    if fault == "BAD_VALUE" then
-        return nil, "argument " .. text
+-- Make the call and read the first frame of its answer: the exchange; or nil, err, info.
+-- Raises for the caller of our caller what can't be sent.
+local function begin(self, app, action, streams, args, argc)
+    local x = new_exchange(self, app, action, args, argc)
+    x.streams = streams
+    local ok, err, info = exchange.prepare(x)
+    if ok then
+        ok, err, info = exchange.run(x)
+        spare_pieces(self, x)
+    elseif err == "BAD_VALUE" then
+        error("argument " .. info, 3)
+    else
+        local words = err == "TOO_LONG" and refusal.too_long(info) or info
+        return outcome.own(errors.codes.PROTOCOL, words, "no", x.route)
     end
-    local words = fault == "TOO_LONG" and refusal.too_long(text) or text
-    return outcome.own(errors.codes.PROTOCOL, words, "no", x.route)
+    return ok and x, err, info
 end
 
 --- Call an action and wait for its values, for the timeout and 2 s at most; other requests
@@ -134,27 +142,37 @@ function methods:execute(app, action, ...)
     check_call(self, "execute")
     options_of.check_name("app", app)
     options_of.check_name("action", action)
-    local x = new_exchange(self, app, action, { ... }, select("#", ...))
-    local ok, fault, text = exchange.prepare(x)
-    if not ok then
-        local _, err, info = refuse(x, fault, text)
-        if not info then
-            error(err, 2)
-        end
-        return nil, err, info
-    end
-    local err, info
-    ok, err, info = exchange.run(x)
-    spare_pieces(self, x)
-    if not ok then
+    local x, err, info = begin(self, app, action, false, { ... }, select("#", ...))
+    if not x then
         return nil, err, info
     end
     exchange.finish(x)
-    if x.count > VALUES_MAX then
-        return outcome.own(errors.codes.PROTOCOL, ("the reply has %d values, more than Lua's "
-            .. "stack takes"):format(x.count), "yes", x.route)
+    if x.count > exchange.VALUES_MAX then
+        return exchange.too_many(x.route, x.count)
     end
     return unpack(x.values, 1, x.count)
+end
+
+--- Call an action that streams, and wait for its first chunk. The timeout covers the whole
+-- stream. Whoever reads slowly makes the app wait. Other calls can be made while a stream is
+-- open.
+-- @tparam string app
+-- @tparam string action one that doesn't stream gives its values as one chunk
+-- @param[opt] ... arguments
+-- @treturn table|nil a stream, see `resty.dirty.stream`; or nil, err, info as for `execute`
+-- @usage
+-- local s, err = client:stream("llm", "complete", prompt)
+-- for token in s do ngx.print(token) end
+-- if s.err then ngx.log(ngx.ERR, s.err) end
+function methods:stream(app, action, ...)
+    check_call(self, "stream")
+    options_of.check_name("app", app)
+    options_of.check_name("action", action)
+    local x, err, info = begin(self, app, action, true, { ... }, select("#", ...))
+    if not x then
+        return nil, err, info
+    end
+    return stream.new(x)
 end
 
 --- The same client with other options for its calls; as cheap as a table.

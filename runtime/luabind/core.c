@@ -1,11 +1,13 @@
 #include "luabind/core.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 #include "luabind/compat.h"
 
 #define HANDLE "dirty.core.handle"
 #define REPLY "dirty.core.reply"
+#define STREAM "dirty.core.stream"
 /* Tags of this many values fit the C stack. */
 #define TAGS_FEW 64
 
@@ -166,23 +168,69 @@ static int reply_gc(lua_State *L) {
     return 0;
 }
 
-static int core_call(lua_State *L) {
-    handle *h = check_handle(L);
-    luaL_checktype(L, SETTINGS_AT, LUA_TTABLE);
-    luaL_checktype(L, ARGS_AT, LUA_TTABLE);
-    lua_settop(L, TAGS_AT);
-    dirty_reply **box = lua_newuserdata(L, sizeof(dirty_reply *));
-    *box = NULL;
-    luaL_getmetatable(L, REPLY);
+/* An empty place for what C gives, which Lua's collector looks after. [-0, +1, m] */
+static void *push_box(lua_State *L, const char *type) {
+    void *box = lua_newuserdata(L, sizeof(void *));
+    memset(box, 0, sizeof(void *));
+    luaL_getmetatable(L, type);
     lua_setmetatable(L, -2);
-    if (fill_request(L, h->request) < 0)
-        return luaL_error(L, "bad name of an app or action");
-    if (dirty_call(h->client, h->request, box) < 0)
-        return push_failure(L, h->client);
+    return box;
+}
+
+/* Push the values of the reply in a box, and free it. [-0, +1 + count, m] */
+static int unbox_reply(lua_State *L, dirty_reply **box) {
     int n = push_reply(L, *box);
     dirty_reply_free(*box);
     *box = NULL;
     return n;
+}
+
+/* The client and its request, filled with the arguments of a call. [-0, +0, m] */
+static handle *check_call(lua_State *L) {
+    handle *h = check_handle(L);
+    luaL_checktype(L, SETTINGS_AT, LUA_TTABLE);
+    luaL_checktype(L, ARGS_AT, LUA_TTABLE);
+    lua_settop(L, TAGS_AT);
+    if (fill_request(L, h->request) < 0)
+        luaL_error(L, "bad name of an app or action");
+    return h;
+}
+
+static int core_call(lua_State *L) {
+    handle *h = check_call(L);
+    dirty_reply **box = push_box(L, REPLY);
+    if (dirty_call(h->client, h->request, box) < 0)
+        return push_failure(L, h->client);
+    return unbox_reply(L, box);
+}
+
+/* -- Streams ------------------------------------------------------------------------ */
+
+static int stream_gc(lua_State *L) {
+    dirty_stream **box = luaL_checkudata(L, 1, STREAM);
+    dirty_stream_close(*box);
+    *box = NULL;
+    return 0;
+}
+
+static int core_stream(lua_State *L) {
+    handle *h = check_call(L);
+    dirty_stream **box = push_box(L, STREAM);
+    if (dirty_stream_open(h->client, h->request, box) < 0)
+        return push_failure(L, h->client);
+    return 1;
+}
+
+static int core_next(lua_State *L) {
+    handle *h = check_handle(L);
+    dirty_stream **stream = luaL_checkudata(L, 2, STREAM);
+    if (*stream == NULL)
+        return 0;
+    dirty_reply **box = push_box(L, REPLY);
+    int rc = dirty_stream_next(*stream, box);
+    if (rc < 0)
+        return push_failure(L, h->client);
+    return rc == 0 ? 0 : unbox_reply(L, box);
 }
 
 /* -- Module ------------------------------------------------------------------------- */
@@ -214,6 +262,9 @@ static void new_type(lua_State *L, const char *name, lua_CFunction gc) {
 int luaopen_dirty_core(lua_State *L) {
     static const luaL_Reg functions[] = {{"open", core_open},
                                          {"call", core_call},
+                                         {"stream", core_stream},
+                                         {"next", core_next},
+                                         {"leave", stream_gc},
                                          {"close", core_close},
                                          {"socket", core_socket},
                                          {"default_socket", core_default_socket},
@@ -221,6 +272,7 @@ int luaopen_dirty_core(lua_State *L) {
                                          {NULL, NULL}};
     new_type(L, HANDLE, handle_gc);
     new_type(L, REPLY, reply_gc);
+    new_type(L, STREAM, stream_gc);
     dirty_lua_newlib(L, functions);
     return 1;
 }

@@ -20,6 +20,14 @@
  *       -> false, code, message, details, started, http_status
  *       args[1…count] are strings, tags as above; settings is a table with budget_ms,
  *       priority and metadata (JSON text, or nil).
+ *   stream(…as call) -> stream
+ *       -> false, code, …          as call
+ *       The handle takes no other call until the stream has ended; it and the arguments
+ *       must stay as long. A stream that is collected is left.
+ *   next(handle, stream) -> tags | nil, value…     a chunk
+ *       -> nothing at all          the end
+ *       -> false, code, …          as call
+ *   leave(stream)      no next after it
  *   close(handle)      ends the connection; the next call connects again
  *   socket(handle)     -> path
  *   default_socket()   -> path

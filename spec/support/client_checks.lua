@@ -383,6 +383,177 @@ check("the status is an ordinary call", function(c)
     equal("@arbiter", c:with({ metadata = { 1 } }):execute("@arbiter", "request").app)
 end)
 
+-- -- Streams -----------------------------------------------------------------------------
+
+local function chunks_of(s)
+    local got = {}
+    for a, b, c in s do
+        got[#got + 1] = pack(a, b, c)
+    end
+    return got
+end
+
+check("a stream gives its chunks one by one", function(c)
+    local s = assert(c:stream("app", "steps", { "chunk", "one" }, { "chunk", 2, { x = true } },
+        { "chunk", ("big"):rep(30000) }, { "end" }))
+    local got = chunks_of(s)
+    equal(3, #got)
+    equal("one", got[1][1])
+    equal(2, got[2][1])
+    equal(true, got[2][2].x)
+    equal(("big"):rep(30000), got[3][1])
+    equal(nil, s.err)
+    equal(nil, s.info)
+    equal(nil, s())
+    s:close()
+    equal(nil, s())
+end)
+
+check("a stream may be empty", function(c)
+    local s = assert(c:stream("app", "steps", { "end" }))
+    equal(0, #chunks_of(s))
+    equal(nil, s.err)
+    s = assert(c:stream("app", "steps", { "chunk" }, { "chunk", 1 }, { "chunk" }, { "end" }))
+    equal(1, #chunks_of(s))
+end)
+
+check("no value of a chunk ends the loop", function(c)
+    local s = assert(c:stream("app", "steps", { "chunk", false }, { "chunk", cjson.null, "x" },
+        { "chunk", 0 }, { "end" }))
+    local got = chunks_of(s)
+    equal(3, #got)
+    equal(false, got[1][1])
+    equal(dirty.null, got[2][1])
+    equal("x", got[2][2])
+    equal(0, got[3][1])
+end)
+
+check("a plain action gives its values once", function(c)
+    local got = chunks_of(assert(c:stream("app", "echo", "x", nil, { 1 })))
+    equal(1, #got)
+    equal("x", got[1][1])
+    equal(nil, got[1][2])
+    equal(1, got[1][3][1])
+    equal(0, #chunks_of(assert(c:stream("app", "echo"))))
+    equal(dirty.null, chunks_of(assert(c:stream("app", "echo", nil)))[1][1])
+end)
+
+check("a stream that can't begin is an error", function(c, options)
+    local s, err, info = c:stream("app", "steps", { "fail", 4, "no such app" })
+    equal(nil, s)
+    equal("APP_NOT_FOUND: no such app", err)
+    equal(404, info.http_status)
+    equal("no", info.started)
+    equal("steps", info.action)
+    s, err, info = client.new { socket = options.socket .. ".not" }:stream("app", "steps")
+    equal(nil, s)
+    has(err, "CONNECTION: nothing listens")
+    equal("no", info.started)
+    local _
+    _, err = c:stream("app", "close")
+    has(err, "CONNECTION: ")
+end)
+
+check("an error in the midst of a stream comes after its chunks", function(c)
+    local s = assert(c:stream("app", "steps", { "chunk", 1 }, { "chunk", 2 },
+        { "fail", 3, "out of tokens" }))
+    local got = chunks_of(s)
+    equal(2, #got)
+    equal("APP: out of tokens", s.err)
+    equal("APP", s.info.code)
+    equal(500, s.info.http_status)
+    equal("yes", s.info.started)
+    equal("app", s.info.app)
+    equal(nil, s())
+    equal("APP: out of tokens", s.err)
+    equal("x", c:execute("app", "echo", "x"))
+end)
+
+check("a stream that is lost or broken says so", function(c)
+    local endings = {
+        { { "close" }, "CONNECTION: the connection to" },
+        { { "junk", "HTTP/1.1 400 Bad Request" }, "PROTOCOL: broken answer" },
+    }
+    for _, ending in ipairs(endings) do
+        local s = assert(c:stream("app", "steps", { "chunk", "x" }, ending[1]))
+        equal(1, #chunks_of(s))
+        has(s.err, ending[2])
+        equal(true, s.err:sub(1, #s.info.code + 1) == s.info.code .. ":")
+        equal("yes", s.info.started)
+        equal("client", s.info.phase)
+        equal("x", c:execute("app", "echo", "x"))
+    end
+end)
+
+check("a stream left early poisons nothing", function(c)
+    for i = 1, 20 do
+        local s = assert(c:stream("app", "steps", { "chunk", 1 }, { "chunk", 2 }, { "end" }))
+        for chunk in s do
+            if chunk == 1 then
+                break
+            end
+        end
+        if i % 2 == 0 then
+            s:close()
+            s:close()
+            equal(nil, s())
+            equal(nil, s.err)
+        end
+        equal(i, c:execute("app", "echo", i))
+    end
+    collectgarbage()
+    equal("x", c:execute("app", "echo", "x"))
+end)
+
+check("a stream read to its end keeps its connection", function(c)
+    local function accepted()
+        return chunks_of(assert(c:stream("app", "request")))[1][1].accepted
+    end
+    local before = accepted()
+    for _ = 1, 5 do
+        chunks_of(assert(c:stream("app", "steps", { "chunk", 1 }, { "end" })))
+    end
+    equal(before, accepted())
+end)
+
+check("calls can be made while a stream is open", function(c)
+    local s = assert(c:stream("app", "steps", { "chunk", 1 }, { "chunk", 2 }, { "end" }))
+    local other = assert(c:stream("app", "steps", { "chunk", 3 }, { "end" }))
+    local sum = 0
+    for n in s do
+        sum = sum + n + c:execute("app", "echo", 10)
+    end
+    equal(23, sum)
+    equal(3, other())
+    equal(nil, other())
+end)
+
+check("a stream has the client's budget and options", function(c)
+    local one = c:with { timeout = 1, metadata = { tenant = "a" }, priority = 2 }
+    local request = chunks_of(assert(one:stream("app", "request")))[1][1]
+    equal("a", request.metadata.tenant)
+    equal(2, request.priority)
+    equal(true, request.budget_ms > 800 and request.budget_ms <= 1000)
+    local s, err, info = c:with({ timeout = 0.05 }):stream("app", "hold")
+    equal(nil, s)
+    has(err, "TIMEOUT: app.hold got no answer")
+    equal("unknown", info.started)
+    s = assert(c:with({ timeout = 0.05 }):stream("app", "steps", { "chunk", 1 }))
+    equal(1, s())
+    equal(nil, s())
+    has(s.err, "TIMEOUT: ")
+    equal("yes", s.info.started)
+end)
+
+check("wrong use of streams raises", function(c)
+    raises("client:stream(", c.stream, "app", "echo")
+    raises("app is a string, not a nil", c.stream, c)
+    raises("action is 1 to 255 bytes", c.stream, c, "app", "")
+    raises("argument #1 is a function", c.stream, c, "app", "echo", print)
+    local where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
+    raises(where, function() return (c:stream("app", "echo", print)) end)
+end)
+
 --- Run one check on a client of its own.
 function _M.run(name, socket)
     local options = { socket = socket, timeout = 5 }

@@ -10,6 +10,9 @@
 -- * `json` gives each argument back as if its bytes were JSON text
 -- * `raw` sends its argument as it is, with the request's id at bytes 9 to 16
 -- * `stream` sends a CHUNK; `hold` nothing; `close` ends the connection
+-- * `steps` sends what each argument, an array, says: `{"chunk", value…}`, `{"end"}`,
+--   `{"answer", value…}`, `{"fail", code number, message}`, `{"junk", bytes}`; and `{"close"}`,
+--   the last one, ends the connection
 --
 -- @module support.puppet
 
@@ -82,6 +85,37 @@ function actions.stream(id)
     return codec:encode_values(codec.CHUNK, id, { "piece" }, 1)
 end
 
+local steps = {
+    chunk = function(id, ...)
+        return codec:encode_values(codec.CHUNK, id, { ... }, select("#", ...))
+    end,
+    answer = function(id, ...)
+        return codec:encode_values(codec.RESPONSE, id, { ... }, select("#", ...))
+    end,
+    fail = function(id, code, message)
+        return codec:encode_error(id, code, message, "{}")
+    end,
+    junk = function(_, bytes)
+        return { bytes }
+    end,
+}
+steps["end"] = function(id)
+    return codec:encode_end(id)
+end
+
+function actions.steps(id, request)
+    local all, closes = {}, false
+    for _, step in ipairs(request.args) do
+        if step[1] == "close" then
+            closes = true
+        else
+            local pieces = assert(steps[step[1]](id, unpack(step, 2)))
+            all[#all + 1] = table.concat(pieces)
+        end
+    end
+    return all, closes
+end
+
 function actions.hold()
     return {}
 end
@@ -99,7 +133,8 @@ local function serve(fd)
     if not action then
         return false
     end
-    local bytes = table.concat((assert(action(id, request))))
+    local pieces, closes = action(id, request)
+    local bytes = table.concat((assert(pieces, closes)))
     local at = 1
     while at <= #bytes do
         local sent = socket.send(fd, bytes:sub(at, at + 65535))
@@ -108,7 +143,7 @@ local function serve(fd)
         end
         at = at + sent
     end
-    return true
+    return closes ~= true
 end
 
 local function main(path)

@@ -1,7 +1,11 @@
 --- How calls fail, in words and as a table: what `nil, err, info` of a client is made of.
 -- @module dirty.client.outcome
 
+local errors = require "dirty.errors"
+
 local _M = {}
+
+local unpack = rawget(table, "unpack") or unpack
 
 local STARTED = { no = true, yes = true, unknown = true }
 
@@ -46,6 +50,35 @@ function _M.started(told, entry)
         return told
     end
     return STARTED[entry.started] and entry.started or "unknown"
+end
+
+-- An ERROR of the server, or a failure of libdirty, as the C module tells it.
+local function refused(codec, call, code, message, details, started, http_status)
+    local ok, info = codec:from_json(details)
+    if not ok or type(info) ~= "table" then
+        info = {} -- without lua-cjson, or from a server that broke the rules
+    end
+    return _M.failure(code, message, info, call, started, http_status)
+end
+
+--- What the C module dirty.core gave for a call, as Lua values.
+-- @tparam table codec a `dirty.values`
+-- @tparam table call `app`, `action`
+-- @tparam string|nil|false tags of the values, nil where all are bytes; false for a failure
+-- @param ... values, or what is known of the failure
+-- @return the values; or nil, err, info
+function _M.take(codec, call, tags, ...)
+    if tags == nil then
+        return ...
+    elseif tags == false then
+        return refused(codec, call, ...)
+    end
+    local list, count = { ... }, select("#", ...)
+    local ok, err = codec:decode(tags, list, count)
+    if not ok then
+        return _M.own(errors.codes.PROTOCOL, "broken answer: " .. err, "yes", call)
+    end
+    return unpack(list, 1, count)
 end
 
 return _M

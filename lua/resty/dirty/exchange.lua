@@ -8,10 +8,13 @@ local outcome = require "dirty.client.outcome"
 local refusal = require "resty.dirty.refusal"
 local wire = require "dirty.wire.spoken"
 
-local ceil, sub = math.ceil, string.sub
+local ceil, max, sub = math.ceil, math.max, string.sub
 local now_ms = connection.now_ms
 
 local _M = {}
+
+--- More values than this don't fit what Lua returns.
+_M.VALUES_MAX = 7900
 
 local RESPONSE, ERROR, CHUNK, END = wire.RESPONSE, wire.ERROR, wire.CHUNK, wire.END
 local HEADER_LEN = wire.HEADER_LEN
@@ -20,6 +23,9 @@ local MARGIN_MS = connection.MARGIN_MS
 -- with it. An answer that came early (OVERLOADED, say) to a longer one may leave some of it
 -- unread, and then the server ends the connection.
 local SURELY_READ_LEN = 4096
+-- A stream that is read after its time gets this long for what is here already, most of all
+-- the server's own words.
+local GRACE_MS = 50
 local IDS = 2 ^ 53
 -- How a peer that is gone shows in a send: what it has said before may still be there.
 local GONE = {
@@ -144,6 +150,8 @@ local function check_header(x, kind, id)
     x.started = "yes"
     if kind ~= RESPONSE and not x.streams then
         return fail(x, "PROTOCOL", refusal.streams(x.route))
+    elseif kind == RESPONSE and x.kind == CHUNK then
+        return fail_protocol(x, "a RESPONSE after a CHUNK")
     end
     return true
 end
@@ -237,6 +245,9 @@ end
 -- @tparam table x exchange; afterwards `kind` (RESPONSE, CHUNK, END), `values`, `count`
 -- @treturn boolean|nil true; nil, err, info, and then the connection is gone
 function _M.read(x)
+    if x.kind == CHUNK then
+        x.until_ms = max(x.until_ms, now_ms() + GRACE_MS)
+    end
     local bytes, _, err, info = read_header(x)
     if not bytes then
         return nil, err, info
@@ -302,9 +313,17 @@ function _M.finish(x)
     end
 end
 
---- Is this frame the last one?
-function _M.is_last(x)
-    return x.kind ~= CHUNK
+--- The answer is of no more interest, or broken: end the connection.
+function _M.abandon(x)
+    x.conn:close()
+    x.conn = nil
+end
+
+--- A frame with more than VALUES_MAX values.
+-- @return nil, err, info
+function _M.too_many(route, count)
+    return outcome.own(errors.codes.PROTOCOL, ("the reply has %d values, more than Lua's stack "
+        .. "takes"):format(count), "yes", route)
 end
 
 return _M
