@@ -25,6 +25,7 @@
 -- local png, err, info = client:execute("images", "thumbnail", jpeg, { width = 200 })
 -- if not png then return ngx.exit(info.http_status) end
 
+local body = require "resty.dirty.body"
 local connection = require "resty.dirty.connection"
 local errors = require "dirty.errors"
 local exchange = require "resty.dirty.exchange"
@@ -46,29 +47,30 @@ local methods = {}
 local mt = { __index = methods }
 
 local DEFAULTS = options_of.DEFAULTS
-local CALLS_PHASES = {
+-- Where in nginx methods work.
+local CALLS = {
+    where = "it can wait in rewrite, access, content, timers, and where certificates are chosen; "
+        .. "a timer of delay 0 can be started from here",
     rewrite = true, server_rewrite = true, access = true, content = true, timer = true,
     ssl_cert = true, ssl_client_hello = true, ssl_session_fetch = true,
 }
-local CALLS_WHERE = "it can wait in rewrite, access, content, timers, and where certificates "
-    .. "are chosen; a timer of delay 0 can be started from here"
+local BODY = {
+    where = "a request's body can be had in rewrite, access and content",
+    rewrite = true, server_rewrite = true, access = true, content = true,
+}
 -- Arrays for requests that are kept for later ones.
 local SPARE_MAX, PIECES_FEW = 64, 32
 
 -- -- Checks ------------------------------------------------------------------------------
 
-local function check_self(self, method, level)
+-- Raise for the caller of our caller: this is no client, or the method doesn't work here.
+local function check_use(self, method, phases)
     if getmetatable(self) ~= mt then
-        error(("call it with a colon: client:%s(…)"):format(method), level or 3)
+        error(("call it with a colon: client:%s(…)"):format(method), 3)
     end
-end
-
--- Raise for the caller of our caller: this is no client, or this phase can't wait.
-local function check_call(self, method)
-    check_self(self, method, 4)
-    local phase = get_phase()
-    if not CALLS_PHASES[phase] then
-        error(refusal.phase(method, phase, CALLS_WHERE), 3)
+    local phase = phases and get_phase()
+    if phases and not phases[phase] then
+        error(refusal.phase(method, phase, phases.where), 3)
     end
 end
 
@@ -139,7 +141,7 @@ end
 -- @return the action's values; or nil, err (string), info (table, see above). Codes: any of
 -- the list in docs/protocol.md. Wrong use raises
 function methods:execute(app, action, ...)
-    check_call(self, "execute")
+    check_use(self, "execute", CALLS)
     options_of.check_name("app", app)
     options_of.check_name("action", action)
     local x, err, info = begin(self, app, action, false, { ... }, select("#", ...))
@@ -165,7 +167,7 @@ end
 -- for token in s do ngx.print(token) end
 -- if s.err then ngx.log(ngx.ERR, s.err) end
 function methods:stream(app, action, ...)
-    check_call(self, "stream")
+    check_use(self, "stream", CALLS)
     options_of.check_name("app", app)
     options_of.check_name("action", action)
     local x, err, info = begin(self, app, action, true, { ... }, select("#", ...))
@@ -181,7 +183,7 @@ end
 -- @treturn table a client; a wrong option raises
 -- @usage client:with{ timeout = 0.8, priority = 0 }:execute("images", "info", jpeg)
 function methods:with(options)
-    check_self(self, "with")
+    check_use(self, "with")
     options_of.check(options, options_of.OF_CALLS)
     local settings, err = options_of.settings(options, self._settings, self._values)
     if not settings then
@@ -199,22 +201,38 @@ end
 --- The state of the runtime.
 -- @treturn table|nil as `dirty status --json` prints it; or nil, err, info as for `execute`
 function methods:status()
-    check_call(self, "status")
+    check_use(self, "status", CALLS)
     return self:execute("@arbiter", "status")
 end
 
 --- The counters of the runtime, as Prometheus reads them.
 -- @treturn string|nil text; or nil, err, info as for `execute`
 function methods:metrics()
-    check_call(self, "metrics")
+    check_use(self, "metrics", CALLS)
     return self:execute("@arbiter", "metrics")
+end
+
+--- The body of the HTTP request that runs, from memory or from the temporary file that nginx
+-- has put it into. Waits until it is here, other requests go on. Reading a temporary file is
+-- a read that blocks, of a file that was just written and is still in the system's cache;
+-- `client_body_buffer_size` decides from which size on there is one.
+-- @treturn string|nil "" if there is none; or nil, err, info: `info.code` is `PROTOCOL` and
+-- `info.http_status` 413 for one over `max_message`, `CONNECTION` and 500 for one that can't
+-- be read
+function methods:body()
+    check_use(self, "body", BODY)
+    local bytes, code, message, status = body.read(self._codec.max_message)
+    if not bytes then
+        return outcome.failure(code, message, { phase = "client" }, {}, "no", status)
+    end
+    return bytes
 end
 
 --- End the idle connections of this nginx worker to this socket. Calls that run go on, and
 -- the next one connects again. There is no need to call it: they end by themselves after
 -- `keepalive_timeout`.
 function methods:close()
-    check_call(self, "close")
+    check_use(self, "close", CALLS)
     connection.drain(self._peer)
 end
 

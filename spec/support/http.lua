@@ -34,7 +34,8 @@ end
 
 --- Connect and begin to send a request; the answer is read by `step`.
 -- @tparam string path of the server's socket
--- @tparam table o `uri`, `method` (GET, with a body POST), `headers`, `body`
+-- @tparam table o `uri`, `method` (GET, with a body POST), `headers`, `body`; `raw` are bytes
+--   that follow the head as they are
 -- @treturn table exchange: `fd`; when it is done `status` (number), `headers` (by name in
 --   lower case), `body`; `failed` (why) if there was no whole answer
 function _M.open(path, o)
@@ -43,7 +44,7 @@ function _M.open(path, o)
     assert(socket.connect(fd, { family = socket.AF_UNIX, path = path }))
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.O_NONBLOCK)
     return setmetatable({
-        fd = fd, out = head(o) .. (o.body or ""), at = 1, pieces = {},
+        fd = fd, out = head(o) .. (o.body or o.raw or ""), at = 1, pieces = {},
     }, mt)
 end
 

@@ -66,6 +66,12 @@ function _M.too_long(text)
     return text .. "; raise the client's option max_message, and the server's"
 end
 
+--- A body of an HTTP request over the limit.
+function _M.body_too_long(size, limit)
+    return ("the request's body has %.0f bytes, the client's option max_message allows %.0f; "
+        .. "raise it, and the server's"):format(size, limit)
+end
+
 --- A phase of nginx in which Lua can't wait.
 -- @tparam string method
 -- @tparam string phase as `ngx.get_phase` names it

@@ -1,0 +1,124 @@
+-- client:body() in a real nginx whose options for bodies are the default ones, but for
+-- client_max_body_size: without that nginx itself refuses more than 1 MiB.
+local http = require "support.http"
+local nginx = require "support.nginx"
+local runtime = require "support.runtime"
+
+local HTTP = [[
+    client_max_body_size 64m;
+    init_by_lua_block {
+        client = require("dirty").client { socket = "$socket", max_message = 16 * 1024 * 1024 }
+        function send_back(c)
+            local body, err, info = c:body()
+            if not body then
+                ngx.status = info.http_status
+                return ngx.say(err)
+            end
+            ngx.header["X-File"] = ngx.req.get_body_file() and "yes" or "no"
+            local same, failed = c:execute("apps.echo", "echo", body)
+            ngx.print(same or failed)
+        end
+    }
+]]
+
+local SERVER = [[
+    location = /body { content_by_lua_block { send_back(client) } }
+    location = /access {
+        access_by_lua_block { ngx.ctx.body = client:body() }
+        content_by_lua_block { ngx.print(#ngx.ctx.body, " ", #client:body()) }
+    }
+    location = /lost {
+        content_by_lua_block {
+            client:body()
+            os.remove(ngx.req.get_body_file())
+            send_back(client)
+        }
+    }
+    location = /timer {
+        content_by_lua_block {
+            local said
+            ngx.timer.at(0, function() said = select(2, pcall(client.body, client)) end)
+            while not said do ngx.sleep(0.01) end
+            ngx.print(said)
+        }
+    }
+]]
+
+describe("client:body", function()
+    local rt, server
+
+    setup(function()
+        rt = runtime.start { apps = { "apps.echo" }, args = { "--workers", "1" } }
+        server = nginx.start { words = { socket = rt.socket }, http = HTTP, server = SERVER }
+    end)
+
+    teardown(function()
+        server:close()
+        rt:close()
+    end)
+
+    local function send(o)
+        o.uri = o.uri or "/body"
+        return server:request(o)
+    end
+
+    it("is a body in memory", function()
+        local r = send { body = "a small one\0with a NUL" }
+        assert.same({ 200, "a small one\0with a NUL", "no" }, { r.status, r.body,
+            r.headers["x-file"] })
+    end)
+
+    it("is a body of 8 MB, from the file that nginx has made of it", function()
+        local bytes = {}
+        for i = 1, 65536 do
+            bytes[i] = ("%8d"):format(i):rep(15) .. ("%7d\n"):format(i * 7)
+        end
+        local big = table.concat(bytes)
+        assert.equal(8 * 1024 * 1024, #big)
+        local r = send { body = big }
+        assert.same({ 200, "yes" }, { r.status, r.headers["x-file"] })
+        assert.is_true(r.body == big)
+    end)
+
+    it("is a body that came in chunks", function()
+        local r = send { method = "POST", headers = { ["Transfer-Encoding"] = "chunked" },
+            raw = "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n" }
+        assert.same({ 200, "hello world" }, { r.status, r.body })
+    end)
+
+    it("is empty where there is none", function()
+        assert.same("", send({ method = "GET" }).body)
+        assert.same("", send({ body = "" }).body)
+    end)
+
+    it("can be read in access, and again", function()
+        assert.equal("100000 100000", send({ uri = "/access", body = ("x"):rep(100000) }).body)
+        assert.equal("10 10", send({ uri = "/access", body = ("x"):rep(10) }).body)
+    end)
+
+    it("is refused over max_message, by the header alone or when it is here", function()
+        local long = ("x"):rep(16 * 1024 * 1024 + 1)
+        local chunked = { ("%x\r\n"):format(#long), long, "\r\n0\r\n\r\n" }
+        for _, o in ipairs {
+            { body = long },
+            { method = "POST", headers = { ["Transfer-Encoding"] = "chunked" },
+                raw = table.concat(chunked) },
+        } do
+            local r = send(o)
+            assert.equal(413, r.status)
+            assert.matches("^PROTOCOL: the request's body has 16777217 bytes, .* max_message "
+                .. "allows 16777216", r.body)
+        end
+    end)
+
+    it("says when the file is gone", function()
+        local r = send { uri = "/lost", body = ("x"):rep(100000) }
+        assert.equal(500, r.status)
+        assert.matches("^CONNECTION: can't read the request's body from .*No such file", r.body)
+    end)
+
+    it("says where there is no request", function()
+        assert.matches("client:body does not work in nginx's phase timer: a request's body",
+            http.request(server.socket, "/timer").body)
+    end)
+end)
