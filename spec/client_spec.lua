@@ -119,7 +119,70 @@ describe("the client on a real runtime", function()
         assert.equal("run", info.phase)
     end)
 
-    it("gets the status", function()
+    it("gets status and metrics", function()
         assert.equal("number", type(assert(rt:client():status()).arbiter.pid))
+        assert.matches("# TYPE dirty_", assert(rt:client():metrics()))
+    end)
+
+    it("streams", function()
+        local c, sum = rt:client(), 0
+        local s = assert(c:stream("apps.echo", "count", 1000))
+        for n in s do
+            sum = sum + n
+        end
+        assert.same({ 500500 }, { sum, s.err })
+        local value, err = c:execute("apps.echo", "count", 3)
+        assert.is_nil(value)
+        assert.matches("^PROTOCOL: apps.echo.count streams its result: use stream", err)
+    end)
+
+    it("leaves a stream, and the lane is free", function()
+        local c = rt:client { timeout = 10 }
+        for how = 1, 3 do
+            local s = assert(c:stream("apps.echo", "count", 1e9))
+            assert.equal(1, s())
+            if how == 1 then
+                s:close()
+            elseif how == 2 then
+                s = nil -- luacheck: ignore
+                collectgarbage()
+                collectgarbage()
+            else
+                c:stream("apps.echo", "count", 1)
+                s:close()
+            end
+            assert.equal("x", c:execute("apps.echo", "echo", "x"))
+        end
+    end)
+end)
+
+describe("a slow reader of a stream", function()
+    it("makes the app wait", function()
+        local dir = tempdir.new()
+        local path = dir .. "/made"
+        local rt = runtime.start { apps = { "apps.flow" },
+            args = { "--workers", "1", "--lua-path", "spec/?.lua" } }
+        finally(function()
+            rt:close()
+            tempdir.remove(dir)
+        end)
+        local s = assert(rt:client():stream("apps.flow", "pieces", path, 1000, 65536))
+        assert.equal(65536, #s())
+        local before
+        wait.until_true(function()
+            local now = tempdir.read(path)
+            local stands = now == before
+            before = now
+            process.run { "sleep", "0.2" }
+            return stands
+        end, 10, "it stands")
+        assert.is_true(tonumber(before) < 50, before .. " chunks were made for a reader of 1")
+        local count = 1
+        for _, n in s do
+            count = count + 1
+            assert.equal(count, n)
+        end
+        assert.same({ 1000 }, { count, s.err })
+        assert.equal("1000", tempdir.read(path))
     end)
 end)

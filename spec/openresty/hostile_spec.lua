@@ -195,6 +195,6 @@ describe("resty.dirty before a server that breaks the rules", function()
     end)
 
     it("leaves nothing in nginx's error log but what the system says of sockets", function()
-        assert.same({}, server:errors("%) failed %(%d+: "))
+        assert.same({}, server:errors(" failed %(%d+: "))
     end)
 end)
