@@ -76,6 +76,19 @@ describe("apps.ml", function()
             client:execute("ml", "load_model", "iris"))
     end)
 
+    it("streams label by label", function()
+        local client = start()
+        assert(client:execute("ml", "train", "iris", rows, labels))
+        local seen = {}
+        local stream = assert(client:stream("ml", "classify", "iris",
+            { rows[1], rows[75], rows[150] }))
+        for label in stream do
+            seen[#seen + 1] = label
+        end
+        assert.is_nil(stream.err)
+        assert.same({ "setosa", "versicolor", "virginica" }, seen)
+    end)
+
     it("says what is wrong", function()
         local client = start()
         local _, err = client:execute("ml", "inference", "iris", rows[1])

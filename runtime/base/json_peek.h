@@ -12,7 +12,7 @@
 dirty_slice dirty_json_peek_string(dirty_slice text, const char *key);
 
 /* Copy a string's value as dirty_json_peek_string gives it, escapes undone, into `out`,
- * cut to size - 1 bytes and ended by a NUL. \\uXXXX beyond ASCII becomes '?'. Returns
+ * cut to size - 1 bytes and ended by a NUL. \uXXXX beyond ASCII becomes '?'. Returns
  * out. */
 const char *dirty_json_unescape(dirty_slice value, char *out, size_t size);
 
