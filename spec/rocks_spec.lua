@@ -85,11 +85,35 @@ describe("the rock lua-dirty", function()
         assert.truthy(output:find("uv.h", 1, true), output)
     end)
 
+    it("has a pure-Lua companion that holds all it needs", function()
+        local spec = {}
+        local chunk = assert(loadfile("rockspec/lua-resty-dirty-0.1.0-1.rockspec"))
+        setfenv(chunk, spec)
+        chunk()
+        local given = { cjson = true, ["table.new"] = true, ["table.clear"] = true, ffi = true }
+        for name, path in pairs(spec.build.modules) do
+            for line in assert(io.open(path)):lines() do
+                local wanted = not line:find("^%s*%-%-") and line:match('require *%(? *"([^"]+)"')
+                assert.is_true(not wanted or given[wanted] or spec.build.modules[wanted] ~= nil,
+                    name .. " wants " .. tostring(wanted))
+            end
+        end
+        assert_sh([[luarocks --lua-version=5.1 make --deps-mode=none --tree=%s \
+            rockspec/lua-resty-dirty-0.1.0-1.rockspec]], tree)
+        assert.truthy(io.open(tree .. "/share/lua/5.1/resty/dirty.lua"))
+        for _, name in ipairs { "0.1.0-1", "dev-1" } do -- every file of lua/resty is listed
+            local text = io.open("rockspec/lua-resty-dirty-" .. name .. ".rockspec"):read("*a")
+            for path in io.popen("find lua/resty -name '*.lua'"):lines() do
+                assert.truthy(text:find('"' .. path .. '"', 1, true), path)
+            end
+        end
+    end)
+
     it("has the version of the project in every rockspec", function()
         local version = io.open("VERSION"):read("*l")
         local found = 0
         for name in io.popen("ls rockspec"):lines() do
-            local base = name:match("^lua%-[%a%-]+%-(.-)%-%d+%.rockspec$")
+            local base = name:match("^lua%-[%a%-]-%-?dirty%-(.-)%-%d+%.rockspec$")
             if base ~= "dev" then
                 assert.equal(version, base, name)
                 found = found + 1

@@ -1,0 +1,47 @@
+rockspec_format = "3.0"
+package = "lua-resty-dirty"
+version = "0.1.0-1"
+
+source = {
+   url = "lua-dirty-0.1.0.tar.gz", -- made by `make dist`
+   dir = "lua-dirty-0.1.0",
+}
+
+description = {
+   summary = "OpenResty client of lua-dirty's workers, in pure Lua",
+   detailed = [[
+Calls Lua actions in the worker processes of a lua-dirty runtime without blocking nginx: values,
+streams and typed errors over cosockets, with keepalive. Pure Lua, for machines without a
+compiler. The rock lua-dirty has it too, beside the runtime.]],
+   license = "MIT",
+   labels = { "openresty", "cosocket", "worker" },
+}
+
+-- 5.1: nginx embeds LuaJIT, whose modules are those of Lua 5.1. OpenResty bundles lua-cjson.
+dependencies = {
+   "lua >= 5.1, < 5.2",
+   "lua-cjson >= 2.1.0",
+}
+
+build = {
+   type = "builtin",
+   modules = {
+      ["dirty.client.options"] = "lua/dirty/client/options.lua",
+      ["dirty.client.outcome"] = "lua/dirty/client/outcome.lua",
+      ["dirty.errors"] = "lua/dirty/errors.lua",
+      ["dirty.json"] = "lua/dirty/json.lua",
+      ["dirty.nearest"] = "lua/dirty/nearest.lua",
+      ["dirty.values"] = "lua/dirty/values.lua",
+      ["dirty.wire"] = "lua/dirty/wire.lua",
+      ["dirty.wire.decode"] = "lua/dirty/wire/decode.lua",
+      ["dirty.wire.encode"] = "lua/dirty/wire/encode.lua",
+      ["dirty.wire.reader"] = "lua/dirty/wire/reader.lua",
+      ["dirty.wire.spoken"] = "lua/dirty/wire/spoken.lua",
+      ["resty.dirty"] = "lua/resty/dirty.lua",
+      ["resty.dirty.body"] = "lua/resty/dirty/body.lua",
+      ["resty.dirty.connection"] = "lua/resty/dirty/connection.lua",
+      ["resty.dirty.exchange"] = "lua/resty/dirty/exchange.lua",
+      ["resty.dirty.refusal"] = "lua/resty/dirty/refusal.lua",
+      ["resty.dirty.stream"] = "lua/resty/dirty/stream.lua",
+   },
+}
