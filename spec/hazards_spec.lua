@@ -231,8 +231,9 @@ describe("hazards: requests lost or hung", function()
     it("G7: a worker told to end while it boots is no black hole", function()
         start "workers = 2; apps = { 'witness' }"
         touch "hold-init"
-        kill(worker(2).pid)
-        local booting = wait_for_worker(2, "booting", worker(2).pid)
+        local victim = worker(2).pid
+        kill(victim)
+        local booting = wait_for_worker(2, "booting", victim)
         kill(booting, signal.SIGTERM)
         local next_one = wait_for_worker(2, "booting", booting)
         for _ = 1, 5 do
