@@ -181,16 +181,18 @@ $(BUILD)/bench/load: $(LOAD_OBJ) $(call objects,wire) $(call objects,base)
 
 # -- chaos: what a runtime does while its processes are killed, and under load -----------
 CHAOS_SECONDS ?= 60
-CHAOS_OBJ   = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard spec/chaos/*.c))
-CHAOS_TOOLS = $(BUILD)/chaos/chaos
+CHAOS_OBJ   = $(patsubst %,$(BUILD)/obj/spec/chaos/%.o,call caller chaos monkey tally)
+CHAOS_TOOLS = $(BUILD)/chaos/chaos $(BUILD)/chaos/queue
 test-lua test-run: $(CHAOS_TOOLS)
 
 .PHONY: chaos
 chaos: deps ## kill workers under load for CHAOS_SECONDS (60) and account for every call
-	@$(MAKE) --no-print-directory --silent all $(CHAOS_TOOLS)
+	@$(MAKE) --no-print-directory --silent all $(CHAOS_TOOLS) $(BUILD)/bench/load
 	@DIRTY_BUILD=$(BUILD) CHAOS_SECONDS=$(CHAOS_SECONDS) luajit spec/chaos/run.lua
 
 $(BUILD)/chaos/chaos: $(CHAOS_OBJ) $(LIB_OBJ)
+$(BUILD)/chaos/queue: $(BUILD)/obj/spec/chaos/queue.o $(LIB_OBJ)
+$(CHAOS_TOOLS):
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(SAN) $^ -o $@
 

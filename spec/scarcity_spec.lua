@@ -1,11 +1,13 @@
 -- What becomes of callers when descriptors, memory or room in the backlog run out: it is
 -- survived and said, and who waits already is not harmed.
-local cjson = require "cjson"
-local errors = require "dirty.errors"
+local chaos = require "support.chaos"
+local fcntl = require "posix.fcntl"
 local process = require "support.process"
 local raw = require "support.raw"
 local runtime = require "support.runtime"
 local signal = require "posix.signal"
+local socket = require "posix.sys.socket"
+local unistd = require "posix.unistd"
 local wait = require "support.wait"
 local wire = require "dirty.wire"
 
@@ -22,15 +24,28 @@ local function request(id, app, action, ...)
 end
 
 describe("a runtime that is short of", function()
+    local ends -- what each test has to end, the last first
+
+    before_each(function() ends = {} end)
+    after_each(function()
+        for i = #ends, 1, -1 do
+            ends[i]()
+        end
+    end)
+
+    local function later(f)
+        ends[#ends + 1] = f
+    end
+
     local function start(o)
         local rt = runtime.start(o)
-        finally(function() rt:close() end)
+        later(function() rt:close() end)
         return rt
     end
 
     local function connect(rt)
         local connection = raw.connect(rt.socket)
-        finally(function() connection:close() end)
+        later(function() connection:close() end)
         return connection
     end
 
@@ -84,4 +99,67 @@ describe("a runtime that is short of", function()
         end
         assert_answer(connections[80], 80, "last")
     end)
+
+    it("descriptors in a worker gives the call to its replacement", function()
+        local rt = start { apps = { "spec.apps.stuck" }, args = { "--workers", "1" } }
+        local connection = connect(rt)
+        assert(connection:send(request(1, "spec.apps.stuck", "pid")))
+        local _, _, first = connection:frame()
+        assert(connection:send(request(2, "spec.apps.stuck", "starve")))
+        assert_answer(connection, 2, true)
+        assert(connection:send(request(3, "spec.apps.stuck", "pid")))
+        local answered, id, second = connection:frame()
+        assert.equal(codec.RESPONSE, answered)
+        assert.equal(3, id)
+        assert.not_equal(first.values[1], second.values[1])
+        assert.equal(1, status_over(connection).counters.requeued)
+        assert.matches("out of descriptors", rt:log())
+    end)
+
+    -- Connections that nobody accepts, until there is no room for one more.
+    local function fill_backlog(rt)
+        for count = 1, 100 do
+            local fd = assert(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0))
+            later(function() unistd.close(fd) end)
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.O_NONBLOCK)
+            if not socket.connect(fd, { family = socket.AF_UNIX, path = rt.socket }) then
+                return count
+            end
+        end
+        error("the backlog is never full")
+    end
+
+    it("room in the backlog makes clients try again, as long as they may", function()
+        local rt = start { apps = { "apps.echo" }, config = "workers = 1\nbacklog = 2\n" }
+        local arbiter = rt:status().arbiter.pid
+        signal.kill(arbiter, signal.SIGSTOP)
+        later(function() signal.kill(arbiter, signal.SIGCONT) end)
+        assert.is_true(fill_backlog(rt) < 10)
+        local value, _, info = rt:client({ timeout = 0.2 }):execute("apps.echo", "echo", "x")
+        assert.is_nil(value)
+        assert.equal("OVERLOADED", info.code)
+        assert.equal("no", info.started)
+
+        local patient = process.start { process.dirty(), "call", "--socket", rt.socket,
+            "--timeout", "15", "apps.echo", "echo", "late" }
+        later(function() patient:close() end)
+        assert.is_nil(select(2, pcall(wait.until_true, function()
+            return patient:ended()
+        end, 0.3)):match("late"))
+        assert.is_false(patient:ended())
+        signal.kill(arbiter, signal.SIGCONT)
+        assert.equal(0, patient:wait(10).exit)
+        assert.matches("late", patient:stdout())
+    end)
+
+    if not process.BUILD:find("san", 1, true) then
+        it("memory answers OVERLOADED, and serves those who wait already", function()
+            local report = chaos.queue { count = 1500, bytes = 60000, headroom_kib = 1500 }
+            assert.is_true(report.values > 50)
+            assert.is_true(report.overloaded > 50)
+            assert.equal(1500, report.values + report.overloaded)
+            assert.equal(0, report.unordered)
+            assert.matches("out of memory", report.log)
+        end)
+    end
 end)

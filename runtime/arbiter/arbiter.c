@@ -1,6 +1,7 @@
 #include "arbiter/arbiter.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,8 +27,10 @@
 #define LAST_WORDS_MS 500
 /* An error frame with a short message. */
 #define LAST_WORDS_ROOM 256
-/* How often the workers' memory is looked at, where max_rss is set. */
+/* How often memory is looked at: the workers' where max_rss is set, and our own. */
 #define CHECK_MS 1000
+/* So many connections leave memory behind that is worth giving back. */
+#define CROWD 512
 
 static const int signal_numbers[] = {SIGCHLD, SIGTERM, SIGINT,  SIGQUIT,
                                      SIGUSR1, SIGHUP,  SIGTTIN, SIGTTOU};
@@ -218,8 +221,18 @@ void arbiter_serve(arbiter *a) {
     }
 }
 
+/* malloc keeps what many callers needed for a while; the others on this machine may not
+ * have to wait until the next crowd comes. */
+static void give_back_memory(arbiter *a) {
+    if (a->session_peak < CROWD || a->session_count > a->session_peak / 2)
+        return;
+    malloc_trim(0);
+    a->session_peak = a->session_count;
+}
+
 static void on_check(uv_timer_t *handle) {
     places_check_memory(handle->data);
+    give_back_memory(handle->data);
 }
 
 static int start(arbiter *a) {

@@ -123,7 +123,8 @@ int session_open(arbiter *a, int fd) {
         s->peer_uid = (uid_t)-1;
     }
     DL_APPEND(a->sessions, s);
-    a->session_count++;
+    if (++a->session_count > a->session_peak)
+        a->session_peak = a->session_count;
     a->counters.connections++;
     poll_for(s, UV_READABLE);
     return 0;

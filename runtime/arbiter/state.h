@@ -80,6 +80,7 @@ struct arbiter {
     session *spare;       /* owned: memory of the next session, may be NULL */
     uint64_t quiet_until_ns; /* until then nothing is said of scarce memory */
     uint32_t session_count;
+    uint32_t session_peak;   /* the most there were since memory was given back */
     uint64_t descriptor_max; /* that this process may have open */
     arbiter_counters counters;
 

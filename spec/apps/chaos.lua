@@ -1,5 +1,10 @@
 --- The app of the chaos test: calls whose effects are seen from outside.
 local dirty = require("dirty")
+local ffi = require("ffi")
+
+ffi.cdef("int chaos_poll(void *, unsigned long, int) __asm__(\"poll\");")
+
+local C = ffi.C
 
 local Chaos = dirty.app()
 
@@ -18,6 +23,22 @@ end
 function Chaos:brood(id)
     os.execute("sleep 300 >/dev/null 2>&1 &")
     return id
+end
+
+--- Hold the lane until there is a file of this name.
+function Chaos:gate(path)
+    local file
+    repeat
+        C.chaos_poll(nil, 0, 5)
+        file = io.open(path)
+    until file
+    file:close()
+end
+
+--- The number of the caller's turn.
+function Chaos:ticket()
+    self.tickets = (self.tickets or 0) + 1
+    return self.tickets
 end
 
 return Chaos

@@ -9,11 +9,14 @@ ffi.cdef([[
     int stuck_socketpair(int, int, int, int[2]) __asm__("socketpair");
     int stuck_getsockopt(int, int, int, int *, unsigned *) __asm__("getsockopt");
     ssize_t stuck_send(int, const char *, size_t, int) __asm__("send");
-    int stuck_open(const char *, int, ...) __asm__("open");
+    typedef struct { unsigned long now, most; } stuck_rlimit;
+    int stuck_getrlimit(int, stuck_rlimit *) __asm__("getrlimit");
+    int stuck_setrlimit(int, const stuck_rlimit *) __asm__("setrlimit");
 ]])
 
 local C = ffi.C
 local AF_UNIX, SOL_SOCKET, SO_TYPE, SOCK_SEQPACKET, MSG_DONTWAIT = 1, 1, 3, 5, 0x40
+local RLIMIT_NOFILE = 7
 
 local Stuck = dirty.app()
 
@@ -49,13 +52,13 @@ function Stuck:answer_without_done(value)
     return value
 end
 
---- Leak descriptors until none is left. Returns how many.
-function Stuck:leak()
-    local count = 0
-    while C.stuck_open("/dev/null", 0) >= 0 do
-        count = count + 1
-    end
-    return count
+--- From now on the worker can't get a descriptor, as if its apps had leaked them all.
+function Stuck:starve()
+    local limit = ffi.new("stuck_rlimit")
+    assert(C.stuck_getrlimit(RLIMIT_NOFILE, limit) == 0)
+    limit.now = 3
+    assert(C.stuck_setrlimit(RLIMIT_NOFILE, limit) == 0)
+    return true
 end
 
 return Stuck

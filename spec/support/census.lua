@@ -132,6 +132,14 @@ function _M.shared_pages(pid)
     return bytes / 4096
 end
 
+--- The address space of a process, as RLIMIT_AS counts it.
+-- @tparam number pid
+-- @treturn number KiB
+function _M.memory_kib(pid)
+    local pages = (read(("/proc/%d/statm"):format(pid)) or ""):match("^%d+")
+    return (tonumber(pages) or 0) * 4
+end
+
 --- The resident memory of a process.
 -- @tparam number pid
 -- @treturn number MiB

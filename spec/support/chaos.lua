@@ -221,6 +221,37 @@ function _M.run(o)
     return report, log
 end
 
+-- -- A long queue ---------------------------------------------------------------------------
+
+--- Let very many callers wait at once for one lane, then serve them.
+-- @tparam table o `count` (callers), `bytes` (of the argument of each), `headroom_kib` (how
+--   much more memory the arbiter may have, by RLIMIT_AS; nil: as much as it likes)
+-- @treturn table the report of the program queue
+function _M.queue(o)
+    local scratch = tempdir.new()
+    local rt = runtime.start { config = "max_queue = 20000\n"
+        .. CONFIG:format(1, 1, 0.5, scratch .. "/once.log") }
+    local ok, report = xpcall(function()
+        local pid = assert(rt:call("@arbiter", "status")).arbiter.pid
+        if o.headroom_kib then
+            local limit = census.memory_kib(pid) + o.headroom_kib
+            assert(process.run { "prlimit", "--pid", tostring(pid),
+                ("--as=%d:"):format(limit * 1024) }.exit == 0)
+        end
+        return _M.measure({ _M.tool("queue"), "--socket", rt.socket, "--arbiter",
+            tostring(pid), "--gate", scratch .. "/gate", "--count", tostring(o.count),
+            "--bytes", tostring(o.bytes or 0) }, 60 * wait.SLOW)
+    end, debug.traceback)
+    local log = rt:log()
+    rt:close()
+    tempdir.remove(scratch)
+    if not ok then
+        error(report .. "\n" .. log:sub(-4000), 0)
+    end
+    report.log = log
+    return report
+end
+
 --- The figures of a report, as lines for people.
 -- @tparam table report
 -- @treturn string
