@@ -47,6 +47,16 @@ bool roll_is_under_way(const arbiter *a) {
 
 static void begin(roll *r);
 
+/* Begin the roll that was asked for meanwhile, once nothing is left of the last: its
+ * probe is reaped and its pipe, whose handle the next one uses again, is closed. */
+static void begin_again(roll *r) {
+    if (!r->again || r->state != ROLL_IDLE || r->probe_pid > 0 || r->pipe_closing ||
+        r->a->phase != ARBITER_SERVING)
+        return;
+    r->again = false;
+    begin(r);
+}
+
 __attribute__((format(printf, 3, 4))) static void end(roll *r, const char *result,
                                                       const char *format, ...) {
     char reason[sizeof r->reason]; /* an argument may be r->reason */
@@ -76,10 +86,7 @@ __attribute__((format(printf, 3, 4))) static void end(roll *r, const char *resul
     memcpy(r->last.reason, r->reason, sizeof r->reason);
     uv_timer_stop(&r->timer);
     set_state(r, ROLL_IDLE);
-    if (r->again && r->a->phase == ARBITER_SERVING) {
-        r->again = false;
-        begin(r);
-    }
+    begin_again(r);
 }
 
 /* Drop the plan that is not installed, and the workers that were booted by it. */
@@ -257,9 +264,17 @@ void roll_progress(arbiter *a) {
 /* -- Probing
  * ----------------------------------------------------------------------------------- */
 
+static void on_pipe_closed(uv_handle_t *handle) {
+    roll *r = handle->data;
+    r->pipe_closing = false;
+    begin_again(r);
+}
+
 static void close_pipe(roll *r) {
-    if (r->pipe_open)
-        uv_close((uv_handle_t *)&r->report_pipe, NULL);
+    if (r->pipe_open) {
+        r->pipe_closing = true;
+        uv_close((uv_handle_t *)&r->report_pipe, on_pipe_closed);
+    }
     r->pipe_open = false;
 }
 
@@ -370,7 +385,8 @@ uint64_t roll_start(arbiter *a) {
     if (a->phase == ARBITER_DRAINING || a->phase == ARBITER_ENDING)
         return r->number;
     /* The one under way may have read the files before they were changed. */
-    if (r->state != ROLL_IDLE || r->probe_pid > 0 || a->phase == ARBITER_STARTING) {
+    if (r->state != ROLL_IDLE || r->probe_pid > 0 || r->pipe_closing ||
+        a->phase == ARBITER_STARTING) {
         r->again = true;
         return r->number + 1;
     }
@@ -385,10 +401,7 @@ void roll_reap(arbiter *a) {
         return;
     r->probe_pid = 0;
     /* What it had to say is in the pipe, whose end is near. */
-    if (r->state == ROLL_IDLE && r->again && a->phase == ARBITER_SERVING) {
-        r->again = false;
-        begin(r);
-    }
+    begin_again(r);
 }
 
 /* -- Life

@@ -42,7 +42,8 @@ struct roll {
     pid_t probe_pid; /* 0: none runs */
     uv_pipe_t report_pipe;
     bool pipe_open;
-    uv_timer_t timer; /* bounds PROBING */
+    bool pipe_closing; /* its handle can't be used again yet */
+    uv_timer_t timer;  /* bounds PROBING */
     dirty_buf report;
     char chunk[16384];
     bool busy; /* roll_progress is under way */

@@ -283,7 +283,9 @@ static uint32_t drain_ms(const worker *w) {
 }
 
 void worker_drain(worker *w) {
-    if (w->state != WORKER_BOOTING && w->state != WORKER_READY)
+    if (w->state == WORKER_BOOTING)
+        worker_kill(w, "drained"); /* it runs no call, and does not read while it boots */
+    if (w->state != WORKER_READY)
         return;
     set_state(w, WORKER_DRAINING);
     retire_lanes(w);

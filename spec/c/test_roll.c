@@ -170,6 +170,34 @@ static void a_second_hup_makes_one_more_roll(void **state) {
     rig_stop(&r, 0);
 }
 
+/* The next roll must not begin before the last one's probe and pipe are gone. */
+static void reload_after_reload_of_bad_code(void **state) {
+    (void)state;
+    static const char *const at[] = {"probe", "boot"};
+    for (int i = 0; i < 2; i++) {
+        rig r;
+        rig_plan bad = {.apps = {"t"}, .mark = "2", .workers = 1, .fails_at = at[i]};
+        rig_init(&r);
+        rig_plans(&r, &bad, 1);
+        rig_start(&r);
+        rig_wait_status(&r, "\"state\":\"serving\"");
+        int fd = rig_connect(&r);
+        uint8_t *one;
+        size_t len = rig_request(&one, 2, "@arbiter", "reload", 0, 0);
+        for (int round = 0; round < 30; round++) {
+            rig_send(fd, one, len);
+            rig_send(fd, one, len);
+            rig_expect_value(fd, 2);
+            rig_expect_value(fd, 2);
+        }
+        free(one);
+        rig_wait_status(&r, "\"state\":\"idle\",\"result\":\"failed\"");
+        rig_expect_text(fd, 3, "t", "plan", "{}");
+        close(fd);
+        rig_stop(&r, 0);
+    }
+}
+
 static void an_exclusive_app_stops_before_it_starts(void **state) {
     (void)state;
     rig r;
@@ -353,6 +381,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(apps_come_and_go),
         cmocka_unit_test(the_number_of_workers_changes),
         cmocka_unit_test(a_second_hup_makes_one_more_roll),
+        cmocka_unit_test(reload_after_reload_of_bad_code),
         cmocka_unit_test(an_exclusive_app_stops_before_it_starts),
         cmocka_unit_test(scales_by_signal_and_by_action),
         cmocka_unit_test(scaling_down_keeps_limits),
