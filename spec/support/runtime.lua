@@ -53,9 +53,6 @@ function _M.launch(o)
     for i, word in ipairs(o.wrap or {}) do
         table.insert(args, i, word)
     end
-    for i, word in ipairs(o.wrap or {}) do
-        table.insert(args, i, word)
-    end
     self.process = process.start(args, { env = o.env, cwd = o.cwd })
     self.pid = self.process.pid
     return self
