@@ -435,6 +435,23 @@ describe("signals", function()
     end)
 end)
 
+describe("what whoever started it had set", function()
+    it("of signals is of no matter", function()
+        local rt = start_spawner { wrap = { "sh", "-c", "trap '' CHLD HUP INT TERM QUIT USR1 "
+            .. 'TTIN TTOU; exec "$@"', "sh" } }
+        finally(function() rt:close() end)
+        local arbiter = rt:status().arbiter.pid
+        kill(arbiter, signal.SIGKILL)
+        wait_for_another(rt, arbiter)
+        rt:signal(signal.SIGHUP)
+        wait.until_true(function() return rt:status().reload.result == "done" end, 10, "a reload")
+        local list = spawn_children(rt, 1008)
+        rt:signal(signal.SIGINT)
+        assert.same({ exit = 0 }, rt:wait())
+        assert.is_nil(tree.alive(list))
+    end)
+end)
+
 describe("opening the logs again", function()
     it("by an action reaches every process of the tree", function()
         local dir = tempdir.new()
@@ -451,9 +468,9 @@ describe("opening the logs again", function()
         local list = rt:tree()
         wait.until_true(function()
             for _, entry in ipairs(list) do
-                if not entry.title:find("keeper") and process.run({ "sh", "-c",
-                    ("ls -l /proc/%d/fd | grep -F %s/log.1"):format(entry.pid, dir)
-                }).exit == 0 then
+                local held = process.run { "ls", "-l", ("/proc/%d/fd"):format(entry.pid) }
+                if held.stdout:find(dir .. "/log.1", 1, true) and
+                    not entry.title:find("keeper") then -- it opens it when it has to say something
                     return false
                 end
             end
@@ -814,6 +831,17 @@ describe("another user", function()
             assert.same({ exit = 2 }, rt:wait(10))
             contains(rt:log(), case[2])
         end
+        -- the apps are tried as that user, as they will run
+        local dir = tempdir.new()
+        finally(function() tempdir.remove(dir) end)
+        assert(stat.chmod(dir, tonumber("755", 8)) == 0)
+        tempdir.write(dir .. "/tried.lua", [[
+            local status = io.open("/proc/self/status"):read("*a")
+            error("loaded by " .. status:match("Uid:%s*(%d+)"))]])
+        local r = process.run_dirty({ "check", "--user", "nobody", "--app", "tried" },
+            { cwd = dir })
+        assert.equal(4, r.exit)
+        contains(r.stdout, "loaded by 65534")
         local rt = runtime.launch { apps = { "apps.echo" }, args = { "--user", "root" },
             wrap = { "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups" } }
         finally(function() rt:close() end)

@@ -92,9 +92,9 @@ int dirty_endpoint_open(dirty_endpoint *e, const dirty_endpoint_options *o) {
         snprintf(e->lock_path, sizeof e->lock_path, "%s.lock", e->path);
         rc = lock(e);
     }
+    bool locked = rc == 0, bound = false;
     if (rc == 0)
         rc = remove_stale(e->path);
-    bool locked = rc == 0, bound = false;
     if (rc == 0) {
         rc = bind_path(e, o->mode);
         bound = rc == 0;

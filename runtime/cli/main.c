@@ -8,6 +8,7 @@
 #include <lua.h>
 #include <luajit.h>
 #include <lualib.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 #include <uv.h>
@@ -106,6 +107,8 @@ static void fill_stdio(void) {
 
 int main(int argc, char **argv) {
     fill_stdio();
+    /* Who started us may have ignored it: then no child of ours could be waited for. */
+    signal(SIGCHLD, SIG_DFL);
     /* first, before anything looks at argv: the process title is written over it */
     struct command command = {argc, uv_setup_args(argc, argv), EXIT_INTERNAL};
     lua_State *L = luaL_newstate();

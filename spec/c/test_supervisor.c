@@ -1,0 +1,458 @@
+/* The parts of the supervisor, and of what it shares with the arbiter, each alone. */
+#include "harness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/endpoint.h"
+#include "base/log.h"
+#include "base/report.h"
+#include "supervisor/children.h"
+#include "supervisor/notify.h"
+#include "supervisor/rights.h"
+#include "supervisor/sweep.h"
+
+/* -- Endpoint --------------------------------------------------------------------------
+ */
+
+typedef struct place {
+    char dir[64], path[96], lock[104], log[96];
+} place;
+
+static int make_place(void **state) {
+    place *p = calloc(1, sizeof *p);
+    snprintf(p->dir, sizeof p->dir, "/tmp/dirty-sup-XXXXXX");
+    if (mkdtemp(p->dir) == NULL)
+        return -1;
+    snprintf(p->path, sizeof p->path, "%s/s", p->dir);
+    snprintf(p->lock, sizeof p->lock, "%s/s.lock", p->dir);
+    snprintf(p->log, sizeof p->log, "%s/log", p->dir);
+    dirty_log_open(p->log, DIRTY_LOG_INFO);
+    *state = p;
+    return 0;
+}
+
+static int remove_place(void **state) {
+    place *p = *state;
+    dirty_log_open(NULL, DIRTY_LOG_INFO);
+    unlink(p->path);
+    unlink(p->lock);
+    unlink(p->log);
+    rmdir(p->dir);
+    free(p);
+    return 0;
+}
+
+static bool is_logged(const place *p, const char *part) {
+    char text[4096];
+    FILE *f = fopen(p->log, "r");
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = '\0';
+    return strstr(text, part) != NULL;
+}
+
+static dirty_endpoint_options at(const place *p) {
+    return (dirty_endpoint_options){
+        .path = p->path, .mode = 0640, .uid = -1, .gid = -1, .backlog = 8};
+}
+
+static int connect_to(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    int rc = connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
+static void an_endpoint_listens_with_its_mode(void **state) {
+    place *p = *state;
+    dirty_endpoint e;
+    struct stat st;
+    dirty_endpoint_options o = at(p);
+    mode_t before = umask(077); /* must not matter, and must stay */
+    assert_int_equal(dirty_endpoint_open(&e, &o), 0);
+    assert_int_equal(umask(before), 077);
+    assert_int_equal(stat(p->path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0640);
+    assert_int_equal(stat(p->lock, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_true(fcntl(e.fd, F_GETFL) & O_NONBLOCK);
+    assert_true(fcntl(e.fd, F_GETFD) & FD_CLOEXEC);
+    assert_true(fcntl(e.lock_fd, F_GETFD) & FD_CLOEXEC);
+    assert_int_equal(connect_to(p->path), 0);
+    dirty_endpoint_close(&e);
+    dirty_endpoint_close(&e);
+    assert_int_equal(access(p->path, F_OK), -1);
+    assert_int_equal(access(p->lock, F_OK), -1);
+}
+
+static void an_endpoint_is_given_to_its_owner(void **state) {
+    place *p = *state;
+    dirty_endpoint e;
+    struct stat st;
+    if (geteuid() != 0)
+        skip();
+    dirty_endpoint_options o = at(p);
+    o.uid = 12;
+    o.gid = 34;
+    assert_int_equal(dirty_endpoint_open(&e, &o), 0);
+    assert_int_equal(stat(p->path, &st), 0);
+    assert_int_equal(st.st_uid, 12);
+    assert_int_equal(st.st_gid, 34);
+    assert_int_equal(st.st_mode & 07777, 0640);
+    dirty_endpoint_close(&e);
+}
+
+static void a_second_endpoint_does_not_get_the_path(void **state) {
+    place *p = *state;
+    dirty_endpoint first, second;
+    dirty_endpoint_options o = at(p);
+    assert_int_equal(dirty_endpoint_open(&first, &o), 0);
+    assert_int_equal(dirty_endpoint_open(&second, &o), -EADDRINUSE);
+    assert_true(is_logged(p, "another runtime serves this socket"));
+    assert_int_equal(second.fd, -1);
+    assert_int_equal(second.lock_fd, -1);
+    assert_int_equal(connect_to(p->path), 0);
+    /* not even in a process that has the first by fork, and gave up its part */
+    pid_t child = fork();
+    if (child == 0) {
+        dirty_endpoint_disown(&first);
+        _exit(dirty_endpoint_open(&second, &o) == -EADDRINUSE ? 0 : 1);
+    }
+    int wait_status;
+    assert_int_equal(waitpid(child, &wait_status, 0), child);
+    assert_int_equal(wait_status, 0);
+    dirty_endpoint_close(&first);
+}
+
+static void a_path_that_was_let_go_is_the_next_ones(void **state) {
+    place *p = *state;
+    dirty_endpoint first, second;
+    dirty_endpoint_options o = at(p);
+    assert_int_equal(dirty_endpoint_open(&first, &o), 0);
+    dirty_endpoint_unlink(&first);
+    assert_int_equal(dirty_endpoint_open(&second, &o), 0);
+    dirty_endpoint_close(&first); /* removes nothing of the second */
+    assert_int_equal(connect_to(p->path), 0);
+    assert_int_equal(access(p->lock, F_OK), 0);
+    dirty_endpoint_close(&second);
+}
+
+static void what_is_no_socket_stays(void **state) {
+    place *p = *state;
+    dirty_endpoint e;
+    dirty_endpoint_options o = at(p);
+    close(creat(p->path, 0600));
+    assert_int_equal(dirty_endpoint_open(&e, &o), -EEXIST);
+    assert_true(is_logged(p, "the path is no socket"));
+    assert_int_equal(access(p->path, F_OK), 0);
+    assert_int_equal(access(p->lock, F_OK), -1);
+    o.path = "/nowhere/s";
+    assert_int_equal(dirty_endpoint_open(&e, &o), -ENOENT);
+    char path[120];
+    memset(path, 'x', sizeof path - 1);
+    path[0] = '/';
+    path[108] = '\0'; /* one too long */
+    o.path = path;
+    assert_int_equal(dirty_endpoint_open(&e, &o), -ENAMETOOLONG);
+}
+
+/* -- Reports ---------------------------------------------------------------------------
+ */
+
+static void reports_arrive_whole_and_in_order(void **state) {
+    (void)state;
+    int pair[2];
+    dirty_report r = {.kind = DIRTY_REPORT_READY, .within_ms = 7, .text = "socket=/x"};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+    assert_int_equal(dirty_report_take(pair[1], &r), 0);
+    assert_int_equal(dirty_report_send(pair[0], &r), 0);
+    memset(r.text, 'y', sizeof r.text); /* not terminated: cut */
+    r.kind = DIRTY_REPORT_RELOADED;
+    assert_int_equal(dirty_report_send(pair[0], &r), 0);
+    assert_int_equal(send(pair[0], "x", 1, 0), 1);
+    memset(&r, 0xff, sizeof r);
+    assert_int_equal(dirty_report_take(pair[1], &r), 1);
+    assert_int_equal(r.kind, DIRTY_REPORT_READY);
+    assert_int_equal(r.within_ms, 7);
+    assert_int_equal(r.pid, getpid());
+    assert_string_equal(r.text, "socket=/x");
+    assert_int_equal(dirty_report_take(pair[1], &r), 1);
+    assert_int_equal(r.kind, DIRTY_REPORT_RELOADED);
+    assert_int_equal(strlen(r.text), DIRTY_REPORT_TEXT_SIZE - 1);
+    assert_int_equal(dirty_report_take(pair[1], &r), -1); /* no report */
+    close(pair[0]);
+    assert_int_equal(dirty_report_take(pair[1], &r), -1); /* the end */
+    close(pair[1]);
+}
+
+static void a_report_never_waits(void **state) {
+    (void)state;
+    int pair[2], rc = 0;
+    dirty_report r = {.kind = DIRTY_REPORT_ALIVE};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+    for (int i = 0; i < 100000 && rc == 0; i++)
+        rc = dirty_report_send(pair[0], &r);
+    assert_int_equal(rc, -EAGAIN);
+    close(pair[1]);
+    assert_true(dirty_report_send(pair[0], &r) < 0);
+    close(pair[0]);
+}
+
+/* -- Children and the sweep ------------------------------------------------------------
+ */
+
+typedef struct found {
+    pid_t wanted[3];
+    unsigned seen[3], others;
+} found;
+
+static void note(pid_t child, void *arg) {
+    found *f = arg;
+    for (int i = 0; i < 3; i++)
+        if (f->wanted[i] == child) {
+            f->seen[i]++;
+            return;
+        }
+    f->others++;
+}
+
+static pid_t start_child(void) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_NAME, "a) b (c"); /* names may hold what stands around them */
+        for (;;)
+            pause();
+    }
+    return pid;
+}
+
+static void children_are_found_in_both_ways(void **state) {
+    (void)state;
+    found f = {.others = 0};
+    for (int i = 0; i < 3; i++)
+        f.wanted[i] = start_child();
+    kill(f.wanted[0], SIGKILL); /* a zombie is a child too */
+    siginfo_t info;
+    waitid(P_PID, (id_t)f.wanted[0], &info, WEXITED | WNOWAIT);
+    dirty_children_scanned(note, &f);
+    unsigned ways = 1;
+    if (dirty_children_listed(note, &f))
+        ways++;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(f.seen[i], ways);
+    assert_int_equal(f.others, 0);
+    assert_int_equal(dirty_sweep(5000), 3);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(kill(f.wanted[i], 0), -1);
+}
+
+/* A child, its child in a session of its own, and that one's child. Their ids go to
+ * `out`. */
+static void start_family(int out) {
+    pid_t pid = fork();
+    if (pid != 0)
+        return;
+    for (int depth = 0; depth < 3; depth++) {
+        pid = getpid();
+        signal(SIGTERM, SIG_IGN);
+        write(out, &pid, sizeof pid);
+        if (depth == 2 || fork() != 0)
+            break;
+        setsid();
+    }
+    for (;;)
+        pause();
+}
+
+static void a_sweep_ends_whole_families(void **state) {
+    (void)state;
+    int fds[2];
+    pid_t family[9];
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    assert_int_equal(dirty_sweep(5000), 0); /* there is nothing */
+    assert_int_equal(pipe(fds), 0);
+    for (int i = 0; i < 3; i++)
+        start_family(fds[1]);
+    for (int i = 0; i < 9; i++)
+        assert_int_equal(read(fds[0], &family[i], sizeof family[i]), sizeof family[i]);
+    assert_int_equal(dirty_sweep(5000), 9);
+    for (int i = 0; i < 9; i++)
+        assert_int_equal(kill(family[i], 0), -1);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    prctl(PR_SET_CHILD_SUBREAPER, 0);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void a_sweep_tells_what_it_can_not_end(void **state) {
+    place *p = *state;
+    char pids[40];
+    pid_t child = start_child();
+    assert_int_equal(dirty_sweep(0), 0); /* no time: it is not even tried */
+    snprintf(pids, sizeof pids, "pids=\"%d\"", (int)child);
+    assert_true(is_logged(p, "processes can't be ended"));
+    assert_true(is_logged(p, pids));
+    assert_int_equal(dirty_sweep(5000), 1);
+}
+
+/* -- Rights ----------------------------------------------------------------------------
+ */
+
+static void rights_are_found_by_name_and_number(void **state) {
+    (void)state;
+    dirty_rights r;
+    char why[200];
+    if (geteuid() != 0)
+        skip();
+    const struct passwd *nobody = getpwnam("nobody");
+    int64_t uid = nobody->pw_uid, gid = nobody->pw_gid,
+            daemon = getgrnam("daemon")->gr_gid;
+    assert_int_equal(dirty_rights_find(&r, NULL, NULL, why, sizeof why), 0);
+    assert_true(r.uid == -1 && r.gid == -1);
+    dirty_rights_deinit(&r);
+    assert_int_equal(dirty_rights_find(&r, "nobody", NULL, why, sizeof why), 0);
+    assert_true(r.uid == uid && r.gid == gid && r.group_count >= 1);
+    assert_string_equal(r.name, "nobody");
+    dirty_rights_deinit(&r);
+    assert_int_equal(dirty_rights_find(&r, "65534", "daemon", why, sizeof why), 0);
+    assert_true(r.uid == 65534 && r.gid == daemon);
+    dirty_rights_deinit(&r);
+    assert_int_equal(dirty_rights_find(&r, "4294000", "17", why, sizeof why), 0);
+    assert_true(r.uid == 4294000 && r.gid == 17 && r.groups == NULL && r.name == NULL);
+    dirty_rights_deinit(&r);
+}
+
+static void rights_that_are_not_there_are_told(void **state) {
+    (void)state;
+    dirty_rights r;
+    char why[200];
+    static const struct {
+        const char *user, *group, *why;
+    } cases[] = {
+        {"no such", NULL, "user = \"no such\": there is no such user"},
+        {NULL, "no such", "group = \"no such\": there is no such group"},
+        {"4294000", NULL, "give group too"},
+        {"4294967295", "0", "there is no such user"}, /* -1: "leave", to the kernel */
+        {"12x", "0", "there is no such user"},
+        {"-1", "0", "there is no such user"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        why[0] = '\0';
+        assert_int_equal(
+            dirty_rights_find(&r, cases[i].user, cases[i].group, why, sizeof why), -1);
+        assert_non_null(strstr(why, cases[i].why));
+        assert_true(r.uid == -1 && r.gid == -1 && r.name == NULL && r.groups == NULL);
+    }
+}
+
+static void rights_are_taken_for_good(void **state) {
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    pid_t child = fork();
+    if (child == 0) {
+        dirty_rights r;
+        char why[200];
+        gid_t groups[64];
+        bool ok = dirty_rights_find(&r, "nobody", "daemon", why, sizeof why) == 0 &&
+                  dirty_rights_take(&r) == 0 && getuid() == 65534 &&
+                  getgid() == (gid_t)r.gid && setuid(0) < 0 && setgid(0) < 0 &&
+                  setgroups(1, groups) < 0 && prctl(PR_GET_DUMPABLE) == 1;
+        int count = getgroups(64, groups);
+        for (int i = 0; i < count; i++)
+            ok = ok && groups[i] != 0;
+        /* once more is no error: they are ours already */
+        ok = ok && strcmp(getenv("USER"), "nobody") == 0;
+        dirty_rights_deinit(&r);
+        ok = ok && dirty_rights_find(&r, "nobody", "daemon", why, sizeof why) == 0 &&
+             dirty_rights_take(&r) == 0;
+        dirty_rights_deinit(&r);
+        ok = ok && dirty_rights_find(&r, "root", NULL, why, sizeof why) == -1;
+        _exit(ok ? 0 : 1);
+    }
+    int wait_status;
+    assert_int_equal(waitpid(child, &wait_status, 0), child);
+    assert_int_equal(wait_status, 0);
+}
+
+/* -- Notify ----------------------------------------------------------------------------
+ */
+
+static uint32_t watchdog_of(const char *usec, const char *pid) {
+    dirty_notify n;
+    setenv("NOTIFY_SOCKET", "@dirty-nobody", 1);
+    setenv("WATCHDOG_USEC", usec, 1);
+    if (pid != NULL)
+        setenv("WATCHDOG_PID", pid, 1);
+    dirty_notify_open(&n);
+    assert_true(n.fd >= 0);
+    assert_null(getenv("NOTIFY_SOCKET"));
+    assert_null(getenv("WATCHDOG_USEC"));
+    assert_null(getenv("WATCHDOG_PID"));
+    dirty_notify_send(&n, "READY=1"); /* nobody listens: logged, no more */
+    dirty_notify_close(&n);
+    return n.watchdog_ms;
+}
+
+static void the_watchdog_is_read_from_the_environment(void **state) {
+    place *p = *state;
+    char own[20];
+    snprintf(own, sizeof own, "%d", (int)getpid());
+    assert_int_equal(watchdog_of("30000000", NULL), 15000);
+    assert_int_equal(watchdog_of("30000000", own), 15000);
+    assert_int_equal(watchdog_of("30000000", "1"), 0);
+    assert_int_equal(watchdog_of("1", NULL), 1);
+    assert_int_equal(watchdog_of("0", NULL), 0);
+    assert_int_equal(watchdog_of("18446744073709551615", NULL), INT32_MAX);
+    assert_int_equal(watchdog_of("99999999999999999999", NULL), 0);
+    assert_int_equal(watchdog_of("30s", NULL), 0);
+    assert_true(is_logged(p, "WATCHDOG_USEC=\"30s\""));
+    assert_true(is_logged(p, "the service manager can't be told"));
+}
+
+static void without_a_listener_nothing_is_said(void **state) {
+    place *p = *state;
+    dirty_notify n;
+    unsetenv("NOTIFY_SOCKET");
+    setenv("WATCHDOG_USEC", "1000000", 1);
+    dirty_notify_open(&n);
+    assert_int_equal(n.fd, -1);
+    assert_int_equal(n.watchdog_ms, 0);
+    dirty_notify_send(&n, "READY=1");
+    dirty_notify_close(&n);
+    assert_false(is_logged(p, "service manager"));
+}
+
+#define WITH_PLACE(test) cmocka_unit_test_setup_teardown(test, make_place, remove_place)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        WITH_PLACE(an_endpoint_listens_with_its_mode),
+        WITH_PLACE(an_endpoint_is_given_to_its_owner),
+        WITH_PLACE(a_second_endpoint_does_not_get_the_path),
+        WITH_PLACE(a_path_that_was_let_go_is_the_next_ones),
+        WITH_PLACE(what_is_no_socket_stays),
+        cmocka_unit_test(reports_arrive_whole_and_in_order),
+        cmocka_unit_test(a_report_never_waits),
+        cmocka_unit_test(children_are_found_in_both_ways),
+        cmocka_unit_test(a_sweep_ends_whole_families),
+        WITH_PLACE(a_sweep_tells_what_it_can_not_end),
+        cmocka_unit_test(rights_are_found_by_name_and_number),
+        cmocka_unit_test(rights_that_are_not_there_are_told),
+        cmocka_unit_test(rights_are_taken_for_good),
+        WITH_PLACE(the_watchdog_is_read_from_the_environment),
+        WITH_PLACE(without_a_listener_nothing_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
