@@ -17,6 +17,19 @@ local function contains(text, part)
     assert.truthy(text:find(part, 1, true), ("%q is not in:\n%s"):format(part, text))
 end
 
+-- What a test has to undo, the last first, however it ends.
+local undone = {}
+
+local function defer(undo)
+    undone[#undone + 1] = undo
+end
+
+after_each(function()
+    while #undone > 0 do
+        pcall(table.remove(undone))
+    end
+end)
+
 local function kill(pid, number)
     assert(signal.kill(pid, number))
 end
@@ -75,7 +88,7 @@ end
 describe("the tree", function()
     it("is a supervisor, a keeper, the arbiter and its workers, each with its title", function()
         local rt = start_spawner()
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         local status = rt:status()
         local titles, list = {}, rt:tree()
         for i, entry in ipairs(list) do
@@ -112,7 +125,7 @@ describe("the tree", function()
                     file:close()
                 end
                 return { read = function() end }]] } }
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         -- who has each page, by the page's inode
         local function pages_of(maps, name, owners)
             local count = 0
@@ -139,7 +152,7 @@ describe("the tree", function()
 
     it("is all gone after a stop, with what apps have started", function()
         local rt = start_spawner()
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         local list = spawn_children(rt, 1001)
         assert.same({ exit = 0 }, rt:stop())
         assert.is_nil(tree.alive(list))
@@ -151,7 +164,7 @@ end)
 describe("when the arbiter is killed", function()
     it("another serves on the same path within a second, and nothing old lives", function()
         local rt = start_spawner()
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         local old = spawn_children(rt, 1002)
         local inode = stat.lstat(rt.socket).st_ino
         local calls = {}
@@ -188,7 +201,7 @@ describe("when the arbiter is killed", function()
         local rt = runtime.start { config = [[
             workers, socket_mode = 1, "0600"
             apps = { "apps.echo" }]] }
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         tempdir.write(rt.dir .. "/dirty.conf.lua", [[
             workers, socket_mode = 2, "0666"
             apps = { "apps.echo", other = { module = "apps.echo" } }]])
@@ -204,7 +217,7 @@ describe("when the arbiter is killed", function()
     it("and the configuration is broken, says so, tries again, and at once on HUP", function()
         local good = "workers = 1\napps = { 'apps.echo' }"
         local rt = runtime.start { config = good }
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         tempdir.write(rt.dir .. "/dirty.conf.lua", "workers = = 1")
         kill(rt:status().arbiter.pid, signal.SIGKILL)
         wait.until_true(function()
@@ -226,7 +239,7 @@ describe("when the arbiter is killed", function()
 
     it("while no arbiter runs, TERM ends it", function()
         local rt = runtime.start { config = "workers = 1\napps = { 'apps.echo' }" }
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         tempdir.write(rt.dir .. "/dirty.conf.lua", "error 'no'")
         kill(rt:status().arbiter.pid, signal.SIGKILL)
         wait.until_true(function()
@@ -240,7 +253,7 @@ end)
 describe("when another process of the tree is killed", function()
     it("no process is left after the supervisor, children of apps included", function()
         local rt = start_spawner()
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         local list = spawn_children(rt, 1003)
         local busy = rt:start_call("apps.echo", "spin", "60000")
         wait_busy(rt, "spin")
@@ -261,7 +274,7 @@ describe("when another process of the tree is killed", function()
 
     it("the supervisor does the keeper's work", function()
         local rt = start_spawner()
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         local list = spawn_children(rt, 1004)
         local keeper = tree.find(list, "keeper")
         local arbiter = rt:status().arbiter.pid
@@ -275,7 +288,7 @@ describe("when another process of the tree is killed", function()
     it("arbiter and workers end even when supervisor and keeper go together",
         function()
             local rt = runtime.start { apps = { "apps.echo" } }
-            finally(function() rt:close() end)
+            defer(function() rt:close() end)
             local list = rt:tree()
             local keeper = tree.find(list, "keeper")
             kill(keeper.pid, signal.SIGSTOP)
@@ -297,7 +310,7 @@ describe("stopping", function()
 
     it("by TERM to the process group answers the running call", function()
         local rt, call = start_busy()
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         local list = rt:tree()
         kill(-rt.pid, signal.SIGTERM)
         assert.same({ exit = 0 }, rt:wait())
@@ -308,7 +321,7 @@ describe("stopping", function()
 
     it("refuses new callers at once while the last answer is waited for", function()
         local rt, call = start_busy()
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         rt:signal(signal.SIGTERM)
         wait.until_true(function() return not stat.lstat(rt.socket) end, 5, "the path is gone")
         assert.is_false(call:ended())
@@ -322,7 +335,7 @@ describe("stopping", function()
         for _, numbers in ipairs { { signal.SIGTERM, signal.SIGTERM },
             { signal.SIGINT, signal.SIGTERM }, { signal.SIGQUIT } } do
             local rt, call = start_busy { ms = "60000" }
-            finally(function() rt:close() end)
+            defer(function() rt:close() end)
             for i, number in ipairs(numbers) do
                 rt:signal(number)
                 wait.until_true(function()
@@ -346,7 +359,7 @@ describe("stopping", function()
         local shell = process.start { "setsid", "sh", "-c", ('exec <%s >%s 2>&1; exec %s serve '
             .. '--app apps.echo --socket %s --workers 1 --log-file %s'):format(terminal, terminal,
             process.dirty(), socket, log) }
-        finally(function()
+        defer(function()
             unistd.close(master)
             shell:close()
             tempdir.remove(dir)
@@ -372,7 +385,7 @@ describe("stopping", function()
 
     it("kills an arbiter that does not end as told", function()
         local rt = runtime.start { apps = { "apps.echo" } }
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         local list = rt:tree()
         kill(rt:status().arbiter.pid, signal.SIGSTOP)
         rt:signal(signal.SIGTERM)
@@ -383,7 +396,7 @@ describe("stopping", function()
 
     it("ends what runs at once where graceful_timeout is 0", function()
         local rt = runtime.start { apps = { "apps.echo" }, args = { "--graceful-timeout", "0" } }
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         local call = rt:start_call("apps.echo", "sleep", "60000")
         wait_busy(rt, "sleep")
         assert.same({ exit = 0 }, rt:stop(4))
@@ -396,7 +409,7 @@ describe("stopping", function()
         local rt = runtime.launch { apps = { "slow" }, args = { "--boot-timeout", "0.5" },
             files = { ["slow.lua"] = "return { init = function() os.execute('sleep 1007') end, "
                 .. "n = print }" } }
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         wait.until_true(function() return tree.find(rt:tree(), "^sleep 1007") end, 10, "a boot")
         local list = rt:tree()
         kill(tree.find(list, "^dirty: arbiter").pid, signal.SIGSTOP)
@@ -408,7 +421,7 @@ describe("stopping", function()
     it("while the apps load ends at once", function()
         local rt = runtime.launch { apps = { "slow" }, files = { ["slow.lua"] =
             "os.execute('sleep 1005')\nreturn {}" } }
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         wait.until_true(function() return tree.find(rt:tree(), "^sleep 1005") end, 10, "a load")
         local list = rt:tree()
         rt:signal(signal.SIGTERM)
@@ -421,7 +434,7 @@ describe("signals", function()
     it("HUP, TTIN and TTOU reach the arbiter, those sent while it boots too", function()
         local rt = runtime.launch { apps = { "slow" }, args = { "--workers", "1" }, files = {
             ["slow.lua"] = "os.execute('sleep 0.5')\nreturn { n = function() return 1 end }" } }
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         wait.until_true(function() return rt:log():find("arbiter started", 1, true) end, 10,
             "an arbiter")
         rt:signal(signal.SIGUSR1)
@@ -439,7 +452,7 @@ describe("what whoever started it had set", function()
     it("of signals is of no matter", function()
         local rt = start_spawner { wrap = { "sh", "-c", "trap '' CHLD HUP INT TERM QUIT USR1 "
             .. 'TTIN TTOU; exec "$@"', "sh" } }
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         local arbiter = rt:status().arbiter.pid
         kill(arbiter, signal.SIGKILL)
         wait_for_another(rt, arbiter)
@@ -457,7 +470,7 @@ describe("opening the logs again", function()
         local dir = tempdir.new()
         local rt = runtime.launch { apps = { "apps.echo" },
             args = { "--log-file", dir .. "/log" } }
-        finally(function()
+        defer(function()
             rt:close()
             tempdir.remove(dir)
         end)
@@ -493,7 +506,7 @@ describe("two starters", function()
                 both[i] = process.start { process.dirty(), "serve", "--app", "apps.echo",
                     "--workers", "1", "--socket", dir .. "/s" }
             end
-            finally(function()
+            defer(function()
                 both[1]:close()
                 both[2]:close()
                 tempdir.remove(dir)
@@ -518,7 +531,7 @@ describe("the pidfile", function()
         local dir = tempdir.new()
         local path, victim = dir .. "/d.pid", process.start { "sleep", "1006" }
         local rt
-        finally(function()
+        defer(function()
             if rt then rt:close() end
             victim:close()
             tempdir.remove(dir)
@@ -570,7 +583,7 @@ describe("the service manager", function()
             function()
                 os.remove(name)
                 local rt, notify = start_notified(name)
-                finally(function()
+                defer(function()
                     rt:close()
                     notify:close()
                     os.remove(name)
@@ -605,7 +618,7 @@ describe("the service manager", function()
     it("is told of the watchdog only while the arbiter's loop turns", function()
         local name = "@dirty-spec-watchdog-" .. unistd.getpid()
         local rt, notify = start_notified(name, { env = { WATCHDOG_USEC = "400000" } })
-        finally(function()
+        defer(function()
             rt:close()
             notify:close()
         end)
@@ -623,7 +636,7 @@ describe("the service manager", function()
         assert.same({}, { rt:call("leaks", "env"), (select(2, rt:call("leaks", "env"))) })
         local arbiter = rt:status().arbiter.pid
         kill(arbiter, signal.SIGSTOP)
-        finally(function()
+        defer(function()
             signal.kill(arbiter, signal.SIGCONT)
             rt:close()
             notify:close()
@@ -644,7 +657,7 @@ describe("the service manager", function()
         local name = "@dirty-spec-other-" .. unistd.getpid()
         local rt, notify = start_notified(name, { env = { WATCHDOG_USEC = "20000",
             WATCHDOG_PID = "1" } })
-        finally(function()
+        defer(function()
             rt:close()
             notify:close()
         end)
@@ -660,7 +673,7 @@ describe("the service manager", function()
     it("that is not there, or spoken to in another way, is no reason not to serve", function()
         for _, name in ipairs { "/nowhere/notify", "vsock:2:1234", "@", "x" } do
             local rt = runtime.start { apps = { "apps.echo" }, env = { NOTIFY_SOCKET = name } }
-            finally(function() rt:close() end)
+            defer(function() rt:close() end)
             contains(rt:log(), "the service manager")
             assert.same({ exit = 0 }, rt:stop())
         end
@@ -688,7 +701,7 @@ describe("the service manager", function()
             return
         end
         local dir = tempdir.new()
-        finally(function() tempdir.remove(dir) end)
+        defer(function() tempdir.remove(dir) end)
         tempdir.write(dir .. "/dirty.service",
             (unit:gsub("/usr/local/bin/dirty", process.dirty())))
         local r = process.run({ "systemd-analyze", "verify", dir .. "/dirty.service" },
@@ -747,7 +760,7 @@ describe("another user", function()
 
     it("is whom arbiter and workers run as, for good; the socket is theirs", function()
         local rt = start_as_nobody { args = { "--user", "nobody" } }
-        finally(function() close(rt) end)
+        defer(function() close(rt) end)
         local status = rt:status()
         for _, pid in ipairs { status.arbiter.pid, status.workers[1].pid } do
             assert.equal("65534 65534 65534 65534", (ids_of(pid, "Uid")))
@@ -781,7 +794,7 @@ describe("another user", function()
         assert(stat.chmod(dir, tonumber("755", 8)) == 0)
         local rt = start_as_nobody { args = { "--user", "65534", "--group", "daemon", "--pidfile",
             dir .. "/pid", "--log-file", dir .. "/log" }, log = dir .. "/log" }
-        finally(function()
+        defer(function()
             close(rt)
             tempdir.remove(dir)
         end)
@@ -803,13 +816,13 @@ describe("another user", function()
 
     it("is warned for who can reach neither socket nor configuration", function()
         local rt = start_as_nobody { config = "user = 'nobody'\nworkers = 1" }
-        finally(function() close(rt) end)
+        defer(function() close(rt) end)
         assert.is_nil(rt:log():find("can't re", 1, true))
         rt:stop()
         local dir = tempdir.new() -- 0700
         local closed = runtime.launch { apps = { "apps.echo" }, args = { "--socket", dir .. "/s",
             "--user", "nobody", "--config", tempdir.write(dir .. "/c.lua", "workers = 1") } }
-        finally(function()
+        defer(function()
             close(rt)
             closed:close()
             tempdir.remove(dir)
@@ -827,13 +840,13 @@ describe("another user", function()
             { { "--user", "54321" }, "give group too" },
         } do
             local rt = runtime.launch { apps = { "apps.echo" }, args = case[1] }
-            finally(function() rt:close() end)
+            defer(function() rt:close() end)
             assert.same({ exit = 2 }, rt:wait(10))
             contains(rt:log(), case[2])
         end
         -- the apps are tried as that user, as they will run
         local dir = tempdir.new()
-        finally(function() tempdir.remove(dir) end)
+        defer(function() tempdir.remove(dir) end)
         assert(stat.chmod(dir, tonumber("755", 8)) == 0)
         tempdir.write(dir .. "/tried.lua", [[
             local status = io.open("/proc/self/status"):read("*a")
@@ -844,7 +857,7 @@ describe("another user", function()
         contains(r.stdout, "loaded by 65534")
         local rt = runtime.launch { apps = { "apps.echo" }, args = { "--user", "root" },
             wrap = { "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups" } }
-        finally(function() rt:close() end)
+        defer(function() rt:close() end)
         assert.same({ exit = 2 }, rt:wait(10))
         contains(rt:log(), "can be set by root only, this is uid 65534")
     end)
