@@ -102,7 +102,9 @@ describe("nginx, when parts of the runtime are killed", function()
         for _ = 1, 5 do
             works_again()
             for _, worker in ipairs(rt:status().workers) do
-                signal.kill(worker.pid, signal.SIGKILL)
+                if type(worker.pid) == "number" then -- a place that waits has none
+                    signal.kill(worker.pid, signal.SIGKILL)
+                end
             end
         end
         check()
