@@ -260,16 +260,12 @@ static void new_type(lua_State *L, const char *name, lua_CFunction gc) {
 }
 
 int luaopen_dirty_core(lua_State *L) {
-    static const luaL_Reg functions[] = {{"open", core_open},
-                                         {"call", core_call},
-                                         {"stream", core_stream},
-                                         {"next", core_next},
-                                         {"leave", stream_gc},
-                                         {"close", core_close},
-                                         {"socket", core_socket},
-                                         {"default_socket", core_default_socket},
-                                         {"version", core_version},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"open", core_open},       {"call", core_call},
+        {"stream", core_stream},   {"next", core_next},
+        {"leave", stream_gc},      {"close", core_close},
+        {"socket", core_socket},   {"default_socket", core_default_socket},
+        {"version", core_version}, {NULL, NULL}};
     new_type(L, HANDLE, handle_gc);
     new_type(L, REPLY, reply_gc);
     new_type(L, STREAM, stream_gc);
