@@ -76,8 +76,7 @@ end
 function methods:execute(app, action, ...)
     check_self(self, "execute")
     check_place(2)
-    options_of.check_name("app", app)
-    options_of.check_name("action", action)
+    options_of.check_names(app, action)
     local args, count = { ... }, select("#", ...)
     local tags, err = self._codec:encode(args, count)
     if not tags then
@@ -101,8 +100,7 @@ end
 function methods:stream(app, action, ...)
     check_self(self, "stream")
     check_place(2)
-    options_of.check_name("app", app)
-    options_of.check_name("action", action)
+    options_of.check_names(app, action)
     local args, count = { ... }, select("#", ...)
     local tags, err = self._codec:encode(args, count)
     if not tags then

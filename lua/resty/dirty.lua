@@ -58,8 +58,8 @@ local BODY = {
     where = "a request's body can be had in rewrite, access and content",
     rewrite = true, server_rewrite = true, access = true, content = true,
 }
--- Arrays for requests that are kept for later ones.
-local SPARE_MAX, PIECES_FEW = 64, 32
+-- Names of calls that a client remembers.
+local CALLS_MAX = 1000
 
 -- -- Checks ------------------------------------------------------------------------------
 
@@ -76,57 +76,46 @@ end
 
 -- -- Calls -------------------------------------------------------------------------------
 
-local function new_exchange(self, app, action, args, argc)
-    local settings, spare = self._settings, self._spare
-    local now = connection.now_ms()
-    local count = #spare
-    local pieces = spare[count]
-    spare[count] = nil
-    return {
-        peer = self._peer,
-        codec = self._codec,
-        route = {
-            app = app, action = action,
-            priority = settings.priority, metadata = settings.metadata,
-        },
-        args = args,
-        argc = argc,
-        pieces = pieces or {},
-        started = "no",
-        budget_ms = settings.budget_ms,
-        start_ms = now,
-        deadline_ms = now + settings.budget_ms,
-        until_ms = now + settings.budget_ms + connection.MARGIN_MS,
+-- Check the names of a call that was not made before, and write them once for all calls.
+-- Raises for the caller of the function that calls our caller.
+local function learn(self, app, action)
+    options_of.check_names(app, action, 5)
+    local calls = self._calls
+    if calls.count >= CALLS_MAX then -- somebody makes names up: begin anew
+        clear(calls.by_app)
+        calls.count = 0
+    end
+    local call = {
+        app = app, action = action, names = self._codec:encode_names(app, action),
     }
+    calls.count = calls.count + 1
+    calls.by_app[app] = calls.by_app[app] or {}
+    calls.by_app[app][action] = call
+    return call
 end
 
--- The request was sent: its array can be used again, without what it held.
-local function spare_pieces(self, x)
-    local spare, pieces = self._spare, x.pieces
-    local count = #spare
-    if count < SPARE_MAX and #pieces <= PIECES_FEW then
-        clear(pieces)
-        spare[count + 1] = pieces
-    end
-    x.pieces = nil
-end
-
--- Make the call and read the first frame of its answer: the exchange; or nil, err, info.
--- Raises for the caller of our caller what can't be sent.
-local function begin(self, app, action, streams, args, argc)
-    local x = new_exchange(self, app, action, args, argc)
-    x.streams = streams
-    local ok, err, info = exchange.prepare(x)
-    if ok then
-        ok, err, info = exchange.run(x)
-        spare_pieces(self, x)
-    elseif err == "BAD_VALUE" then
+-- Make a call and read the first frame of its answer: the exchange; or nil, err, info. Raises
+-- for the caller of our caller.
+local function begin(self, method, streams, app, action, args, argc)
+    local by_action = self._calls.by_app[app]
+    local call = by_action and by_action[action] or learn(self, app, action)
+    local x, err, info = exchange.begin(self, call, args, argc)
+    if not x and err == "BAD_VALUE" then
         error("argument " .. info, 3)
-    else
+    elseif not x then
         local words = err == "TOO_LONG" and refusal.too_long(info) or info
-        return outcome.own(errors.codes.PROTOCOL, words, "no", x.route)
+        return outcome.own(errors.codes.PROTOCOL, words, "no", call)
     end
-    return ok and x, err, info
+    x.streams = streams
+    local ok
+    ok, err, info = exchange.run(x)
+    if ok then
+        return x
+    elseif not err then
+        error(refusal.phase(method, get_phase(), CALLS.where), 3)
+    end
+    exchange.give_back(self, x)
+    return nil, err, info
 end
 
 --- Call an action and wait for its values, for the timeout and 2 s at most; other requests
@@ -141,18 +130,18 @@ end
 -- @return the action's values; or nil, err (string), info (table, see above). Codes: any of
 -- the list in docs/protocol.md. Wrong use raises
 function methods:execute(app, action, ...)
-    check_use(self, "execute", CALLS)
-    options_of.check_name("app", app)
-    options_of.check_name("action", action)
-    local x, err, info = begin(self, app, action, false, { ... }, select("#", ...))
+    check_use(self, "execute")
+    local x, err, info = begin(self, "execute", false, app, action, { ... }, select("#", ...))
     if not x then
         return nil, err, info
     end
     exchange.finish(x)
-    if x.count > exchange.VALUES_MAX then
-        return exchange.too_many(x.route, x.count)
+    local list, count = x.values, x.count
+    exchange.give_back(self, x)
+    if count > exchange.VALUES_MAX then
+        return exchange.too_many({ app = app, action = action }, count)
     end
-    return unpack(x.values, 1, x.count)
+    return unpack(list, 1, count)
 end
 
 --- Call an action that streams, and wait for its first chunk. The timeout covers the whole
@@ -167,10 +156,8 @@ end
 -- for token in s do ngx.print(token) end
 -- if s.err then ngx.log(ngx.ERR, s.err) end
 function methods:stream(app, action, ...)
-    check_use(self, "stream", CALLS)
-    options_of.check_name("app", app)
-    options_of.check_name("action", action)
-    local x, err, info = begin(self, app, action, true, { ... }, select("#", ...))
+    check_use(self, "stream")
+    local x, err, info = begin(self, "stream", true, app, action, { ... }, select("#", ...))
     if not x then
         return nil, err, info
     end
@@ -193,6 +180,7 @@ function methods:with(options)
         _peer = self._peer,
         _codec = self._codec,
         _values = self._values,
+        _calls = self._calls,
         _spare = self._spare,
         _settings = settings,
     }, mt)
@@ -297,6 +285,7 @@ function _M.new(options)
         },
         _values = codec,
         _settings = settings,
+        _calls = { by_app = {}, count = 0 },
         _spare = {},
     }, mt)
 end

@@ -90,16 +90,24 @@ function _M.check(options, known)
     end
 end
 
---- Check the name of an app or action; raises as `check` does.
--- @tparam string what "app" or "action"
--- @param name
-function _M.check_name(what, name)
+local function check_name(what, name, level)
     if type(name) ~= "string" then
-        error(("%s is a string, not a %s"):format(what, type(name)), 3)
+        error(("%s is a string, not a %s"):format(what, type(name)), level)
     elseif #name == 0 or #name > 255 or name:find("[^\33-\126]") then
         error(("%s is 1 to 255 bytes of printable ASCII without spaces, not %q"):format(
-            what, name), 3)
+            what, name), level)
     end
+end
+
+--- Check the names of an app and an action.
+-- @param app
+-- @param action
+-- @tparam[opt=3] number level for whom to raise, counted from here; 3 is the caller of the
+-- function that calls this
+function _M.check_names(app, action, level)
+    level = (level or 3) + 1
+    check_name("app", app, level)
+    check_name("action", action, level)
 end
 
 --- The settings of calls: those given, else inherited ones.

@@ -135,9 +135,11 @@ end
 
 --- Read the count that a RESPONSE or CHUNK begins with.
 -- @tparam string payload its first two bytes, or more
+-- @tparam[opt=1] number at where it starts
 -- @treturn number|nil within the limit; nil, fault, text
-function _M:decode_count(payload)
-    local a, b = byte(payload, 1, 2)
+function _M:decode_count(payload, at)
+    at = at or 1
+    local a, b = byte(payload, at, at + 1)
     if not b then
         return fault("TRUNCATED")
     end
@@ -145,16 +147,18 @@ function _M:decode_count(payload)
 end
 
 --- Read the payload of a RESPONSE or CHUNK.
--- @tparam string payload all of it
+-- @tparam string payload all of it, and nothing behind it
 -- @tparam[opt] table out an array to use again; what it holds behind `count` stays
+-- @tparam[opt=1] number at where it starts, for one that still has its header before it
 -- @treturn table|nil the values 1…count, null as nil; nil, fault, text
 -- @treturn number count
-function _M:decode_values(payload, out)
-    local count, why, text = self:decode_count(payload)
+function _M:decode_values(payload, out, at)
+    at = at or 1
+    local count, why, text = self:decode_count(payload, at)
     if not count then
         return nil, why, text
     end
-    return take_all(self, payload, 3, count, out or {})
+    return take_all(self, payload, at + 2, count, out or {})
 end
 
 --- Read the payload of an ERROR.

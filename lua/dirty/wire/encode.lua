@@ -5,7 +5,7 @@
 
 local spoken = require "dirty.wire.spoken"
 
-local byte, char = string.byte, string.char
+local byte, char, sub = string.byte, string.char, string.sub
 local type = type
 
 local _M = {}
@@ -14,9 +14,11 @@ local fault = spoken.fault
 local REQUEST, ERROR, END = spoken.REQUEST, spoken.ERROR, spoken.END
 local TAG_BYTES, TAG_JSON = spoken.TAG_BYTES, spoken.TAG_JSON
 local HEADER_LEN, VALUE_HEAD_LEN = spoken.HEADER_LEN, spoken.VALUE_HEAD_LEN
-local NAME_MAX, PRIORITY_LAST = spoken.NAME_MAX, spoken.PRIORITY_LAST
+local NAME_MAX = spoken.NAME_MAX
+local PRIORITY_LAST, PRIORITY_DEFAULT = spoken.PRIORITY_LAST, spoken.PRIORITY_DEFAULT
 local MAGIC_1, MAGIC_2, VERSION = 0x44, 0x57, spoken.PROTOCOL_VERSION
 local U32 = 4294967296
+local ROUTE_HEAD_LEN = 8 -- without the lengths of the names, which go with them
 
 local function u16_bytes(n)
     local low = n % 256
@@ -80,18 +82,19 @@ local function check_count(self, count)
     return true
 end
 
--- Put header and `head` before the values, now that their length is known.
-local function finish(self, pieces, at, kind, id, head, values_len)
-    local len = #head + values_len
+local function check_len(self, len)
     if len > self.max_message then
         return fault("TOO_LONG", ("%.0f bytes, max_message is %.0f"):format(len,
             self.max_message))
     end
-    pieces[1] = header(kind, len, id) .. head
-    for i = #pieces, at + 1, -1 do
-        pieces[i] = nil -- what a longer message has left
+    return true
+end
+
+-- Take away what a longer message has left behind the last piece.
+local function trim(pieces, last)
+    for i = #pieces, last + 1, -1 do
+        pieces[i] = nil
     end
-    return pieces, HEADER_LEN + len
 end
 
 local function name_is_valid(name)
@@ -105,25 +108,53 @@ local function name_is_valid(name)
     return len > 0 and len <= NAME_MAX
 end
 
--- Budget, priority, flags, argc, names: what comes before the values.
-local function route(call, argc)
-    local app, action = call.app, call.action
-    local priority = call.priority or spoken.PRIORITY_DEFAULT
+--- Write the names of a call, to be used for any number of requests.
+-- @tparam string app
+-- @tparam string action
+-- @treturn string|nil bytes, for `names` of `encode_request`; nil, fault (BAD_NAME), text
+function _M:encode_names(app, action)
     if not name_is_valid(app) or not name_is_valid(action) then
         return fault("BAD_NAME", ("%q, %q"):format(app, action))
+    end
+    return char(#app, #action) .. app .. action
+end
+
+-- Header, budget, priority, flags, argc: what comes before the names.
+local function request_head(id, len, call, argc)
+    if type(id) == "string" then
+        local head = request_head(0, len, call, argc)
+        return sub(head, 1, 8) .. id .. sub(head, 17)
+    end
+    local l1, l2, l3, l4 = u32_bytes(len)
+    local low = id % U32
+    local h1, h2, h3, h4 = u32_bytes((id - low) / U32)
+    local i1, i2, i3, i4 = u32_bytes(low)
+    local b1, b2, b3, b4 = u32_bytes(call.budget_ms or 0)
+    local n1, n2 = u16_bytes(argc)
+    return char(MAGIC_1, MAGIC_2, VERSION, REQUEST, l1, l2, l3, l4, h1, h2, h3, h4, i1, i2, i3,
+        i4, b1, b2, b3, b4, call.priority or PRIORITY_DEFAULT, call.metadata and 1 or 0, n1, n2)
+end
+
+-- The names of a call whose other parts are right, too.
+local function check_call(self, call, argc)
+    local priority = call.priority or PRIORITY_DEFAULT
+    if argc > self.max_args then
+        return check_count(self, argc)
     elseif priority < 0 or priority > PRIORITY_LAST or priority % 1 ~= 0 then
         return fault("BAD_PRIORITY", tostring(priority))
     end
-    local b1, b2, b3, b4 = u32_bytes(call.budget_ms or 0)
-    local n1, n2 = u16_bytes(argc)
-    return char(b1, b2, b3, b4, priority, call.metadata and 1 or 0, n1, n2, #app, #action)
-        .. app .. action
+    local names = call.names
+    if names then
+        return names
+    end
+    return self:encode_names(call.app, call.action)
 end
 
 --- Write a REQUEST.
 -- @tparam number|string id
--- @tparam table call `app`, `action` (strings), `budget_ms` (whole, default 0: the server's
--- timeout), `priority` (0 first to 9 last, default 5), `metadata` (JSON text, see `json`)
+-- @tparam table call `app`, `action` (strings) or `names` (of `encode_names`), `budget_ms`
+-- (whole, default 0: the server's timeout), `priority` (0 first to 9 last, default 5),
+-- `metadata` (JSON text, see `json`)
 -- @tparam table args the arguments 1…argc: strings travel as bytes, everything else as JSON
 -- @tparam number argc how many there are, nils among them counted
 -- @tparam[opt] table pieces an array to use again
@@ -132,11 +163,8 @@ end
 -- "#2 is a function")
 -- @treturn number bytes in all
 function _M:encode_request(id, call, args, argc, pieces)
-    local head, fault_name, text = check_count(self, argc)
-    if head then
-        head, fault_name, text = route(call, argc)
-    end
-    if not head then
+    local names, fault_name, text = check_call(self, call, argc)
+    if not names then
         return nil, fault_name, text
     end
     pieces = pieces or {}
@@ -148,7 +176,15 @@ function _M:encode_request(id, call, args, argc, pieces)
     if not last then
         return nil, args_len, why
     end
-    return finish(self, pieces, last, REQUEST, id, head, metadata_len + args_len)
+    local len = ROUTE_HEAD_LEN + #names + metadata_len + args_len
+    local ok
+    ok, fault_name, text = check_len(self, len)
+    if not ok then
+        return nil, fault_name, text
+    end
+    pieces[1] = request_head(id, len, call, argc) .. names
+    trim(pieces, last)
+    return pieces, HEADER_LEN + len
 end
 
 --- Write a RESPONSE or a CHUNK.
@@ -164,11 +200,17 @@ function _M:encode_values(kind, id, list, count)
         return nil, fault_name, text
     end
     local pieces = {}
-    local last, len, why = add_values(self, pieces, 1, list, count)
+    local last, values_len, why = add_values(self, pieces, 1, list, count)
     if not last then
-        return nil, len, why
+        return nil, values_len, why
     end
-    return finish(self, pieces, last, kind, id, char(u16_bytes(count)), len)
+    local len = 2 + values_len
+    ok, fault_name, text = check_len(self, len)
+    if not ok then
+        return nil, fault_name, text
+    end
+    pieces[1] = header(kind, len, id) .. char(u16_bytes(count))
+    return pieces, HEADER_LEN + len
 end
 
 --- Write an ERROR.

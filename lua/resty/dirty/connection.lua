@@ -1,6 +1,6 @@
---- One connection of resty.dirty: a cosocket, the deadline of the call that has it, and
--- what was received early. It belongs to the call that opened it and is never shared; only
--- the idle cosocket goes to nginx's pool.
+--- The connection of a call of resty.dirty: a cosocket, and what was received early. The
+-- table may serve one call after the other; its cosocket belongs to the call that opened it,
+-- and only an idle one goes to nginx's pool.
 --
 -- Times are milliseconds of a clock that only goes forward, as nginx keeps it: it stands
 -- still while Lua runs and moves on when nginx waits.
@@ -8,7 +8,7 @@
 
 local concat, sub, min = table.concat, string.sub, math.min
 local sleep, tcp = ngx.sleep, ngx.socket.tcp
-local pcall, setmetatable, type = pcall, setmetatable, type
+local pcall, setmetatable = pcall, setmetatable
 
 local _M = {}
 local methods = {}
@@ -43,48 +43,55 @@ _M.now_ms = has_clock and clock.monotonic_msec or function()
 end
 local now_ms = _M.now_ms
 
-local function wait_ms(till_ms)
-    local left = till_ms - now_ms()
+local function wait_ms(till_ms, now)
+    local left = till_ms - now
     return left < 1 and 1 or min(left, WAIT_MAX_MS)
 end
 
 -- -- Opening and closing -----------------------------------------------------------------
 
---- A cosocket, if this phase has them.
--- @treturn table|nil
--- @treturn nil|string nginx's own words
-function _M.cosocket()
-    local ok, sock = pcall(tcp)
-    if ok then
-        return sock
-    end
-    return nil, sock
+--- Make one that isn't open.
+-- @treturn table connection
+function _M.new()
+    return setmetatable({
+        _sock = false, _peer = false, _fresh = false, _early = "", _set_ms = 0, _turn = 0,
+    }, mt)
 end
 
---- Open a connection, from the pool if it has one.
+local function begin(self, sock, peer, fresh, now)
+    self._sock, self._peer, self._fresh = sock, peer, fresh
+    self._early, self._set_ms, self._turn = "", now, 0
+    return now
+end
+
+--- Open it, from the pool if that has one.
 -- @tparam table peer `address` ("unix:PATH"), `pool` (options of `connect`)
+-- @tparam number now
 -- @tparam number deadline_ms until when to try again while the listen queue is full
+-- @tparam number until_ms when its call gives up
 -- @tparam boolean fresh whether it must be a new one; it isn't pooled then
--- @treturn table|nil connection
--- @treturn nil|string why not, as nginx says it; raises where there are no cosockets
-function _M.open(peer, deadline_ms, fresh)
+-- @treturn number|nil what time it is then; nil, err (as nginx says it), whether the reason is
+-- that there are no cosockets here
+function methods:open(peer, now, deadline_ms, until_ms, fresh)
     local pause = PAUSE_FIRST
     while true do
-        local sock = tcp()
-        local wait = wait_ms(deadline_ms)
-        sock:settimeouts(wait, wait, wait)
+        local has, sock = pcall(tcp)
+        if not has then
+            return nil, sock, true
+        end
+        local wait = wait_ms(until_ms, now)
+        sock:settimeouts(wait_ms(deadline_ms, now), wait, wait)
         local ok, err = sock:connect(peer.address, fresh and FRESH or peer.pool)
         if ok then
-            return setmetatable({
-                _sock = sock, _peer = peer, _fresh = fresh, _early = "", _turn = 0,
-            }, mt)
+            return begin(self, sock, peer, fresh, now)
         end
-        local left = (deadline_ms - now_ms()) / 1000
+        now = now_ms()
+        local left = (deadline_ms - now) / 1000
         if err ~= "resource temporarily unavailable" or left <= 0 then
             return nil, err
         end
         sleep(min(pause, left))
-        pause = min(pause * 2, PAUSE_LAST)
+        pause, now = min(pause * 2, PAUSE_LAST), now_ms()
     end
 end
 
@@ -92,16 +99,16 @@ end
 function methods:close()
     local sock = self._sock
     if sock then
-        self._sock = nil
+        self._sock, self._early = false, ""
         sock:close()
     end
 end
 
 --- Let the next call have it, if nothing is left to come: no byte may be behind the answer.
 function methods:keep()
-    local sock, peer = self._sock, self._peer
-    self._sock = nil
-    if self._fresh or self._early ~= "" or not sock:setkeepalive(peer.keep_ms, peer.size) then
+    local sock, peer, early = self._sock, self._peer, self._early
+    self._sock, self._early = false, ""
+    if self._fresh or early ~= "" or not sock:setkeepalive(peer.keep_ms, peer.size) then
         sock:close()
     end
 end
@@ -120,15 +127,11 @@ end
 
 -- -- Sending -----------------------------------------------------------------------------
 
-local function send(self, bytes, until_ms)
-    local wait = wait_ms(until_ms)
-    self._sock:settimeouts(wait, wait, wait)
-    return self._sock:send(bytes)
-end
-
 local function send_string(self, bytes, until_ms)
     for at = 1, #bytes, PIECE_MAX do
-        local ok, err = send(self, sub(bytes, at, at + PIECE_MAX - 1), until_ms)
+        local wait = wait_ms(until_ms, now_ms())
+        self._sock:settimeouts(wait, wait, wait)
+        local ok, err = self._sock:send(sub(bytes, at, at + PIECE_MAX - 1))
         if not ok then
             return nil, err
         end
@@ -136,7 +139,7 @@ local function send_string(self, bytes, until_ms)
     return true
 end
 
---- Send a frame.
+--- Send the first frame, for which `open` has set the time.
 -- @tparam {string,...} pieces
 -- @tparam number len bytes in all
 -- @tparam number until_ms when to give up
@@ -145,7 +148,7 @@ end
 -- @treturn nil|boolean whether for sure no byte was sent
 function methods:send(pieces, len, until_ms)
     if len <= PIECE_MAX then
-        local ok, err = send(self, pieces, until_ms)
+        local ok, err = self._sock:send(pieces)
         return ok, err, len <= ATOMIC_MAX
     end
     for i = 1, #pieces do
@@ -163,13 +166,14 @@ end
 -- receive waits for what is left of it.
 local function receive(self, max, until_ms)
     local now = now_ms()
-    local left = until_ms - now
-    if left <= 0 then
-        return nil, "timeout"
-    elseif now ~= self._turn_ms then -- nginx has moved its clock on
-        self._turn_ms, self._turn = now, 0
+    if now ~= self._set_ms then -- nginx has moved its clock on
+        local left = until_ms - now
+        if left <= 0 then
+            return nil, "timeout"
+        end
+        self._set_ms, self._turn = now, 0
+        self._sock:settimeout(min(left, WAIT_MAX_MS))
     end
-    self._sock:settimeout(min(left, WAIT_MAX_MS))
     local bytes, err = self._sock:receiveany(max)
     if not bytes then
         return nil, err
@@ -225,11 +229,6 @@ end
 -- @tparam string bytes
 function methods:put_back(bytes)
     self._early = bytes .. self._early
-end
-
---- Whether it is open.
-function methods:is_open()
-    return type(self._sock) == "table"
 end
 
 return _M

@@ -1,5 +1,6 @@
 --- One call of resty.dirty: the way out and the way in, on a connection of its own. An
--- exchange is a table that the call makes, uses and forgets; nothing in it is shared.
+-- exchange is a table that belongs to one call at a time; what has ended well is used again
+-- by the next one.
 -- @module resty.dirty.exchange
 
 local connection = require "resty.dirty.connection"
@@ -7,6 +8,8 @@ local errors = require "dirty.errors"
 local outcome = require "dirty.client.outcome"
 local refusal = require "resty.dirty.refusal"
 local wire = require "dirty.wire.spoken"
+
+local clear = require "table.clear"
 
 local ceil, max, sub = math.ceil, math.max, string.sub
 local now_ms = connection.now_ms
@@ -27,6 +30,8 @@ local SURELY_READ_LEN = 4096
 -- the server's own words.
 local GRACE_MS = 50
 local IDS = 2 ^ 53
+-- Exchanges that a client keeps for later calls, and the pieces that one may have had.
+local SPARE_MAX, PIECES_FEW = 64, 32
 -- How a peer that is gone shows in a send: what it has said before may still be there.
 local GONE = {
     ["broken pipe"] = true,
@@ -49,10 +54,7 @@ end
 -- -- Failures ----------------------------------------------------------------------------
 
 local function fail(x, code, message)
-    if x.conn then
-        x.conn:close()
-        x.conn = nil
-    end
+    x.conn:close()
     return outcome.own(errors.codes[code], message, x.started, x.route, now_ms() - x.start_ms)
 end
 
@@ -86,40 +88,28 @@ end
 
 -- -- The way out -------------------------------------------------------------------------
 
--- The request as pieces and their length; nil and the codec's words for a bug of the caller's
--- or a message over a limit.
+-- Write the request: true, or nil and the codec's words for a bug of the caller's or a message
+-- over a limit.
 local function encode(x, budget_ms)
     x.id = next_id()
     x.route.budget_ms = budget_ms
-    return x.codec:encode_request(x.id, x.route, x.args, x.argc, x.pieces)
-end
-
-local function left_ms(x)
-    return ceil(x.deadline_ms - now_ms())
-end
-
---- Write the request, before anything is opened for it.
--- @tparam table x exchange
--- @treturn boolean|nil true; nil, fault, text as `encode_request` says it
-function _M.prepare(x)
-    local pieces, len, text = encode(x, x.budget_ms)
+    local pieces, len, text = x.codec:encode_request(x.id, x.route, x.args, x.argc, x.pieces)
     if not pieces then
         return nil, len, text
     end
-    x.pieces, x.len, x.sent_budget_ms = pieces, len, x.budget_ms
+    x.len = len
     return true
 end
 
 -- Send the request, as far as the peer takes it. True: go and read the answer, which is
 -- often there even though not all could be sent.
-local function send(x)
-    local budget_ms = left_ms(x)
+local function send(x, now)
+    local budget_ms = ceil(x.deadline_ms - now)
     if budget_ms <= 0 then
         return fail(x, "TIMEOUT", ("the budget of %d ms ended before the request was sent")
             :format(x.budget_ms))
-    elseif budget_ms ~= x.sent_budget_ms then
+    elseif budget_ms ~= x.route.budget_ms then
         encode(x, budget_ms) -- its length stays
-        x.sent_budget_ms = budget_ms
     end
     local ok, err, untouched = x.conn:send(x.pieces, x.len, x.until_ms)
     if ok then
@@ -173,24 +163,23 @@ local function take_error(x, error)
     else
         x.conn:close()
     end
-    x.conn = nil
     return outcome.failure(entry.code, error.message, info, x.route, started, entry.http_status)
 end
 
--- The payload, which is here whole.
-local function take_payload(x, kind, payload)
+-- The payload of a frame that is here whole.
+local function take_payload(x, kind, frame)
     local why
     if kind == ERROR then
-        local error, _, text = x.codec:decode_error(payload)
+        local error, _, text = x.codec:decode_error(sub(frame, HEADER_LEN + 1))
         if not error then
             return fail_protocol(x, text)
         end
         return take_error(x, error)
     elseif kind == END then
-        x.values, x.count = nil, 0
+        x.values, x.count = false, 0
         return true
     end
-    x.values, x.count, why = x.codec:decode_values(payload)
+    x.values, x.count, why = x.codec:decode_values(frame, nil, HEADER_LEN + 1)
     if not x.values then
         return fail_protocol(x, why)
     end
@@ -268,35 +257,72 @@ function _M.read(x)
         return read_payload(x, kind, sub(bytes, 1, HEADER_LEN), len)
     elseif #bytes > stop then
         x.conn:put_back(sub(bytes, stop + 1))
+        bytes = sub(bytes, 1, stop)
     end
-    return take_payload(x, kind, sub(bytes, HEADER_LEN + 1, stop))
+    return take_payload(x, kind, bytes)
 end
 
 -- -- The call ----------------------------------------------------------------------------
 
-local function try(x, fresh)
-    local err
+local function try(x, now, fresh)
     x.sent_whole, x.first_write_failed, x.retry, x.first_frame = false, false, false, true
-    x.started = "no"
-    x.conn, err = connection.open(x.peer, x.deadline_ms, fresh)
-    if not x.conn then
+    x.started, x.kind = "no", false
+    local opened, err, no_cosockets = x.conn:open(x.peer, now, x.deadline_ms, x.until_ms, fresh)
+    if no_cosockets then
+        return nil
+    elseif not opened then
         return fail(x, refusal.connect(x.peer.path, err, x.budget_ms))
     end
-    local ok, why, info = send(x)
+    local ok, why, info = send(x, opened)
     if not ok then
         return nil, why, info
     end
     return _M.read(x)
 end
 
+local function new()
+    return {
+        peer = false, codec = false, route = { names = false, app = false, action = false,
+            budget_ms = 0, priority = 0, metadata = nil }, args = false, argc = 0, pieces = {},
+        len = 0, conn = connection.new(), id = 0, streams = false, budget_ms = 0, start_ms = 0,
+        deadline_ms = 0, until_ms = 0, started = "no", sent_whole = false, retry = false,
+        first_write_failed = false, first_frame = false, kind = false, frame_id = 0,
+        values = false, count = 0,
+    }
+end
+
+--- Begin with a call: write its request, before anything is opened for it.
+-- @tparam table client
+-- @tparam table call `names`, `app`, `action`
+-- @tparam table args
+-- @tparam number argc
+-- @treturn table|nil exchange; nil, fault, text as `encode_request` says it
+function _M.begin(client, call, args, argc)
+    local spare, settings = client._spare, client._settings
+    local count = #spare
+    local x = spare[count] or new()
+    spare[count] = nil
+    local now, budget_ms, route = now_ms(), settings.budget_ms, x.route
+    x.peer, x.codec, x.args, x.argc, x.streams = client._peer, client._codec, args, argc, false
+    route.names, route.app, route.action = call.names, call.app, call.action
+    route.priority, route.metadata = settings.priority, settings.metadata
+    x.budget_ms, x.start_ms, x.deadline_ms = budget_ms, now, now + budget_ms
+    x.until_ms = now + budget_ms + MARGIN_MS
+    local ok, fault, text = encode(x, budget_ms)
+    if not ok then
+        return nil, fault, text
+    end
+    return x
+end
+
 --- Make the call and read the first frame of its answer. The request is sent a second time
 -- where the first reached nobody.
 -- @tparam table x exchange
--- @treturn boolean|nil true; nil, err, info
+-- @treturn boolean|nil true; nil, err, info; nil alone where nginx has no cosockets
 function _M.run(x)
-    local ok, err, info = try(x, false)
+    local ok, err, info = try(x, x.start_ms, false)
     if not ok and x.retry then
-        ok, err, info = try(x, true)
+        ok, err, info = try(x, now_ms(), true)
     end
     return ok, err, info
 end
@@ -304,19 +330,23 @@ end
 --- The answer is read to its last byte: the connection is free for the next call, if the
 -- server has taken the whole request.
 function _M.finish(x)
-    local conn = x.conn
-    x.conn = nil
     if x.sent_whole then
-        conn:keep()
+        x.conn:keep()
     else
-        conn:close()
+        x.conn:close()
     end
 end
 
---- The answer is of no more interest, or broken: end the connection.
-function _M.abandon(x)
-    x.conn:close()
-    x.conn = nil
+--- Nobody holds the exchange any more, and its connection is let go: a later call can have
+-- it. What it held is forgotten.
+function _M.give_back(client, x)
+    local spare, pieces = client._spare, x.pieces
+    local count = #spare
+    if count < SPARE_MAX and #pieces <= PIECES_FEW then
+        clear(pieces)
+        x.args, x.values, x.route.metadata = false, false, nil
+        spare[count + 1] = x
+    end
 end
 
 --- A frame with more than VALUES_MAX values.

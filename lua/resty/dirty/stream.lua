@@ -39,7 +39,7 @@ end
 -- @treturn table stream
 function _M.new(x)
     local self = setmetatable({
-        _x = x, _route = x.route, _values = x.values, _count = x.count,
+        _x = x, _call = x.route, _values = x.values, _count = x.count,
     }, mt)
     settle(self)
     return self
@@ -80,7 +80,7 @@ function mt:__call()
     self._values = nil
     if count > exchange.VALUES_MAX then
         self:close()
-        local _, err, info = exchange.too_many(self._route, count)
+        local _, err, info = exchange.too_many(self._call, count)
         fail(self, err, info)
         return nil
     end
@@ -96,7 +96,7 @@ function methods:close()
     local x = self._x
     self._x, self._values, self._count = nil, nil, 0
     if x then
-        exchange.abandon(x)
+        x.conn:close()
     end
 end
 
