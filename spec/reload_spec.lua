@@ -152,6 +152,37 @@ describe("a reload", function()
         assert.falsy(rt:log():find("level=debug", 1, true))
     end)
 
+    it("tries a worker of the new code again that was killed while it booted", function()
+        rt = start()
+        -- Its first boot lasts until it is killed.
+        rt:write("shop.lua", ([[
+            local ffi = require "ffi"
+            ffi.cdef "int usleep(unsigned); int getpid(void);"
+            local App = require("dirty").app {}
+            function App:init()
+                local seen = io.open(%q)
+                if seen then seen:close() return end
+                local file = io.open(%q, "w")
+                file:write(ffi.C.getpid())
+                file:close()
+                os.rename(%q, %q)
+                ffi.C.usleep(50e6)
+            end
+            function App:version() return "v2" end
+            return App]]):format(rt.dir .. "/first", rt.dir .. "/first.new",
+            rt.dir .. "/first.new", rt.dir .. "/first"))
+        rt:signal(signal.SIGHUP)
+        wait.until_true(function() return tempdir.read(rt.dir .. "/first") end, 10,
+            "the boot of new code")
+        signal.kill(tonumber(tempdir.read(rt.dir .. "/first")), signal.SIGKILL)
+        local last = wait.until_true(function()
+            local r = rt:status().reload
+            return r.state == "idle" and r
+        end, 20, "the end of the reload")
+        assert.same({ "done", 0 }, { last.result, rt:status().counters.reload_failures })
+        assert.equal("v2", (rt:call("shop", "version")))
+    end)
+
     for what, case in pairs {
         ["a syntax error in the configuration"] = { "dirty.conf.lua", "workers = = 2",
             "dirty.conf.lua:1: unexpected symbol near '='" },

@@ -149,6 +149,8 @@ void place_worker_gone(place *p, worker *w, bool was_ready, const char *how) {
     if (w == p->next) {
         p->next = NULL;
         p->next_failed = true;
+        p->next_killed =
+            w->exit_reason == WORKER_EXIT_SIGNAL || w->exit_reason == WORKER_EXIT_OOM;
     } else if (w == p->worker) {
         bool first = a->phase == ARBITER_STARTING && !was_ready;
         p->worker = NULL;

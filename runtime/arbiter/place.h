@@ -19,7 +19,8 @@ struct place {
     worker *worker;   /* the one that serves or will; NULL: empty */
     worker *next;     /* its replacement, while that boots or is held; may be NULL */
     bool hold_next;   /* a ready `next` waits to be promoted by the roll */
-    bool next_failed; /* the last `next` died before it was ready */
+    bool next_failed; /* the last `next` died before it was promoted */
+    bool next_killed; /* … by a signal from outside: it says nothing of its code */
     uint32_t generation;
     uint32_t failures;      /* boots that failed in a row */
     uint32_t quick_deaths;  /* of ready workers that had served nothing, in a row */

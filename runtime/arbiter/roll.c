@@ -182,6 +182,7 @@ static bool adds_cover(const plan *by, uint32_t i) {
 static void cover(roll *r) {
     arbiter *a = r->a;
     set_state(r, ROLL_COVERING);
+    r->tries = 0;
     if (place_get(a, r->next->place_count) == NULL) {
         drop_next(r);
         end(r, "failed", "no memory");
@@ -191,8 +192,8 @@ static void cover(roll *r) {
         place *p = a->places[i];
         if (!adds_cover(r->next, i))
             continue;
-        if (p->next !=
-            NULL) { /* a recycled worker that still boots: the roll renews it */
+        if (p->next != NULL) {
+            /* A recycled worker that still boots: the roll renews it. */
             worker_kill(p->next, "reload");
             p->next = NULL;
         }
@@ -224,11 +225,18 @@ static void install(roll *r) {
     replace(r);
 }
 
+/* A held worker has died. One that was killed from outside is tried again: that says
+ * nothing of the new code. */
+static bool try_again(roll *r, place *p) {
+    return p->next_killed && ++r->tries < REPLACE_TRIES &&
+           place_start_next(p, r->next, true) == 0;
+}
+
 static void check_cover(roll *r) {
     arbiter *a = r->a;
     for (uint32_t i = 0; i < a->place_room; i++) {
         place *p = a->places[i];
-        if (p->hold_next && p->next_failed) {
+        if (p->hold_next && p->next_failed && !try_again(r, p)) {
             char reason[400];
             snprintf(reason, sizeof reason, "worker %u can't boot: %s", p->number,
                      p->last_exit);

@@ -38,7 +38,7 @@ struct roll {
     uint64_t number; /* of the roll under way or the last one, 1.. */
     plan *next;      /* COVERING: owned; then it is the arbiter's */
     uint32_t at;     /* REPLACING: index of the place in hand */
-    uint32_t tries;  /* REPLACING: of the place in hand */
+    uint32_t tries;  /* COVERING: of all; REPLACING: of the place in hand */
     pid_t probe_pid; /* 0: none runs */
     uv_pipe_t report_pipe;
     bool pipe_open;

@@ -458,6 +458,7 @@ void worker_reaped(worker *w, int wait_status) {
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_drain_channel(&w->lanes[i]);
     worker_exit_reason reason = reason_of(w, wait_status, expected);
+    w->exit_reason = reason;
     a->counters.exits[reason]++;
     describe_exit(w, wait_status, reason, how, sizeof how);
     log_exit(w, how, expected);

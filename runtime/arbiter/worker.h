@@ -52,6 +52,7 @@ struct worker {
     bool serves;           /* it has its place: a replacement that is held back has not */
     const char *condemned; /* why it is to be killed as soon as its other lanes are free;
                               NULL: it is not */
+    worker_exit_reason exit_reason; /* DEAD: why it ended */
     const char *kill_reason; /* why we killed it, for log and details; NULL: we did not */
     char boot_error[1000];   /* what its BOOT_FAILED said, "" if it said nothing */
     output outputs[2];       /* stdout, stderr */
