@@ -150,8 +150,8 @@ describe("an app that can't boot any more", function()
                 return app]] } }
         callers = load.start(rt.socket, 4, function(client)
             local value, err, info = client:execute("steady", "who")
-            if not value and info.code == "WORKER_LOST" then
-                return true -- it was in the worker that we kill
+            if not value and (info.code == "WORKER_LOST" or info.code == "CONNECTION") then
+                return nil, "lost" -- it was in the worker that we kill
             end
             return value, err
         end)
@@ -179,7 +179,11 @@ describe("an app that can't boot any more", function()
         wait.until_true(function() return rt:call("shaky", "pid") end, 20, "an answer of shaky")
         assert.equal(0, rt:command("status", { "--ready" }).exit)
         assert.equal("closed", rt:status().apps.shaky.circuit)
-        assert_nothing_lost(callers:stop())
+        local report = callers:stop()
+        -- One lane was killed; a call whose answer it had begun to write has lost its connection.
+        assert.is_true((report.failures.lost or 0) <= 1)
+        report.failures.lost = nil
+        assert_nothing_lost(report)
     end)
 
     it("has callers that waited for it told at once", function()

@@ -9,6 +9,7 @@ local wait = require "support.wait"
 local NOISY = [[
 local Noisy = {}
 function Noisy:print(n) for i = 1, n do print("line " .. i) end return n end
+function Noisy:mutter(s) io.stderr:write("waiting for the lock…") return self:nap(s) end
 function Noisy:nap(s)
     local ffi = require "ffi"
     pcall(ffi.cdef, "int poll(void *, unsigned long, int);")
@@ -51,6 +52,14 @@ describe("the runtime", function()
             "the line that tells of suppressed output")
         local _, logged = rt:log():gsub('msg="output"', "")
         assert.is_true(logged < 5000, logged)
+    end)
+
+    it("logs the last words of an app that is stuck, without the end of their line", function()
+        start { args = { "--workers", "1" } }
+        local call = rt:start_call("noisy", "mutter", 60)
+        finally(function() call:kill() end)
+        wait.until_true(function() return rt:log():find("waiting for the lock…", 1, true) end, 15,
+            "half a line in the log")
     end)
 
     it("starts and stops with its standard descriptors closed", function()

@@ -230,9 +230,17 @@ static void give_back_memory(arbiter *a) {
     a->session_peak = a->session_count;
 }
 
+static void flush_outputs(arbiter *a) {
+    worker *w;
+    DL_FOREACH (a->workers, w)
+        for (int i = 0; i < 2; i++)
+            output_flush(&w->outputs[i]);
+}
+
 static void on_check(uv_timer_t *handle) {
     places_check_memory(handle->data);
     give_back_memory(handle->data);
+    flush_outputs(handle->data);
 }
 
 static int start(arbiter *a) {

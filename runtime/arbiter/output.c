@@ -57,6 +57,7 @@ static void log_line(output *o) {
 }
 
 static void take(output *o, const char *bytes, size_t len) {
+    o->fresh = true;
     for (size_t i = 0; i < len; i++) {
         if (bytes[i] == '\n' || o->len == sizeof o->line - 1)
             log_line(o);
@@ -93,6 +94,13 @@ int output_open(output *o, uv_loop_t *loop, uint32_t worker, pid_t pid) {
         return rc;
     o->open = true;
     return uv_poll_start(&o->poll, UV_READABLE, on_readable);
+}
+
+void output_flush(output *o) {
+    if (!o->fresh)
+        log_line(o);
+    o->fresh = false;
+    tell_suppressed(o);
 }
 
 void output_close(output *o, uv_close_cb closed) {

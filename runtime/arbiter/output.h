@@ -25,6 +25,7 @@ typedef struct output {
     uint64_t filled_ns;  /* when `tokens` was last refilled */
     double tokens;       /* lines that may be logged now */
     uint64_t suppressed; /* lines that were not, since the last that was */
+    bool fresh;          /* something came since the last output_flush */
     size_t len;
     char line[OUTPUT_LINE_MAX]; /* the unfinished one */
 } output;
@@ -34,6 +35,11 @@ int output_pipe(output *o, const char *stream, int *theirs);
 
 /* Begin to log what comes. 0 or negative. */
 int output_open(output *o, uv_loop_t *loop, uint32_t worker, pid_t pid);
+
+/* Called now and then: log an unfinished line to which nothing was added since the last
+ * time, so that the last words of one that is stuck are seen while it is; and how many
+ * lines were not logged. */
+void output_flush(output *o);
 
 /* Log what is left, then close; `closed` is called with poll.data as the caller set it.
  */
