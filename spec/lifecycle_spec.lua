@@ -131,6 +131,21 @@ describe("recycling", function()
     end)
 end)
 
+describe("max_rss below what the apps need", function()
+    it("does not recycle for ever, but says so, and still sees a leak", function()
+        start { config = [[
+            workers = 1
+            max_rss = "16m"
+            apps = { "counting" }]], files = { ["counting.lua"] = COUNTING:gsub("return app$",
+            "function app:init() self:grow(20 * 1024 * 1024) end return app") } }
+        local first = rt:call("counting", "grow", 100)
+        contains(rt:log(), "worker is larger than max_rss as soon as it is ready")
+        rt:call("counting", "grow", 100 * 1024 * 1024)
+        status_when(function(status) return status.workers[1].pid ~= first end, "a new worker")
+        assert.equal(1, rt:status().counters.recycled)
+    end)
+end)
+
 describe("an app that can't boot any more", function()
     it("gets NO_WORKERS while its circuit is open, and comes back by itself", function()
         -- steady lives in both workers, shaky in one

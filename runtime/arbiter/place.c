@@ -237,8 +237,7 @@ void place_recycle(place *p, worker *w, const char *why) {
 void places_check_memory(arbiter *a) {
     for (uint32_t i = 0; i < a->place_room; i++) {
         worker *w = a->places[i]->worker;
-        if (w != NULL && w->plan->o->max_rss_bytes > 0 &&
-            dirty_rss_bytes(w->pid) > w->plan->o->max_rss_bytes)
+        if (w != NULL && w->max_rss > 0 && dirty_rss_bytes(w->pid) > w->max_rss)
             place_recycle(a->places[i], w, "max_rss");
     }
 }

@@ -209,12 +209,28 @@ int worker_spawn(place *p, plan *by, const deal *d, worker **out) {
     return 0;
 }
 
+/* Apps that are too large as soon as they are loaded would be recycled without end, and
+ * be no smaller for it. Such a worker is replaced when it is twice as large. */
+static void set_max_rss(worker *w) {
+    uint64_t rss = dirty_rss_bytes(w->pid);
+    w->max_rss = w->plan->o->max_rss_bytes;
+    if (w->max_rss == 0 || rss <= w->max_rss)
+        return;
+    dirty_log(DIRTY_LOG_WARN, "worker is larger than max_rss as soon as it is ready",
+              "worker=%u worker_pid=%d rss=%llu max_rss=%llu recycled_at=%llu remedy=%s",
+              w->place->number, (int)w->pid, (unsigned long long)rss,
+              (unsigned long long)w->max_rss, (unsigned long long)(2 * rss),
+              DIRTY_LOG_QUOTE("raise max_rss, or load less in init"));
+    w->max_rss = 2 * rss;
+}
+
 void worker_lane_ready(worker *w) {
     if (++w->ready_lanes < w->lane_count || w->state != WORKER_BOOTING)
         return;
     uv_timer_stop(&w->timer);
     set_state(w, WORKER_READY);
     w->ready_ns = dirty_now_ns();
+    set_max_rss(w);
     dirty_log(DIRTY_LOG_INFO, "worker ready", "worker=%u worker_pid=%d boot_ms=%llu",
               w->place->number, (int)w->pid,
               (unsigned long long)((dirty_now_ns() - w->spawned_ns) / DIRTY_NS_PER_MS));

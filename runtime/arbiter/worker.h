@@ -45,11 +45,12 @@ struct worker {
     uint64_t spawned_ns;
     uint32_t ready_lanes;
     uint32_t open_handles;
-    uv_timer_t timer;      /* bounds BOOTING and DRAINING */
-    uint64_t ready_ns;     /* when it became ready, 0: not yet */
-    uint64_t served;       /* requests its lanes finished */
-    uint64_t recycle_at;   /* replaced once it served so many, 0: never */
-    bool serves;           /* it has its place: a replacement that is held back has not */
+    uv_timer_t timer;    /* bounds BOOTING and DRAINING */
+    uint64_t ready_ns;   /* when it became ready, 0: not yet */
+    uint64_t max_rss;    /* in bytes: a larger one is replaced, 0: never; from ready on */
+    uint64_t served;     /* requests its lanes finished */
+    uint64_t recycle_at; /* replaced once it served so many, 0: never */
+    bool serves;         /* it has its place: a replacement that is held back has not */
     const char *condemned; /* why it is to be killed as soon as its other lanes are free;
                               NULL: it is not */
     worker_exit_reason exit_reason; /* DEAD: why it ended */
