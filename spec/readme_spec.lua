@@ -1,4 +1,6 @@
 -- The README says what is true: its snippets are run, its tables held against the sources.
+local failures = require "support.failures"
+local nginx = require "support.nginx"
 local options = require "dirty.config.options"
 local process = require "support.process"
 local readme = require "support.readme"
@@ -55,6 +57,10 @@ describe("README.md", function()
             elseif name == "make" then
                 local target = "\n" .. first .. ":"
                 assert.truthy(tempdir.read("Makefile"):find(target, 1, true), command)
+            elseif name == "luarocks" then
+                -- spec/rocks_spec.lua makes the rock
+                local rockspec = command:match "^luarocks %-%-lua%-version=5%.1 make (%S+)$"
+                assert.truthy(tempdir.read(rockspec), command)
             else
                 assert.equal("export", name)
                 assert.equal(0, run({ "sh", "-c", command }).exit)
@@ -99,6 +105,30 @@ describe("README.md", function()
         assert.matches("^CONNECTION: nothing listens at ", alone.stderr)
     end)
 
+    it("calls from a whole nginx.conf", function()
+        -- its text, but for the places of things, and where nginx writes
+        local config = readme.file("nginx", "nginx.conf")
+        local function replace(old, new)
+            local from, to = config:find(old, 1, true)
+            assert(from, old .. " is not in the README's nginx.conf")
+            config = config:sub(1, from - 1) .. new .. config:sub(to + 1)
+        end
+        replace("/usr/local/share/lua/5.1/?.lua;/usr/local/share/lua/5.1/?/init.lua",
+            "$root/lua/?.lua;$root/lua/?/init.lua")
+        replace("/run/dirty/dirty.sock", rt.socket)
+        replace("listen 8080", "listen unix:$dir/http.sock")
+        replace("events {}\nhttp {", "$modules $user daemon off; pid $dir/nginx.pid;\n"
+            .. "events {}\nhttp { $paths access_log off;")
+        local server = nginx.start { config = config }
+        finally(function() server:close() end)
+        local photo = assert(tempdir.read(dir .. "/photo.jpg"))
+        local r = server:request { uri = "/thumbnail", body = photo }
+        assert.same({ 200, "image/jpeg" }, { r.status, (r.headers or {})["content-type"] })
+        assert.equal(200, rt:call("apps.image", "info", r.body).width)
+        assert.equal(500, server:request({ uri = "/thumbnail", body = "no photo" }).status)
+        assert.matches("APP: can't read this as an image", server:log())
+    end)
+
     it("lists options that are there, with their defaults", function()
         for _, row in ipairs(readme.table_rows "Options") do
             local name, default = row[1]:match "`(.-)`", row[3]:match "^`?(.-)`?$"
@@ -113,7 +143,7 @@ describe("README.md", function()
     it("lists every error code and whether the app may have run", function()
         local told = {}
         for _, row in ipairs(readme.table_rows "When a call fails") do
-            for code in row[1]:gmatch "`(.-)`" do
+            for code in row[1]:gmatch "`([A-Z_]+)`" do
                 told[code] = row[3]
             end
         end
@@ -126,9 +156,20 @@ describe("README.md", function()
         assert.same(declared, told)
     end)
 
+    it("shows failures as they look", function()
+        local seen, shown = failures.provoke(), 0
+        for _, row in ipairs(readme.table_rows "When a call fails") do
+            for _, words in ipairs(failures.quoted(row[2])) do
+                assert.truthy(failures.find(seen, words), words)
+                shown = shown + 1
+            end
+        end
+        assert.is_true(shown >= 14)
+    end)
+
     it("lists every package that the Makefile installs", function()
         local told, wanted = {}, {}
-        for _, row in ipairs(readme.table_rows "Dependencies") do
+        for _, row in ipairs(readme.table_rows "Install") do
             for package in row[1]:gmatch "`(.-)`" do
                 told[package] = true
             end

@@ -43,6 +43,14 @@ local function load_modules()
     return table.concat(lines, "\n")
 end
 
+local PATHS = [[
+    client_body_temp_path $dir/body;
+    proxy_temp_path $dir/proxy;
+    fastcgi_temp_path $dir/fastcgi;
+    uwsgi_temp_path $dir/uwsgi;
+    scgi_temp_path $dir/scgi;
+]]
+
 local CONFIG = [[
 $modules
 $user
@@ -55,11 +63,7 @@ $main
 events { worker_connections 4096; }
 http {
     access_log off;
-    client_body_temp_path $dir/body;
-    proxy_temp_path $dir/proxy;
-    fastcgi_temp_path $dir/fastcgi;
-    uwsgi_temp_path $dir/uwsgi;
-    scgi_temp_path $dir/scgi;
+    $paths
     lua_package_path "$dir/?.lua;$root/lua/?.lua;$root/lua/?/init.lua;$root/spec/?.lua;;";
     $http
     server {
@@ -71,7 +75,7 @@ http {
 
 local function configuration(self, o)
     local words = {
-        modules = load_modules(), dir = self.dir, root = unistd.getcwd(),
+        modules = load_modules(), paths = PATHS, dir = self.dir, root = unistd.getcwd(),
         user = unistd.getuid() == 0 and "user root;" or "",
         workers = o.workers or 1, level = o.level or "info",
         main = o.main or "", http = o.http or "", server = o.server or "",
@@ -89,7 +93,7 @@ end
 -- @tparam table o `server`, `http`, `main` (text of these blocks), `workers` (1), `level`
 --   (of the error log, "info"), `files` (text by name, in its directory, where Lua finds
 --   modules), `words` (replaced in the text: `$name`), `env`; or `config`, all of the
---   configuration
+--   configuration, with `$modules $user daemon off; pid $dir/nginx.pid;` and in http `$paths`
 -- @treturn table nginx: `dir`, `socket`, `pid` of the master
 function _M.start(o)
     local self = setmetatable({ dir = o.dir or tempdir.new() }, mt)
