@@ -250,6 +250,93 @@ describe("when the arbiter is killed", function()
     end)
 end)
 
+describe("when the arbiter hangs", function()
+    -- An arbiter that may be silent for a second.
+    local function start_impatient(config)
+        local rt = runtime.start { config = "arbiter_timeout = 1\nworkers = 1\n"
+            .. "apps = { 'apps.echo' }\n" .. (config or "") }
+        defer(function() rt:close() end)
+        return rt
+    end
+
+    it("it is killed, counted, and another serves on the same path", function()
+        local rt = start_impatient()
+        local old = rt:status().arbiter
+        assert.equal(0, old.hangs)
+        local call = rt:start_call("apps.echo", "sleep", "60000")
+        wait_busy(rt, "sleep")
+        local list = rt:tree()
+        kill(old.pid, signal.SIGSTOP)
+        assert.equal("x", (rt:call("apps.echo", "echo", "x")))
+        assert.same({ exit = 5 }, call:wait())
+        call:close()
+        table.remove(list, 1)
+        assert.is_nil(tree.alive(list))
+        local arbiter = rt:status().arbiter
+        assert.are_not.equal(old.pid, arbiter.pid)
+        assert.same({ 1, 1, "killed: it said nothing for arbiter_timeout" },
+            { arbiter.hangs, arbiter.restarts, arbiter.last_exit })
+        contains(rt:log(), 'msg="the arbiter hangs: it is killed" '
+            .. 'reason="it said nothing for arbiter_timeout" hangs=1')
+        contains(rt:command("status").stdout, "restarted 1 times (1 had hung), last after: killed")
+        contains(rt:command("metrics").stdout, "dirty_arbiter_hangs_total 1\n")
+    end)
+
+    it("it is let live where the supervisor has slept too, or for less than the limit", function()
+        local rt = start_impatient()
+        local list = rt:tree()
+        local arbiter = list[3].pid
+        for _ = 1, 2 do
+            for i = 1, #list do
+                kill(list[i].pid, signal.SIGSTOP)
+            end
+            local at = wait.now()
+            wait.until_true(function() return wait.now() - at > 1.5 end, 10, "it has slept")
+            for i = 1, #list do
+                kill(list[i].pid, signal.SIGCONT)
+            end
+            assert.equal("x", (rt:call("apps.echo", "echo", "x")))
+        end
+        assert.equal(arbiter, rt:status().arbiter.pid)
+    end)
+
+    it("in a hook: that is ended with an error, whatever it does", function()
+        local rt = start_impatient([[
+            arbiter_timeout = 10
+            local ffi = require "ffi"
+            ffi.cdef "int poll(void *, unsigned long, int);"
+            local ways = {
+                function() while true do pcall(function() while true do end end) end end,
+                function() ffi.C.poll(nil, 0, 60000) end,
+            }
+            for _ = 1, 1000 do pcall(function() return #ways end) end -- it is compiled
+            function worker_exit(worker) ways[worker.generation]() end]])
+        local arbiter = rt:status().arbiter.pid
+        for i = 1, 2 do
+            kill(rt:status().workers[1].pid, signal.SIGKILL)
+            wait.until_true(function()
+                local worker = rt:status().workers[1]
+                return worker.generation == i + 1 and worker.state == "ready"
+            end, 20, "the next worker")
+        end
+        assert.equal("x", (rt:call("apps.echo", "echo", "x")))
+        assert.equal(arbiter, rt:status().arbiter.pid)
+        local _, count = rt:log():gsub('hook=worker_exit error="[^\n]*ran for more than 2', "")
+        assert.equal(1, count) -- the poll ends with EINTR: the hook returns
+    end)
+
+    it("in a hook that nothing ends, and is killed", function()
+        local rt = start_impatient [[
+            local once = debug.getinfo(1, "S").source:match("@(.*)/") .. "/once"
+            function worker_exit()
+                os.execute("test -e " .. once .. " || { touch " .. once .. "; sleep 1010; }")
+            end]]
+        local arbiter = rt:status().arbiter.pid
+        kill(rt:status().workers[1].pid, signal.SIGKILL)
+        assert.equal(1, wait_for_another(rt, arbiter, 15).arbiter.hangs)
+    end)
+end)
+
 describe("when another process of the tree is killed", function()
     it("no process is left after the supervisor, children of apps included", function()
         local rt = start_spawner()
@@ -391,7 +478,7 @@ describe("stopping", function()
         rt:signal(signal.SIGTERM)
         assert.same({ exit = 5 }, rt:wait(15))
         assert.is_nil(tree.alive(list))
-        contains(rt:log(), "the arbiter does not end as told: it is killed")
+        contains(rt:log(), "the arbiter hangs: it is killed\" reason=\"it does not end as told")
     end)
 
     it("ends what runs at once where graceful_timeout is 0", function()
@@ -415,7 +502,7 @@ describe("stopping", function()
         kill(tree.find(list, "^dirty: arbiter").pid, signal.SIGSTOP)
         assert.same({ exit = 5 }, rt:wait(15))
         assert.is_nil(tree.alive(list))
-        contains(rt:log(), "the arbiter does not come up: it is killed")
+        contains(rt:log(), "the arbiter hangs: it is killed\" reason=\"it does not come up")
     end)
 
     it("while the apps load ends at once", function()
@@ -551,6 +638,24 @@ describe("the pidfile", function()
         assert.same({ exit = 0 }, rt:stop())
         assert.equal(victim.pid .. "\n", tempdir.read(path))
         assert.is_false(victim:ended())
+    end)
+end)
+
+describe("a pidfile that can't be written", function()
+    it("is said at the start, with status 2, and nothing is served", function()
+        local dir = tempdir.new()
+        defer(function() tempdir.remove(dir) end)
+        assert(stat.mkdir(dir .. "/d"))
+        for path, reason in pairs { ["/nowhere/d.pid"] = "No such file or directory",
+            ["/proc/d.pid"] = "No such file or directory", [dir .. "/d"] = "Is a directory",
+            [dir .. "/" .. ("x"):rep(250)] = "File name too long" } do
+            local r = process.run_dirty { "serve", "--app", "apps.echo", "--socket", dir .. "/s",
+                "--pidfile", path }
+            assert.equal(2, r.exit, path .. ": " .. r.stderr)
+            contains(r.stderr, ("dirty serve: pidfile = %q (flag --pidfile): %s"):format(path,
+                reason))
+        end
+        assert.is_nil(stat.lstat(dir .. "/s"))
     end)
 end)
 

@@ -92,6 +92,7 @@ typedef struct dirty_arbiter_options {
     uint32_t report_ms;    /* how often to say ALIVE, 0: never */
     pid_t supervisor_pid;  /* for status, as the two below */
     uint32_t restarts;     /* arbiters there were before */
+    uint32_t hangs;        /* those of them that hung and were killed */
     const char *last_exit; /* how the one before ended, "" for the first */
     /* The body of a worker process: dirty_worker_main of runtime/worker. Returns the exit
      * status. */

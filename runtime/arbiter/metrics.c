@@ -128,6 +128,10 @@ void metrics_append(arbiter *a, dirty_buf *out) {
     one(out, "dirty_sessions", "gauge", "Connections open.", a->session_count);
     one(out, "dirty_arbiter_rss_bytes", "gauge", "Resident memory of the arbiter.",
         (double)dirty_rss_bytes(a->pid));
+    one(out, "dirty_arbiter_restarts_total", "counter",
+        "Arbiters that ended and were replaced.", a->boot->restarts);
+    one(out, "dirty_arbiter_hangs_total", "counter",
+        "Those of them that hung and were killed.", a->boot->hangs);
     one(out, "dirty_uptime_seconds", "gauge", "Since the arbiter started.",
         (double)(dirty_now_ns() - a->started_ns) / 1e9);
     head(out, "dirty_build_info", "gauge", "Always 1; the labels tell the version.");

@@ -25,8 +25,9 @@ static void append_string(dirty_buf *out, const char *text) {
 static void append_supervision(const dirty_arbiter_options *o, dirty_buf *out) {
     if (o->supervisor_pid == 0)
         return;
-    dirty_buf_printf(out, ",\"supervisor_pid\":%d,\"restarts\":%u,\"last_exit\":",
-                     (int)o->supervisor_pid, o->restarts);
+    dirty_buf_printf(out,
+                     ",\"supervisor_pid\":%d,\"restarts\":%u,\"hangs\":%u,\"last_exit\":",
+                     (int)o->supervisor_pid, o->restarts, o->hangs);
     if (o->restarts > 0)
         append_string(out, o->last_exit);
     else

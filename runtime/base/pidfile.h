@@ -9,6 +9,9 @@
  * readers see the old or the new one and a planted link is not followed. 0 or -errno. */
 int dirty_pidfile_write(const char *path, pid_t pid);
 
+/* Find out whether that would work, without touching `path`. 0 or -errno. */
+int dirty_pidfile_try(const char *path);
+
 /* Remove `path` if it still holds `pid`. */
 void dirty_pidfile_remove(const char *path, pid_t pid);
 

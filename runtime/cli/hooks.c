@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "cli/bounded.h"
 
 /* The hooks of one configuration: `ctx` of the functions below. Owned by the collector.
  */
@@ -26,6 +27,7 @@ struct hook_call {
     const dirty_app_spec *const *apps;
     bool has_status;
     int wait_status;
+    uint32_t limit_ms; /* what it may take, 0: any time */
 };
 
 static void set_integer(lua_State *L, const char *name, lua_Integer value) {
@@ -86,11 +88,17 @@ static int call_protected(lua_State *L) {
     return 0;
 }
 
+static int call_limited(lua_State *L, struct hook_call *call) {
+    if (call->limit_ms == 0)
+        return lua_cpcall(L, call_protected, call);
+    return dirty_bounded_cpcall(L, call_protected, call, call->limit_ms);
+}
+
 static void run_hook(const hook_set *set, struct hook_call *call) {
     lua_State *L = set->L;
     call->set = set;
     int top = lua_gettop(L);
-    if (lua_cpcall(L, call_protected, call) != 0) {
+    if (call_limited(L, call) != 0) {
         const char *message = lua_tostring(L, -1);
         dirty_log(DIRTY_LOG_ERROR, "a hook raised an error", "hook=%s error=%s",
                   call->name,
@@ -135,6 +143,7 @@ static void worker_exit(void *ctx, const dirty_worker_info *worker, int wait_sta
     struct hook_call call = worker_call("worker_exit", worker);
     call.has_status = true;
     call.wait_status = wait_status;
+    call.limit_ms = DIRTY_BOUNDED_MS;
     run_hook(ctx, &call);
 }
 

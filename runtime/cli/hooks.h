@@ -6,7 +6,8 @@
  *   worker_exit(worker, status)   status = {exit=N} or {signal=N, name="SIGSEGV"}
  *
  * They run in the configuration's Lua state (a worker has its copy by fork), each under a
- * protected call: one that raises is logged with its traceback and changes nothing. */
+ * protected call: one that raises is logged with its traceback and changes nothing. All
+ * calls wait for worker_exit, so it has a limit of time (cli/bounded.h). */
 #ifndef DIRTY_HOOKS_H
 #define DIRTY_HOOKS_H
 

@@ -134,6 +134,7 @@ static void get_supervised(lua_State *L, int index, dirty_arbiter_options *out) 
         out->report_ms = get_number(L, child, "report_ms", INT32_MAX);
         out->supervisor_pid = (pid_t)get_number(L, child, "supervisor_pid", INT32_MAX);
         out->restarts = get_number(L, child, "restarts", UINT32_MAX);
+        out->hangs = get_number(L, child, "hangs", UINT32_MAX);
         out->last_exit = need_string(L, child, "last_exit");
     }
     lua_pop(L, 1);

@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "base/log.h"
+#include "base/pidfile.h"
 #include "supervisor/supervisor.h"
 
 static lua_Number get_number(lua_State *L, int index, const char *name) {
@@ -35,13 +36,14 @@ static void set_number(lua_State *L, const char *name, lua_Number value) {
 }
 
 static void push_supervised(lua_State *L, const dirty_supervised *child) {
-    lua_createtable(L, 0, 7);
+    lua_createtable(L, 0, 8);
     set_number(L, "listen_fd", child->listen_fd);
     set_number(L, "report_fd", child->report_fd);
     set_number(L, "report_ms", child->report_ms);
     set_number(L, "supervisor_pid", child->supervisor_pid);
     set_number(L, "parent_pid", child->parent_pid);
     set_number(L, "restarts", child->restarts);
+    set_number(L, "hangs", child->hangs);
     lua_pushstring(L, child->last_exit);
     lua_setfield(L, -2, "last_exit");
 }
@@ -56,6 +58,7 @@ static int supervise(lua_State *L) {
                    .backlog = (uint32_t)get_number(L, 1, "backlog")},
         .pidfile = get_string(L, 1, "pidfile"),
         .start_timeout_ms = (uint32_t)get_number(L, 1, "start_timeout_ms"),
+        .silence_ms = (uint32_t)get_number(L, 1, "silence_ms"),
         .set_title = set_title};
     luaL_argcheck(L, options.socket.path != NULL, 1, "socket_path is missing");
     dirty_supervised child;
@@ -121,14 +124,26 @@ static int rights_of(lua_State *L) {
     return 2;
 }
 
+static int try_pidfile(lua_State *L) {
+    int rc = dirty_pidfile_try(luaL_checkstring(L, 1));
+    if (rc < 0)
+        return push_failure(L, strerror(-rc));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int log_owner(lua_State *L) {
     dirty_log_owner((uid_t)luaL_checknumber(L, 1), (gid_t)luaL_checknumber(L, 2));
     return 0;
 }
 
 void dirty_supervise_register(lua_State *L) {
-    static const luaL_Reg functions[] = {{"supervise", supervise}, {"settle", settle},
-                                         {"drop", drop},           {"rights", rights_of},
-                                         {"log_owner", log_owner}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"supervise", supervise},
+                                         {"settle", settle},
+                                         {"drop", drop},
+                                         {"rights", rights_of},
+                                         {"log_owner", log_owner},
+                                         {"try_pidfile", try_pidfile},
+                                         {NULL, NULL}};
     luaL_register(L, NULL, functions);
 }

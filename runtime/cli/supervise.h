@@ -7,11 +7,14 @@
 /* Add to the table on top of the stack:
  *   log_owner(uid, gid)
  *       Log files that are made from now on belong to them (base/log.h).
+ *   try_pidfile(path) -> true | nil, text
+ *       Whether a pidfile can be written there (base/pidfile.h).
  *   supervise(options) -> status | table
  *       Supervise (supervisor/supervisor.h). The exit status at the end, or, in every
  *       process that is to become an arbiter, {listen_fd=, report_fd=, report_ms=,
- *       supervisor_pid=, parent_pid=, restarts=, last_exit=}. `options` has socket_path,
- *       socket_mode, socket_uid, socket_gid, backlog, start_timeout_ms and pidfile|nil.
+ *       supervisor_pid=, parent_pid=, restarts=, hangs=, last_exit=}. `options` has
+ *       socket_path, socket_mode, socket_uid, socket_gid, backlog, start_timeout_ms,
+ *       silence_ms and pidfile|nil.
  *   settle(table, user|nil, group|nil) -> true | nil, text
  *       In such a process: become that user, and end with the parent from now on.
  *   drop(user|nil, group|nil) -> true | nil, text

@@ -18,7 +18,8 @@
  *   call(call) -> values        default_socket() -> path                (cli/call.h)
  *   serve(options) -> status    log_open(path, level)    log(level, text)   (cli/serve.h)
  *   supervise(options) -> status | table    settle(table, user, group)
- *   drop(user, group)    rights(user, group) -> uid, gid                (cli/supervise.h)
+ *   drop(user, group)    rights(user, group) -> uid, gid
+ *   try_pidfile(path) -> true | nil, text                              (cli/supervise.h)
  * } */
 int luaopen_dirty_sys(lua_State *L);
 

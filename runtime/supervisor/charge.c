@@ -31,6 +31,16 @@ void charge_kill_after(supervisor *s, uint64_t ms) {
     s->kill_at_ns = dirty_now_ns() + ms * DIRTY_NS_PER_MS;
 }
 
+void charge_kill(supervisor *s, const char *reason) {
+    s->kill_at_ns = 0;
+    silence_end(&s->silence);
+    s->kill_reason = reason;
+    s->hangs++;
+    dirty_log(DIRTY_LOG_ERROR, "the arbiter hangs: it is killed", "reason=%s hangs=%u",
+              DIRTY_LOG_QUOTE(reason), s->hangs);
+    charge_signal(s, SIGKILL); /* the keeper: the sweep after it gets the rest */
+}
+
 /* -- The next one ----------------------------------------------------------------------
  */
 
@@ -58,6 +68,12 @@ static void plan_restart(supervisor *s) {
 /* -- Birth of an arbiter ---------------------------------------------------------------
  */
 
+/* How often it has to say ALIVE: as often as systemd and we want to hear it. */
+static uint32_t report_ms(const supervisor *s) {
+    uint32_t ours = silence_every_ms(&s->silence), theirs = s->notify.watchdog_ms;
+    return ours == 0 || (theirs > 0 && theirs < ours) ? theirs : ours;
+}
+
 /* In the new process: what it must not have of ours, and default signals. */
 static void become_arbiter(supervisor *s, const int *report, dirty_supervised *out) {
     sigset_t signals;
@@ -77,7 +93,8 @@ static void become_arbiter(supervisor *s, const int *report, dirty_supervised *o
                               .report_fd = report[1],
                               .supervisor_pid = s->pid,
                               .restarts = s->restarts,
-                              .report_ms = s->notify.watchdog_ms};
+                              .hangs = s->hangs,
+                              .report_ms = report_ms(s)};
     snprintf(out->last_exit, sizeof out->last_exit, "%s", s->last_exit);
 }
 
@@ -155,10 +172,16 @@ static int final_status(const supervisor *s, int code) {
  * The exit status, or 128 and the number of the signal that ended either of them. */
 static int explain_end(supervisor *s, int wait_status) {
     const char *who = WIFSIGNALED(wait_status) ? "keeper: " : "";
+    const char *reason = s->kill_reason;
+    s->kill_reason = NULL;
     int code =
         WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
     if (code < 128) {
         snprintf(s->last_exit, sizeof s->last_exit, "exit status %d", code);
+        return code;
+    }
+    if (reason != NULL && code == 128 + SIGKILL) {
+        snprintf(s->last_exit, sizeof s->last_exit, "killed: %s", reason);
         return code;
     }
     const char *name = sigabbrev_np(code - 128);
@@ -171,6 +194,7 @@ void charge_gone(supervisor *s, int wait_status) {
     int code = explain_end(s, wait_status);
     s->keeper = 0;
     s->kill_at_ns = 0;
+    silence_end(&s->silence);
     if (s->report_fd >= 0)
         close(s->report_fd);
     s->report_fd = -1;

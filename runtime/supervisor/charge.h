@@ -19,4 +19,7 @@ void charge_signal(const supervisor *s, int number);
 /* Take it to hang if it has not done what it should, so many ms from now. */
 void charge_kill_after(supervisor *s, uint64_t ms);
 
+/* It hangs: kill it. `reason` is literal text. */
+void charge_kill(supervisor *s, const char *reason);
+
 #endif

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "supervisor/notify.h"
+#include "supervisor/silence.h"
 #include "supervisor/supervisor.h"
 
 typedef enum phase {
@@ -31,9 +32,11 @@ typedef struct supervisor {
     uint64_t born_ns, ready_ns;
     uint64_t start_at_ns; /* when the next one is due, while none runs */
     uint64_t kill_at_ns;  /* when it is taken to hang, 0: never */
+    silence silence;      /* listens while it should serve */
     unsigned quick_deaths, stops;
-    uint32_t restarts;
-    char last_exit[64];
+    uint32_t restarts, hangs;
+    const char *kill_reason; /* why we killed it, for last_exit; NULL: we did not */
+    char last_exit[96];
 } supervisor;
 
 #endif

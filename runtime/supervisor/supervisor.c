@@ -31,6 +31,7 @@ static void stop(supervisor *s, int number) {
     dirty_log(DIRTY_LOG_INFO, at_once ? "told to stop at once" : "told to stop",
               "signal=SIG%s", sigabbrev_np(number));
     s->phase = STOPPING;
+    silence_end(&s->silence);
     if (s->keeper == 0) {
         s->done = true;
         return;
@@ -80,8 +81,10 @@ static void read_signals(supervisor *s) {
 
 static void on_started(supervisor *s, uint32_t within_ms) {
     s->listens = true;
-    if (s->phase != STOPPING)
+    if (s->phase != STOPPING) {
         charge_kill_after(s, (uint64_t)within_ms + MARGIN_MS);
+        silence_begin(&s->silence, dirty_now_ns());
+    }
     for (int number = 1; number < 32; number++)
         if (s->held >> number & 1)
             charge_signal(s, number);
@@ -113,6 +116,7 @@ static void on_ready(supervisor *s, const dirty_report *r) {
 
 static void on_stopping(supervisor *s, uint32_t within_ms) {
     s->phase = STOPPING;
+    silence_end(&s->silence); /* what is left to do has a time of its own */
     charge_kill_after(s, (uint64_t)within_ms + MARGIN_MS);
     dirty_notify_send(&s->notify, "STOPPING=1\nSTATUS=Stopping");
     /* New callers are refused at once, not when the last answer is out. */
@@ -133,7 +137,10 @@ static void on_report(supervisor *s, const dirty_report *r) {
         break;
     case DIRTY_REPORT_STOPPING: on_stopping(s, r->within_ms); break;
     case DIRTY_REPORT_REOPEN: on_signal(s, SIGUSR1); break;
-    case DIRTY_REPORT_ALIVE: dirty_notify_send(&s->notify, "WATCHDOG=1"); break;
+    case DIRTY_REPORT_ALIVE:
+        if (s->notify.watchdog_ms > 0)
+            dirty_notify_send(&s->notify, "WATCHDOG=1");
+        break;
     }
 }
 
@@ -149,6 +156,7 @@ static void read_reports(supervisor *s) {
     int rc;
     while ((rc = s->report_fd < 0 ? 0 : dirty_report_take(s->report_fd, &r)) > 0) {
         make_one_line(r.text);
+        silence_broken(&s->silence);
         on_report(s, &r);
     }
     if (rc < 0) {
@@ -174,11 +182,12 @@ static void reap(supervisor *s) {
 }
 
 static void kill_hanging(supervisor *s) {
-    s->kill_at_ns = 0;
-    dirty_log_msg(DIRTY_LOG_ERROR, s->phase == STOPPING
-                                       ? "the arbiter does not end as told: it is killed"
-                                       : "the arbiter does not come up: it is killed");
-    charge_signal(s, SIGKILL); /* the keeper: the sweep after it gets the rest */
+    uint64_t now_ns = dirty_now_ns();
+    if (s->keeper > 0 && s->kill_at_ns > 0 && now_ns >= s->kill_at_ns)
+        charge_kill(s, s->phase == STOPPING ? "it does not end as told"
+                                            : "it does not come up");
+    else if (s->keeper > 0 && silence_look(&s->silence, now_ns))
+        charge_kill(s, "it said nothing for arbiter_timeout");
 }
 
 static int open_signals(supervisor *s) {
@@ -191,9 +200,10 @@ static int open_signals(supervisor *s) {
 }
 
 static uint64_t next_ns(const supervisor *s) {
+    uint64_t kill_ns = s->kill_at_ns, look_ns = s->silence.look_at_ns;
     if (s->keeper == 0)
         return s->start_at_ns;
-    return s->kill_at_ns;
+    return kill_ns == 0 || (look_ns > 0 && look_ns < kill_ns) ? look_ns : kill_ns;
 }
 
 static void wait_for_events(supervisor *s) {
@@ -203,8 +213,7 @@ static void wait_for_events(supervisor *s) {
     /* Reports first: what an arbiter said before it died explains its death. */
     read_reports(s);
     read_signals(s);
-    if (s->keeper > 0 && s->kill_at_ns > 0 && dirty_now_ns() >= s->kill_at_ns)
-        kill_hanging(s);
+    kill_hanging(s);
 }
 
 static int end(supervisor *s) {
@@ -226,6 +235,7 @@ int dirty_supervisor_run(const dirty_supervisor_options *o, dirty_supervised *ou
                     .status = DIRTY_SERVE_OK,
                     .start_at_ns = 1};
     dirty_log_who("supervisor");
+    silence_init(&s.silence, o->silence_ms);
     dirty_notify_open(&s.notify);
     if (dirty_endpoint_open(&s.endpoint, &o->socket) < 0) {
         dirty_notify_close(&s.notify);

@@ -23,6 +23,8 @@ typedef struct dirty_supervisor_options {
     dirty_endpoint_options socket;
     const char *pidfile;       /* NULL: none. Holds our pid once an arbiter serves */
     uint32_t start_timeout_ms; /* from the start of an arbiter until its loop runs */
+    uint32_t
+        silence_ms; /* one that serves and says nothing for so long hangs; 0: never */
     void (*set_title)(const char *title); /* of the process, in ps */
 } dirty_supervisor_options;
 
@@ -34,7 +36,8 @@ typedef struct dirty_supervised {
     pid_t parent_pid;   /* whose death is ours: the keeper's */
     uint32_t restarts;  /* how many arbiters there were before */
     uint32_t report_ms; /* how often it has to say ALIVE, 0: never */
-    char last_exit[64]; /* how the one before ended, "" for the first */
+    uint32_t hangs;     /* how many of those before had to be killed */
+    char last_exit[96]; /* how the one before ended, "" for the first */
 } dirty_supervised;
 
 /* The return value of dirty_supervisor_run in a process that is to become an arbiter. */

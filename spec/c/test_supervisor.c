@@ -13,11 +13,13 @@
 #include <unistd.h>
 
 #include "base/endpoint.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/report.h"
 #include "supervisor/children.h"
 #include "supervisor/notify.h"
 #include "supervisor/rights.h"
+#include "supervisor/silence.h"
 #include "supervisor/sweep.h"
 
 /* -- Endpoint --------------------------------------------------------------------------
@@ -306,6 +308,63 @@ static void a_sweep_tells_what_it_can_not_end(void **state) {
     assert_int_equal(dirty_sweep(5000), 1);
 }
 
+/* -- Silence ---------------------------------------------------------------------------
+ */
+
+#define SECOND (1000 * DIRTY_NS_PER_MS)
+
+static void silence_is_told_when_it_is_too_long(void **state) {
+    (void)state;
+    silence s;
+    uint64_t now = 7 * SECOND;
+    silence_init(&s, 30000);
+    assert_int_equal(silence_every_ms(&s), 1000);
+    assert_false(silence_look(&s, now)); /* nobody listens yet */
+    silence_begin(&s, now);
+    for (int i = 1; i < 30; i++)
+        assert_false(silence_look(&s, now + (uint64_t)i * SECOND));
+    silence_broken(&s);
+    assert_false(silence_look(&s, now + 30 * SECOND)); /* 1 */
+    for (int i = 31; i < 59; i++)
+        assert_false(silence_look(&s, now + (uint64_t)i * SECOND));
+    assert_false(silence_look(&s, now + 59 * SECOND - 1)); /* not yet time to look */
+    assert_true(silence_look(&s, now + 59 * SECOND));
+    silence_end(&s);
+    assert_false(silence_look(&s, now + 90 * SECOND));
+}
+
+static void silence_does_not_count_while_nobody_could_hear(void **state) {
+    (void)state;
+    silence s;
+    silence_init(&s, 1000);
+    assert_int_equal(silence_every_ms(&s), 250);
+    silence_begin(&s, SECOND);
+    uint64_t now = SECOND;
+    for (int i = 0; i < 100; i++)
+        assert_false(silence_look(&s, now += SECOND)); /* late each time */
+    for (int i = 0; i < 3; i++)
+        assert_false(silence_look(&s, now += SECOND / 4));
+    assert_true(silence_look(&s, now + SECOND / 4));
+}
+
+static void silence_has_limits_of_its_own(void **state) {
+    (void)state;
+    silence s;
+    silence_init(&s, 0);
+    silence_begin(&s, SECOND);
+    assert_int_equal(silence_every_ms(&s), 0);
+    assert_false(silence_look(&s, 1000 * SECOND));
+    silence_init(&s, 1); /* a process may have to wait longer for a CPU */
+    assert_int_equal(silence_every_ms(&s), 50);
+    silence_begin(&s, SECOND);
+    for (int i = 1; i < 4; i++)
+        assert_false(silence_look(&s, SECOND + (uint64_t)i * SECOND / 20));
+    assert_true(silence_look(&s, SECOND + SECOND / 5));
+    silence_init(&s, UINT32_MAX);
+    assert_int_equal(silence_every_ms(&s), 1000);
+    assert_int_equal(s.most, UINT32_MAX / 1000 + 1);
+}
+
 /* -- Rights ----------------------------------------------------------------------------
  */
 
@@ -448,6 +507,9 @@ int main(void) {
         cmocka_unit_test(children_are_found_in_both_ways),
         cmocka_unit_test(a_sweep_ends_whole_families),
         WITH_PLACE(a_sweep_tells_what_it_can_not_end),
+        cmocka_unit_test(silence_is_told_when_it_is_too_long),
+        cmocka_unit_test(silence_does_not_count_while_nobody_could_hear),
+        cmocka_unit_test(silence_has_limits_of_its_own),
         cmocka_unit_test(rights_are_found_by_name_and_number),
         cmocka_unit_test(rights_that_are_not_there_are_told),
         cmocka_unit_test(rights_are_taken_for_good),

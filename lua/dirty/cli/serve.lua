@@ -39,6 +39,18 @@ local function open_log(conf)
     return ok
 end
 
+local function check_pidfile(conf)
+    local path = conf.values.pidfile
+    local ok, err = true, nil
+    if path then
+        ok, err = sys.try_pidfile(path)
+    end
+    if not ok then
+        complain(("pidfile = %q (%s): %s"):format(path, conf.from.pidfile, err))
+    end
+    return ok
+end
+
 local function log_warnings(conf)
     for _, warning in ipairs(conf.warnings) do
         sys.log("warn", warning)
@@ -70,7 +82,7 @@ local function prepare(conf, ids)
         return nil, status
     end
     local owner = find_owner(conf, ids)
-    if not owner or not open_log(conf) then
+    if not owner or not open_log(conf) or not check_pidfile(conf) then
         return nil, exit.USAGE
     end
     local ok, err = socket_path.prepare(sys, conf.values.socket)

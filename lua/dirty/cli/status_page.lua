@@ -88,8 +88,10 @@ local function arbiter_lines(status)
     }
     if a.supervisor_pid then
         out[3] = ("  under supervisor pid %s%s"):format(text(a.supervisor_pid),
-            is_above_zero(a.restarts) and (", restarted %s times, last after: %s"):format(
-                text(a.restarts), text(a.last_exit)) or "")
+            is_above_zero(a.restarts) and (", restarted %s times%s, last after: %s"):format(
+                text(a.restarts),
+                is_above_zero(a.hangs) and (" (%s had hung)"):format(text(a.hangs)) or "",
+                text(a.last_exit)) or "")
     end
     return out
 end

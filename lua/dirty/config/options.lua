@@ -86,6 +86,10 @@ _M.list = {
         default = 60, help = "Seconds the apps of a worker may take to load and init.",
     },
     {
+        name = "arbiter_timeout", kind = kinds.seconds("never"), default = 30,
+        help = "Seconds after which an arbiter that hangs is killed and replaced; 0: never.",
+    },
+    {
         name = "recv_timeout", kind = kinds.seconds("no limit"), default = 30,
         help = "Seconds in all that a started request may take to arrive.",
     },
@@ -186,7 +190,8 @@ for _, option in ipairs(_M.list) do
 end
 -- What is used once, at the start: a reload can't change it.
 for _, name in ipairs { "socket", "socket_mode", "socket_user", "socket_group", "backlog",
-    "user", "group", "log_level", "log_format", "log_file", "pidfile", "chdir" } do
+    "user", "group", "arbiter_timeout", "log_level", "log_format", "log_file", "pidfile",
+    "chdir" } do
     _M.by_name[name].fixed = true
 end
 for _, hook in ipairs(_M.hooks) do

@@ -1,0 +1,23 @@
+/* bounded: a call in Lua that must not take long, as everybody waits for it: what the
+ * configuration has to do in the arbiter while that serves.
+ *
+ * Nothing is compiled meanwhile, as compiled code looks at no hooks. When the time is
+ * over every further instruction raises until the call has returned, and every system
+ * call is ended by a signal (SIGALRM) again and again. Not to be ended are __gc, a
+ * message handler of xpcall and C functions that go on after EINTR, such as os.execute:
+ * for those there is the supervisor (supervisor/silence.h). */
+#ifndef DIRTY_CLI_BOUNDED_H
+#define DIRTY_CLI_BOUNDED_H
+
+#include <stdint.h>
+
+#include <lua.h>
+
+/* What such a call may take. */
+#define DIRTY_BOUNDED_MS 2000
+
+/* lua_cpcall, with an error raised in what it calls after `ms`. In the main thread alone,
+ * not nested. A hook that L has is lost. [-0, +(0|1), -] */
+int dirty_bounded_cpcall(lua_State *L, lua_CFunction function, void *arg, uint32_t ms);
+
+#endif
