@@ -322,7 +322,7 @@ void worker_kill(worker *w, const char *reason) {
     if (kill(-w->pid, SIGKILL) < 0)
         kill(w->pid, SIGKILL);
     dirty_log(DIRTY_LOG_WARN, "worker killed", "worker=%u worker_pid=%d reason=%s",
-              w->place->number, (int)w->pid, reason);
+              w->place->number, (int)w->pid, DIRTY_LOG_QUOTE(reason));
 }
 
 void worker_condemn(worker *w, const char *reason) {

@@ -168,10 +168,14 @@ static void write_line(const char *line, size_t len) {
     do
         n = write(state.fd, line, len);
     while (n < 0 && errno == EINTR);
-    unsigned lost = n > 0 ? atomic_exchange(&dropped, 0) : 0;
+    if (n < (ssize_t)len) { /* of a line that is cut the rest is lost */
+        atomic_fetch_add(&dropped, 1);
+        return;
+    }
+    unsigned lost = atomic_exchange(&dropped, 0);
     if (lost > 0)
-        dirty_log(DIRTY_LOG_WARN, "log lines were lost, nobody read them", "lines=%u",
-                  lost);
+        dirty_log(DIRTY_LOG_WARN, "log lines were lost: nobody read them, or no room",
+                  "lines=%u", lost);
 }
 
 void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) {

@@ -3,10 +3,10 @@
  *
  *   ts=2026-11-23T06:17:30.123Z level=info who=worker:3 pid=4711 msg="..." key=value …
  *
- * Logging never waits: a line for which a pipe has no room is lost, and counted in a
- * later one. A line is one write(2) of at most 4096 bytes to a descriptor opened with
- * O_APPEND, so lines of several processes never mix. There is one log per process tree:
- * it is opened before the forks, and each process reopens it on its own. */
+ * Logging never waits: a line for which a pipe or the disk has no room is lost, and
+ * counted in a later one. A line is one write(2) of at most 4096 bytes to a descriptor
+ * opened with O_APPEND, so lines of several processes never mix. There is one log per
+ * process tree: it is opened before the forks, and each process reopens it on its own. */
 #ifndef DIRTY_LOG_H
 #define DIRTY_LOG_H
 

@@ -326,6 +326,22 @@ static void a_full_pipe_is_never_waited_for(void **state) {
     assert_non_null(strstr(last, "lines="));
 }
 
+/* A disk without room must not end the process either; /dev/full is one. */
+static void lines_for_a_full_disk_are_counted(void **state) {
+    place *p = *state;
+    assert_int_equal(symlink("/dev/full", p->path), 0);
+    assert_int_equal(dirty_log_open(p->path, DIRTY_LOG_INFO), 0);
+    for (int i = 0; i < 3; i++)
+        dirty_log(DIRTY_LOG_INFO, "no room", "line=%d", i);
+    assert_int_equal(unlink(p->path), 0);
+    assert_int_equal(dirty_log_reopen(), 0);
+    dirty_log(DIRTY_LOG_INFO, "room again", "line=%d", 3);
+    char *text = content_of(p->path);
+    assert_non_null(strstr(text, "room again"));
+    assert_non_null(strstr(text, "log lines were lost"));
+    assert_non_null(strstr(text, "lines=3"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_place, remove_place)
 
 int main(void) {
@@ -344,6 +360,7 @@ int main(void) {
         TEST(stderr_is_never_reopened),
         TEST(lines_of_threads_and_processes_never_mix),
         TEST(a_full_pipe_is_never_waited_for),
+        TEST(lines_for_a_full_disk_are_counted),
         TEST(logfmt_becomes_json),
         TEST(json_that_does_not_fit_loses_whole_fields),
         TEST(a_json_log_has_an_object_a_line),
