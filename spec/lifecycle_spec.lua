@@ -201,6 +201,24 @@ describe("an app that can't boot any more", function()
         assert_nothing_lost(report)
     end)
 
+    it("has its circuit closed by the boot, not by the first call", function()
+        start { config = 'workers = 1\napps = { "shaky" }', files = { ["shaky.lua"] = [[
+            local dir = debug.getinfo(1, "S").source:match("@(.*)/")
+            local app = {}
+            function app:init()
+                if io.open(dir .. "/broken") then error "the disk is gone" end
+            end
+            function app:die() os.exit(9) end
+            return app]] } }
+        tempdir.write(rt.dir .. "/broken", "")
+        rt:call("shaky", "die")
+        status_when(function(now) return now.workers[1].circuit == "open" end, "an open circuit")
+        os.remove(rt.dir .. "/broken")
+        local status = status_when(function(now) return now.ready end, "shaky is back")
+        assert.same({ 0, "closed" }, { status.workers[1].boot_failures, status.workers[1].circuit })
+        contains(rt:call("@arbiter", "metrics"), 'dirty_circuit_open{worker="1"} 0')
+    end)
+
     it("has callers that waited for it told at once", function()
         start { config = 'workers = 1\napps = { "shaky" }', files = { ["shaky.lua"] = [[
             local dir = debug.getinfo(1, "S").source:match("@(.*)/")

@@ -230,7 +230,6 @@ static void on_done(lane *l, const dirty_msg_done *m) {
         uv_timer_stop(&l->timer);
     l->served++;
     w->served++;
-    w->place->failures = 0;
     w->place->quick_deaths = 0;
     if (!m->dropped)
         count(l, (dirty_code)m->outcome, m->run_ns);

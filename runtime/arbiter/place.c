@@ -79,12 +79,18 @@ int place_start_next(place *p, plan *by, bool hold) {
     return start_worker(p, by, &p->next);
 }
 
+/* A worker that has booted closes the circuit. */
+static void serve(place *p) {
+    p->failures = 0;
+    worker_serve(p->worker);
+}
+
 void place_promote(place *p) {
     worker *old = p->worker;
     p->worker = p->next;
     p->next = NULL;
     p->hold_next = false;
-    worker_serve(p->worker);
+    serve(p);
     if (old != NULL)
         worker_drain(old);
 }
@@ -93,7 +99,7 @@ void place_worker_ready(place *p, worker *w) {
     if (w == p->next && !p->hold_next)
         place_promote(p);
     else if (w == p->worker)
-        worker_serve(w);
+        serve(p);
     roll_progress(p->a);
 }
 
@@ -112,7 +118,6 @@ bool place_is_open(const place *p) {
 static uint32_t pause_ms(place *p, const worker *w) {
     if (w->ready_ns == 0)
         return backoff_ms(p->failures++);
-    p->failures = 0;
     bool quick =
         w->served == 0 && dirty_now_ns() - w->ready_ns < QUICK_MS * DIRTY_NS_PER_MS;
     p->quick_deaths = quick ? p->quick_deaths + 1 : 0;
