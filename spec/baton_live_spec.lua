@@ -4,6 +4,7 @@ local errors = require "dirty.errors"
 local raw = require "support.raw"
 local runtime = require "support.runtime"
 local signal = require "posix.signal"
+local tree = require "support.tree"
 local wait = require "support.wait"
 local wire = require "dirty.wire"
 
@@ -125,6 +126,9 @@ describe("a worker that is killed", function()
         end, 10, "a lane that runs")
         signal.kill(arbiter, signal.SIGSTOP)
         local ok, err = pcall(assert_answer, connection, 20, 200)
+        -- It sleeps when DONE is sent; between answer and DONE it may be killed while it writes.
+        wait.until_true(function() return tree.stat(worker).state == "S" end, 10,
+            "a lane at rest")
         signal.kill(worker, signal.SIGKILL)
         signal.kill(arbiter, signal.SIGCONT)
         assert(ok, err)

@@ -31,8 +31,9 @@ return Words
 EOF
         %s/bin/dirty serve --app words --workers 1 --socket %s/s >log 2>&1 &
         pid=$!
+        trap 'kill $pid 2>/dev/null || true' EXIT
         for i in $(seq 1 200); do grep -q 'msg="ready"' log && break; sleep 0.05; done
-        %s/bin/dirty call --socket %s/s words count hello || { cat log; kill $pid; exit 1; }
+        %s/bin/dirty call --socket %s/s words count hello || { cat log; exit 1; }
         LUA_PATH="%s/share/lua/5.1/?.lua;%s/share/lua/5.1/?/init.lua;;" \
         LUA_CPATH="%s/lib/lua/5.1/?.so;;" lua5.1 -e '
             local dirty = require "dirty"

@@ -18,8 +18,9 @@ DIRTY_BUILD=${DIRTY_BUILD:-build}
 LUA_PATH="./lua/?.lua;./lua/?/init.lua;./spec/?.lua;${LUA_PATH:-;}"
 LUA_CPATH="${DIRTY_CORE:-$DIRTY_BUILD/lua}/?.so;${LUA_CPATH:-;}"
 export DIRTY_BUILD LUA_PATH LUA_CPATH
-# a make that a spec runs is its own, not a part of the one that runs the specs
-unset MAKEFLAGS MFLAGS MAKELEVEL
+# a make that a spec runs is its own, not a part of the one that runs the specs, whose
+# variables make puts into the environment too
+unset MAKEFLAGS MFLAGS MAKELEVEL BUILD SANITIZE SPEC
 
 passed=0 failed=0 skipped=0
 out=$(mktemp -d) || exit 1

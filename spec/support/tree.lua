@@ -23,7 +23,7 @@ local function read_stat(pid)
     if fields[1] == "Z" or fields[1] == "X" then
         return nil
     end
-    return { parent = tonumber(fields[2]), group = tonumber(fields[3]),
+    return { state = fields[1], parent = tonumber(fields[2]), group = tonumber(fields[3]),
         session = tonumber(fields[4]), born = fields[20] }
 end
 _M.stat = read_stat
