@@ -143,6 +143,25 @@ asan: deps ## run all tests on a build with the address and undefined sanitizers
 	    LSAN_OPTIONS=suppressions=$(CURDIR)/build-aux/lsan.supp:print_suppressions=0 \
 	    $(SUBMAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined test-run
 
+# What runs in threads, and the course of a whole runtime: start, load, reload, crash, stop.
+WATCHED = spec/course_spec.lua
+# test_client_faults: its server takes orders by sockets, which are no order to the watcher
+UNWATCHED_C = %/test_client_faults
+
+.PHONY: tsan memcheck
+tsan: deps ## run the C tests and a runtime's course on a build that finds data races
+	@+$(SUBMAKE) all
+	@+DIRTY_CORE=$(BUILD)/lua TSAN_OPTIONS=history_size=4,allocator_may_return_null=1 \
+	    $(SUBMAKE) BUILD=$(BUILD)/tsan SANITIZE=thread tsan-run
+
+tsan-run: all $(filter-out $(UNWATCHED_C),$(TESTS_C))
+	@$(RUN_TESTS) c $(filter-out $(UNWATCHED_C),$(TESTS_C))
+	@$(RUN_TESTS) lua $(WATCHED)
+
+memcheck: deps ## run a runtime's course under valgrind
+	@build-aux/deps.sh $(DEPS_BENCH)
+	@+DIRTY_WATCH=memcheck DIRTY_SPEC_SLOW=5 $(SUBMAKE) test-lua SPEC=$(WATCHED)
+
 LINT_CFLAGS = $(filter-out -fPIC -DDIRTY_VERSION=% $(WARN) $(SAN),$(OUR_CFLAGS)) \
               -DDIRTY_VERSION="$(VERSION)" $(LUAJIT_CFLAGS) $(UV_CFLAGS)
 

@@ -26,7 +26,7 @@ local APP = [[
 local WATCHERS = {
     memcheck = { "valgrind", "--quiet", "--trace-children=yes", "--child-silent-after-fork=no",
         "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite",
-        "--errors-for-leak-kinds=definite", "--suppressions=build-aux/memcheck.supp" },
+        "--errors-for-leak-kinds=definite" },
 }
 local FAULTS = { "ThreadSanitizer", "AddressSanitizer", "runtime error:", "==%d+== %a" }
 

@@ -491,10 +491,20 @@ char *rig_expect_error(int fd, uint64_t id, unsigned code) {
     return details;
 }
 
+/* Say what an error says that was not expected. */
+static void tell_error(const dirty_frame *f, const uint8_t *payload) {
+    dirty_error e;
+    if (f->type == DIRTY_FRAME_ERROR &&
+        dirty_error_decode(payload, f->payload_len, &e) == DIRTY_WIRE_OK)
+        print_error("%s: %.*s %.*s\n", dirty_code_name(e.code), (int)e.message.len,
+                    e.message.base, (int)e.details.len, e.details.base);
+}
+
 void rig_expect_value(int fd, uint64_t id) {
     dirty_frame f;
     uint8_t *payload;
     assert_int_equal(rig_read(fd, &f, &payload), 1);
+    tell_error(&f, payload);
     assert_int_equal(f.type, DIRTY_FRAME_RESPONSE);
     assert_int_equal(f.id, id);
     free(payload);

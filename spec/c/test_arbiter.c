@@ -550,14 +550,20 @@ static int ask_pid(int fd) {
 }
 
 /* Until it is dead, if not yet reaped: its sockets are closed. */
+/* Of all its threads: the last one closes the descriptors. */
 static void wait_dead(int pid) {
-    char path[64], text[256] = "";
+    char path[64], text[512], state = 0;
+    int threads = 0;
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    for (int tries = 0; tries < 10000 && strstr(text, ") Z ") == NULL; tries++) {
+    for (int tries = 0; tries < 10000 && (state != 'Z' || threads != 1); tries++) {
         FILE *f = fopen(path, "r");
         assert_non_null(f);
         assert_non_null(fgets(text, sizeof text, f));
         fclose(f);
+        /* proc(5): state is the 3rd field, num_threads the 20th; the 2nd ends in ')' */
+        sscanf(strrchr(text, ')'),
+               ") %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %d",
+               &state, &threads);
         usleep(500);
     }
 }
