@@ -1,4 +1,5 @@
 -- The README says what is true: its snippets are run, its tables held against the sources.
+local document = require "support.document"
 local failures = require "support.failures"
 local nginx = require "support.nginx"
 local options = require "dirty.config.options"
@@ -159,7 +160,7 @@ describe("README.md", function()
     it("shows failures as they look", function()
         local seen, shown = failures.provoke(), 0
         for _, row in ipairs(readme.table_rows "When a call fails") do
-            for _, words in ipairs(failures.quoted(row[2])) do
+            for _, words in ipairs(document.quoted(row[2])) do
                 assert.truthy(failures.find(seen, words), words)
                 shown = shown + 1
             end

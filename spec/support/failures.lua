@@ -182,27 +182,15 @@ local function plain(words)
     return (words:gsub("%d+", "N"))
 end
 
---- The words between backquotes, which may be doubled.
--- @tparam string text
--- @treturn {string,...}
-function _M.quoted(text)
-    local all = {}
-    for ticks, words in text:gmatch "(`+)(.-)%1" do
-        all[#all + 1] = #ticks > 0 and words or nil
-    end
-    return all
-end
-
---- The failure that a message is of, whatever its names and numbers; one that ends with "…"
--- goes on.
+--- The failure that a message is of, whatever its names and numbers; "…" stands for any words.
 -- @tparam table seen as `provoke` gives it
 -- @tparam string words the message, without its code
 -- @treturn string|nil the failure's name
 function _M.find(seen, words)
-    local wanted, open = plain(words):gsub("…$", "")
+    local wanted = plain(words):gsub("[%p%%]", "%%%0"):gsub("…", ".*")
     for name, failure in pairs(seen) do
         local message = plain(failure.err):gsub("^[A-Z_]+: ", "")
-        if message == wanted or (open > 0 and message:sub(1, #wanted) == wanted) then
+        if message:find("^" .. wanted .. "$") then
             return name
         end
     end
