@@ -37,7 +37,7 @@ UV_LIBS       := $(shell pkg-config --libs libuv 2>/dev/null)
 
 # These goals work before the packages are there; what they build is built by a make of its
 # own, which reads pkg-config again.
-BARE_GOALS = deps demo test lint asan fuzz bench chaos clean help reloads uninstall
+BARE_GOALS = deps demo test lint asan fuzz bench bench-openresty chaos clean help reloads uninstall
 ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(and $(LUAJIT_LIBS),$(UV_LIBS)),)
 $(error pkg-config finds no luajit or no libuv: run `make deps` first)
@@ -197,6 +197,15 @@ $(BUILD)/bench/floor: $(FLOOR_OBJ) $(call objects,wire) $(call objects,base)
 $(BUILD)/bench/load: $(LOAD_OBJ) $(call objects,wire) $(call objects,base)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(SAN) $^ -o $@
+
+# -- bench-openresty: calls from nginx, against what else nginx can ask ------------------
+DEPS_BENCH_OPENRESTY = nginx libnginx-mod-http-lua wrk php-fpm
+
+.PHONY: bench-openresty
+bench-openresty: deps ## measure calls from nginx, against PHP-FPM and nginx's threads
+	@build-aux/deps.sh $(DEPS_BENCH_OPENRESTY)
+	@$(MAKE) --no-print-directory --silent all
+	@DIRTY_BUILD=$(BUILD) luajit bench/openresty.lua
 
 # -- chaos: what a runtime does while its processes are killed, and under load -----------
 CHAOS_SECONDS ?= 60

@@ -2,6 +2,7 @@
 -- Every child started here is stopped by `stop_all`, whatever happened before.
 -- @module bench.process
 
+local dirent = require "posix.dirent"
 local stdlib = require "posix.stdlib"
 local unistd = require "posix.unistd"
 local fcntl = require "posix.fcntl"
@@ -180,12 +181,16 @@ function _M.children(pid)
     return found
 end
 
---- Time that the main thread of a process has been on a CPU.
+--- Time that the threads of a process, all that live, have been on a CPU.
 -- @tparam number pid
 -- @treturn number seconds
 function _M.cpu_seconds(pid)
-    local text = assert(_M.read(("/proc/%d/schedstat"):format(pid)))
-    return tonumber(text:match("^%d+")) / 1e9
+    local sum, tasks = 0, ("/proc/%d/task"):format(pid)
+    for task in dirent.files(tasks) do
+        local text = _M.read(("%s/%s/schedstat"):format(tasks, task)) or ""
+        sum = sum + (tonumber(text:match("^%d+")) or 0)
+    end
+    return sum / 1e9
 end
 
 --- Memory of a process in KiB.

@@ -22,6 +22,7 @@ _M.MARGIN_MS = 2000
 local WAIT_MAX_MS = 2147483647
 -- Pauses between tries while the listen queue is full, doubling, in seconds.
 local PAUSE_FIRST, PAUSE_LAST = 0.001, 0.032
+local QUEUE_FULL = "resource temporarily unavailable" -- connect(2): EAGAIN
 -- What one receive may give: nginx gives no more than lua_socket_buffer_size anyway.
 local RECEIVE_MAX = 65536
 -- Pieces of a long string are sent one by one: each has a deadline of its own, and nginx
@@ -58,10 +59,38 @@ function _M.new()
     }, mt)
 end
 
-local function begin(self, sock, peer, fresh, now)
-    self._sock, self._peer, self._fresh = sock, peer, fresh
-    self._early, self._set_ms, self._turn = "", now, 0
-    return now
+-- A cosocket that is connected; nil, err, whether there are no cosockets here.
+local function connect(peer, now, deadline_ms, until_ms, fresh)
+    local has, sock = pcall(tcp)
+    if not has then
+        return nil, sock, true
+    end
+    local wait = wait_ms(until_ms, now)
+    sock:settimeouts(wait_ms(deadline_ms, now), wait, wait)
+    local ok, err = sock:connect(peer.address, fresh and FRESH or peer.pool)
+    if not ok then
+        return nil, err
+    end
+    return sock
+end
+
+-- The same after a try that found the listen queue full, until it isn't; and what time it is
+-- then. This loop is no part of `connect`: with it, nothing of a call would be compiled.
+local function connect_again(peer, deadline_ms, until_ms, fresh)
+    local pause = PAUSE_FIRST
+    while true do
+        local left = (deadline_ms - now_ms()) / 1000
+        if left <= 0 then
+            return nil, QUEUE_FULL
+        end
+        sleep(min(pause, left))
+        local now = now_ms()
+        local sock, err = connect(peer, now, deadline_ms, until_ms, fresh)
+        if sock or err ~= QUEUE_FULL then
+            return sock, err, now
+        end
+        pause = min(pause * 2, PAUSE_LAST)
+    end
 end
 
 --- Open it, from the pool if that has one.
@@ -73,26 +102,16 @@ end
 -- @treturn number|nil what time it is then; nil, err (as nginx says it), whether the reason is
 -- that there are no cosockets here
 function methods:open(peer, now, deadline_ms, until_ms, fresh)
-    local pause = PAUSE_FIRST
-    while true do
-        local has, sock = pcall(tcp)
-        if not has then
-            return nil, sock, true
-        end
-        local wait = wait_ms(until_ms, now)
-        sock:settimeouts(wait_ms(deadline_ms, now), wait, wait)
-        local ok, err = sock:connect(peer.address, fresh and FRESH or peer.pool)
-        if ok then
-            return begin(self, sock, peer, fresh, now)
-        end
-        now = now_ms()
-        local left = (deadline_ms - now) / 1000
-        if err ~= "resource temporarily unavailable" or left <= 0 then
-            return nil, err
-        end
-        sleep(min(pause, left))
-        pause, now = min(pause * 2, PAUSE_LAST), now_ms()
+    local sock, err, no_cosockets = connect(peer, now, deadline_ms, until_ms, fresh)
+    if not sock and err == QUEUE_FULL then
+        sock, err, now = connect_again(peer, deadline_ms, until_ms, fresh)
     end
+    if not sock then
+        return nil, err, no_cosockets
+    end
+    self._sock, self._peer, self._fresh = sock, peer, fresh
+    self._early, self._set_ms, self._turn = "", now, 0
+    return now
 end
 
 --- End it.
