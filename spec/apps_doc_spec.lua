@@ -88,13 +88,13 @@ describe("docs/apps.md", function()
         local log, seen = rt:log(), {}
         for line in log:gmatch "[^\n]*msg=\"phase\"[^\n]*" do
             local phase = line:match " phase=(%l+)"
-            local app, left = line:match " app=(%l+) left=(%S+) "
-            seen[#seen + 1] = ("%s %s %s"):format(phase, app,
+            local name, left = line:match " app=(%l+) left=(%S+) "
+            seen[#seen + 1] = ("%s %s %s"):format(phase, name,
                 left == "inf" and left or tonumber(left) <= 300 and "seconds")
             assert.truthy(log:find("printed in " .. phase, 1, true), phase)
         end
-        assert.same({ "load none inf", "load none inf", "new none inf", "init none inf", "work phases seconds",
-            "step phases seconds", "close none inf" }, seen)
+        assert.same({ "load none inf", "load none inf", "new none inf", "init none inf",
+            "work phases seconds", "step phases seconds", "close none inf" }, seen)
         assert.matches("rude.lua:1: no", log)
     end)
 
