@@ -139,7 +139,7 @@ test: deps ## build and run all tests; the last line sums them
 # The specs' own interpreter is not sanitized, so it gets the C module of the plain build.
 asan: deps ## run all tests on a build with the address and undefined sanitizers
 	@+$(SUBMAKE) all lua54
-	@+DIRTY_CORE=$(BUILD)/lua UBSAN_OPTIONS=print_stacktrace=1 \
+	@+DIRTY_CORE=$(BUILD)/lua DIRTY_SPEC_SLOW=3 UBSAN_OPTIONS=print_stacktrace=1 \
 	    LSAN_OPTIONS=suppressions=$(CURDIR)/build-aux/lsan.supp:print_suppressions=0 \
 	    $(SUBMAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined test-run
 

@@ -13,7 +13,7 @@ describe("a runtime whose workers are killed under load", function()
 
     it("gives every call one outcome, the right one, and is whole again", function()
         local report = run { workers = 4, threads = 1, grace = 0.5, margin_ms = 1500, calm = 0.3,
-            storm = 2.5, reload = 20, scale = 10, behead = 15, brood = 1 }
+            strength_ms = 3000, storm = 2.5, reload = 20, scale = 10, behead = 15, brood = 1 }
         assert.is_true(report.kills > 10)
         assert.is_true(report.outcomes.value > 100)
         assert.is_true(report.once > 10)
@@ -21,7 +21,7 @@ describe("a runtime whose workers are killed under load", function()
 
     it("does so with several lanes in a worker", function()
         local report = run { workers = 2, threads = 4, grace = 0.5, margin_ms = 1500, calm = 0.3,
-            storm = 2, reload = 20, scale = 10, brood = 1 }
+            strength_ms = 3000, storm = 2, reload = 20, scale = 10, brood = 1 }
         assert.is_true(report.kills > 10)
         assert.is_true(report.outcomes.value > 100)
     end)
