@@ -23,6 +23,7 @@ static struct {
     dirty_log_level level;
     char *path; /* owned; NULL: stderr */
     char who[32];
+    void (*tap)(const char *text, size_t len); /* of errors; NULL: none */
     bool json, owned;
     uid_t uid; /* of files that are made, if owned */
     gid_t gid;
@@ -91,6 +92,10 @@ void dirty_log_owner(uid_t uid, gid_t gid) {
     state.owned = true;
     state.uid = uid;
     state.gid = gid;
+}
+
+void dirty_log_tap(void (*tap)(const char *text, size_t len)) {
+    state.tap = tap;
 }
 
 void dirty_log_as_json(bool json) {
@@ -184,7 +189,7 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) 
     int saved = errno;
     char line[LINE_MAX_LEN];
     size_t room = sizeof line - 1; /* the newline always fits */
-    size_t at = stamp(line, room, level);
+    size_t stamped = stamp(line, room, level), at = stamped;
     int n = snprintf(line + at, room - at, " msg=%s ", DIRTY_LOG_QUOTE(msg));
     at = at + (size_t)n < room ? at + (size_t)n : room - 1;
     va_list args;
@@ -195,6 +200,8 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) 
         at = at + (size_t)n < room ? at + (size_t)n : room - 1;
     if (line[at - 1] == ' ')
         at--;
+    if (level == DIRTY_LOG_ERROR && state.tap != NULL)
+        state.tap(line + stamped, at - stamped);
     if (state.json) {
         char json[LINE_MAX_LEN];
         at = dirty_logfmt_to_json(line, at, json, sizeof json - 1);

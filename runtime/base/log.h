@@ -11,6 +11,7 @@
 #define DIRTY_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 typedef enum dirty_log_level {
@@ -44,6 +45,10 @@ int dirty_log_fd(void);
 /* Who speaks from now on in this process: "arbiter", "worker:3". Copied, cut at 31 bytes.
  */
 void dirty_log_who(const char *who);
+
+/* Give a copy of each error to `tap` as well: message and fields, as logfmt without the
+ * line's time and sender. NULL: to nobody. */
+void dirty_log_tap(void (*tap)(const char *text, size_t len));
 
 /* "debug", "info", "warn", "error" to a level; -1 for anything else. */
 int dirty_log_level_parse(const char *name);

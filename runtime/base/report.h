@@ -1,6 +1,6 @@
-/* report: what an arbiter tells its supervisor, a message each on a SOCK_SEQPACKET
- * socket. The arbiter never waits for the supervisor: a message that does not fit the
- * socket's buffer is lost. */
+/* report: what an arbiter tells its supervisor, and a runtime the program that started it
+ * (base/lifeline.h), a message each on a SOCK_SEQPACKET socket. Who tells never waits: a
+ * message that does not fit the socket's buffer is lost. */
 #ifndef DIRTY_REPORT_H
 #define DIRTY_REPORT_H
 
@@ -14,7 +14,9 @@ typedef enum dirty_report_kind {
     DIRTY_REPORT_RELOADED,    /* it has ended; text: how, for people */
     DIRTY_REPORT_STOPPING,    /* it ends for good, within within_ms */
     DIRTY_REPORT_REOPEN,      /* it was asked to open the log again: all shall */
-    DIRTY_REPORT_ALIVE        /* its loop turns */
+    DIRTY_REPORT_ALIVE,       /* its loop turns */
+    DIRTY_REPORT_SAID,        /* text: a piece of what it says */
+    DIRTY_REPORT_ENDED        /* it ends, with the exit status within_ms */
 } dirty_report_kind;
 
 #define DIRTY_REPORT_TEXT_SIZE 1024

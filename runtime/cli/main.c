@@ -16,6 +16,7 @@
 #include "cli/paths.h"
 #include "cli/sys.h"
 #include "luabind/core.h"
+#include "supervisor/owner.h"
 
 #define EXIT_INTERNAL 70 /* EX_SOFTWARE of sysexits.h */
 
@@ -106,6 +107,7 @@ static void fill_stdio(void) {
 }
 
 int main(int argc, char **argv) {
+    dirty_owner_open(); /* it knows descriptors by their numbers */
     fill_stdio();
     /* Who started us may have ignored it: then no child of ours could be waited for. */
     signal(SIGCHLD, SIG_DFL);
@@ -123,5 +125,6 @@ int main(int argc, char **argv) {
         command.status = EXIT_INTERNAL;
     }
     lua_close(L);
+    dirty_owner_end(command.status);
     return command.status;
 }

@@ -299,6 +299,95 @@ DIRTY_API size_t dirty_async_pending(const dirty_async *a);
  * callback it is freed once that has returned. */
 DIRTY_API void dirty_async_free(dirty_async *a);
 
+/* -- A runtime of one's own -----------------------------------------------------------
+ */
+
+/* A runtime that this program starts and owns, where nobody else has started one:
+ *
+ *     dirty_runtime *rt;
+ *     dirty_spawn_options o;
+ *     const char *const apps[] = {"apps.image:2", "apps.echo", NULL};
+ *     dirty_spawn_options_init(&o);
+ *     o.apps = apps;
+ *     if (dirty_spawn(&rt, &o) < 0)
+ *         fprintf(stderr, "%s\n", dirty_runtime_errmsg(rt));
+ *     … clients with their option socket = dirty_runtime_socket(rt) …
+ *     dirty_runtime_free(rt);
+ *
+ * All of its processes end with this one, in whatever way that ends: by return, exit,
+ * exec, a signal, kill -9. They do not end with the thread that called dirty_spawn. A
+ * program that becomes a daemon does so first: its first process ends on the way.
+ *
+ * The runtime is a child process: at its end this program gets a SIGCHLD, as for any
+ * child. It may ignore that, and may wait for all its children by waitpid(-1): the
+ * library does without. No handler is installed and no thread started.
+ *
+ * A handle belongs to one thread at a time, and to the process that spawned: in a forked
+ * one all that may be done with it is dirty_runtime_free, which lets the runtime be. */
+typedef struct dirty_runtime dirty_runtime;
+
+typedef struct dirty_spawn_options {
+    const char *program; /* the command: a path, or looked for on $PATH; NULL: dirty */
+    const char *config;  /* path of its configuration; NULL: dirty.conf.lua if there */
+    const char *socket;  /* path; NULL: what the configuration says, or the default */
+    const char *const
+        *apps; /* specs, the last one NULL; NULL: those of the configuration */
+    const char *const
+        *args; /* more flags of `dirty serve`, the last one NULL; NULL: none */
+    const char *directory; /* where it runs; NULL: where this program does */
+    int log_fd;            /* takes its stdout and stderr; -1: this program's stderr */
+    uint32_t start_timeout_ms; /* 90000; at least 1 */
+    void *reserved[8];         /* NULL */
+} dirty_spawn_options;
+
+DIRTY_API void dirty_spawn_options_init(dirty_spawn_options *options);
+
+/* Start a runtime and wait until it serves. options NULL: all defaults. The child has
+ * this program's environment (without what a service manager put there), default signals,
+ * a session of its own, and no descriptor but stdin (empty), stdout and stderr.
+ *
+ * *out is set even when this fails, so that the reason can be read, and wants
+ * dirty_runtime_free; it is NULL only if there is no memory for it. After a failure
+ * nothing runs. 0, or:
+ *
+ *   - DIRTY_EINVALID: the program can't be run, or refuses its flags or configuration;
+ *   - DIRTY_ECONNECTION: the socket can't be had, another runtime may have it;
+ *   - DIRTY_EAPP: an app fails to load or start;
+ *   - DIRTY_ETIMEOUT: it did not serve within start_timeout_ms, and was ended;
+ *   - DIRTY_ENO_WORKERS: it ended before it served, by a signal, say;
+ *   - DIRTY_EMEMORY: memory, descriptors or processes are lacking.
+ *
+ * The message has the words of the runtime: file, line and traceback of an app's error.
+ */
+DIRTY_API int dirty_spawn(dirty_runtime **out, const dirty_spawn_options *options);
+
+/* The path of the socket where it serves. Borrowed from the runtime. */
+DIRTY_API const char *dirty_runtime_socket(const dirty_runtime *rt);
+
+/* Its process id, for people and their tools; 0 once it has been seen to have ended. */
+DIRTY_API int dirty_runtime_pid(const dirty_runtime *rt);
+
+/* A descriptor that is readable when the runtime has ended, which it does by itself only
+ * if it is told to (`dirty stop`, a signal) or killed. -1: none was started. Borrowed. */
+DIRTY_API int dirty_runtime_fd(const dirty_runtime *rt);
+
+/* 1: it runs; 0: it has ended, and is reaped now. */
+DIRTY_API int dirty_runtime_alive(dirty_runtime *rt);
+
+/* Stop it: what was accepted may finish for timeout_ms (and for its graceful_timeout),
+ * then everything is ended at once; with 0 at once from the start. Waits for the end, up
+ * to 13 s longer than timeout_ms. 0: it has ended, by this or before; DIRTY_ETIMEOUT: it
+ * has ended because time was over; DIRTY_EINVALID: it is not this process's. */
+DIRTY_API int dirty_runtime_stop(dirty_runtime *rt, uint32_t timeout_ms);
+
+/* Stop it at once if it runs, and end the handle. */
+DIRTY_API void dirty_runtime_free(dirty_runtime *rt);
+
+/* Why the last dirty_spawn or dirty_runtime_stop failed: its code and words for people.
+ * 0 and "" after a success. Borrowed from the runtime; rt may be NULL: DIRTY_EMEMORY. */
+DIRTY_API int dirty_runtime_err(const dirty_runtime *rt);
+DIRTY_API const char *dirty_runtime_errmsg(const dirty_runtime *rt);
+
 /* -- The story of the last failure ---------------------------------------------------- *
  * Of this client's last dirty_open or dirty_call. All text is borrowed until the next
  * one, and NUL-terminated. After a success: 0, "", "{}", "no". c may be NULL (what

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "supervisor/keeper.h"
+#include "supervisor/owner.h"
 #include "supervisor/sweep.h"
 
 /* An arbiter that served for so long has shown that it can: its death counts as the
@@ -81,6 +82,7 @@ static void become_arbiter(supervisor *s, const int *report, dirty_supervised *o
     dirty_log_who("arbiter");
     dirty_endpoint_disown(&s->endpoint);
     dirty_notify_close(&s->notify);
+    dirty_owner_inherit();
     close(s->signal_fd);
     close(report[0]);
     dirty_keeper_signals(&signals);

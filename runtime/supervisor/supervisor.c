@@ -17,6 +17,7 @@
 #include "supervisor/charge.h"
 #include "supervisor/keeper.h"
 #include "supervisor/notify.h"
+#include "supervisor/owner.h"
 #include "supervisor/state.h"
 
 /* What an arbiter gets beyond the time it asked for, before it is taken to hang. */
@@ -108,6 +109,7 @@ static void on_ready(supervisor *s, const dirty_report *r) {
     }
     if (s->phase == SERVING)
         s->kill_at_ns = 0;
+    dirty_owner_ready(s->o->socket.path);
     dirty_notify_send(&s->notify, "READY=1\nMAINPID=%d\nSTATUS=Serving: %s", (int)s->pid,
                       r->text);
     dirty_log(DIRTY_LOG_INFO, "ready", "%s arbiter_pid=%d restarts=%u", r->text, r->pid,
@@ -141,6 +143,8 @@ static void on_report(supervisor *s, const dirty_report *r) {
         if (s->notify.watchdog_ms > 0)
             dirty_notify_send(&s->notify, "WATCHDOG=1");
         break;
+    case DIRTY_REPORT_SAID:
+    case DIRTY_REPORT_ENDED: break; /* to an owner, never to us */
     }
 }
 
@@ -207,9 +211,14 @@ static uint64_t next_ns(const supervisor *s) {
 }
 
 static void wait_for_events(supervisor *s) {
-    struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN},
-                           {.fd = s->report_fd, .events = POLLIN}};
-    poll(fds, 2, dirty_ms_until(next_ns(s), dirty_now_ns()));
+    struct pollfd fds[2 + DIRTY_OWNER_FDS] = {{.fd = s->signal_fd, .events = POLLIN},
+                                              {.fd = s->report_fd, .events = POLLIN}};
+    dirty_owner_poll(&fds[2]);
+    poll(fds, 2 + DIRTY_OWNER_FDS, dirty_ms_until(next_ns(s), dirty_now_ns()));
+    if (dirty_owner_is_gone(&fds[2])) {
+        dirty_log_msg(DIRTY_LOG_WARN, "the program that started this is gone");
+        stop(s, SIGQUIT);
+    }
     /* Reports first: what an arbiter said before it died explains its death. */
     read_reports(s);
     read_signals(s);
@@ -241,6 +250,7 @@ int dirty_supervisor_run(const dirty_supervisor_options *o, dirty_supervised *ou
         dirty_notify_close(&s.notify);
         return DIRTY_SERVE_SOCKET;
     }
+    dirty_owner_watch();
     if (open_signals(&s) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0) {
         dirty_log(DIRTY_LOG_ERROR, "can't supervise", "reason=%s",
                   DIRTY_LOG_QUOTE(strerror(errno)));

@@ -1,0 +1,264 @@
+/* runtime: dirty_spawn and the life of what it started. */
+#include "client/runtime.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/report.h"
+#include "base/serve_status.h"
+#include "client/alloc.h"
+
+#define START_TIMEOUT_MS_DEFAULT 90000
+/* What the supervisor may take to end everything at once, before it is killed. */
+#define FORCE_MS 8000
+/* What a killed process may take to disappear. */
+#define KILLED_MS 5000
+/* What exec in the child ends with where it fails unseen. */
+#define STATUS_NO_EXEC 127
+
+int dirty_runtime_fail(dirty_runtime *rt, int code, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(rt->message, sizeof rt->message, format, args);
+    va_end(args);
+    return rt->err = code;
+}
+
+/* -- Its end ---------------------------------------------------------------------------
+ */
+
+/* It has ended: take its status, unless this program ignores SIGCHLD or waits for every
+ * child and so has taken it already. */
+static void reap(dirty_runtime *rt) {
+    siginfo_t info = {0};
+    rt->pid = 0;
+    if (waitid(P_PIDFD, (id_t)rt->pid_fd, &info, WEXITED | WNOHANG) < 0 ||
+        info.si_pid == 0)
+        return;
+    rt->status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+}
+
+/* True once it has ended. */
+static bool wait_end(dirty_runtime *rt, uint64_t until_ns) {
+    struct pollfd p = {.fd = rt->pid_fd, .events = POLLIN};
+    while (rt->pid != 0) {
+        int n = poll(&p, 1, dirty_ms_until(until_ns, dirty_now_ns()));
+        if (n > 0)
+            reap(rt);
+        else if (n == 0 || errno != EINTR)
+            return false;
+    }
+    return true;
+}
+
+/* By the pidfd: the process id may be somebody else's if this program reaps all. */
+static bool end_by(dirty_runtime *rt, int number, uint32_t within_ms) {
+    if (rt->pid != 0)
+        syscall(SYS_pidfd_send_signal, rt->pid_fd, number, NULL, 0);
+    return wait_end(rt, dirty_now_ns() + within_ms * DIRTY_NS_PER_MS);
+}
+
+static void end_at_once(dirty_runtime *rt) {
+    if (!end_by(rt, SIGQUIT, FORCE_MS))
+        end_by(rt, SIGKILL, KILLED_MS);
+}
+
+static bool is_ours(const dirty_runtime *rt) {
+    return rt->owner == getpid();
+}
+
+int dirty_runtime_stop(dirty_runtime *rt, uint32_t timeout_ms) {
+    if (rt == NULL || !is_ours(rt))
+        return DIRTY_EINVALID;
+    dirty_runtime_fail(rt, DIRTY_OK, "%s", "");
+    if (rt->pid == 0)
+        return 0;
+    if (timeout_ms > 0 && end_by(rt, SIGTERM, timeout_ms))
+        return 0;
+    end_at_once(rt);
+    if (timeout_ms == 0)
+        return 0;
+    return dirty_runtime_fail(rt, DIRTY_ETIMEOUT,
+                              "the runtime had not ended %u ms after it was told to: it "
+                              "was ended at once; calls may have been cut off",
+                              timeout_ms);
+}
+
+int dirty_runtime_alive(dirty_runtime *rt) {
+    return rt != NULL && is_ours(rt) && !wait_end(rt, 1);
+}
+
+/* -- Its start -------------------------------------------------------------------------
+ */
+
+static void keep_said(dirty_runtime *rt, const char *text) {
+    size_t room = sizeof rt->said - 1 - rt->said_len;
+    size_t len = strnlen(text, room);
+    memcpy(rt->said + rt->said_len, text, len);
+    rt->said_len += len;
+    rt->said[rt->said_len] = '\0';
+}
+
+static void hear(dirty_runtime *rt, const dirty_report *r) {
+    switch (r->kind) {
+    case DIRTY_REPORT_SAID: keep_said(rt, r->text); break;
+    case DIRTY_REPORT_ENDED: rt->status = (int)r->within_ms; break;
+    case DIRTY_REPORT_READY:
+        rt->ready = true;
+        snprintf(rt->socket, sizeof rt->socket, "%.*s", (int)sizeof rt->socket - 1,
+                 r->text);
+        break;
+    default: break; /* of a newer runtime */
+    }
+}
+
+/* Hear what was said so far. False: it says no more. */
+static bool hear_all(dirty_runtime *rt) {
+    dirty_report r;
+    int rc;
+    while ((rc = dirty_report_take(rt->lifeline_fd, &r)) > 0)
+        hear(rt, &r);
+    return rc == 0;
+}
+
+/* Wait until it serves or has ended. False: neither in time. */
+static bool wait_ready(dirty_runtime *rt, uint64_t until_ns) {
+    struct pollfd fds[] = {{.fd = rt->pid_fd, .events = POLLIN},
+                           {.fd = rt->lifeline_fd, .events = POLLIN}};
+    while (!rt->ready && rt->pid != 0) {
+        int n = poll(fds, 2, dirty_ms_until(until_ns, dirty_now_ns()));
+        if (n == 0 || (n < 0 && errno != EINTR))
+            return false;
+        if (n < 0)
+            continue;
+        if (fds[1].revents != 0 && !hear_all(rt))
+            fds[1].fd = -1;
+        if (!rt->ready && fds[0].revents != 0)
+            reap(rt);
+    }
+    return true;
+}
+
+/* What a start that failed said, without the end of its last line. */
+static const char *said(dirty_runtime *rt) {
+    while (rt->said_len > 0 && rt->said[rt->said_len - 1] == '\n')
+        rt->said[--rt->said_len] = '\0';
+    return rt->said_len > 0 ? rt->said : "it has not said why";
+}
+
+static int explain_end(dirty_runtime *rt, const char *program) {
+    switch (rt->status) {
+    case DIRTY_SERVE_OK:
+        return dirty_runtime_fail(rt, DIRTY_EINVALID, "the runtime ended at once: %s",
+                                  said(rt));
+    case DIRTY_SERVE_USAGE:
+        return dirty_runtime_fail(rt, DIRTY_EINVALID,
+                                  "the runtime refused its configuration: %s", said(rt));
+    case DIRTY_SERVE_SOCKET:
+        return dirty_runtime_fail(rt, DIRTY_ECONNECTION,
+                                  "the runtime can't have its socket: %s", said(rt));
+    case DIRTY_SERVE_BOOT:
+        return dirty_runtime_fail(rt, DIRTY_EAPP, "an app did not start: %s", said(rt));
+    case DIRTY_SERVE_INTERNAL:
+        return dirty_runtime_fail(rt, DIRTY_EMEMORY, "the runtime did not start: %s",
+                                  said(rt));
+    case STATUS_NO_EXEC:
+        return dirty_runtime_fail(
+            rt, DIRTY_EINVALID,
+            "can't run %s (exit status 127); set the option program "
+            "to the path of the command dirty: %s",
+            program, said(rt));
+    default: break;
+    }
+    char how[40] = "nobody knows how";
+    if (rt->status > 128)
+        snprintf(how, sizeof how, "by SIG%s", sigabbrev_np(rt->status - 128));
+    else if (rt->status >= 0)
+        snprintf(how, sizeof how, "with exit status %d", rt->status);
+    return dirty_runtime_fail(rt, DIRTY_ENO_WORKERS, "%s ended before it served, %s: %s",
+                              program, how, said(rt));
+}
+
+static int start(dirty_runtime *rt, const dirty_spawn_options *o) {
+    uint64_t until_ns = dirty_now_ns() + o->start_timeout_ms * DIRTY_NS_PER_MS;
+    if (o->start_timeout_ms == 0)
+        return dirty_runtime_fail(rt, DIRTY_EINVALID,
+                                  "start_timeout_ms is 0: no runtime is that fast");
+    int rc = dirty_runtime_launch(rt, o);
+    if (rc < 0)
+        return rc;
+    bool in_time = wait_ready(rt, until_ns);
+    if (rt->ready)
+        return 0;
+    if (!in_time)
+        end_at_once(rt);
+    hear_all(rt);
+    if (in_time)
+        return explain_end(rt, o->program != NULL ? o->program : "dirty");
+    return dirty_runtime_fail(rt, DIRTY_ETIMEOUT,
+                              "the runtime did not serve within %u ms and was ended; "
+                              "raise start_timeout_ms, or see what its apps wait for: %s",
+                              o->start_timeout_ms, said(rt));
+}
+
+/* -- Handle ----------------------------------------------------------------------------
+ */
+
+void dirty_spawn_options_init(dirty_spawn_options *options) {
+    *options =
+        (dirty_spawn_options){.log_fd = -1, .start_timeout_ms = START_TIMEOUT_MS_DEFAULT};
+}
+
+int dirty_spawn(dirty_runtime **out, const dirty_spawn_options *options) {
+    dirty_spawn_options defaults;
+    dirty_runtime *rt = *out = dirty_realloc(NULL, sizeof *rt);
+    if (rt == NULL)
+        return DIRTY_EMEMORY;
+    *rt =
+        (dirty_runtime){.owner = getpid(), .pid_fd = -1, .lifeline_fd = -1, .status = -1};
+    if (options == NULL) {
+        dirty_spawn_options_init(&defaults);
+        options = &defaults;
+    }
+    return start(rt, options);
+}
+
+void dirty_runtime_free(dirty_runtime *rt) {
+    if (rt == NULL)
+        return;
+    if (is_ours(rt))
+        dirty_runtime_stop(rt, 0);
+    if (rt->lifeline_fd >= 0)
+        close(rt->lifeline_fd);
+    if (rt->pid_fd >= 0)
+        close(rt->pid_fd);
+    dirty_dealloc(rt);
+}
+
+const char *dirty_runtime_socket(const dirty_runtime *rt) {
+    return rt == NULL ? "" : rt->socket;
+}
+
+int dirty_runtime_pid(const dirty_runtime *rt) {
+    return rt == NULL ? 0 : (int)rt->pid;
+}
+
+int dirty_runtime_fd(const dirty_runtime *rt) {
+    return rt == NULL ? -1 : rt->pid_fd;
+}
+
+int dirty_runtime_err(const dirty_runtime *rt) {
+    return rt == NULL ? DIRTY_EMEMORY : rt->err;
+}
+
+const char *dirty_runtime_errmsg(const dirty_runtime *rt) {
+    return rt == NULL ? "out of memory" : rt->message;
+}

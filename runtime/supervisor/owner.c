@@ -1,0 +1,167 @@
+#include "supervisor/owner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/lifeline.h"
+#include "base/log.h"
+#include "base/report.h"
+#include "base/serve_status.h"
+
+static struct {
+    int fd;       /* the lifeline, -1: no owner */
+    int pid_fd;   /* a pidfd of the owner, -1: none can be had */
+    pid_t speaks; /* the process that may say something: descriptors of forked ones that
+                     close what they don't own may have the same numbers */
+    pid_t first;  /* the process that was started */
+    bool ready;
+} owner = {.fd = -1, .pid_fd = -1};
+
+/* -- Telling ---------------------------------------------------------------------------
+ */
+
+static void tell(dirty_report_kind kind, uint32_t number, const char *text, size_t len) {
+    dirty_report r = {.kind = kind, .within_ms = number};
+    if (owner.fd < 0 || owner.speaks != getpid())
+        return;
+    do {
+        size_t piece = len < sizeof r.text - 1 ? len : sizeof r.text - 1;
+        memcpy(r.text, text, piece);
+        r.text[piece] = '\0';
+        dirty_report_send(owner.fd, &r);
+        text += piece;
+        len -= piece;
+    } while (len > 0);
+}
+
+static void tell_error(const char *text, size_t len) {
+    tell(DIRTY_REPORT_SAID, 0, text, len);
+    tell(DIRTY_REPORT_SAID, 0, "\n", 1);
+}
+
+/* What the stream stderr does with its bytes. */
+static ssize_t write_both(void *cookie, const char *text, size_t len) {
+    (void)cookie;
+    ssize_t n;
+    tell(DIRTY_REPORT_SAID, 0, text, len);
+    do
+        n = write(STDERR_FILENO, text, len);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? 0 : n;
+}
+
+static void copy_stderr(void) {
+    FILE *both = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_both});
+    if (both == NULL)
+        return;
+    setvbuf(both, NULL, _IONBF, 0);
+    stderr = both;
+}
+
+/* -- Its end ---------------------------------------------------------------------------
+ */
+
+static bool has_ended(void) {
+    char byte;
+    return recv(owner.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/* While the configuration is read nobody polls: a signal comes when the owner ends. */
+static void on_io(int number) {
+    (void)number;
+    int saved = errno;
+    if (has_ended())
+        _exit(DIRTY_SERVE_INTERNAL);
+    errno = saved;
+}
+
+static void end_with_owner(void) {
+    struct sigaction action = {.sa_handler = on_io, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGIO, &action, NULL);
+    fcntl(owner.fd, F_SETOWN, getpid());
+    fcntl(owner.fd, F_SETFL, O_NONBLOCK | O_ASYNC);
+    if (has_ended()) /* before we could ask to be told */
+        _exit(DIRTY_SERVE_INTERNAL);
+}
+
+void dirty_owner_watch(void) {
+    if (owner.fd < 0)
+        return;
+    fcntl(owner.fd, F_SETFL, O_NONBLOCK);
+    signal(SIGIO, SIG_DFL);
+}
+
+void dirty_owner_poll(struct pollfd *fds) {
+    fds[0] = (struct pollfd){.fd = owner.fd, .events = POLLIN};
+    fds[1] = (struct pollfd){.fd = owner.pid_fd, .events = POLLIN};
+}
+
+static void close_fd(int *fd) {
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+bool dirty_owner_is_gone(const struct pollfd *fds) {
+    bool gone = fds[1].revents != 0 || (fds[0].revents != 0 && has_ended());
+    if (gone) {
+        close_fd(&owner.fd);
+        close_fd(&owner.pid_fd);
+    }
+    return gone;
+}
+
+/* -- From start to end -----------------------------------------------------------------
+ */
+
+void dirty_owner_open(void) {
+    const char *pid = getenv(DIRTY_LIFELINE_ENV);
+    int type;
+    socklen_t len = sizeof type;
+    if (pid == NULL)
+        return;
+    pid_t owner_pid = (pid_t)strtol(pid, NULL, 10);
+    unsetenv(DIRTY_LIFELINE_ENV);
+    if (owner_pid <= 0 ||
+        getsockopt(DIRTY_LIFELINE_FD, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
+        return;
+    fcntl(DIRTY_LIFELINE_FD, F_SETFD, FD_CLOEXEC);
+    owner.fd = DIRTY_LIFELINE_FD;
+    owner.pid_fd = (int)syscall(SYS_pidfd_open, owner_pid, 0);
+    if (owner.pid_fd < 0 && errno == ESRCH)
+        _exit(DIRTY_SERVE_INTERNAL);
+    owner.speaks = owner.first = getpid();
+    end_with_owner();
+    copy_stderr();
+    dirty_log_tap(tell_error);
+}
+
+void dirty_owner_ready(const char *socket) {
+    if (owner.ready)
+        return;
+    owner.ready = true;
+    tell(DIRTY_REPORT_READY, 0, socket, strlen(socket));
+    /* Of all processes: nobody listens any more. */
+    if (owner.fd >= 0)
+        shutdown(owner.fd, SHUT_WR);
+}
+
+void dirty_owner_end(int status) {
+    if (owner.first == getpid())
+        tell(DIRTY_REPORT_ENDED, (uint32_t)status, "", 0);
+}
+
+void dirty_owner_inherit(void) {
+    close_fd(&owner.pid_fd);
+    if (owner.ready)
+        close_fd(&owner.fd);
+    owner.speaks = getpid();
+}

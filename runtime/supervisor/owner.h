@@ -1,0 +1,37 @@
+/* owner: the program that has started the runtime by dirty_spawn and keeps it as its own
+ * (base/lifeline.h). The runtime tells it how the start goes, and ends when it ends.
+ *
+ * There is at most one, so this is state of the process, as the log is. Without an owner
+ * nothing here does anything. */
+#ifndef DIRTY_SUPERVISOR_OWNER_H
+#define DIRTY_SUPERVISOR_OWNER_H
+
+#include <poll.h>
+#include <stdbool.h>
+
+/* See whether there is one; to be called first of all in main. From then on it hears what
+ * is written to stderr and the errors of the log, and the process ends with it. The
+ * variable is taken out of the environment, which apps inherit. */
+void dirty_owner_open(void);
+
+/* From here on the caller watches it: the process does not end by itself any more. */
+void dirty_owner_watch(void);
+
+/* Descriptors for poll(2), -1 where there are none, and what poll says of them. */
+#define DIRTY_OWNER_FDS 2
+void dirty_owner_poll(struct pollfd *fds);
+
+/* It was there and is gone. True only once. */
+bool dirty_owner_is_gone(const struct pollfd *fds);
+
+/* Say that the runtime serves at this socket: the last that the owner hears. */
+void dirty_owner_ready(const char *socket);
+
+/* Say that this process ends; to be called in all, only the first of them is heard. */
+void dirty_owner_end(int status);
+
+/* In a forked process that is to be an arbiter: its errors are heard as well, while the
+ * runtime starts; the owner's end is not its affair. */
+void dirty_owner_inherit(void);
+
+#endif
