@@ -20,7 +20,8 @@ DEPS_BUILD = gcc libc6-dev make pkg-config libluajit2-5.1-dev libuv1-dev uthash-
 DEPS_RUN   = libvips42 libsvm3
 DEPS_DEMO  = lomiri-wallpapers-20.04
 DEPS_TEST  = luajit2 libcmocka-dev lua-busted lua-posix liblua5.1-0-dev liblua5.4-dev lua5.1 lua5.4 \
-             nginx libnginx-mod-http-lua openssl luarocks python3 python3-vega-datasets
+             nginx libnginx-mod-http-lua openssl luarocks python3 python3-vega-datasets \
+             valgrind
 DEPS_LINT  = clang-format clang-tidy cppcheck lua-check shellcheck g++
 DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = valgrind strace
@@ -138,7 +139,7 @@ test: deps ## build and run all tests; the last line sums them
 
 # The specs' own interpreter is not sanitized, so it gets the C module of the plain build.
 asan: deps ## run all tests on a build with the address and undefined sanitizers
-	@+$(SUBMAKE) all lua54
+	@+$(SUBMAKE) all lua54 $(BUILD)/spawn/owner
 	@+DIRTY_CORE=$(BUILD)/lua DIRTY_SPEC_SLOW=3 UBSAN_OPTIONS=print_stacktrace=1 \
 	    LSAN_OPTIONS=suppressions=$(CURDIR)/build-aux/lsan.supp:print_suppressions=0 \
 	    $(SUBMAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined test-run
@@ -223,6 +224,13 @@ $(BUILD)/chaos/queue: $(BUILD)/obj/spec/chaos/queue.o $(LIB_OBJ)
 $(CHAOS_TOOLS):
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(SAN) $^ -o $@
+
+# -- spawn: a program that owns a runtime, for the specs -------------------------------------
+$(BUILD)/spawn/owner: $(BUILD)/obj/spec/spawn/owner.o $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) $^ -lpthread -o $@
+
+test-lua test-run: $(BUILD)/spawn/owner
 
 # -- install ----------------------------------------------------------------------------
 INSTALL = BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) VERSION=$(VERSION) \

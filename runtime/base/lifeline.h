@@ -1,16 +1,16 @@
 /* lifeline: what dirty_spawn and the runtime that it starts agree on.
  *
  * The program that starts the runtime keeps one end of a SOCK_SEQPACKET pair, the runtime
- * gets the other as descriptor DIRTY_LIFELINE_FD. Nothing is sent to the runtime: the end
- * of input is the end of its owner. The runtime sends messages of base/report.h until it
- * serves:
+ * gets the other as descriptor DIRTY_LIFELINE_FD, and of its processes the supervisor
+ * alone keeps it. Nothing is sent to the runtime. To either side the end of input is the
+ * end of the other. The runtime sends messages of base/report.h:
  *
- *   SAID*  what it says on stderr, piece by piece, and the errors that it logs
- *   READY  it serves, at the socket `text`: the last message
- *   ENDED  or it ends, with exit status `within_ms`: the last message
+ *   SAID*  until it serves: what it says on stderr, piece by piece, and the errors it
+ * logs READY  it serves, at the socket `text` ENDED  it ends, with exit status
+ * `within_ms`
  *
- * The end of input fails where a child of the owner has a copy of the owner's end, so the
- * variable DIRTY_LIFELINE_ENV has the owner's process id, which is watched too. */
+ * A child of the owner may have a copy of the owner's end, and hold up the end of input.
+ * So the variable DIRTY_LIFELINE_ENV has the owner's process id, which is watched too. */
 #ifndef DIRTY_LIFELINE_H
 #define DIRTY_LIFELINE_H
 

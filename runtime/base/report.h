@@ -15,7 +15,7 @@ typedef enum dirty_report_kind {
     DIRTY_REPORT_STOPPING,    /* it ends for good, within within_ms */
     DIRTY_REPORT_REOPEN,      /* it was asked to open the log again: all shall */
     DIRTY_REPORT_ALIVE,       /* its loop turns */
-    DIRTY_REPORT_SAID,        /* text: a piece of what it says */
+    DIRTY_REPORT_SAID,        /* text: a piece of what it says while it starts */
     DIRTY_REPORT_ENDED        /* it ends, with the exit status within_ms */
 } dirty_report_kind;
 

@@ -18,8 +18,8 @@
 
 /* What a service manager told this program, not the runtime: it would be believed. */
 static const char *const not_passed_on[] = {
-    "NOTIFY_SOCKET=", "WATCHDOG_USEC=",  "WATCHDOG_PID=",       "LISTEN_FDS=",
-    "LISTEN_PID=",    "LISTEN_FDNAMES=", DIRTY_LIFELINE_ENV "="};
+    "NOTIFY_SOCKET", "WATCHDOG_USEC",  "WATCHDOG_PID",    "LISTEN_FDS",
+    "LISTEN_PID",    "LISTEN_FDNAMES", DIRTY_LIFELINE_ENV};
 
 typedef struct launch {
     const char **argv; /* owned, the strings are borrowed */
@@ -40,8 +40,7 @@ static size_t count(const char *const *list) {
     return n;
 }
 
-/* -- What it is given ------------------------------------------------------------------
- */
+/* -- What it is given --------------------------------------------------------------- */
 
 static void add_flag(const char **argv, size_t *at, const char *flag, const char *value) {
     if (value == NULL)
@@ -68,8 +67,10 @@ static int make_argv(launch *l, const dirty_spawn_options *o) {
 }
 
 static bool is_passed_on(const char *variable) {
+    size_t len = strcspn(variable, "=");
     for (size_t i = 0; i < sizeof not_passed_on / sizeof *not_passed_on; i++)
-        if (strncmp(variable, not_passed_on[i], strlen(not_passed_on[i])) == 0)
+        if (strlen(not_passed_on[i]) == len &&
+            strncmp(variable, not_passed_on[i], len) == 0)
             return false;
     return true;
 }
@@ -152,8 +153,7 @@ static int spawn(const launch *l, const dirty_spawn_options *o, pid_t *pid) {
     return rc;
 }
 
-/* -- What may go wrong -----------------------------------------------------------------
- */
+/* -- What may go wrong -------------------------------------------------------------- */
 
 static int explain_spawn(dirty_runtime *rt, const dirty_spawn_options *o, int error) {
     const char *program = program_of(o), *why = strerrordesc_np(error);
@@ -217,17 +217,6 @@ static void clean_up(launch *l) {
     close_fd(l->fds[1]);
 }
 
-/* Without a pidfd it can't be waited for: end it, which has hardly begun. */
-static int give_up(dirty_runtime *rt, pid_t pid, int error) {
-    kill(pid, SIGKILL);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        continue;
-    return dirty_runtime_fail(rt, DIRTY_EMEMORY,
-                              "can't watch the runtime: pidfd_open: %s (Linux 5.3 or "
-                              "later is needed)",
-                              strerrordesc_np(error));
-}
-
 int dirty_runtime_launch(dirty_runtime *rt, const dirty_spawn_options *o) {
     launch l = {.fds = {-1, -1}, .log_fd = -1};
     pid_t pid = 0;
@@ -238,10 +227,9 @@ int dirty_runtime_launch(dirty_runtime *rt, const dirty_spawn_options *o) {
                            rc == -EBADF ? " (the option log_fd)" : "");
     } else if ((rc = spawn(&l, o, &pid)) != 0) {
         explain_spawn(rt, o, rc);
-    } else if ((rt->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0)) < 0) {
-        give_up(rt, pid, errno);
     } else {
         rt->pid = pid;
+        rt->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
         rt->lifeline_fd = l.fds[0];
         l.fds[0] = -1;
     }

@@ -21,6 +21,8 @@
 #define FORCE_MS 8000
 /* What a killed process may take to disappear. */
 #define KILLED_MS 5000
+/* What a process may take from the end of its lifeline to its own. */
+#define EXIT_MS 1000
 /* What exec in the child ends with where it fails unseen. */
 #define STATUS_NO_EXEC 127
 
@@ -32,37 +34,87 @@ int dirty_runtime_fail(dirty_runtime *rt, int code, const char *format, ...) {
     return rt->err = code;
 }
 
-/* -- Its end ---------------------------------------------------------------------------
- */
+/* -- What it says ------------------------------------------------------------------- */
 
-/* It has ended: take its status, unless this program ignores SIGCHLD or waits for every
- * child and so has taken it already. */
+static void keep_said(dirty_runtime *rt, const char *text) {
+    size_t room = sizeof rt->said - 1 - rt->said_len;
+    size_t len = strnlen(text, room);
+    memcpy(rt->said + rt->said_len, text, len);
+    rt->said_len += len;
+    rt->said[rt->said_len] = '\0';
+}
+
+static void hear(dirty_runtime *rt, const dirty_report *r) {
+    switch (r->kind) {
+    case DIRTY_REPORT_SAID: keep_said(rt, r->text); break;
+    case DIRTY_REPORT_ENDED: rt->status = (int)r->within_ms; break;
+    case DIRTY_REPORT_READY:
+        rt->ready = true;
+        snprintf(rt->socket, sizeof rt->socket, "%.*s", (int)sizeof rt->socket - 1,
+                 r->text);
+        break;
+    default: break; /* of a newer runtime */
+    }
+}
+
+/* Hear what was said so far. False: it says no more. */
+static bool hear_all(dirty_runtime *rt) {
+    dirty_report r;
+    int rc;
+    while ((rc = dirty_report_take(rt->lifeline_fd, &r)) > 0)
+        hear(rt, &r);
+    return rc == 0;
+}
+
+/* -- Its end ------------------------------------------------------------------------ */
+
+/* Is it still there to be signalled and reaped? This program may have reaped it, by
+ * ignoring SIGCHLD or waiting for every child: without a pidfd its id may be another's.
+ */
+static bool is_child(const dirty_runtime *rt) {
+    siginfo_t info;
+    int flags = WEXITED | WNOHANG | WNOWAIT;
+    return rt->pid_fd >= 0 || waitid(P_PID, (id_t)rt->pid, &info, flags) == 0;
+}
+
+static void send_signal(const dirty_runtime *rt, int number) {
+    if (rt->pid_fd >= 0)
+        syscall(SYS_pidfd_send_signal, rt->pid_fd, number, NULL, 0);
+    else if (is_child(rt))
+        kill(rt->pid, number);
+}
+
+/* Its end of the lifeline is closed: it is about to end, or it is no runtime. */
 static void reap(dirty_runtime *rt) {
     siginfo_t info = {0};
+    struct pollfd p = {.fd = rt->pid_fd, .events = POLLIN};
+    idtype_t kind = rt->pid_fd >= 0 ? P_PIDFD : P_PID;
+    id_t id = (id_t)(rt->pid_fd >= 0 ? rt->pid_fd : rt->pid);
+    if (rt->pid_fd < 0 || poll(&p, 1, EXIT_MS) <= 0)
+        send_signal(rt, SIGKILL);
+    while (is_child(rt) && waitid(kind, id, &info, WEXITED) < 0 && errno == EINTR)
+        continue;
+    if (info.si_pid != 0)
+        rt->status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
     rt->pid = 0;
-    if (waitid(P_PIDFD, (id_t)rt->pid_fd, &info, WEXITED | WNOHANG) < 0 ||
-        info.si_pid == 0)
-        return;
-    rt->status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
 }
 
 /* True once it has ended. */
 static bool wait_end(dirty_runtime *rt, uint64_t until_ns) {
-    struct pollfd p = {.fd = rt->pid_fd, .events = POLLIN};
+    struct pollfd p = {.fd = rt->lifeline_fd, .events = POLLIN};
     while (rt->pid != 0) {
         int n = poll(&p, 1, dirty_ms_until(until_ns, dirty_now_ns()));
-        if (n > 0)
+        if (n > 0 && !hear_all(rt))
             reap(rt);
-        else if (n == 0 || errno != EINTR)
+        else if (n == 0 || (n < 0 && errno != EINTR))
             return false;
     }
     return true;
 }
 
-/* By the pidfd: the process id may be somebody else's if this program reaps all. */
 static bool end_by(dirty_runtime *rt, int number, uint32_t within_ms) {
     if (rt->pid != 0)
-        syscall(SYS_pidfd_send_signal, rt->pid_fd, number, NULL, 0);
+        send_signal(rt, number);
     return wait_end(rt, dirty_now_ns() + within_ms * DIRTY_NS_PER_MS);
 }
 
@@ -96,52 +148,16 @@ int dirty_runtime_alive(dirty_runtime *rt) {
     return rt != NULL && is_ours(rt) && !wait_end(rt, 1);
 }
 
-/* -- Its start -------------------------------------------------------------------------
- */
-
-static void keep_said(dirty_runtime *rt, const char *text) {
-    size_t room = sizeof rt->said - 1 - rt->said_len;
-    size_t len = strnlen(text, room);
-    memcpy(rt->said + rt->said_len, text, len);
-    rt->said_len += len;
-    rt->said[rt->said_len] = '\0';
-}
-
-static void hear(dirty_runtime *rt, const dirty_report *r) {
-    switch (r->kind) {
-    case DIRTY_REPORT_SAID: keep_said(rt, r->text); break;
-    case DIRTY_REPORT_ENDED: rt->status = (int)r->within_ms; break;
-    case DIRTY_REPORT_READY:
-        rt->ready = true;
-        snprintf(rt->socket, sizeof rt->socket, "%.*s", (int)sizeof rt->socket - 1,
-                 r->text);
-        break;
-    default: break; /* of a newer runtime */
-    }
-}
-
-/* Hear what was said so far. False: it says no more. */
-static bool hear_all(dirty_runtime *rt) {
-    dirty_report r;
-    int rc;
-    while ((rc = dirty_report_take(rt->lifeline_fd, &r)) > 0)
-        hear(rt, &r);
-    return rc == 0;
-}
+/* -- Its start ---------------------------------------------------------------------- */
 
 /* Wait until it serves or has ended. False: neither in time. */
 static bool wait_ready(dirty_runtime *rt, uint64_t until_ns) {
-    struct pollfd fds[] = {{.fd = rt->pid_fd, .events = POLLIN},
-                           {.fd = rt->lifeline_fd, .events = POLLIN}};
+    struct pollfd p = {.fd = rt->lifeline_fd, .events = POLLIN};
     while (!rt->ready && rt->pid != 0) {
-        int n = poll(fds, 2, dirty_ms_until(until_ns, dirty_now_ns()));
+        int n = poll(&p, 1, dirty_ms_until(until_ns, dirty_now_ns()));
         if (n == 0 || (n < 0 && errno != EINTR))
             return false;
-        if (n < 0)
-            continue;
-        if (fds[1].revents != 0 && !hear_all(rt))
-            fds[1].fd = -1;
-        if (!rt->ready && fds[0].revents != 0)
+        if (n > 0 && !hear_all(rt))
             reap(rt);
     }
     return true;
@@ -200,7 +216,6 @@ static int start(dirty_runtime *rt, const dirty_spawn_options *o) {
         return 0;
     if (!in_time)
         end_at_once(rt);
-    hear_all(rt);
     if (in_time)
         return explain_end(rt, o->program != NULL ? o->program : "dirty");
     return dirty_runtime_fail(rt, DIRTY_ETIMEOUT,
@@ -209,8 +224,7 @@ static int start(dirty_runtime *rt, const dirty_spawn_options *o) {
                               o->start_timeout_ms, said(rt));
 }
 
-/* -- Handle ----------------------------------------------------------------------------
- */
+/* -- Handle ------------------------------------------------------------------------- */
 
 void dirty_spawn_options_init(dirty_spawn_options *options) {
     *options =
@@ -252,7 +266,7 @@ int dirty_runtime_pid(const dirty_runtime *rt) {
 }
 
 int dirty_runtime_fd(const dirty_runtime *rt) {
-    return rt == NULL ? -1 : rt->pid_fd;
+    return rt == NULL ? -1 : rt->lifeline_fd;
 }
 
 int dirty_runtime_err(const dirty_runtime *rt) {

@@ -14,9 +14,9 @@
 
 struct dirty_runtime {
     pid_t owner;     /* the process that spawned it; a forked one has but a copy */
-    pid_t pid;       /* of the supervisor; 0: none was started, or it is reaped */
-    int pid_fd;      /* of it, readable when it has ended; -1: none */
-    int lifeline_fd; /* base/lifeline.h; -1: none */
+    pid_t pid;       /* of the supervisor; 0: none was started, or it has ended */
+    int pid_fd;      /* of it, -1: none, where the system has no pidfd_open */
+    int lifeline_fd; /* base/lifeline.h; -1: none was started */
     int status;      /* exit status, 128 and the signal's number, -1: not known */
     bool ready;
     char socket[108];
@@ -26,7 +26,7 @@ struct dirty_runtime {
     char message[DIRTY_RUNTIME_SAID_SIZE + 512];
 };
 
-/* Start the command with the lifeline and fill pid, pid_fd and lifeline_fd in. 0 or a
+/* Start the command with the lifeline and fill in pid, pid_fd and lifeline_fd. 0 or a
  * code DIRTY_E…, told in the runtime; then nothing runs. */
 int dirty_runtime_launch(dirty_runtime *rt, const dirty_spawn_options *options);
 

@@ -82,7 +82,7 @@ static void become_arbiter(supervisor *s, const int *report, dirty_supervised *o
     dirty_log_who("arbiter");
     dirty_endpoint_disown(&s->endpoint);
     dirty_notify_close(&s->notify);
-    dirty_owner_inherit();
+    dirty_owner_inherit(report[1]);
     close(s->signal_fd);
     close(report[0]);
     dirty_keeper_signals(&signals);

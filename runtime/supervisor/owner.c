@@ -16,16 +16,15 @@
 #include "base/serve_status.h"
 
 static struct {
-    int fd;       /* the lifeline, -1: no owner */
+    int fd;       /* the lifeline, in an arbiter its reports; -1: no owner */
     int pid_fd;   /* a pidfd of the owner, -1: none can be had */
-    pid_t speaks; /* the process that may say something: descriptors of forked ones that
-                     close what they don't own may have the same numbers */
+    pid_t speaks; /* the process that may say something: in those that it forks, fd may be
+                     the number of something else */
     pid_t first;  /* the process that was started */
     bool ready;
 } owner = {.fd = -1, .pid_fd = -1};
 
-/* -- Telling ---------------------------------------------------------------------------
- */
+/* -- Telling ------------------------------------------------------------------------ */
 
 static void tell(dirty_report_kind kind, uint32_t number, const char *text, size_t len) {
     dirty_report r = {.kind = kind, .within_ms = number};
@@ -41,16 +40,21 @@ static void tell(dirty_report_kind kind, uint32_t number, const char *text, size
     } while (len > 0);
 }
 
-static void tell_error(const char *text, size_t len) {
-    tell(DIRTY_REPORT_SAID, 0, text, len);
-    tell(DIRTY_REPORT_SAID, 0, "\n", 1);
+static void say(const char *text, size_t len) {
+    if (!owner.ready)
+        tell(DIRTY_REPORT_SAID, 0, text, len);
+}
+
+static void say_error(const char *text, size_t len) {
+    say(text, len);
+    say("\n", 1);
 }
 
 /* What the stream stderr does with its bytes. */
 static ssize_t write_both(void *cookie, const char *text, size_t len) {
     (void)cookie;
     ssize_t n;
-    tell(DIRTY_REPORT_SAID, 0, text, len);
+    say(text, len);
     do
         n = write(STDERR_FILENO, text, len);
     while (n < 0 && errno == EINTR);
@@ -65,8 +69,7 @@ static void copy_stderr(void) {
     stderr = both;
 }
 
-/* -- Its end ---------------------------------------------------------------------------
- */
+/* -- Its end ------------------------------------------------------------------------ */
 
 static bool has_ended(void) {
     char byte;
@@ -119,8 +122,7 @@ bool dirty_owner_is_gone(const struct pollfd *fds) {
     return gone;
 }
 
-/* -- From start to end -----------------------------------------------------------------
- */
+/* -- From start to end -------------------------------------------------------------- */
 
 void dirty_owner_open(void) {
     const char *pid = getenv(DIRTY_LIFELINE_ENV);
@@ -141,7 +143,7 @@ void dirty_owner_open(void) {
     owner.speaks = owner.first = getpid();
     end_with_owner();
     copy_stderr();
-    dirty_log_tap(tell_error);
+    dirty_log_tap(say_error);
 }
 
 void dirty_owner_ready(const char *socket) {
@@ -149,9 +151,6 @@ void dirty_owner_ready(const char *socket) {
         return;
     owner.ready = true;
     tell(DIRTY_REPORT_READY, 0, socket, strlen(socket));
-    /* Of all processes: nobody listens any more. */
-    if (owner.fd >= 0)
-        shutdown(owner.fd, SHUT_WR);
 }
 
 void dirty_owner_end(int status) {
@@ -159,9 +158,15 @@ void dirty_owner_end(int status) {
         tell(DIRTY_REPORT_ENDED, (uint32_t)status, "", 0);
 }
 
-void dirty_owner_inherit(void) {
+void dirty_owner_inherit(int report_fd) {
     close_fd(&owner.pid_fd);
-    if (owner.ready)
-        close_fd(&owner.fd);
+    if (owner.fd < 0)
+        return;
+    close_fd(&owner.fd);
+    owner.fd = report_fd;
     owner.speaks = getpid();
+}
+
+void dirty_owner_pass_on(const char *text) {
+    say(text, strlen(text));
 }

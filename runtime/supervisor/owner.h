@@ -24,14 +24,16 @@ void dirty_owner_poll(struct pollfd *fds);
 /* It was there and is gone. True only once. */
 bool dirty_owner_is_gone(const struct pollfd *fds);
 
-/* Say that the runtime serves at this socket: the last that the owner hears. */
+/* Say that the runtime serves at this socket; from then on nothing is said but its end.
+ */
 void dirty_owner_ready(const char *socket);
 
-/* Say that this process ends; to be called in all, only the first of them is heard. */
+/* Say that this process ends; to be called in all, only the supervisor is heard. */
 void dirty_owner_end(int status);
 
-/* In a forked process that is to be an arbiter: its errors are heard as well, while the
- * runtime starts; the owner's end is not its affair. */
-void dirty_owner_inherit(void);
+/* In a forked process that is to be an arbiter: what it says while the runtime starts
+ * goes to the supervisor by its reports, for dirty_owner_pass_on. */
+void dirty_owner_inherit(int report_fd);
+void dirty_owner_pass_on(const char *text);
 
 #endif

@@ -143,8 +143,8 @@ static void on_report(supervisor *s, const dirty_report *r) {
         if (s->notify.watchdog_ms > 0)
             dirty_notify_send(&s->notify, "WATCHDOG=1");
         break;
-    case DIRTY_REPORT_SAID:
-    case DIRTY_REPORT_ENDED: break; /* to an owner, never to us */
+    case DIRTY_REPORT_SAID: dirty_owner_pass_on(r->text); break;
+    case DIRTY_REPORT_ENDED: break; /* ours to say */
     }
 }
 
@@ -159,7 +159,8 @@ static void read_reports(supervisor *s) {
     dirty_report r;
     int rc;
     while ((rc = s->report_fd < 0 ? 0 : dirty_report_take(s->report_fd, &r)) > 0) {
-        make_one_line(r.text);
+        if (r.kind != DIRTY_REPORT_SAID)
+            make_one_line(r.text);
         silence_broken(&s->silence);
         on_report(s, &r);
     }

@@ -124,8 +124,7 @@ static bool log_has(const own *t, const char *words) {
     return strstr(text, words) != NULL;
 }
 
-/* -- Life ------------------------------------------------------------------------------
- */
+/* -- Life --------------------------------------------------------------------------- */
 
 static void it_serves_until_it_is_stopped(void **state) {
     own *t = *state;
@@ -236,8 +235,7 @@ static void a_forked_process_lets_it_be(void **state) {
     assert_int_equal(call(t), 0);
 }
 
-/* -- This program's own affairs --------------------------------------------------------
- */
+/* -- This program's own affairs ----------------------------------------------------- */
 
 static void its_signals_are_not_inherited(void **state) {
     own *t = *state;
@@ -401,8 +399,7 @@ static void it_does_not_speak_to_our_service_manager(void **state) {
     close(listener);
 }
 
-/* -- Failures --------------------------------------------------------------------------
- */
+/* -- Failures ----------------------------------------------------------------------- */
 
 static void no_such_program(void **state) {
     own *t = *state;
