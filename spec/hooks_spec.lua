@@ -61,7 +61,8 @@ local function start(threads, app)
     rt = runtime.launch { config = CONFIG:format(threads), files = { ["app.lua"] = app or APP },
         env = { LIFE = life } }
     -- calls that are there before anything is ready
-    wait.until_true(function() return rt:call("@arbiter", "ping") end, 20, "an answer")
+    wait.until_true(function() return rt:call("@arbiter", "ping") or rt.process:ended() end, 20,
+        "an answer")
     for _, name in ipairs { "first", "second" } do
         calls[#calls + 1] = process.start { process.dirty(), "call", "--socket", rt.socket, name,
             "hello" }

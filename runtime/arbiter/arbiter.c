@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "arbiter/apart.h"
 #include "arbiter/app.h"
 #include "arbiter/herald.h"
 #include "arbiter/lane.h"
@@ -239,6 +240,7 @@ static void flush_outputs(arbiter *a) {
 
 static void on_check(uv_timer_t *handle) {
     places_check_memory(handle->data);
+    apart_check(handle->data);
     give_back_memory(handle->data);
     flush_outputs(handle->data);
 }

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <utlist.h>
 
+#include "arbiter/apart.h"
 #include "arbiter/refusal.h"
 #include "arbiter/roll.h"
 #include "arbiter/session.h"
@@ -96,6 +97,7 @@ void place_promote(place *p) {
 }
 
 void place_worker_ready(place *p, worker *w) {
+    apart_forgive(p);
     if (w == p->next && !p->hold_next)
         place_promote(p);
     else if (w == p->worker)
@@ -134,8 +136,19 @@ static void refuse_hopeless(arbiter *a) {
     }
 }
 
+void place_set_open(place *p, const char *why) {
+    p->failures = BREAKER_FAILURES;
+    snprintf(p->last_exit, sizeof p->last_exit, "%s", why);
+}
+
 static void refill(place *p, const worker *w) {
     uint32_t ms = pause_ms(p, w);
+    if (w->ready_ns == 0 && apart_blame(p, w, p->last_exit)) {
+        p->failures = 0;
+        fill_after(p, 0);
+        refuse_hopeless(p->a);
+        return;
+    }
     if (ms > 0)
         dirty_log(DIRTY_LOG_WARN, "worker will be replaced after a pause",
                   "worker=%u boot_failures=%u quick_deaths=%u pause_ms=%u circuit=%s",
@@ -181,8 +194,9 @@ static bool hosts(const arbiter *a, uint32_t i, const app *what) {
 bool places_have_hope(const arbiter *a, const app *what) {
     for (uint32_t i = 0; i < a->plan->place_count && i < a->place_room; i++) {
         const worker *w = a->places[i]->worker;
-        bool ready = w != NULL && w->state == WORKER_READY;
-        if (hosts(a, i, what) && (ready || !place_is_open(a->places[i])))
+        if (w != NULL && w->state == WORKER_READY && worker_hosts(w, what) >= 0)
+            return true; /* by what it was given: it may be set apart by now */
+        if (hosts(a, i, what) && !place_is_open(a->places[i]))
             return true;
     }
     return false;
@@ -199,6 +213,13 @@ uint32_t places_retry_after_ms(const arbiter *a, const app *what) {
             best_ms = ms;
     }
     return (uint32_t)best_ms;
+}
+
+const char *places_fault(const arbiter *a, const app *what) {
+    for (uint32_t i = 0; i < a->plan->place_count && i < a->place_room; i++)
+        if (hosts(a, i, what) && place_is_open(a->places[i]))
+            return a->places[i]->last_exit;
+    return "";
 }
 
 uint32_t places_ready_for(const arbiter *a, const app *what) {
@@ -268,10 +289,21 @@ place *place_get(arbiter *a, uint32_t number) {
     return a->places[number - 1];
 }
 
+/* Why its worker won't boot: all of its apps are known not to load. NULL: it may. */
+static const char *fault_of(const deal *d) {
+    for (uint32_t i = 0; i < d->app_count; i++)
+        if (d->specs[i]->fault == NULL)
+            return NULL;
+    return d->app_count > 0 ? d->specs[0]->fault : NULL;
+}
+
 int places_init(arbiter *a) {
     if (place_get(a, a->plan->place_count) == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < a->plan->place_count; i++) {
+        const char *fault = fault_of(a->plan->deals[i]);
+        if (fault != NULL)
+            place_set_open(a->places[i], fault);
         int rc = fill(a->places[i]);
         if (rc < 0)
             return rc;
@@ -343,7 +375,7 @@ void places_deinit(arbiter *a) {
 /* -- Scaling
  * ------------------------------------------------------------------------------------ */
 
-static void recount_hosts(arbiter *a) {
+void places_recount(arbiter *a) {
     plan *p = a->plan;
     for (uint32_t i = 0; i < p->o->app_count; i++) {
         p->apps[i]->hosts = 0;
@@ -370,7 +402,7 @@ int places_scale(arbiter *a, int delta, char *why, size_t why_size) {
         return -1;
     }
     p->place_count += (uint32_t)delta;
-    recount_hosts(a);
+    places_recount(a);
     dirty_log(DIRTY_LOG_INFO, "scaled", "workers=%u", p->place_count);
     places_adjust(a);
     return 0;

@@ -26,6 +26,8 @@ struct place {
     uint32_t quick_deaths;  /* of ready workers that had served nothing, in a row */
     uint64_t respawn_at_ns; /* when a pause before the next boot is over, 0: none */
     uv_timer_t respawn;
+    const app *blamed; /* which app the last boots failed at; only to be compared */
+    uint32_t blamed_count;
     char last_exit[256]; /* how the last worker ended, "" if none did */
 };
 
@@ -55,6 +57,9 @@ void place_promote(place *p);
  * boots first. Does nothing where one boots already or a reload is under way. */
 void place_recycle(place *p, worker *w, const char *why);
 
+/* Count anew how many places host each app. */
+void places_recount(arbiter *a);
+
 /* Look for workers that are larger than max_rss. */
 void places_check_memory(arbiter *a);
 
@@ -67,6 +72,13 @@ bool places_have_hope(const arbiter *a, const app *what);
 
 /* How long until the next boot of a place that hosts the app is tried. */
 uint32_t places_retry_after_ms(const arbiter *a, const app *what);
+
+/* What is known of why no worker can serve the app, "" if nothing is. */
+const char *places_fault(const arbiter *a, const app *what);
+
+/* Fill the place because its circuit is open from the start: `why` its apps can't boot.
+ */
+void place_set_open(place *p, const char *why);
 
 /* How many workers serve the app. */
 uint32_t places_ready_for(const arbiter *a, const app *what);

@@ -1,5 +1,6 @@
 #include "arbiter/plan.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -63,13 +64,19 @@ static uint32_t hosts_of(const plan *p, uint32_t i, uint32_t places) {
     return hosts;
 }
 
+/* Room for one more in a list of deals. */
+static bool has_room(deal ***list, uint32_t count) {
+    deal **more = realloc(*list, (count + 1) * sizeof(deal *));
+    if (more != NULL)
+        *list = more;
+    return more != NULL;
+}
+
 static bool add_deal(plan *p) {
-    deal **deals = realloc(p->deals, (p->deal_count + 1) * sizeof(deal *));
-    if (deals == NULL)
+    if (!has_room(&p->deals, p->deal_count))
         return false;
-    p->deals = deals;
-    deals[p->deal_count] = deal_new(p);
-    if (deals[p->deal_count] == NULL)
+    p->deals[p->deal_count] = deal_new(p);
+    if (p->deals[p->deal_count] == NULL)
         return false;
     p->deal_count++;
     return true;
@@ -106,7 +113,8 @@ const deal *plan_deal(arbiter *a, plan *p, uint32_t number) {
             return NULL;
         for (uint32_t i = 0; i < p->o->app_count; i++) {
             uint32_t limit = p->o->apps[i].workers;
-            if (limit == 0 || hosts_of(p, i, p->deal_count - 1) < limit)
+            if (p->apart[i] == NULL &&
+                (limit == 0 || hosts_of(p, i, p->deal_count - 1) < limit))
                 give(p, p->deals[p->deal_count - 1], i);
         }
     }
@@ -126,6 +134,86 @@ bool plan_can_spare(const arbiter *a, const plan *p, uint32_t number) {
     return true;
 }
 
+/* -- Apps that are set apart
+ * ------------------------------------------------------------------ */
+
+int plan_index(const plan *p, const app *what) {
+    for (uint32_t i = 0; i < p->o->app_count; i++)
+        if (p->apps[i] == what)
+            return (int)i;
+    return -1;
+}
+
+/* Put a deal in the place of another, which workers may still have. */
+static int replace_deal(plan *p, uint32_t at, deal *d) {
+    if (d == NULL || !has_room(&p->former, p->former_count)) {
+        deal_free(d);
+        return -ENOMEM;
+    }
+    p->former[p->former_count++] = p->deals[at];
+    p->deals[at] = d;
+    return 0;
+}
+
+static deal *deal_without(const plan *p, const deal *d, uint32_t i) {
+    deal *out = deal_new(p);
+    for (uint32_t k = 0; out != NULL && k < p->o->app_count; k++)
+        if (k != i && deal_at(d, p->apps[k]) >= 0)
+            give(p, out, k);
+    return out;
+}
+
+static deal *deal_only(const plan *p, uint32_t i) {
+    deal *out = deal_new(p);
+    if (out != NULL)
+        give(p, out, i);
+    return out;
+}
+
+static bool has_place_alone(const plan *p, uint32_t i) {
+    for (uint32_t k = 0; k < p->place_count && k < p->deal_count; k++)
+        if (p->deals[k]->app_count == 1 && p->deals[k]->apps[0] == p->apps[i])
+            return true;
+    return false;
+}
+
+/* A place more, behind the others, with this app alone. */
+static int add_place_alone(plan *p, uint32_t i) {
+    if (p->place_count >= DIRTY_WORKERS_MAX ||
+        (p->deal_count == p->place_count && !add_deal(p)) ||
+        replace_deal(p, p->place_count, deal_only(p, i)) < 0)
+        return -ENOMEM;
+    p->place_count++;
+    return 0;
+}
+
+int plan_set_apart(plan *p, uint32_t i, const char *why) {
+    char *kept = strdup(why);
+    if (kept == NULL || (!has_place_alone(p, i) && add_place_alone(p, i) < 0)) {
+        free(kept);
+        return -ENOMEM;
+    }
+    p->apart_count += p->apart[i] == NULL;
+    free(p->apart[i]);
+    p->apart[i] = kept;
+    /* What fails here is no worse than before: such a place goes on as it did. */
+    for (uint32_t k = 0; k < p->deal_count; k++)
+        if (p->deals[k]->app_count > 1 && deal_at(p->deals[k], p->apps[i]) >= 0)
+            replace_deal(p, k, deal_without(p, p->deals[k], i));
+    return 0;
+}
+
+/* Those that are known not to load, unless nothing else is left to protect. */
+static int set_apart_faulty(plan *p) {
+    uint32_t faulty = 0;
+    for (uint32_t i = 0; i < p->o->app_count; i++)
+        faulty += p->o->apps[i].fault != NULL;
+    for (uint32_t i = 0; faulty < p->o->app_count && i < p->o->app_count; i++)
+        if (p->o->apps[i].fault != NULL && plan_set_apart(p, i, p->o->apps[i].fault) < 0)
+            return -ENOMEM;
+    return 0;
+}
+
 /* -- Life
  * ----------------------------------------------------------------------------------- */
 
@@ -138,12 +226,18 @@ void plan_unref(arbiter *a, plan *p) {
         return;
     for (uint32_t i = 0; i < p->deal_count; i++)
         deal_free(p->deals[i]);
+    for (uint32_t i = 0; i < p->former_count; i++)
+        deal_free(p->former[i]);
+    for (uint32_t i = 0; p->apart != NULL && i < p->o->app_count; i++)
+        free(p->apart[i]);
     for (uint32_t i = 0; p->apps != NULL && i < p->o->app_count; i++)
         if (p->apps[i] != NULL)
             app_unref(a, p->apps[i]);
     if (p->o != a->boot && a->boot->source.release != NULL)
         a->boot->source.release(a->boot->source.ctx, p->o);
     free(p->deals);
+    free(p->former);
+    free(p->apart);
     free(p->apps);
     free(p);
 }
@@ -157,26 +251,21 @@ plan *plan_new(arbiter *a, const dirty_arbiter_options *o) {
     p->number = ++a->last_plan;
     p->place_count = o->workers;
     p->apps = calloc(o->app_count ? o->app_count : 1, sizeof(app *));
-    bool ok = p->apps != NULL;
+    p->apart = calloc(o->app_count ? o->app_count : 1, sizeof(char *));
+    bool ok = p->apps != NULL && p->apart != NULL;
     for (uint32_t i = 0; ok && i < o->app_count; i++) {
         p->apps[i] = app_take(a, o->apps[i].name);
         ok = p->apps[i] != NULL;
     }
     while (ok && p->deal_count < o->workers)
         ok = add_deal(p);
-    if (!ok) {
+    if (ok)
+        deal_apps(p);
+    if (!ok || set_apart_faulty(p) < 0) {
         plan_unref(a, p);
         return NULL;
     }
-    deal_apps(p);
     return p;
-}
-
-static bool has_app(const plan *p, const app *wanted) {
-    for (uint32_t i = 0; i < p->o->app_count; i++)
-        if (p->apps[i] == wanted)
-            return true;
-    return false;
 }
 
 static void remove_app(arbiter *a, app *gone) {
@@ -200,7 +289,7 @@ void plan_install(arbiter *a, plan *p) {
         app_show(a, p->apps[i]);
     }
     for (uint32_t i = 0; former != NULL && i < former->o->app_count; i++)
-        if (!has_app(p, former->apps[i]))
+        if (plan_index(p, former->apps[i]) < 0)
             remove_app(a, former->apps[i]);
     plan_unref(a, former);
 }

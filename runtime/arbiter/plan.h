@@ -2,7 +2,10 @@
  *
  * The arbiter holds the current plan, a roll the next one, every worker the one it was
  * started with: options, specs and deals stay valid as long as somebody holds them. The
- * options belong to the configuration's source and are released with the last holder. */
+ * options belong to the configuration's source and are released with the last holder.
+ *
+ * An app that can't boot would keep the others of its workers from serving. Where that is
+ * known it is set apart: it alone is hosted by a place of its own, behind the others. */
 #ifndef DIRTY_ARBITER_PLAN_H
 #define DIRTY_ARBITER_PLAN_H
 
@@ -26,6 +29,10 @@ typedef struct plan {
     app **apps;      /* owned array, o->app_count, in the order of o->apps */
     deal **deals;    /* owned, deals[i] is of place i + 1 */
     uint32_t deal_count;
+    deal **former; /* owned: those that were replaced, as workers still have them */
+    uint32_t former_count;
+    char **apart; /* owned, by app: why it is set apart, NULL: it is not */
+    uint32_t apart_count;
     uint32_t place_count; /* how many places are to be filled: changes with scaling */
 } plan;
 
@@ -38,6 +45,14 @@ void plan_unref(arbiter *a, plan *p);
 
 /* The deal of place `number` (1..), made if it is new; NULL: no memory. */
 const deal *plan_deal(arbiter *a, plan *p, uint32_t number);
+
+/* Set the app number `i` (of o->apps) apart because of `why`, which is copied: it is
+ * taken from all places that host others too; where no other is left a new one, the last,
+ * hosts it. What workers have been given stays. 0 or -ENOMEM. */
+int plan_set_apart(plan *p, uint32_t i, const char *why);
+
+/* Number of the app in o->apps, -1: not in the plan. */
+int plan_index(const plan *p, const app *what);
 
 /* Make it the current one: its apps are what callers reach from now on, requests that
  * wait for an app it does not have get APP_NOT_FOUND. Takes the caller's reference, the

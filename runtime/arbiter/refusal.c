@@ -98,10 +98,9 @@ void refuse_no_workers(session *s) {
     snprintf(extra, sizeof extra, ",\"retry_after_ms\":%u",
              places_retry_after_ms(s->a, s->app));
     refusal r = {DIRTY_CODE_NO_WORKERS, "no", "queue", extra, false};
-    refuse(s, &r,
-           "the workers that host %s fail to boot again and again: `dirty status` tells "
-           "why",
-           s->app->name);
+    const char *fault = places_fault(s->a, s->app);
+    refuse(s, &r, "the workers that host %s fail to boot again and again%s%s",
+           s->app->name, *fault ? ": " : "", fault);
 }
 
 void refuse_overloaded(session *s) {

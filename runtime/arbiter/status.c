@@ -208,6 +208,12 @@ static void append_app(const arbiter *a, const app *p, dirty_buf *out) {
                      p->queued, p->spec->max_queue, age_ms(oldest_ns(p)),
                      p->spec->timeout_ms, (ull)p->values, (double)p->run_ns_mean / 1e6);
     append_errors(p->errors, out);
+    dirty_buf_append_cstr(out, ",\"apart\":");
+    int at = plan_index(a->plan, p);
+    if (at >= 0 && a->plan->apart[at] != NULL)
+        append_string(out, a->plan->apart[at]);
+    else
+        dirty_buf_append_cstr(out, "null");
     dirty_buf_append_cstr(out, "}");
 }
 

@@ -254,6 +254,9 @@ void worker_boot_failed(worker *w, const char *text, size_t len) {
     dirty_slice json = {text, len};
     char name[DIRTY_NAME_MAX + 1], phase[16], message[700], traceback[900];
     peek(json, "app", name, sizeof name);
+    for (uint32_t i = 0; i < w->deal->app_count; i++)
+        if (strcmp(w->deal->specs[i]->name, name) == 0)
+            w->boot_app = w->deal->apps[i];
     peek(json, "phase", phase, sizeof phase);
     peek(json, "message", message, sizeof message);
     peek(json, "traceback", traceback, sizeof traceback);
@@ -353,15 +356,32 @@ void worker_channel_ended(worker *w) {
     }
 }
 
+/* What the first lane that is not ready has told of its boot, 0: nothing. */
+static uint32_t boot_word(const worker *w) {
+    for (uint32_t i = 0; i < w->lane_count; i++) {
+        uint32_t word = 0;
+        if (!w->lanes[i].ready && w->lanes[i].page != NULL)
+            word = atomic_load(&w->lanes[i].page->booting);
+        if (word != 0)
+            return word;
+    }
+    return 0;
+}
+
+int worker_boots(const worker *w) {
+    if (w->boot_app != NULL)
+        return worker_hosts(w, w->boot_app);
+    uint32_t word = boot_word(w);
+    bool told = (word & 0xff) != DIRTY_BOOT_NONE && word >> 8 < w->deal->app_count;
+    return told ? (int)(word >> 8) : -1;
+}
+
 /* Say which app of which lane is late, as far as its page can be believed. */
 static void tell_late_boot(worker *w) {
     static const char *const phases[] = {
         [DIRTY_BOOT_LOAD] = "load", [DIRTY_BOOT_NEW] = "new", [DIRTY_BOOT_INIT] = "init"};
     double seconds = w->plan->o->boot_timeout_ms / 1000.0;
-    uint32_t word = 0;
-    for (uint32_t i = 0; i < w->lane_count && word == 0; i++)
-        if (!w->lanes[i].ready)
-            word = atomic_load(&w->lanes[i].page->booting);
+    uint32_t word = boot_word(w);
     uint32_t index = word >> 8, phase = word & 0xff;
     if (index < w->deal->app_count && phase >= DIRTY_BOOT_LOAD &&
         phase <= DIRTY_BOOT_INIT)

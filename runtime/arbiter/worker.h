@@ -56,6 +56,7 @@ struct worker {
     worker_exit_reason exit_reason; /* DEAD: why it ended */
     const char *kill_reason; /* why we killed it, for log and details; NULL: we did not */
     char boot_error[1000];   /* what its BOOT_FAILED said, "" if it said nothing */
+    const app *boot_app;     /* … the app that it named; NULL: none */
     output outputs[2];       /* stdout, stderr */
     uint32_t lane_count;
     lane lanes[];
@@ -101,6 +102,10 @@ const char *worker_signal_name(int number, char *out, size_t size);
 
 /* "booting", "ready", … */
 const char *worker_state_name(worker_state state);
+
+/* Which app of its list it was booting when it ended, as it said itself or as its page
+ * tells. -1: nothing tells. */
+int worker_boots(const worker *w);
 
 /* Index of the app in this worker's list, -1: not hosted. */
 static inline int worker_hosts(const worker *w, const app *p) {

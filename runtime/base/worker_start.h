@@ -25,6 +25,7 @@ typedef struct dirty_app_spec {
     bool interruptible;        /* running calls can be ended without ending the worker */
     bool cancel_on_disconnect; /* interrupt a call whose caller has left */
     bool exclusive; /* never in two workers more than its limit: stops before it starts */
+    const char *fault; /* why it can't be loaded, as far as is known; NULL: it can */
 } dirty_app_spec;
 
 /* Limits of the wire, the same in arbiter and lane. */

@@ -70,6 +70,7 @@ static void get_app(lua_State *L, int index, dirty_app_spec *out) {
         .interruptible = get_boolean(L, index, "interruptible"),
         .cancel_on_disconnect = get_boolean(L, index, "cancel_on_disconnect"),
         .exclusive = get_boolean(L, index, "exclusive"),
+        .fault = get_string(L, index, "fault"),
     };
 }
 

@@ -95,20 +95,28 @@ end
 
 -- -- An arbiter ----------------------------------------------------------------------------
 
--- What failed goes to the terminal of whoever starts the runtime, later to the log.
+-- The longest that an app may keep the callers of all others waiting for an arbiter that
+-- takes another's place, ms. One that is slower is tried on in a worker.
+local PATIENCE_MS = 5000
+
+-- The first start ends with an app that can't be loaded; that goes to the terminal of whoever
+-- starts the runtime. Later the others are served without it, and the log tells.
 local function load_apps(conf, options, child)
+    local first = child.restarts == 0
+    if not first then
+        options.boot_timeout_ms = math.min(options.boot_timeout_ms, PATIENCE_MS)
+    end
     local reports, err = probe.run(conf, options, false)
     if not reports then
         complain(err)
         return exit.INTERNAL
-    elseif child.restarts == 0 then
-        if not probe.write(reports, io.stderr, true) then
-            complain("an app does not load; `dirty check` boots them all and says more")
-            return exit.BOOT
-        end
-        return exit.OK
+    elseif first and not probe.write(reports, io.stderr, true) then
+        complain("an app does not load; `dirty check` boots them all and says more")
+        return exit.BOOT
+    elseif not first then
+        source.mark_faults(reports)
     end
-    return source.fault_of(reports) and exit.BOOT or exit.OK
+    return exit.OK
 end
 
 -- Things that root could and the user can't; each would be felt only later.

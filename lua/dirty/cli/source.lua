@@ -49,6 +49,17 @@ function _M.fault_of(reports)
     end
 end
 
+--- Keep in the entries of the configuration why apps can't be loaded (`fault`), and log it.
+-- @tparam {table,...} reports of dirty.cli.probe
+function _M.mark_faults(reports)
+    _M.fault_of(reports)
+    for _, report in ipairs(reports) do
+        if not report.ok then
+            report.spec.fault = one_line(describe(report))
+        end
+    end
+end
+
 --- Make the source of a runtime that is about to serve.
 -- @tparam table parsed its command line
 -- @tparam table running its configuration (dirty.config)

@@ -28,6 +28,7 @@ local function app_entry(conf, app)
         interruptible = limits.interruptible,
         cancel_on_disconnect = limits.cancel_on_disconnect,
         exclusive = limits.exclusive,
+        fault = app.fault,
     }
 end
 

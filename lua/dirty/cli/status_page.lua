@@ -205,7 +205,15 @@ local function app_lines(status)
             counts(table_of(app.errors)),
         }
     end
-    return columns(rows)
+    local out = columns(rows)
+    for _, name in ipairs(sorted(apps)) do
+        local apart = table_of(apps[name]).apart
+        if type(apart) == "string" then
+            out[#out + 1] = ("  app %s can't boot and is set apart: %s"):format(text(name),
+                text(apart))
+        end
+    end
+    return out
 end
 
 local function counter_lines(status)

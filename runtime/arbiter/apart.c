@@ -1,0 +1,83 @@
+#include "arbiter/apart.h"
+
+#include <utlist.h>
+
+#include "arbiter/app.h"
+#include "arbiter/roll.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+/* Boots of a place that fail at the same app, in a row, until it is set apart. */
+#define FAILURES 3
+/* How long those that were set apart must have served before all are dealt anew; doubled
+ * each time, up to the last. */
+#define SETTLED_MS 5000
+#define SETTLED_LAST_MS 600000
+
+/* Which app a boot failed at that can be set apart: NULL for none. One that must not run
+ * twice can't be while another worker has it. */
+static const app *find_culprit(const place *p, const worker *w) {
+    const arbiter *a = p->a;
+    int at = worker_boots(w);
+    if (at < 0 || w->plan != a->plan || w->deal->app_count < 2 || roll_is_under_way(a) ||
+        (w->deal->specs[at]->exclusive && places_ready_for(a, w->deal->apps[at]) > 0))
+        return NULL;
+    return w->deal->apps[at];
+}
+
+static bool set_apart(arbiter *a, const app *culprit, const char *why) {
+    uint32_t before = a->plan->place_count;
+    int i = plan_index(a->plan, culprit);
+    if (i < 0 || plan_set_apart(a->plan, (uint32_t)i, why) < 0)
+        return false;
+    dirty_log(DIRTY_LOG_ERROR, "app can't boot, the others go on without it",
+              "app=%s reason=%s", culprit->name, DIRTY_LOG_QUOTE(why));
+    places_recount(a);
+    if (a->plan->place_count > before && place_get(a, before + 1) != NULL) {
+        place_set_open(a->places[before], why);
+        places_adjust(a);
+    }
+    return true;
+}
+
+bool apart_blame(place *p, const worker *w, const char *how) {
+    const app *culprit = find_culprit(p, w);
+    p->blamed_count = culprit != NULL && culprit == p->blamed ? p->blamed_count + 1 : 1;
+    p->blamed = culprit;
+    if (culprit == NULL || p->blamed_count < FAILURES)
+        return false;
+    apart_forgive(p);
+    return set_apart(p->a, culprit, how);
+}
+
+void apart_forgive(place *p) {
+    p->blamed = NULL;
+    p->blamed_count = 0;
+}
+
+/* Is there a worker with this app alone that has served for a while? */
+static bool is_settled(const arbiter *a, const app *what, uint64_t ms) {
+    const worker *w;
+    uint64_t now_ns = dirty_now_ns();
+    DL_FOREACH (a->workers, w)
+        if (w->state == WORKER_READY && w->deal->app_count == 1 &&
+            w->deal->apps[0] == what && now_ns - w->ready_ns > ms * DIRTY_NS_PER_MS)
+            return true;
+    return false;
+}
+
+void apart_check(arbiter *a) {
+    const plan *p = a->plan;
+    uint64_t ms = (uint64_t)SETTLED_MS << a->joins;
+    if (p->apart_count == 0 || a->phase != ARBITER_SERVING || roll_is_under_way(a) ||
+        a->boot->source.read == NULL)
+        return;
+    for (uint32_t i = 0; i < p->o->app_count; i++)
+        if (p->apart[i] != NULL && !is_settled(a, p->apps[i], ms))
+            return;
+    if (ms < SETTLED_LAST_MS)
+        a->joins++;
+    dirty_log_msg(DIRTY_LOG_INFO,
+                  "apps that were set apart boot again: reloading to deal them out");
+    roll_start(a);
+}
