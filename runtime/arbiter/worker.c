@@ -219,7 +219,7 @@ static void set_max_rss(worker *w) {
     dirty_log(DIRTY_LOG_WARN, "worker is larger than max_rss as soon as it is ready",
               "worker=%u worker_pid=%d rss=%llu max_rss=%llu recycled_at=%llu remedy=%s",
               w->place->number, (int)w->pid, (unsigned long long)rss,
-              (unsigned long long)w->max_rss, (unsigned long long)(2 * rss),
+              (unsigned long long)w->max_rss, 2 * (unsigned long long)rss,
               DIRTY_LOG_QUOTE("raise max_rss, or load less in init"));
     w->max_rss = 2 * rss;
 }
