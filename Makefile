@@ -21,7 +21,7 @@ DEPS_RUN   = libvips42 libsvm3
 DEPS_DEMO  = lomiri-wallpapers-20.04
 DEPS_TEST  = luajit2 libcmocka-dev lua-busted lua-posix liblua5.1-0-dev liblua5.4-dev lua5.1 lua5.4 \
              nginx libnginx-mod-http-lua openssl luarocks python3 python3-vega-datasets \
-             valgrind
+             valgrind libmicrohttpd-dev
 DEPS_LINT  = clang-format clang-tidy cppcheck lua-check shellcheck g++
 DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = valgrind strace

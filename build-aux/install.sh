@@ -57,7 +57,14 @@ fi
 
 pc=$(mktemp)
 trap 'rm -f "$pc"' EXIT
-sed "s,@PREFIX@,$PREFIX,; s,@LIBDIR@,$LIBDIR,; s,@INCDIR@,$INCDIR,; s,@VERSION@,$VERSION," \
+relative() { # path; by ${prefix} where it is below, so that pkg-config can move the tree
+    case $1 in
+    "$PREFIX"/*) printf '%s' "\${prefix}${1#"$PREFIX"}" ;;
+    *) printf '%s' "$1" ;;
+    esac
+}
+sed "s,@PREFIX@,$PREFIX,; s,@LIBDIR@,$(relative "$LIBDIR"),; s,@INCDIR@,$(relative "$INCDIR"),
+    s,@VERSION@,$VERSION," \
     runtime/client/dirty.pc.in >"$pc"
 
 put 755 "$BUILD/dirty" "$BINDIR/dirty"

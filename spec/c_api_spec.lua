@@ -8,7 +8,7 @@ local wait = require "support.wait"
 local unistd = require "posix.unistd"
 
 local HEADER, DOCUMENT = "runtime/include/dirty.h", "docs/c-api.md"
-local EXAMPLE = "examples/c/call.c"
+local EXAMPLE = "examples/c-blocking/call.c"
 local STRICT = { "-Wall", "-Wextra", "-Werror", "-pedantic-errors", "-Iruntime/include" }
 
 local function read(path)

@@ -132,6 +132,7 @@ static void free_dead(dirty_async *a) {
 /* The call has left its link: keep the link for the next, or bury it. */
 static void release_link(dirty_async *a, dirty_link *l) {
     l->call = NULL;
+    l->kicked = false;
     if (dirty_conn_is_open(&l->client.conn))
         watch(a, l);
     else

@@ -294,6 +294,37 @@ static void a_paused_stream_goes_on(void **state) {
     fake_stop(&f);
 }
 
+static void pause_for_a_moment(dirty_async *a, dirty_outcome *o, void *arg) {
+    stopper *s = arg;
+    note(a, o, &s->g);
+    if (!o->more || s->g.chunks != s->at)
+        return;
+    assert_int_equal(dirty_async_pause(a, s->ticket, 1), 0);
+    assert_int_equal(dirty_async_pause(a, s->ticket, 0), 0);
+}
+
+static void a_stream_that_ends_before_its_pause_is_over(void **state) {
+    (void)state;
+    fake f;
+    stopper s = {.at = 2};
+    fake_start(&f, 64, serve_chunks, NULL);
+    dirty_async *a = open_async(&f, 8000, 1);
+    for (int i = 0; i < 3; i++) {
+        s.g = (got){0};
+        assert_int_equal(
+            dirty_async_stream(a, make("x"), pause_for_a_moment, &s, &s.ticket), 0);
+        run(a);
+        assert_int_equal(s.g.chunks, 10);
+        for (int k = 0; k < 3; k++) { /* what was to wake it finds it over */
+            poll(NULL, 0, 1);
+            dirty_async_ready(a);
+        }
+    }
+    assert_int_equal(f.connections, 1);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
 /* -- Ends --------------------------------------------------------------------------- */
 
 static void freeing_ends_every_call(void **state) {
@@ -457,6 +488,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_stream_calls_back_for_each_chunk),
         cmocka_unit_test(cancel_inside_the_callback),
         cmocka_unit_test(a_paused_stream_goes_on),
+        cmocka_unit_test(a_stream_that_ends_before_its_pause_is_over),
         cmocka_unit_test(freeing_ends_every_call),
         cmocka_unit_test(freeing_inside_a_callback),
         cmocka_unit_test(calling_inside_a_callback),

@@ -1,4 +1,5 @@
---- HTTP requests over a unix socket, any number of them at once. Every wait has a deadline.
+--- HTTP requests over a unix socket or to a port of this machine, any number of them at once.
+-- Every wait has a deadline.
 --
 --     local r = http.request(nginx.socket, { uri = "/thumb", body = jpeg })
 --     assert.equal(200, r.status, r.body)
@@ -32,19 +33,26 @@ local function head(o)
     return table.concat(lines, "\r\n") .. "\r\n\r\n"
 end
 
+local function connect(to)
+    local port = tonumber(to)
+    local fd = assert(socket.socket(port and socket.AF_INET or socket.AF_UNIX,
+        socket.SOCK_STREAM, 0))
+    assert(socket.connect(fd, port and { family = socket.AF_INET, addr = "127.0.0.1", port = port }
+        or { family = socket.AF_UNIX, path = to }))
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.O_NONBLOCK)
+    return fd
+end
+
 --- Connect and begin to send a request; the answer is read by `step`.
--- @tparam string path of the server's socket
+-- @tparam string|number to path of the server's socket, or its port
 -- @tparam table o `uri`, `method` (GET, with a body POST), `headers`, `body`; `raw` are bytes
 --   that follow the head as they are
 -- @treturn table exchange: `fd`; when it is done `status` (number), `headers` (by name in
 --   lower case), `body`; `failed` (why) if there was no whole answer
-function _M.open(path, o)
+function _M.open(to, o)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    local fd = assert(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0))
-    assert(socket.connect(fd, { family = socket.AF_UNIX, path = path }))
-    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.O_NONBLOCK)
     return setmetatable({
-        fd = fd, out = head(o) .. (o.body or o.raw or ""), at = 1, pieces = {},
+        fd = connect(to), out = head(o) .. (o.body or o.raw or ""), at = 1, pieces = {},
     }, mt)
 end
 
@@ -160,12 +168,12 @@ function _M.finish(exchanges, seconds)
 end
 
 --- Make one request and wait for its answer.
--- @tparam string path
+-- @tparam string|number to
 -- @tparam table|string o as for open, and `seconds` (20); a string is the uri
 -- @treturn table `status`, `headers`, `body`; raises without a whole answer
-function _M.request(path, o)
+function _M.request(to, o)
     o = type(o) == "string" and { uri = o } or o
-    local x = _M.open(path, o)
+    local x = _M.open(to, o)
     _M.finish({ x }, o.seconds)
     if x.failed then
         error(("%s: %s"):format(o.uri, x.failed), 2)
