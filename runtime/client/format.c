@@ -56,7 +56,8 @@ int dirty_request_vaddf(dirty_request *r, const char *format, va_list list) {
             rc = add_one(r, p + 1, &args, &used);
         else if (*p != ' ' && *p != ',')
             rc = DIRTY_EINVALID;
-        p += 1 + used;
+        if (rc == 0)
+            p += 1 + used;
     }
     va_end(args.list);
     return rc < 0 ? refuse(r, rc) : 0;

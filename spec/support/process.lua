@@ -2,6 +2,7 @@
 -- outliving a deadline.
 -- @module support.process
 
+local dirent = require "posix.dirent"
 local fcntl = require "posix.fcntl"
 local signal = require "posix.signal"
 local stdlib = require "posix.stdlib"
@@ -31,7 +32,21 @@ local function redirect(path, flags, fd)
     end
 end
 
+-- What other specs have open is not for the new process: some are given few descriptors.
+local function close_inherited()
+    local inherited = {}
+    for name in dirent.files("/proc/self/fd") do
+        inherited[#inherited + 1] = tonumber(name)
+    end
+    for _, fd in ipairs(inherited) do
+        if fd > 2 then
+            unistd.close(fd)
+        end
+    end
+end
+
 local function become(argv, o, out_path, err_path)
+    close_inherited()
     redirect(o.stdin_path or "/dev/null", fcntl.O_RDONLY, 0)
     redirect(o.stdout_path or out_path, fcntl.O_WRONLY + fcntl.O_CREAT + fcntl.O_TRUNC, 1)
     redirect(err_path, fcntl.O_WRONLY + fcntl.O_CREAT + fcntl.O_APPEND, 2)
