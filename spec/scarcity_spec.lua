@@ -91,7 +91,7 @@ describe("a runtime that is short of", function()
             local workers = status_over(first).workers
             return workers[1].state == "ready" and workers[1].pid ~= victims[1]
                 and workers[2].state == "ready" and workers[2].pid ~= victims[2]
-        end, 3, function() return "two new workers\n" .. rt:log() end)
+        end, 10, function() return "two new workers\n" .. rt:log() end)
 
         assert(connections[80]:send(request(80, "apps.echo", "echo", "last")))
         for i = 4, 70 do
