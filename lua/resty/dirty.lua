@@ -6,9 +6,9 @@
 -- back to nginx's pool when it was left clean.
 --
 -- It works where nginx lets Lua wait: in `rewrite_by_lua*`, `server_rewrite_by_lua*`,
--- `access_by_lua*`, `content_by_lua*`, `ngx.timer.*`, `ssl_certificate_by_lua*`,
--- `ssl_client_hello_by_lua*` and `ssl_session_fetch_by_lua*`. Elsewhere its methods raise
--- and name the phase; a timer of delay 0 is the way out.
+-- `access_by_lua*`, `content_by_lua*`, `ngx.timer.*`, `ssl_certificate_by_lua*`, and with
+-- OpenResty's own nginx `ssl_client_hello_by_lua*` and `ssl_session_fetch_by_lua*`. Elsewhere
+-- its methods raise and name the phase; a timer of delay 0 is the way out.
 --
 -- A call gives the action's values, or `nil, err, info`: `err` is a string that starts with
 -- the code (`"TIMEOUT: images.thumbnail ran 800 ms"`), `info` a table with

@@ -1,4 +1,4 @@
---- The README's snippets, for the specs that run them.
+--- Snippets and tables of the README, or of another document, for the specs that run them.
 -- @module support.readme
 
 local tempdir = require "support.tempdir"
@@ -6,16 +6,18 @@ local tempdir = require "support.tempdir"
 local _M = {}
 
 --- The text of README.md.
-function _M.text()
-    return assert(tempdir.read "README.md")
+-- @tparam[opt] string path of another document
+function _M.text(path)
+    return assert(tempdir.read(path or "README.md"))
 end
 
 --- All fenced blocks of a language, in their order.
 -- @tparam string language "sh", "lua", "c"
+-- @tparam[opt] string path of another document
 -- @treturn {string,...}
-function _M.blocks(language)
+function _M.blocks(language, path)
     local blocks = {}
-    for block in _M.text():gmatch("\n```" .. language .. "\n(.-)\n```\n") do
+    for block in _M.text(path):gmatch("\n```" .. language .. "\n(.-)\n```\n") do
         blocks[#blocks + 1] = block .. "\n"
     end
     return blocks
@@ -46,10 +48,12 @@ end
 
 --- The rows of the table below a heading, each the list of its cells.
 -- @tparam string heading
+-- @tparam[opt] string path of another document
 -- @treturn {{string,...},...}
-function _M.table_rows(heading)
-    local section = _M.text():match("\n## " .. heading .. "\n(.-)\n## ")
-        or _M.text():match("\n## " .. heading .. "\n(.*)$")
+function _M.table_rows(heading, path)
+    local text = _M.text(path)
+    local section = text:match("\n## " .. heading .. "\n(.-)\n## ")
+        or text:match("\n## " .. heading .. "\n(.*)$")
     local rows = {}
     for line in assert(section, heading):gmatch "\n(|[^\n]+)" do
         local row = {}
