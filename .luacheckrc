@@ -13,4 +13,7 @@ files["examples/**/dirty.conf.lua"].ignore = { "131" } -- the runtime reads them
 
 -- a rockspec and the configuration files are tables of globals
 files["rockspec/*.rockspec"].std = "+rockspec"
+files["examples/**/*.conf.lua"].std = "luajit"
+files["examples/**/*.conf.lua"].allow_defined_top = true
+files["examples/**/*.conf.lua"].ignore = { "131" }
 files[".busted"].std = "luajit"

@@ -22,9 +22,10 @@ DEPS_DEMO  = lomiri-wallpapers-20.04
 DEPS_TEST  = luajit2 libcmocka-dev lua-busted lua-posix liblua5.1-0-dev liblua5.4-dev lua5.1 lua5.4 \
              nginx libnginx-mod-http-lua openssl luarocks python3 python3-vega-datasets \
              valgrind libmicrohttpd-dev
-DEPS_LINT  = clang-format clang-tidy cppcheck lua-check shellcheck g++
+DEPS_LINT  = clang-format clang-tidy cppcheck lua-check shellcheck g++ yamllint docker-compose
 DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = valgrind strace
+DEPS_IMAGES = buildah mmdebstrap curl
 
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
        -Wformat=2 -Wvla $(if $(WERROR),-Werror)
@@ -38,7 +39,7 @@ UV_LIBS       := $(shell pkg-config --libs libuv 2>/dev/null)
 
 # These goals work before the packages are there; what they build is built by a make of its
 # own, which reads pkg-config again.
-BARE_GOALS = deps demo test lint asan fuzz bench bench-openresty chaos clean help reloads uninstall
+BARE_GOALS = deps demo test lint asan fuzz bench bench-openresty chaos clean help images reloads uninstall
 ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(and $(LUAJIT_LIBS),$(UV_LIBS)),)
 $(error pkg-config finds no luajit or no libuv: run `make deps` first)
@@ -289,6 +290,12 @@ CALLERS ?= 32
 reloads: deps ## reload RELOADS (100) times at CALLERS (32) callers: no call may fail
 	@$(MAKE) --no-print-directory --silent all
 	@DIRTY_RELOADS=$(RELOADS) DIRTY_CALLERS=$(CALLERS) $(RUN_TESTS) lua spec/reloads_spec.lua
+
+# -- images: those of examples/docker, built and run without an engine -------------------
+.PHONY: images
+images: deps ## build and run the images of examples/docker (root; some minutes)
+	@build-aux/deps.sh $(DEPS_IMAGES)
+	@build-aux/images.sh
 
 clean: ## remove all outputs
 	rm -rf $(BUILD)

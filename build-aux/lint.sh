@@ -115,8 +115,18 @@ check_shell() {
     shellcheck "${scripts[@]}"
 }
 
+# The compose file against Compose's own schema, which needs no engine, and the Dockerfile's
+# shell commands as scripts. spec/docker_spec.lua runs them.
+check_docker() {
+    local dir=examples/docker
+    yamllint -s -d '{extends: default, rules: {line-length: {max: 100}}}' $dir/compose.yaml &&
+        docker-compose -f $dir/compose.yaml config -q &&
+        sed -e ':join' -e '/\\$/{N; s/\\\n//; b join' -e '}' $dir/Dockerfile |
+        sed -n 's/^RUN //p' | shellcheck -s sh -
+}
+
 [ $# -gt 0 ] ||
-    set -- format warnings tidy cppcheck luacheck headers public layers versions shell
+    set -- format warnings tidy cppcheck luacheck headers public layers versions shell docker
 passed=0 failed=0
 for check; do
     if output=$("check_$check" 2>&1); then

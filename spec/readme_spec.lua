@@ -176,7 +176,7 @@ describe("README.md", function()
             end
         end
         local makefile = assert(tempdir.read "Makefile"):gsub("\\\n", " ")
-        for packages in makefile:gmatch "\nDEPS_[A-Z]+ *= *([^\n]+)" do
+        for packages in makefile:gmatch "\nDEPS_[A-Z_]+ *= *([^\n]+)" do
             for package in packages:gmatch "%S+" do
                 wanted[package] = true
             end

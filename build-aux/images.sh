@@ -1,0 +1,75 @@
+#!/bin/bash
+# Build the images of examples/docker without a container engine, run them side by side with a
+# directory for their sockets' volume, and have nginx make a thumbnail by the runtime.
+#
+# Needs root, buildah, mmdebstrap and curl; takes some minutes. The base image, debian:12-slim,
+# is made of Debian's packages, so no registry is asked. Everything is in a directory of its
+# own, removed at the end.
+set -eu
+cd "$(dirname "$0")/.."
+
+photo=/usr/share/backgrounds/Kleiber_by_Lukas_Baubkus.jpg
+dir=$(mktemp -d)
+export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
+pids=()
+
+buildah_here() { command buildah --root "$dir/root" --runroot "$dir/run" "$@"; }
+
+clean_up() {
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    wait
+    buildah_here rm -a >/dev/null 2>&1 || true
+    rm -rf "$dir"
+}
+trap clean_up EXIT
+
+fail() {
+    echo "images: $1" >&2
+    tail -n 20 "$dir"/*.log >&2
+    exit 1
+}
+
+wait_for() { # what, command…
+    local what=$1
+    shift
+    for _ in $(seq 1 300); do
+        if "$@" >/dev/null 2>&1; then return; fi
+        sleep 0.1
+    done
+    fail "not in 30 s: $what"
+}
+
+[ "$(id -u)" -eq 0 ] || fail "needs root"
+mkdir "$dir/root" "$dir/run" "$dir/socket"
+chown www-data:www-data "$dir/socket"
+
+echo "making debian:12-slim"
+mmdebstrap --quiet --variant=minbase bookworm "$dir/base.tar" >"$dir/base.log" 2>&1 ||
+    fail "mmdebstrap failed"
+container=$(buildah_here from scratch)
+buildah_here add --quiet "$container" "$dir/base.tar" / >/dev/null
+buildah_here commit --quiet "$container" docker.io/library/debian:12-slim >/dev/null
+
+for target in dirty web; do
+    echo "building $target"
+    buildah_here bud --pull=never --network=host --layers --format docker --target $target \
+        -f examples/docker/Dockerfile -t $target . >"$dir/$target.log" 2>&1 ||
+        fail "$target can't be built"
+done
+
+echo "running them"
+dirty=$(buildah_here from --pull=never localhost/dirty)
+web=$(buildah_here from --pull=never localhost/web)
+in_dirty() { buildah_here run -v "$dir/socket:/run/dirty" "$dirty" -- "$@"; }
+in_dirty dirty serve --config /etc/dirty.conf.lua >"$dir/serve.log" 2>&1 &
+pids+=($!)
+wait_for "a healthy runtime" in_dirty dirty status --ready
+buildah_here run -v "$dir/socket:/run/dirty:ro" "$web" -- nginx -e stderr -g "daemon off;" \
+    >"$dir/nginx.log" 2>&1 &
+pids+=($!)
+wait_for "nginx" bash -c 'echo >/dev/tcp/127.0.0.1/8080'
+curl -sf --data-binary @$photo http://127.0.0.1:8080/thumbnail -o "$dir/small.jpg" ||
+    fail "no thumbnail"
+[ "$(head -c 3 "$dir/small.jpg" | od -An -tx1 | tr -d ' ')" = ffd8ff ] || fail "no JPEG"
+in_dirty dirty stop --wait || fail "no stop"
+echo "images: built, run, one thumbnail of $(wc -c <"$dir/small.jpg") bytes made"
