@@ -4,6 +4,7 @@ local load = require "support.load"
 local runtime = require "support.runtime"
 local signal = require "posix.signal"
 local tempdir = require "support.tempdir"
+local tree = require "support.tree"
 local wait = require "support.wait"
 
 local function contains(text, part)
@@ -190,8 +191,8 @@ describe("a reload", function()
             "dirty.conf.lua:2: workers = -1: must be a whole number from 0 to 4096" },
         ["a configuration that raises"] = { "dirty.conf.lua", "\n\nerror 'no site file'",
             "dirty.conf.lua:3: no site file" },
-        ["a configuration without an end"] = { "dirty.conf.lua", "while true do end",
-            "runs for more than 2 s" },
+        ["a configuration that ends its process"] = { "dirty.conf.lua", "os.exit(0)",
+            "the child that runs the configuration ended before its end" },
         ["a configuration without apps"] = { "dirty.conf.lua", "workers = 2", "none to serve" },
         ["a configuration of no workers"] = { "dirty.conf.lua", CONFIG .. "\nworkers = 0",
             "can't disable the runtime" },
@@ -229,6 +230,73 @@ describe("a reload", function()
             assert.same({ "v2", 1 }, { rt:call("shop", "version") })
         end)
     end
+end)
+
+-- The file is run in a child: it may take its time, and calls don't wait for it.
+describe("a configuration that takes long", function()
+    local rt
+    after_each(function() rt:close() end)
+
+    -- Reload while a caller goes on; how the reload ended, and the longest call.
+    local function reload_while_calling()
+        local client, longest = rt:client(), 0
+        local number = rt:status().reload.number
+        rt:signal(signal.SIGHUP)
+        local ended = wait.until_true(function()
+            local at = wait.now()
+            assert.equal("v1", (client:execute("shop", "version")))
+            longest = math.max(longest, wait.now() - at)
+            local r = rt:status().reload
+            return r.number > number and r.state == "idle" and r
+        end, 20, "the end of a reload")
+        return ended, longest
+    end
+
+    it("without an end fails after boot_timeout, and no call waits for it", function()
+        rt = start("boot_timeout = 1\n" .. CONFIG)
+        for _, endless in ipairs { "while true do end", "os.execute 'sleep 1011'",
+            "function worker_init() end\nwhile true do end" } do
+            rt:configure(CONFIG .. "\n" .. endless)
+            local list = tree.below(rt.pid)
+            local ended, longest = reload_while_calling()
+            assert.same({ "failed", "the configuration did not run to its end within 1000 ms "
+                .. "(boot_timeout)" }, { ended.result, ended.reason })
+            assert.is_true(longest < 0.5 * wait.SLOW, longest)
+            wait.until_true(function() return #tree.below(rt.pid) == #list end, 10,
+                "nothing is left of it")
+        end
+    end)
+
+    it("holds in the end, and no call waits for it", function()
+        rt = start()
+        rt:configure((CONFIG:gsub("mark = 1", "mark = 2")) .. "\nos.execute 'sleep 1'")
+        local ended, longest = reload_while_calling()
+        assert.equal("done", ended.result)
+        assert.is_true(longest < 0.5 * wait.SLOW, longest)
+        assert.same({ "v1", 2 }, { rt:call("shop", "version") })
+    end)
+
+    it("and has hooks can't hold: those are made in the arbiter, which says so", function()
+        rt = start()
+        rt:configure(CONFIG .. "\nos.execute 'sleep 2.2'\nfunction worker_init() end")
+        local ended, longest = reload_while_calling()
+        assert.equal("failed", ended.result)
+        contains(ended.reason, "s to run: with hooks (worker_init) it is run in the arbiter too")
+        assert.is_true(longest < 0.5 * wait.SLOW, longest)
+        -- nor one that is quick in the child alone
+        local arbiter = rt:status().arbiter.pid
+        rt:configure(CONFIG .. [[
+
+            function worker_init() end
+            local file = io.open "/proc/self/cmdline"
+            while file:read("*a"):find "dirty: arbiter" do
+                file:seek "set"
+            end]])
+        ended = reload_while_calling()
+        assert.equal("failed", ended.result)
+        contains(ended.reason, "ended: it ran for more than 2000 ms, and calls wait for it")
+        assert.equal(arbiter, rt:status().arbiter.pid)
+    end)
 end)
 
 describe("a reload under load", function()

@@ -57,8 +57,8 @@ local function check_setting(where, name, value)
     return normal
 end
 
-local function apply_file(config, path, bounded)
-    local run, wrong = file.run(path, bounded)
+local function apply_file(config, path)
+    local run, wrong = file.run(path)
     if not run then
         return nil, wrong
     end
@@ -248,7 +248,7 @@ function _M.reload(sys, flags, running)
     local ok, err = true, nil
     if running.path then
         local put_back = file.forget(running.modules)
-        ok, err = apply_file(config, running.path, true)
+        ok, err = apply_file(config, running.path)
         config.path = running.path
         if not ok then
             put_back()

@@ -70,7 +70,7 @@ void apart_check(arbiter *a) {
     const plan *p = a->plan;
     uint64_t ms = (uint64_t)SETTLED_MS << a->joins;
     if (p->apart_count == 0 || a->phase != ARBITER_SERVING || roll_is_under_way(a) ||
-        a->boot->source.read == NULL)
+        a->boot->source.probe == NULL)
         return;
     for (uint32_t i = 0; i < p->o->app_count; i++)
         if (p->apart[i] != NULL && !is_settled(a, p->apps[i], ms))

@@ -38,17 +38,14 @@ typedef struct dirty_hooks {
 struct dirty_arbiter_options;
 
 /* Where a new configuration comes from, for a reload. All NULL: there is none. One reload
- * is under way at a time: read, then probe in a child of the arbiter, then finish. */
+ * is under way at a time: probe in a child of the arbiter, then finish. */
 typedef struct dirty_config_source {
     void *ctx;
-    /* Read the configuration again and keep it as the pending one. Runs the file, so it
-     * must be short. 0, or -1 with the reason in `why`. */
-    int (*read)(void *ctx, char *why, size_t why_size);
-    /* In a forked child: load the pending configuration's apps, write a report to
-     * `report_fd`. Returns the exit status. */
+    /* In a forked child: read the configuration again and write of it to `report_fd`,
+     * then load its apps and write what came of that. Returns the exit status. */
     int (*probe)(void *ctx, int report_fd);
-    /* Make options of the pending configuration and the report. 0 with *out, which stays
-     * valid until it is released, or -1 with the reason in `why`. */
+    /* Make options of that report. Must not take long. 0 with *out, which stays valid
+     * until it is released, or -1 with the reason in `why`. */
     int (*finish)(void *ctx, const char *report, size_t len,
                   const struct dirty_arbiter_options **out, char *why, size_t why_size);
     /* The options that finish gave are not used any more. */

@@ -295,11 +295,18 @@ static void probe_failed(roll *r, const char *why) {
 }
 
 static void on_probe_timeout(uv_timer_t *handle) {
-    char why[80];
+    char why[100];
     roll *r = handle->data;
-    snprintf(why, sizeof why, "the apps did not load within %u ms (boot_timeout)",
+    snprintf(why, sizeof why, "%s within %u ms (boot_timeout)",
+             r->report.len > 0 ? "the apps did not load"
+                               : "the configuration did not run to its end",
              r->a->o->boot_timeout_ms);
     probe_failed(r, why);
+}
+
+static void limit_probe(roll *r) {
+    if (r->a->o->boot_timeout_ms > 0)
+        uv_timer_start(&r->timer, on_probe_timeout, r->a->o->boot_timeout_ms, 0);
 }
 
 static void report_is_whole(roll *r) {
@@ -331,6 +338,8 @@ static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *out) {
 static void on_report(uv_stream_t *stream, ssize_t n, const uv_buf_t *chunk) {
     roll *r = stream->data;
     if (n > 0) {
+        if (r->report.len == 0)
+            limit_probe(r); /* the configuration is read, the apps have their own time */
         dirty_buf_append(&r->report, chunk->base, (size_t)n);
         if (dirty_buf_failed(&r->report) || r->report.len > REPORT_MAX)
             probe_failed(r, "the report of the probe is too long");
@@ -359,8 +368,7 @@ static int start_probe(roll *r) {
         close(fds[0]);
         return rc;
     }
-    if (r->a->o->boot_timeout_ms > 0)
-        uv_timer_start(&r->timer, on_probe_timeout, r->a->o->boot_timeout_ms, 0);
+    limit_probe(r);
     return uv_read_start((uv_stream_t *)&r->report_pipe, on_room, on_report);
 }
 
@@ -373,12 +381,8 @@ static void begin(roll *r) {
     dirty_log(DIRTY_LOG_INFO, "reloading", "roll=%llu", (unsigned long long)r->number);
     herald_tell(r->a, DIRTY_REPORT_RELOADING, "%s", "");
     set_state(r, ROLL_PROBING);
-    if (source->read == NULL) {
+    if (source->probe == NULL) {
         end(r, "failed", "this runtime has no configuration to read again");
-        return;
-    }
-    if (source->read(source->ctx, why, sizeof why) < 0) {
-        end(r, "failed", "%s", why);
         return;
     }
     int rc = start_probe(r);
@@ -404,9 +408,14 @@ uint64_t roll_start(arbiter *a) {
 
 void roll_reap(arbiter *a) {
     roll *r = a->roll;
-    int wait_status;
-    if (r->probe_pid <= 0 || waitpid(r->probe_pid, &wait_status, WNOHANG) != r->probe_pid)
+    siginfo_t info = {.si_pid = 0};
+    if (r->probe_pid <= 0 ||
+        waitid(P_PID, (id_t)r->probe_pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+        info.si_pid != r->probe_pid)
         return;
+    /* What the configuration left behind ends with it, while the id is still its own. */
+    kill(-r->probe_pid, SIGKILL);
+    waitpid(r->probe_pid, NULL, 0);
     r->probe_pid = 0;
     /* What it had to say is in the pipe, whose end is near. */
     begin_again(r);

@@ -3,7 +3,8 @@
  *   IDLE ─start─► PROBING ─report─► COVERING ─all ready─► REPLACING ─last one─► IDLE
  *                    └── failed ───────┴── a worker can't boot: the old plan goes on
  *
- * PROBING reads the configuration and loads every app's module in a child process.
+ * PROBING reads the configuration and loads every app's module in a child process, as
+ * either may take any time.
  * COVERING boots new workers, held back, in as few places as host every app once: only
  * when all of them are ready is the new plan installed, so code that can't boot never
  * replaces code that serves. REPLACING then goes place by place: start the new worker,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/slice.h"
+#include "cli/bounded.h"
 #include "cli/options.h"
 #include "cli/try_apps.h"
 
@@ -18,8 +19,7 @@
 typedef struct source {
     lua_State *L;
     int functions; /* the table of read and finish */
-    int pending;   /* what read gave: a table of cli/options.h, LUA_NOREF for none */
-    pid_t reader;  /* the process that reads: the arbiter */
+    pid_t owner;   /* the arbiter */
 } source;
 
 /* Options that finish gave. Owned by the arbiter until it releases them. */
@@ -44,11 +44,13 @@ static void tell(const step *s, const char *text) {
 }
 
 /* Run `function` protected: what it raises is the reason. 0 or -1. */
-static int run(lua_CFunction function, step *s) {
+static int run(lua_CFunction function, step *s, uint32_t limit_ms) {
     lua_State *L = s->from->L;
     int top = lua_gettop(L);
     s->rc = -1;
-    if (lua_cpcall(L, function, s) != 0) {
+    int rc = limit_ms > 0 ? dirty_bounded_cpcall(L, function, s, limit_ms)
+                          : lua_cpcall(L, function, s);
+    if (rc != 0) {
         tell(s, lua_tostring(L, -1));
         s->rc = -1;
     }
@@ -57,45 +59,13 @@ static int run(lua_CFunction function, step *s) {
     return s->rc;
 }
 
-/* Call functions[name] with the values above `args_from` and leave the options table on
- * the stack. False: it gave a reason, which is told. */
-static bool call(lua_State *L, step *s, const char *name, int args) {
+/* Call functions[name] with the values on top of the stack. [-args, +2] */
+static void call(lua_State *L, const step *s, const char *name, int args) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->from->functions);
     lua_getfield(L, -1, name);
     lua_remove(L, -2);
     lua_insert(L, -1 - args);
     lua_call(L, args, 2);
-    if (lua_istable(L, -2)) {
-        lua_pop(L, 1);
-        return true;
-    }
-    tell(s, lua_tostring(L, -1));
-    return false;
-}
-
-/* -- read
- * --------------------------------------------------------------------------------- */
-
-static void drop_pending(source *from) {
-    luaL_unref(from->L, LUA_REGISTRYINDEX, from->pending);
-    from->pending = LUA_NOREF;
-}
-
-static int read_protected(lua_State *L) {
-    step *s = lua_touserdata(L, 1);
-    if (!call(L, s, "read", 0))
-        return 0;
-    drop_pending(s->from);
-    s->from->pending = luaL_ref(L, LUA_REGISTRYINDEX);
-    s->rc = 0;
-    return 0;
-}
-
-static int source_read(void *ctx, char *why, size_t why_size) {
-    source *from = ctx;
-    step s = {.from = from, .why = why, .why_size = why_size};
-    from->reader = getpid();
-    return run(read_protected, &s);
 }
 
 /* -- probe
@@ -118,7 +88,12 @@ static int write_all(int fd, const void *bytes, size_t len) {
 static int probe_protected(lua_State *L) {
     step *s = lua_touserdata(L, 1);
     dirty_arbiter_options options;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s->from->pending);
+    size_t len;
+    call(L, s, "read", 0);
+    const char *line = luaL_checklstring(L, -2, &len);
+    s->rc = write_all(s->report_fd, line, len);
+    if (s->rc < 0 || !lua_istable(L, -1))
+        return 0;
     dirty_cli_options_push(L, lua_gettop(L), &options);
     dirty_buf lines = {0};
     /* The arbiter waits that long for all: it shall hear which one was late. */
@@ -135,9 +110,9 @@ static int source_probe(void *ctx, int report_fd) {
     char why[256];
     step s = {.from = from, .report_fd = report_fd, .why = why, .why_size = sizeof why};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != from->reader)
+    if (getppid() != from->owner)
         return 1;
-    return run(probe_protected, &s) < 0 ? 1 : 0;
+    return run(probe_protected, &s, 0) < 0 ? 1 : 0;
 }
 
 /* -- finish
@@ -146,8 +121,12 @@ static int source_probe(void *ctx, int report_fd) {
 static int finish_protected(lua_State *L) {
     step *s = lua_touserdata(L, 1);
     lua_pushlstring(L, s->report.base, s->report.len);
-    if (!call(L, s, "finish", 1))
+    call(L, s, "finish", 1);
+    if (!lua_istable(L, -2)) {
+        tell(s, lua_tostring(L, -1));
         return 0;
+    }
+    lua_pop(L, 1);
     dirty_cli_options_push(L, lua_gettop(L), &s->out->options);
     s->out->held = luaL_ref(L, LUA_REGISTRYINDEX);
     s->rc = 0;
@@ -167,8 +146,7 @@ static int source_finish(void *ctx, const char *report, size_t len,
         tell(&s, "no memory");
         return -1;
     }
-    int rc = run(finish_protected, &s);
-    drop_pending(from);
+    int rc = run(finish_protected, &s, DIRTY_BOUNDED_MS);
     if (rc < 0)
         free(m);
     else
@@ -188,8 +166,7 @@ static void source_release(void *ctx, const dirty_arbiter_options *options) {
  * --------------------------------------------------------------------------------- */
 
 static int free_source(lua_State *L) {
-    source *from = lua_touserdata(L, 1);
-    drop_pending(from);
+    const source *from = lua_touserdata(L, 1);
     luaL_unref(L, LUA_REGISTRYINDEX, from->functions);
     return 0;
 }
@@ -197,7 +174,7 @@ static int free_source(lua_State *L) {
 void dirty_cli_source_push(lua_State *L, int index, dirty_config_source *out) {
     luaL_checktype(L, index, LUA_TTABLE);
     source *from = lua_newuserdata(L, sizeof *from);
-    *from = (source){.L = L, .functions = LUA_NOREF, .pending = LUA_NOREF};
+    *from = (source){.L = L, .functions = LUA_NOREF, .owner = getpid()};
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, free_source);
     lua_setfield(L, -2, "__gc");
@@ -205,7 +182,6 @@ void dirty_cli_source_push(lua_State *L, int index, dirty_config_source *out) {
     lua_pushvalue(L, index);
     from->functions = luaL_ref(L, LUA_REGISTRYINDEX);
     *out = (dirty_config_source){.ctx = from,
-                                 .read = source_read,
                                  .probe = source_probe,
                                  .finish = source_finish,
                                  .release = source_release};

@@ -1,10 +1,13 @@
 /* source: where a reload gets its configuration from: two functions of the command line.
  *
- *   read()          -> options | nil, reason    the configuration as it is now
- *   finish(report)  -> options | nil, reason    … with what its apps declare
+ *   read()          -> line, options | nil     the configuration as it is now
+ *   finish(report)  -> options | nil, reason   … with what its apps declare
  *
- * `options` is the table of cli/options.h, `report` the lines of worker/probe.h, `reason`
- * one line for people. An error that either raises is its reason. */
+ * `options` is the table of cli/options.h, `reason` one line for people; an error that
+ * finish raises is its reason. read is called in a child of the arbiter, as the file may
+ * do anything and take any time. `report` is all that comes from there: the line that
+ * read gave, then, if it gave options, the lines of worker/probe.h. finish is called in
+ * the arbiter, and has a limit of time (cli/bounded.h). */
 #ifndef DIRTY_CLI_SOURCE_H
 #define DIRTY_CLI_SOURCE_H
 

@@ -298,16 +298,6 @@ static struct {
     const dirty_arbiter_options *base;
 } script;
 
-static int script_read(void *ctx, char *why, size_t size) {
-    (void)ctx;
-    const rig_plan *p = &script.next[script.at];
-    if (p->fails_at != NULL && strcmp(p->fails_at, "read") == 0) {
-        snprintf(why, size, "the file is broken");
-        return -1;
-    }
-    return 0;
-}
-
 static int script_probe(void *ctx, int report_fd) {
     (void)ctx;
     const char text[] = "a report\n";
@@ -320,6 +310,10 @@ static int script_finish(void *ctx, const char *report, size_t len,
     const rig_plan *p = &script.next[script.at];
     if (len != 9 || memcmp(report, "a report\n", 9) != 0)
         abort();
+    if (p->fails_at != NULL && strcmp(p->fails_at, "read") == 0) {
+        snprintf(why, size, "the file is broken");
+        return -1;
+    }
     if (p->fails_at != NULL && strcmp(p->fails_at, "probe") == 0) {
         snprintf(why, size, "app t: syntax error near 'x'");
         return -1;
@@ -356,10 +350,8 @@ void rig_plans(rig *r, const rig_plan *next, size_t count) {
     script.count = count;
     script.at = 0;
     script.base = &r->o;
-    r->o.source = (dirty_config_source){.read = script_read,
-                                        .probe = script_probe,
-                                        .finish = script_finish,
-                                        .release = script_release};
+    r->o.source = (dirty_config_source){
+        .probe = script_probe, .finish = script_finish, .release = script_release};
 }
 
 void rig_start(rig *r) {

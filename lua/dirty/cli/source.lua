@@ -1,6 +1,7 @@
 --- Where a reload of `dirty serve` gets its configuration from (runtime/cli/source.h).
 -- @module dirty.cli.source
 
+local carry = require "dirty.config.carry"
 local config = require "dirty.config"
 local probe = require "dirty.cli.probe"
 local start = require "dirty.cli.start"
@@ -10,6 +11,23 @@ local _M = {}
 
 -- Of a reason, bytes: it is shown in status and log lines.
 local REASON_MAX = 500
+
+-- What running a file with hooks may take, as runtime/cli/bounded.h has it.
+local SECONDS_MAX = 2
+
+-- Add the names to a list that are not in it: what any run of the file has loaded is to be
+-- loaded anew by the next one.
+local function merge(list, names)
+    local known = {}
+    for _, name in ipairs(list) do
+        known[name] = true
+    end
+    for _, name in ipairs(names) do
+        if not known[name] then
+            list[#list + 1] = name
+        end
+    end
+end
 
 -- The message without its traceback, as one line.
 local function one_line(text)
@@ -60,42 +78,73 @@ function _M.mark_faults(reports)
     end
 end
 
+-- Hooks are functions, so they exist only where the file was run: it is, once more, here, while
+-- calls wait. What it sets otherwise is as it was in the child. False and the reason where that
+-- fails, or would take too long.
+local function take_hooks(conf, names, seconds, again)
+    if #names == 0 then
+        return true
+    elseif seconds > SECONDS_MAX then
+        return false, ("%s took %.1f s to run: with hooks (%s) it is run in the arbiter too, and "
+            .. "calls wait for it, so %d s are the most"):format(conf.file, seconds,
+            table.concat(names, ", "), SECONDS_MAX)
+    end
+    local here, err = again()
+    if not here then
+        return false, reason_of(err)
+    end
+    for _, name in ipairs(names) do
+        conf.values[name] = here.values[name]
+    end
+    merge(conf.modules, here.modules)
+    return true
+end
+
 --- Make the source of a runtime that is about to serve.
 -- @tparam table parsed its command line
 -- @tparam table running its configuration (dirty.config)
 -- @tparam table ids of its socket, `{uid=, gid=}`
 -- @treturn table `{read=, finish=}`
 function _M.new(parsed, running, ids)
-    local pending
     local source = {}
 
-    --- Read the configuration again.
+    --- Read the configuration again, in a child that ends afterwards.
+    -- @treturn string a line for `finish`: the configuration, or why there is none
     -- @treturn table|nil options (dirty.cli.start), to try the apps with
-    -- @treturn nil|string reason, one line
     function source.read()
-        local conf, err = config.reload(sys, parsed, running)
+        local at = sys.now()
+        local ok, conf, err = pcall(config.reload, sys, parsed, running)
+        if not ok or not conf then
+            return carry.fault(reason_of(tostring(ok and err or conf)))
+        end
+        return carry.line(conf, sys.now() - at), start.options(conf, ids, sys.paths)
+    end
+
+    --- Take in what was read and what the apps declare.
+    -- @tparam string report the line, then those of the probe
+    -- @treturn table|nil options (dirty.cli.start), to serve with
+    -- @treturn nil|string reason, one line
+    function source.finish(report)
+        local line, lines = report:match("^([^\n]*)\n(.*)$")
+        local conf, hooks, seconds = carry.read(line)
         if not conf then
-            return nil, reason_of(err)
+            return nil, hooks
         end
         for _, warning in ipairs(conf.warnings) do
             sys.log("warn", warning)
         end
-        pending = conf
-        return start.options(conf, ids, sys.paths)
-    end
-
-    --- Take in what the apps of the configuration that was read declare.
-    -- @tparam string report lines of the probe
-    -- @treturn table|nil options (dirty.cli.start), to serve with
-    -- @treturn nil|string reason, one line
-    function source.finish(report)
-        local conf = pending
-        pending = nil
-        local reports, err = probe.read(report, conf)
+        local reports, err = probe.read(lines, conf)
         local fault = err or _M.fault_of(reports)
-        if fault then
+        local ok = true
+        if not fault then
+            ok, fault = take_hooks(conf, hooks, seconds, function()
+                return config.reload(sys, parsed, running)
+            end)
+        end
+        if not ok or fault then
             return nil, fault
         end
+        merge(conf.modules, running.modules)
         running = conf
         return start.options(conf, ids, sys.paths)
     end

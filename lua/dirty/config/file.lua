@@ -3,9 +3,6 @@
 
 local _M = {}
 
--- Seconds of CPU that a file may take where it is run by a runtime that serves.
-local SECONDS_MAX = 2
-
 -- The environment of the file: reads see what it has set, then Lua's globals.
 local function environment(record)
     local own, loading = {}, true
@@ -27,27 +24,6 @@ local function environment(record)
     return env, function()
         loading = false
     end
-end
-
--- Call a function that must not take long: a loop without an end is ended with an error.
--- Compiled loops look at no hooks, so nothing is compiled meanwhile.
-local function call_bounded(run, path)
-    local until_clock = os.clock() + SECONDS_MAX
-    local compiles = jit.status()
-    jit.off()
-    debug.sethook(function()
-        if os.clock() > until_clock then
-            debug.sethook()
-            error(("%s: runs for more than %d s, and calls wait for it"):format(path,
-                SECONDS_MAX), 0)
-        end
-    end, "", 100000)
-    local ok, result = run()
-    debug.sethook()
-    if compiles then
-        jit.on()
-    end
-    return ok, result
 end
 
 -- Modules of the runtime itself stay: it uses them too.
@@ -94,11 +70,10 @@ end
 
 --- Run a file.
 -- @tparam string path
--- @tparam boolean bounded end it with an error when it runs for seconds
 -- @treturn table|nil `{set=, order=, modules=}`: what it assigned by name, `{value=, line=}`,
 --   the names in the order of their first assignment, and the names of the modules it loaded
 -- @treturn nil|string what is wrong with it, a traceback included where it raised an error
-function _M.run(path, bounded)
+function _M.run(path)
     local chunk, err = loadfile(path)
     if not chunk then
         return nil, err
@@ -111,18 +86,10 @@ function _M.run(path, bounded)
         out.set[name] = { value = value, line = line }
     end)
     setfenv(chunk, env)
-    local function run()
-        return xpcall(chunk, function(e)
-            return type(e) == "string" and debug.traceback(e, 2)
-                or ("%s: raised an error that is a %s"):format(path, type(e))
-        end)
-    end
-    local ok, result
-    if bounded then
-        ok, result = call_bounded(run, path)
-    else
-        ok, result = run()
-    end
+    local ok, result = xpcall(chunk, function(e)
+        return type(e) == "string" and debug.traceback(e, 2)
+            or ("%s: raised an error that is a %s"):format(path, type(e))
+    end)
     loaded()
     out.modules = loaded_since(before)
     if not ok then
