@@ -2,6 +2,7 @@
 -- those of docs/reliability.md, which says for each what holds here and which test shows it;
 -- those that have a test elsewhere have none here.
 local dirent = require "posix.dirent"
+local document = require "support.document"
 local process = require "support.process"
 local raw = require "support.raw"
 local runtime = require "support.runtime"
@@ -497,33 +498,7 @@ end)
 describe("docs/reliability.md", function()
     local text = assert(tempdir.read("docs/reliability.md"))
 
-    -- Whether a source has a test of this name.
-    local function has_test(path, name)
-        local source = tempdir.read(path)
-        if not source then
-            return false
-        elseif path:find("%.c$") then
-            return source:find("\n%s+[%w_]+%(" .. name .. "[,)]") ~= nil
-        end
-        for _, before in ipairs { 'it("', 'it(("', 'check("' } do
-            if source:find(before .. name .. '"', 1, true) then
-                return true
-            end
-        end
-        return false
-    end
-
-    -- Call `found(path, name)` for each test that a text names: `path`: `name`, `name`
-    local function each_test(cell, found)
-        local path
-        for word in cell:gmatch("`([^`]+)`") do
-            if word:find("^spec/") then
-                path = word
-            else
-                found(path, word)
-            end
-        end
-    end
+    local has_test, each_test = document.has_test, document.each_test
 
     it("has each hazard once, in order, with tests that there are", function()
         local expected = 1
@@ -534,7 +509,7 @@ describe("docs/reliability.md", function()
             assert.truthy(shown, row)
             local count = 0
             each_test(shown, function(path, name)
-                assert.is_true(has_test(path or "", name), ("G%s: %s: %s"):format(number,
+                assert.is_true(has_test(path, name), ("G%s: %s: %s"):format(number,
                     tostring(path), name))
                 count = count + 1
             end)
@@ -548,7 +523,7 @@ describe("docs/reliability.md", function()
         for paragraph in text:gsub("\n|[^\n]*", ""):gmatch("%(shown by ([^)]+)%)") do
             each_test(paragraph:gsub("%s*\n%s*", " "), function(path, name)
                 count = count + 1
-                assert.is_true(has_test(path or "", name), tostring(path) .. ": " .. name)
+                assert.is_true(has_test(path, name), tostring(path) .. ": " .. name)
             end)
         end
         assert.is_true(count >= 10, count)

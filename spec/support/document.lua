@@ -85,4 +85,39 @@ function _M.anchors(text)
     return set
 end
 
+-- -- Specs that a document names -----------------------------------------------------------
+
+--- Whether a source has a test of this name.
+-- @tparam string|nil path of a spec, a C test or a list of checks
+-- @tparam string name
+function _M.has_test(path, name)
+    local source = path and tempdir.read(path)
+    if not source then
+        return false
+    elseif path:find("%.c$") then
+        return source:find("\n%s+[%w_]+%(" .. name .. "[,)]") ~= nil
+    end
+    for _, before in ipairs { 'it("', 'it(("', 'check("' } do
+        if source:find(before .. name .. '"', 1, true) then
+            return true
+        end
+    end
+    return false
+end
+
+--- Call `found(path, name)` for each test that a text names: `path`: `name`, `name`.
+-- @treturn number how many
+function _M.each_test(text, found)
+    local path, count = nil, 0
+    for word in text:gmatch("`([^`]+)`") do
+        if word:find("^spec/") then
+            path = word
+        else
+            found(path, word)
+            count = count + 1
+        end
+    end
+    return count
+end
+
 return _M
