@@ -161,6 +161,99 @@ describe("the tree", function()
     end)
 end)
 
+describe("what an app has started", function()
+    -- A process in a session of its own, when the app loads and when it is called; its number
+    -- of seconds tells it from others.
+    local APP = [[
+        local app = {}
+        local function spawn(seconds)
+            return os.execute("setsid sh -c 'sleep " .. seconds .. "; true' &")
+        end
+        spawn(1020)
+        function app:spawn(seconds) return spawn(seconds) end
+        function app:hold(seconds)
+            self.held = io.popen("sleep " .. seconds)
+            return true
+        end
+        function app:exit() os.exit(3) end
+        return app]]
+
+    local rt
+
+    local function sleeps(seconds)
+        local list = {}
+        for _, entry in ipairs(rt:tree()) do
+            if entry.title == "sleep " .. seconds then
+                list[#list + 1] = entry
+            end
+        end
+        return list
+    end
+
+    -- Wait until so many run, so many of them in the list.
+    local function wait_sleeps(seconds, count, old, of_old)
+        local list
+        wait.until_true(function()
+            list = sleeps(seconds)
+            local alive = 0
+            for _, entry in ipairs(old or {}) do
+                alive = alive + (tree.is_alive(entry) and 1 or 0)
+            end
+            return #list == count and alive == (of_old or 0)
+        end, 10, function()
+            return ("%d times sleep %d, there are %d"):format(count, seconds, #list)
+        end)
+        return list
+    end
+
+    local function wait_generation(number, generation)
+        wait.until_true(function()
+            local worker = rt:status().workers[number]
+            return worker.generation == generation and worker.state == "ready"
+        end, 10, "a replacement")
+    end
+
+    before_each(function()
+        rt = runtime.start { apps = { "starter" }, args = { "--workers", "2" },
+            files = { ["starter.lua"] = APP } }
+        defer(function() rt:close() end)
+    end)
+
+    it("ends with its worker, however that ends, in whatever session it is", function()
+        local old = wait_sleeps(1020, 2) -- of the workers; that of the probe is gone
+        kill(rt:status().workers[1].pid, signal.SIGKILL)
+        wait_generation(1, 2)
+        old = wait_sleeps(1020, 2, old, 1)
+        assert.equal("WORKER_LOST", select(3, rt:call("starter", "exit")).code)
+        old = wait_sleeps(1020, 2, old, 1)
+        assert(rt:call("starter", "hold", 1022))
+        local held = wait_sleeps(1022, 1)
+        assert.equal(0, rt:command("reload", { "--wait" }).exit) -- within its 10 s
+        wait_sleeps(1020, 2, old, 0)
+        wait_sleeps(1022, 0, held, 0)
+        contains(rt:log(), 'msg="what a worker left is ended"')
+    end)
+
+    it("lives on with its worker while others die", function()
+        assert(rt:call("starter", "spawn", 1021))
+        local entry = wait_sleeps(1021, 1)[1]
+        local status, owner = rt:status(), nil
+        for _, worker in ipairs(status.workers) do
+            owner = worker.lanes[1].served > 0 and worker or owner
+        end
+        local other = status.workers[owner.number == 1 and 2 or 1]
+        local old = wait_sleeps(1020, 2)
+        for generation = 2, 3 do
+            kill(rt:status().workers[other.number].pid, signal.SIGKILL)
+            wait_generation(other.number, generation)
+            old = wait_sleeps(1020, 2, old, 1)
+        end
+        assert.is_true(tree.is_alive(entry))
+        kill(owner.pid, signal.SIGKILL)
+        wait_sleeps(1021, 0, { entry }, 0)
+    end)
+end)
+
 describe("when the arbiter is killed", function()
     it("another serves on the same path within a second, and nothing old lives", function()
         local rt = start_spawner()

@@ -11,6 +11,7 @@
 #include <utlist.h>
 
 #include "arbiter/place.h"
+#include "base/birth.h"
 #include "base/log.h"
 
 static void reset_signals(void) {
@@ -100,6 +101,7 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
     pid_t arbiter_pid = w->a->pid; /* known before the fork */
     w->pid = getpid();
     setpgid(0, 0);
+    dirty_birth_mark();
     reset_signals();
     unmap_others(w->a, w);
     take_outputs(outputs);
@@ -142,6 +144,7 @@ pid_t child_probe(arbiter *a, int report_fd) {
     pid_t pid = fork();
     if (pid == 0) {
         setpgid(0, 0);
+        dirty_birth_mark();
         reset_signals();
         unmap_others(a, NULL);
         uv_set_process_title("dirty: probe");

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/birth.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "supervisor/keeper.h"
@@ -80,6 +81,7 @@ static void become_arbiter(supervisor *s, const int *report, dirty_supervised *o
     sigset_t signals;
     setpgid(0, 0);
     dirty_log_who("arbiter");
+    dirty_birth_mark(); /* what hooks start */
     dirty_endpoint_disown(&s->endpoint);
     dirty_notify_close(&s->notify);
     dirty_owner_inherit(report[1]);

@@ -2,13 +2,21 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "supervisor/orphans.h"
 #include "supervisor/sweep.h"
+
+/* How often we look for what dead workers have left: it comes to us without a word. */
+#define LOOK_MS 1000
+/* … after some was found: it may have left something too. */
+#define LOOK_AGAIN_MS 20
 
 /* What the kernel sends us when the supervisor has ended. */
 #define ORPHANED SIGUSR2
@@ -56,10 +64,15 @@ static _Noreturn void end_with(int wait_status) {
 
 static _Noreturn void keep(pid_t arbiter, pid_t supervisor_pid) {
     sigset_t awaited;
+    uint32_t look_ms = LOOK_MS;
     dirty_keeper_signals(&awaited);
     for (;;) {
-        int wait_status, number = sigwaitinfo(&awaited, NULL);
-        if (number == SIGCHLD) {
+        const struct timespec wait = {.tv_sec = look_ms / 1000,
+                                      .tv_nsec = (long)(look_ms % 1000) * 1000000};
+        int wait_status, number = sigtimedwait(&awaited, NULL, &wait);
+        if (number < 0 && errno == EAGAIN) {
+            look_ms = dirty_orphans_kill(arbiter) > 0 ? LOOK_AGAIN_MS : LOOK_MS;
+        } else if (number == SIGCHLD) {
             if (reap(arbiter, &wait_status))
                 end_with(wait_status);
         } else if (number == ORPHANED) {

@@ -80,6 +80,10 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
     return rc;
 }
 
+void dirty_lane_close_apps(dirty_lane *lane) {
+    dirty_host_close_apps(lane->host);
+}
+
 void dirty_lane_close(dirty_lane *lane) {
     dirty_host_close(lane->host);
     dirty_arrival_deinit(&lane->arrival);

@@ -20,7 +20,10 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
  * should not be on a channel. */
 int dirty_lane_serve(dirty_lane *lane);
 
-/* Close the apps and the Lua state. */
+/* close() of the apps. Idempotent. */
+void dirty_lane_close_apps(dirty_lane *lane);
+
+/* Close the apps, if that is still to be done, and the Lua state. */
 void dirty_lane_close(dirty_lane *lane);
 
 #endif

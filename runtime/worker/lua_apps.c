@@ -170,7 +170,7 @@ static int close_app(lua_State *L) {
     return 0;
 }
 
-void dirty__close_apps(dirty_host *h) {
+void dirty_host_close_apps(dirty_host *h) {
     dirty_buf out = {0};
     while (h->opened > 0) {
         app_work work = {.host = h, .app = --h->opened, .out = &out};

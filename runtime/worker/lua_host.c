@@ -140,7 +140,7 @@ void dirty__push_lane(dirty_host *h, const char *name) {
 void dirty_host_close(dirty_host *h) {
     if (h == NULL)
         return;
-    dirty__close_apps(h);
+    dirty_host_close_apps(h);
     dirty_interrupt_close(&h->interrupt);
     dirty_lua_memory_remove(&h->memory, h->L);
     lua_close(h->L);

@@ -74,6 +74,9 @@ void dirty_host_release(dirty_host *h);
 /* Bytes of the Lua heap, in whole KiB. */
 uint64_t dirty_host_bytes(const dirty_host *h);
 
+/* close() of every app that was made, the last first. Idempotent. */
+void dirty_host_close_apps(dirty_host *h);
+
 /* close() of every app that was made, the last first; then the state's end. */
 void dirty_host_close(dirty_host *h);
 

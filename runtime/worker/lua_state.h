@@ -90,9 +90,6 @@ static inline int dirty__object_at(uint32_t app) {
     return 2 * (int)app + 1;
 }
 
-/* close() of every app that was made, the last first. */
-void dirty__close_apps(dirty_host *h);
-
 /* -- lua_call.c: what runs inside a protected call --------------------------------- */
 
 /* SLOT_CALL, (object, own call) → results, which the host keeps while they are sent. */

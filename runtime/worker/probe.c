@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/birth.h"
 #include "base/clock.h"
 #include "worker/lua_host.h"
 
@@ -81,6 +82,7 @@ static void fail_all(const dirty_probe *probe, uint32_t first, const dirty_buf *
 static _Noreturn void run_child(const dirty_probe *probe, uint32_t first, int fd,
                                 pid_t parent) {
     setpgid(0, 0);
+    dirty_birth_mark();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);

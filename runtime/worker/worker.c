@@ -70,6 +70,16 @@ static void run_hook(const dirty_worker_start *start) {
         start->worker_init(start->hook_ctx, start);
 }
 
+/* What its apps have started and still hold, as io.popen does, is waited for when their
+ * Lua state is closed: it has to end first. With several lanes it may be of a call that
+ * runs; the arbiter kills the group in the end. */
+static void end_children(void) {
+    if (getpgrp() != getpid())
+        return;
+    signal(SIGTERM, SIG_IGN);
+    kill(0, SIGTERM);
+}
+
 /* -- One lane ---------------------------------------------------------------------- */
 
 static int run_single(const dirty_worker_start *start) {
@@ -78,6 +88,8 @@ static int run_single(const dirty_worker_start *start) {
         return DIRTY_WORKER_BOOT_FAILED;
     run_hook(start);
     int rc = dirty_lane_serve(lane);
+    dirty_lane_close_apps(lane);
+    end_children();
     dirty_lane_close(lane);
     return rc < 0 ? DIRTY_WORKER_BROKEN : DIRTY_WORKER_STOPPED;
 }

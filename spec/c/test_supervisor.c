@@ -13,11 +13,13 @@
 #include <unistd.h>
 
 #include "base/endpoint.h"
+#include "base/birth.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/report.h"
 #include "supervisor/children.h"
 #include "supervisor/notify.h"
+#include "supervisor/orphans.h"
 #include "supervisor/rights.h"
 #include "supervisor/silence.h"
 #include "supervisor/sweep.h"
@@ -308,6 +310,71 @@ static void a_sweep_tells_what_it_can_not_end(void **state) {
     assert_int_equal(dirty_sweep(5000), 1);
 }
 
+/* -- Owners ----------------------------------------------------------------------------
+ */
+
+/* A child with our mark, or with none, that has become another program. */
+static pid_t start_program(bool marked) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (!marked)
+            clearenv();
+        execl("/bin/sleep", "sleep", "1012", (char *)NULL);
+        _exit(127);
+    }
+    char path[64], text[64] = "";
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+    while (strcmp(text, "sleep\n") != 0) {
+        FILE *f = fopen(path, "r");
+        if (f == NULL || fgets(text, sizeof text, f) == NULL)
+            fail_msg("no program");
+        fclose(f);
+    }
+    return pid;
+}
+
+static void programs_show_by_whom_they_run(void **state) {
+    (void)state;
+    dirty_birth own, owner, child;
+    dirty_birth_mark();
+    assert_int_equal(dirty_birth_of(getpid(), &own), 0);
+    assert_int_equal(own.parent, getppid());
+    pid_t marked = start_program(true), unmarked = start_program(false);
+    assert_int_equal(dirty_birth_owner(marked, &owner), 0);
+    assert_int_equal(owner.pid, getpid());
+    assert_true(owner.at == own.at);
+    assert_true(dirty_birth_lives(&owner));
+    owner.at--; /* another process, which had our id before */
+    assert_false(dirty_birth_lives(&owner));
+    assert_int_equal(dirty_birth_owner(unmarked, &owner), -1);
+    assert_int_equal(dirty_birth_of(marked, &child), 0);
+    assert_true(child.parent == getpid() && child.at >= own.at && !child.has_ended);
+    kill(marked, SIGKILL);
+    siginfo_t info;
+    waitid(P_PID, (id_t)marked, &info, WEXITED | WNOWAIT);
+    assert_false(dirty_birth_lives(&child)); /* a zombie lives no more */
+    assert_int_equal(dirty_sweep(5000), 2);
+    assert_int_equal(dirty_birth_of(marked, &child), -1);
+}
+
+static void orphans_end_when_their_owner_has(void **state) {
+    place *p = *state;
+    dirty_birth_mark();
+    pid_t ours = start_program(true);
+    setenv("DIRTY_OWNER", "2147483647.1", 1); /* nobody */
+    pid_t arbiter = start_program(true), orphan = start_program(true),
+          stranger = start_program(false);
+    unsetenv("DIRTY_OWNER");
+    assert_int_equal(dirty_orphans_kill(arbiter), 1);
+    assert_true(is_logged(p, "what a worker left is ended"));
+    int wait_status;
+    assert_int_equal(waitpid(orphan, &wait_status, 0), orphan);
+    assert_int_equal(wait_status, SIGKILL);
+    assert_int_equal(dirty_orphans_kill(arbiter), 0);
+    assert_int_equal(kill(ours, 0) | kill(arbiter, 0) | kill(stranger, 0), 0);
+    assert_int_equal(dirty_sweep(5000), 3);
+}
+
 /* -- Silence ---------------------------------------------------------------------------
  */
 
@@ -507,6 +574,8 @@ int main(void) {
         cmocka_unit_test(children_are_found_in_both_ways),
         cmocka_unit_test(a_sweep_ends_whole_families),
         WITH_PLACE(a_sweep_tells_what_it_can_not_end),
+        cmocka_unit_test(programs_show_by_whom_they_run),
+        WITH_PLACE(orphans_end_when_their_owner_has),
         cmocka_unit_test(silence_is_told_when_it_is_too_long),
         cmocka_unit_test(silence_does_not_count_while_nobody_could_hear),
         cmocka_unit_test(silence_has_limits_of_its_own),

@@ -1,0 +1,30 @@
+#include "supervisor/orphans.h"
+
+#include <signal.h>
+
+#include "base/birth.h"
+#include "base/log.h"
+#include "supervisor/children.h"
+
+typedef struct look {
+    pid_t arbiter;
+    unsigned killed;
+} look;
+
+static void look_at(pid_t child, void *arg) {
+    look *l = arg;
+    dirty_birth owner;
+    if (child == l->arbiter || dirty_birth_owner(child, &owner) < 0 ||
+        dirty_birth_lives(&owner))
+        return;
+    dirty_log(DIRTY_LOG_INFO, "what a worker left is ended", "left_pid=%d worker_pid=%d",
+              (int)child, (int)owner.pid);
+    kill(child, SIGKILL); /* our child: its id is nobody else's before we reap it */
+    l->killed++;
+}
+
+unsigned dirty_orphans_kill(pid_t arbiter) {
+    look l = {.arbiter = arbiter};
+    dirty_children(look_at, &l);
+    return l.killed;
+}
