@@ -39,7 +39,7 @@ UV_LIBS       := $(shell pkg-config --libs libuv 2>/dev/null)
 
 # These goals work before the packages are there; what they build is built by a make of its
 # own, which reads pkg-config again.
-BARE_GOALS = deps demo test lint asan fuzz bench bench-openresty chaos clean help images reloads uninstall
+BARE_GOALS = deps demo test lint asan crowd fuzz bench bench-openresty chaos clean help images reloads uninstall
 ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(and $(LUAJIT_LIBS),$(UV_LIBS)),)
 $(error pkg-config finds no luajit or no libuv: run `make deps` first)
@@ -140,7 +140,7 @@ test: deps ## build and run all tests; the last line sums them
 
 # The specs' own interpreter is not sanitized, so it gets the C module of the plain build.
 asan: deps ## run all tests on a build with the address and undefined sanitizers
-	@+$(SUBMAKE) all lua54 $(BUILD)/spawn/owner
+	@+$(SUBMAKE) all lua54 $(BUILD)/spawn/owner $(BUILD)/crowd/crowd
 	@+DIRTY_CORE=$(BUILD)/lua DIRTY_SPEC_SLOW=3 UBSAN_OPTIONS=print_stacktrace=1 \
 	    LSAN_OPTIONS=suppressions=$(CURDIR)/build-aux/lsan.supp:print_suppressions=0 \
 	    $(SUBMAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined test-run
@@ -223,6 +223,20 @@ chaos: deps ## kill workers under load for CHAOS_SECONDS (60) and account for ev
 $(BUILD)/chaos/chaos: $(CHAOS_OBJ) $(LIB_OBJ)
 $(BUILD)/chaos/queue: $(BUILD)/obj/spec/chaos/queue.o $(LIB_OBJ)
 $(CHAOS_TOOLS):
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) $^ -o $@
+
+# -- crowd: one event-driven client with 256 connections at a runtime that is being killed --
+CROWD_SECONDS ?= 60
+CROWD_OBJ = $(patsubst %,$(BUILD)/obj/spec/%.o,crowd/crowd crowd/record chaos/monkey chaos/call)
+test-lua test-run: $(BUILD)/crowd/crowd
+
+.PHONY: crowd
+crowd: deps ## call by one event-driven client for CROWD_SECONDS (60) under kills, and in valgrind
+	@$(MAKE) --no-print-directory --silent all $(BUILD)/crowd/crowd
+	@DIRTY_BUILD=$(BUILD) CROWD_SECONDS=$(CROWD_SECONDS) $(RUN_TESTS) lua spec/crowd_spec.lua
+
+$(BUILD)/crowd/crowd: $(CROWD_OBJ) $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(SAN) $^ -o $@
 

@@ -83,7 +83,6 @@ static dirty_link *new_link(dirty_async *a) {
     if (l == NULL)
         return NULL;
     memset(l, 0, sizeof *l);
-    l->fd = -1;
     l->client.address = a->base.address;
     l->client.private_dir = a->base.private_dir;
     l->client.timeout_ms = a->base.timeout_ms;
@@ -98,16 +97,16 @@ static dirty_link *new_link(dirty_async *a) {
 /* Make what epoll watches what the link wants. */
 static void watch(dirty_async *a, dirty_link *l) {
     uint32_t wants = l->call != NULL && l->call->paused ? 0 : dirty_link_wants(l);
-    int fd = l->client.conn.fd;
-    if (fd != l->fd) { /* the old one was closed, which took it out of the epoll */
-        l->fd = fd;
+    const dirty_conn *conn = &l->client.conn;
+    if (conn->born != l->born || conn->fd < 0) { /* its close took the old one out */
+        l->born = conn->born;
         l->events = 0;
     }
     if (wants == l->events)
         return;
     struct epoll_event event = {.events = wants, .data = {.ptr = l}};
     int op = wants == 0 ? EPOLL_CTL_DEL : l->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-    l->events = epoll_ctl(a->epoll_fd, op, fd, &event) == 0 ? wants : 0;
+    l->events = epoll_ctl(a->epoll_fd, op, conn->fd, &event) == 0 ? wants : 0;
 }
 
 static void bury(dirty_async *a, dirty_link *l) {

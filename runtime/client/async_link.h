@@ -33,7 +33,7 @@ typedef struct dirty_link {
     struct dirty_async_call *call; /* borrowed; NULL in IDLE */
     struct dirty_link *prev, *next;
     uint32_t events; /* registered with epoll, 0: not registered */
-    int fd;          /* the descriptor they are registered for, -1 */
+    unsigned born;   /* conn.born of the connection that they are registered for */
     bool dead;       /* closed; freed at the end of the round */
     bool kicked;     /* to be driven by the timer: what it waits for shows no event */
     uint64_t round;  /* of dirty_async.round: driven by the timer in this one */

@@ -16,13 +16,15 @@
 
 void dirty_conn_init(dirty_conn *conn) {
     conn->fd = -1;
+    conn->born = 0;
     conn->in_at = conn->in_len = 0;
 }
 
 void dirty_conn_close(dirty_conn *conn) {
     if (conn->fd >= 0)
         close(conn->fd);
-    dirty_conn_init(conn);
+    conn->fd = -1;
+    conn->in_at = conn->in_len = 0;
 }
 
 /* -- Connecting --------------------------------------------------------------------- */
@@ -55,8 +57,9 @@ int dirty_conn_open(dirty_conn *conn, const struct sockaddr_un *address,
         close(fd);
         return rc;
     }
-    dirty_conn_init(conn);
     conn->fd = fd;
+    conn->born++;
+    conn->in_at = conn->in_len = 0;
     return 0;
 }
 

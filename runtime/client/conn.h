@@ -19,6 +19,7 @@
 
 typedef struct dirty_conn {
     int fd;        /* -1: closed */
+    unsigned born; /* counts the connections: a new one may have the old one's fd */
     size_t in_at;  /* bytes of `in` that were taken */
     size_t in_len; /* bytes of `in` that are there */
     uint8_t in[DIRTY_CONN_ROOM];

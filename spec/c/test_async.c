@@ -429,6 +429,33 @@ static void a_server_that_closes_idle_connections(void **state) {
     dirty_async_free(a);
 }
 
+/* The first connection is ended with its second request unread. */
+static void serve_and_leave(fake *f, int fd, int number) {
+    while (fake_read_request(f, fd)) {
+        fake_echo(f, fd);
+        if (number == 1) {
+            fake_await_input(fd);
+            return;
+        }
+    }
+}
+
+static void a_second_try_on_a_descriptor_of_the_same_number(void **state) {
+    (void)state;
+    fake f;
+    got g[2] = {0};
+    fake_start(&f, 64, serve_and_leave, NULL);
+    dirty_async *a = open_async(&f, 5000, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(dirty_async_call(a, make("x"), note, &g[i], NULL), 0);
+        run(a);
+        assert_int_equal(g[i].err, 0);
+    }
+    assert_int_equal(f.connections, 2);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
 /* -- libuv --------------------------------------------------------------------------- */
 
 static void stop_loop(dirty_async *a, dirty_outcome *o, void *arg) {
@@ -494,6 +521,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(calling_inside_a_callback),
         cmocka_unit_test(too_many_wait),
         cmocka_unit_test(a_server_that_closes_idle_connections),
+        cmocka_unit_test(a_second_try_on_a_descriptor_of_the_same_number),
         cmocka_unit_test(on_a_libuv_loop),
         cmocka_unit_test(formats_that_are_wrong),
     };
