@@ -107,6 +107,10 @@ static void watch(dirty_async *a, dirty_link *l) {
     struct epoll_event event = {.events = wants, .data = {.ptr = l}};
     int op = wants == 0 ? EPOLL_CTL_DEL : l->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
     l->events = epoll_ctl(a->epoll_fd, op, conn->fd, &event) == 0 ? wants : 0;
+    if (l->events != wants) { /* no memory in the kernel: look after it by the clock */
+        l->kicked = true;
+        wake_at(a, dirty_now_ns() + CONNECT_AGAIN_MS * DIRTY_NS_PER_MS);
+    }
 }
 
 static void bury(dirty_async *a, dirty_link *l) {
@@ -266,9 +270,13 @@ static dirty_link *idle_link(dirty_async *a) {
 static void run_waiting(dirty_async *a) {
     while (a->waiting != NULL && !a->freeing) {
         dirty_link *l = idle_link(a);
-        if (l == NULL)
+        if (l != NULL)
+            begin(a, a->waiting, l);
+        else if (a->link_count > 0)
             return; /* the next call that ends comes here again */
-        begin(a, a->waiting, l);
+        else
+            fail(a, a->waiting, DIRTY_EMEMORY,
+                 "found no memory in the client to connect");
     }
 }
 
@@ -277,7 +285,8 @@ static void run_waiting(dirty_async *a) {
 static dirty_link *link_to_kick(dirty_async *a) {
     dirty_link *l;
     DL_FOREACH (a->links, l)
-        if ((l->kicked || l->state == DIRTY_LINK_CONNECTING) && l->round != a->round)
+        if (l->call != NULL && l->round != a->round &&
+            (l->kicked || l->state == DIRTY_LINK_CONNECTING))
             return l;
     return NULL;
 }

@@ -345,6 +345,50 @@ static void freeing_ends_every_call(void **state) {
     fake_stop(&f);
 }
 
+/* By the number of its connection: silence, half an answer, a stream that goes on. */
+static void serve_without_end(fake *f, int fd, int number) {
+    if (number % 4 == 1) {
+        fake_await_hangup(fd); /* the request is never read */
+    } else if (fake_read_request(f, fd)) {
+        if (number % 4 == 2)
+            fake_send(fd, "DW\1\2\0\0\0\11\0\0", 10);
+        for (int i = 0; number % 4 == 3 && i < 3; i++)
+            fake_send_frame(f, fd, DIRTY_FRAME_CHUNK, a_chunk, sizeof a_chunk);
+        fake_await_end(fd);
+    }
+}
+
+static void freeing_in_any_state(void **state) {
+    (void)state;
+    fake f;
+    size_t len = 1u << 20;
+    char *big = calloc(1, len);
+    fake_start(&f, 1, serve_without_end, NULL); /* a backlog for two */
+    for (int steps = 0; steps < 24; steps++) {
+        got g[6] = {0};
+        stopper s = {.at = 1, .pause = 1};
+        dirty_async *a = open_async(&f, 5000, 4);
+        for (int i = 0; i < 6; i++) {
+            dirty_request *r = make(NULL);
+            dirty_request_add_bytes(r, big, i == 0 ? len : 1);
+            assert_int_equal(dirty_async_call(a, r, note, &g[i], NULL), 0);
+        }
+        assert_int_equal(dirty_async_stream(a, make("x"), stop_at_a_chunk, &s, &s.ticket),
+                         0);
+        for (int i = 0; i < steps; i++) {
+            struct pollfd p = {.fd = dirty_async_fd(a), .events = POLLIN};
+            poll(&p, 1, 2);
+            dirty_async_ready(a);
+        }
+        dirty_async_free(a);
+        for (int i = 0; i < 6; i++)
+            assert_int_equal(g[i].ends, 1);
+        assert_int_equal(s.g.ends, 1);
+    }
+    fake_stop(&f);
+    free(big);
+}
+
 static void free_it(dirty_async *a, dirty_outcome *o, void *arg) {
     note(a, o, arg);
     dirty_async_free(a);
@@ -413,11 +457,17 @@ static void too_many_wait(void **state) {
     fake_stop(&f);
 }
 
+static void serve_one(fake *f, int fd, int number) {
+    (void)number;
+    if (fake_read_request(f, fd))
+        fake_echo(f, fd);
+}
+
 static void a_server_that_closes_idle_connections(void **state) {
     (void)state;
     fake f;
     got g[3] = {0};
-    fake_start(&f, 64, serve_echo, NULL);
+    fake_start(&f, 64, serve_one, NULL);
     dirty_async *a = open_async(&f, 5000, 1);
     assert_int_equal(dirty_async_call(a, make("x"), note, &g[0], NULL), 0);
     run(a);
@@ -474,6 +524,7 @@ static void on_a_libuv_loop(void **state) {
     fake_start(&f, 64, serve_echo, NULL);
     dirty_async_options_init(&o);
     o.client.socket = f.path;
+    o.max_connections = 1; /* the server serves one after the other */
     assert_int_equal(uv_loop_init(&loop), 0);
     assert_int_equal(dirty_uv_open(&u, &loop, &o), 0);
     assert_int_equal(dirty_async_call(u.async, make("one"), note, &g[0], NULL), 0);
@@ -517,6 +568,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_paused_stream_goes_on),
         cmocka_unit_test(a_stream_that_ends_before_its_pause_is_over),
         cmocka_unit_test(freeing_ends_every_call),
+        cmocka_unit_test(freeing_in_any_state),
         cmocka_unit_test(freeing_inside_a_callback),
         cmocka_unit_test(calling_inside_a_callback),
         cmocka_unit_test(too_many_wait),
