@@ -21,7 +21,7 @@ DEPS_RUN   = libvips42 libsvm3
 DEPS_DEMO  = lomiri-wallpapers-20.04
 DEPS_TEST  = luajit2 libcmocka-dev lua-busted lua-posix liblua5.1-0-dev liblua5.4-dev lua5.1 lua5.4 \
              nginx libnginx-mod-http-lua openssl luarocks python3 python3-vega-datasets \
-             valgrind libmicrohttpd-dev
+             valgrind libmicrohttpd-dev groff-base
 DEPS_LINT  = clang-format clang-tidy cppcheck lua-check shellcheck g++ yamllint docker-compose
 DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = valgrind strace
@@ -56,7 +56,9 @@ CORE_OBJ = $(filter-out $(MAIN_OBJ),$(LIB_OBJ) $(call objects,supervisor) $(call
 SPEC_OBJ = $(patsubst %,$(BUILD)/obj/spec/c/%.o,harness fixtures walk)
 TESTS_C  = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(wildcard spec/c/test_*.c))
 
-all: $(BUILD)/dirty $(BUILD)/libdirty.a $(BUILD)/libdirty.so $(BUILD)/lua/dirty/core.so ## build everything
+OUTPUTS  = dirty dirty.1 libdirty.a libdirty.so lua/dirty/core.so
+
+all: $(OUTPUTS:%=$(BUILD)/%) ## build everything
 
 -include $(shell find $(BUILD)/obj $(BUILD)/obj54 $(BUILD)/spec -name '*.d' 2>/dev/null)
 
@@ -72,6 +74,10 @@ $(BUILD)/libdirty.a: $(LIB_OBJ)
 
 $(BUILD)/libdirty.so: $(LIB_OBJ)
 	$(CC) $(CFLAGS) $(SAN) -shared -Wl,-soname,libdirty.so.0 $^ -o $@
+
+$(BUILD)/dirty.1: docs/cli.md build-aux/man.awk VERSION
+	@mkdir -p $(@D)
+	awk -v version=$(VERSION) -f build-aux/man.awk $< >$@
 
 # The library inside is the module's own: its names must not meet those of a program that
 # links libdirty itself.

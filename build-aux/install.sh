@@ -86,6 +86,7 @@ if [ "$action" = uninstall ] || [ -e "$BUILD/lua5.4/dirty/core.so" ]; then
     put 755 "$BUILD/lua5.4/dirty/core.so" "$PREFIX/lib/lua/5.4/dirty/core.so"
 fi
 
+put 644 "$BUILD/dirty.1" "$PREFIX/share/man/man1/dirty.1"
 put_tree apps "$share"
 put_tree examples "$share"
 put_tree docs "$doc"

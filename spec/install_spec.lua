@@ -49,6 +49,22 @@ describe("make install", function()
             args = { "--workers", "1", "--lua-path", root .. "/share/lua-dirty/?.lua" } }
     end
 
+    it("installs a manual page that groff reads, of every command", function()
+        local page = root .. "/share/man/man1/dirty.1"
+        local r = process.run { "groff", "-man", "-Tutf8", "-k", "-ww", "-P-c", page }
+        assert.same({ 0, "" }, { r.exit, r.stderr })
+        local text = r.stdout:gsub(".\b", "") -- letters that are printed twice to be bold
+        assert.matches("^DIRTY%(1%)", text)
+        local commands = 0
+        for name in process.run_dirty({ "--help" }).stdout:match "Commands:\n(.-)\n\n"
+            :gmatch "\n? +(%S+) [^\n]+" do
+            assert.truthy(text:find("\n%s*dirty " .. name:gsub("%p", "%%%0") .. "%f[%s]")
+                or text:find("\n%s*DIRTY " .. name:upper():gsub("%p", "%%%0") .. "\n"), name)
+            commands = commands + 1
+        end
+        assert.equal(14, commands)
+    end)
+
     it("installs a command that finds its own modules", function()
         local r = process.run({ root .. "/bin/dirty", "--version" }, { cwd = "/",
             env = { LUA_PATH = false, LUA_CPATH = false } })
