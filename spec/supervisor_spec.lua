@@ -715,6 +715,91 @@ describe("stopping", function()
     end)
 end)
 
+-- An end in the middle of something: it is quick, and leaves nothing.
+describe("an end", function()
+    -- While the file `load` is there the app does not come to the end of its loading, while
+    -- `init` is there not to that of its init. Both are in C: nothing interrupts them.
+    local APP = [[
+        local dir = debug.getinfo(1, "S").source:match("@(.*)/")
+        local function pass(gate)
+            os.execute(("while test -e %s/%s; do sleep 0.01; done"):format(dir, gate))
+        end
+        pass "load"
+        return { init = function() pass "init" end, value = function() return 1 end,
+            hold = function() pass "hold" return 2 end,
+            daemon = function() os.execute "setsid sleep 1030 &" return true end }]]
+    local rt
+
+    local function shut(gate)
+        tempdir.write(rt.dir .. "/" .. gate, "")
+    end
+
+    local function wait_gate(gate)
+        wait.until_true(function() return tree.find(rt:tree(), "/" .. gate .. ";") end, 10, gate)
+    end
+
+    local MOMENTS = {
+        { "while the apps load", start = "load" },
+        { "while workers boot", start = "init" },
+        { "while a reload loads the apps", serves = function()
+            shut "load"
+            rt:signal(signal.SIGHUP)
+            wait_gate "load"
+        end },
+        { "while a reload boots workers", serves = function()
+            shut "init"
+            rt:signal(signal.SIGHUP)
+            wait_gate "init"
+        end },
+        { "while a stop waits for a call", serves = function()
+            shut "hold"
+            rt.call_under_way = rt:start_call("gated", "hold")
+            wait_gate "hold"
+            rt:signal(signal.SIGTERM)
+            wait.until_true(function()
+                return rt:log():find("stopping: finishing what was accepted", 1, true)
+            end, 10, "a stop")
+        end },
+    }
+
+    local ENDS = {
+        { "TERM", function() kill(rt.pid, signal.SIGTERM) end, { exit = 0 } },
+        { "INT to the group", function() kill(-rt.pid, signal.SIGINT) end, { exit = 0 } },
+        { "a kill of the supervisor", function() kill(rt.pid, signal.SIGKILL) end,
+            { signal = signal.SIGKILL } },
+        { "a kill of supervisor and arbiter", function(list)
+            kill(list[3].pid, signal.SIGKILL)
+            kill(rt.pid, signal.SIGKILL)
+        end, { signal = signal.SIGKILL } },
+    }
+
+    for _, moment in ipairs(MOMENTS) do
+        it(moment[1] .. " is quick and leaves nothing behind, whatever it is by", function()
+            for _, how in ipairs(ENDS) do
+                rt = runtime.launch { apps = { "gated" }, args = { "--workers", "1" },
+                    files = { ["gated.lua"] = APP, [moment.start or "none"] = "" },
+                    wrap = { "setsid" } }
+                defer(function() rt:close() end)
+                if moment.start then
+                    wait_gate(moment.start)
+                else
+                    wait.until_true(function() return rt:is_ready() end, 20, "ready")
+                    assert(rt:call("gated", "daemon"))
+                    moment.serves()
+                end
+                local list = rt:tree()
+                how[2](list)
+                assert.same(how[3], rt:wait(10), how[1])
+                tree.wait_gone(list, 10)
+                if rt.call_under_way then
+                    assert.is_true(rt.call_under_way:wait(10).exit ~= 0)
+                    rt.call_under_way:close()
+                end
+            end
+        end)
+    end
+end)
+
 describe("signals", function()
     it("HUP, TTIN and TTOU reach the arbiter, those sent while it boots too", function()
         local rt = runtime.launch { apps = { "slow" }, args = { "--workers", "1" }, files = {
@@ -854,6 +939,31 @@ describe("a pidfile that can't be written", function()
                 reason))
         end
         assert.is_nil(stat.lstat(dir .. "/s"))
+    end)
+
+    it("any more once the runtime serves is written as soon as it can be", function()
+        local dir = tempdir.new()
+        assert(stat.mkdir(dir .. "/run"))
+        local rt = runtime.launch { apps = { "gated" }, args = { "--pidfile", dir .. "/run/pid",
+            "--workers", "1" }, files = { gate = "", ["gated.lua"] = [[
+                local dir = debug.getinfo(1, "S").source:match("@(.*)/")
+                os.execute(("while test -e %s/gate; do sleep 0.01; done"):format(dir))
+                return { value = print }]] } }
+        defer(function()
+            rt:close()
+            tempdir.remove(dir)
+        end)
+        wait.until_true(function() return tree.find(rt:tree(), "/gate;") end, 10, "a load")
+        assert(unistd.rmdir(dir .. "/run"))
+        assert(os.remove(rt.dir .. "/gate"))
+        wait.until_true(function() return rt:is_ready() end, 20, "ready")
+        contains(rt:log(), "pidfile can't be written")
+        assert(stat.mkdir(dir .. "/run"))
+        wait.until_true(function()
+            return tempdir.read(dir .. "/run/pid") == rt.pid .. "\n"
+        end, 10, "a pidfile")
+        assert.same({ exit = 0 }, rt:stop())
+        assert.is_nil(stat.lstat(dir .. "/run/pid"))
     end)
 end)
 

@@ -23,6 +23,7 @@ typedef struct supervisor {
     phase phase;
     bool done;
     int status;
+    bool pidfile_due; /* it could not be written: tried again */
 
     pid_t keeper; /* 0: none runs */
     int report_fd;

@@ -92,9 +92,13 @@ static void on_started(supervisor *s, uint32_t within_ms) {
     s->held = 0;
 }
 
-static void write_pidfile(const supervisor *s) {
+/* Where it can't be written, on a disk that is full by now, it is tried again as long as
+ * the arbiter speaks: somebody may wait for it. */
+static void write_pidfile(supervisor *s) {
     int rc = s->o->pidfile ? dirty_pidfile_write(s->o->pidfile, s->pid) : 0;
-    if (rc < 0)
+    bool was_due = s->pidfile_due;
+    s->pidfile_due = rc < 0;
+    if (rc < 0 && !was_due)
         dirty_log(DIRTY_LOG_ERROR, "pidfile can't be written", "path=%s reason=%s",
                   DIRTY_LOG_QUOTE(s->o->pidfile), DIRTY_LOG_QUOTE(strerror(-rc)));
 }
@@ -140,6 +144,8 @@ static void on_report(supervisor *s, const dirty_report *r) {
     case DIRTY_REPORT_STOPPING: on_stopping(s, r->within_ms); break;
     case DIRTY_REPORT_REOPEN: on_signal(s, SIGUSR1); break;
     case DIRTY_REPORT_ALIVE:
+        if (s->pidfile_due)
+            write_pidfile(s);
         if (s->notify.watchdog_ms > 0)
             dirty_notify_send(&s->notify, "WATCHDOG=1");
         break;
