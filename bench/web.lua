@@ -32,10 +32,21 @@ local HTTP = [[
     }
     init_by_lua_block {
         client = require("dirty").client { socket = "$socket" }
+        local wire = require("dirty.wire").new()
+        local call = { app = "apps.echo", action = "noop", budget_ms = 30000 }
+        local frame = table.concat((wire:encode_request(1, call, {}, 0)))
+        local pool = { pool = "floor" }
+        function floor() -- the same bytes both ways, by hand
+            local sock = ngx.socket.tcp()
+            sock:settimeouts(30000, 32000, 32000)
+            local ok = sock:connect("unix:$socket", pool) and sock:send(frame)
+            local answer = ok and sock:receiveany(65536)
+            return answer and sock:setkeepalive(60000, 100)
+        end
     }
 ]]
 
--- The first three answer alike: status 200, no body.
+-- The first four answer alike: status 200, no body.
 local SERVER = [[
     listen 127.0.0.1:$port backlog=4096;
     location = /dirty {
@@ -43,6 +54,9 @@ local SERVER = [[
             local _, err, info = client:execute("apps.echo", "noop")
             ngx.exit(err and info.http_status or 200)
         }
+    }
+    location = /floor {
+        content_by_lua_block { ngx.exit(floor() and 200 or 500) }
     }
     location = /thread {
         content_by_lua_block {
@@ -126,7 +140,8 @@ function _M.start(env)
     for i, entry in ipairs(self.runtime:tree()) do
         self.behind["/dirty"][i] = entry.pid
     end
-    for _, uri in ipairs { "/empty", "/dirty", "/thread", "/php", "/spin" } do
+    self.behind["/floor"] = self.behind["/dirty"]
+    for _, uri in ipairs { "/empty", "/dirty", "/floor", "/thread", "/php", "/spin" } do
         local r = self.nginx:request(uri)
         assert(r.status < 300, ("%s answers %d: %s"):format(uri, r.status, self.nginx:log()))
     end
