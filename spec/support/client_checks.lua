@@ -245,6 +245,14 @@ check("a view has other options and the same connection", function(c)
     equal(true, after.budget_ms > 800, "budget of the client")
 end)
 
+check("get_client gives one for the whole process", function(_, options)
+    pcall(dirty.get_client, options) -- it is made once, whoever comes first
+    local one = dirty.get_client()
+    equal("x", one:execute("app", "echo", "x"))
+    equal(one, dirty.get_client())
+    raises("is there already", dirty.get_client, options)
+end)
+
 check("a closed client connects again", function(c)
     local before = c:execute("app", "request").accepted
     c:close()
