@@ -149,7 +149,7 @@ static void note_outcome(dirty_async *a, dirty_outcome *outcome, void *arg) {
     *(int *)arg = outcome->err;
 }
 
-/* Make a call that sleeps, and return when the app runs. */
+/* Make a call that takes long, and return when the app runs, which says so. */
 static dirty_async *call_for_long(const own *t, int *err) {
     dirty_async_options o;
     dirty_async *a;
@@ -157,12 +157,11 @@ static dirty_async *call_for_long(const own *t, int *err) {
     dirty_async_options_init(&o);
     o.client.socket = t->socket;
     assert_int_equal(dirty_async_open(&a, &o), 0);
-    assert_int_equal(dirty_request_new(&r, "apps.echo", "sleep"), 0);
-    dirty_request_addf(r, "%d", 30000);
+    assert_int_equal(dirty_request_new(&r, "slow", "nap"), 0);
     assert_int_equal(dirty_async_call(a, r, note_outcome, err, NULL), 0);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 2000 && !log_has(t, "napping"); i++) {
         struct pollfd p = {.fd = dirty_async_fd(a), .events = POLLIN};
-        poll(&p, 1, 5);
+        poll(&p, 1, 10);
         dirty_async_ready(a);
     }
     return a;
@@ -171,6 +170,11 @@ static dirty_async *call_for_long(const own *t, int *err) {
 static void a_stop_takes_no_longer_than_it_may(void **state) {
     own *t = *state;
     int err = 1;
+    t->apps[0] = "slow";
+    write_file(t, "slow.lua",
+               "return { nap = function() io.stderr:write('napping\\n') "
+               "os.execute('sleep 60') end }",
+               0600);
     spawn(t);
     dirty_async *a = call_for_long(t, &err);
     assert_int_equal(dirty_runtime_stop(t->rt, 300), DIRTY_ETIMEOUT);
