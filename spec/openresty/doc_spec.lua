@@ -122,7 +122,7 @@ describe("docs/openresty.md", function()
 
         it("that do what they say", function()
             assert.equal("200 quick 5\n", get "/with")
-            assert.equal("200 600 ms of work in less\n", get "/both", server:log())
+            assert.equal("200 600 ms of work, at the same time\n", get "/both", server:log())
             assert.equal("200 word\n", get "/again?text=a+word")
             assert.equal("200 data: 1\n\ndata: 2\n\ndata: 3\n\n", get "/count")
             assert.matches("^404 failed: ACTION_NOT_FOUND: .*\n$", get "/failed")
