@@ -11,14 +11,24 @@ cd "$(dirname "$0")/.."
 photo=/usr/share/backgrounds/Kleiber_by_Lukas_Baubkus.jpg
 dir=$(mktemp -d)
 export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
-pids=()
 
 buildah_here() { command buildah --root "$dir/root" --runroot "$dir/run" "$@"; }
 
+# All processes below one, the last first: those in a container are below their buildah.
+below() { # pid
+    local pid
+    for pid in $(pgrep -P "$1"); do
+        below "$pid"
+        echo "$pid"
+    done
+}
+
 clean_up() {
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    local pid
+    for pid in $(below $$); do kill "$pid" 2>/dev/null || true; done
     wait
     buildah_here rm -a >/dev/null 2>&1 || true
+    umount "$dir"/root/overlay 2>/dev/null || true
     rm -rf "$dir"
 }
 trap clean_up EXIT
@@ -62,14 +72,13 @@ dirty=$(buildah_here from --pull=never localhost/dirty)
 web=$(buildah_here from --pull=never localhost/web)
 in_dirty() { buildah_here run -v "$dir/socket:/run/dirty" "$dirty" -- "$@"; }
 in_dirty dirty serve --config /etc/dirty.conf.lua >"$dir/serve.log" 2>&1 &
-pids+=($!)
 wait_for "a healthy runtime" in_dirty dirty status --ready
 buildah_here run -v "$dir/socket:/run/dirty:ro" "$web" -- nginx -e stderr -g "daemon off;" \
     >"$dir/nginx.log" 2>&1 &
-pids+=($!)
 wait_for "nginx" bash -c 'echo >/dev/tcp/127.0.0.1/8080'
-curl -sf --data-binary @$photo http://127.0.0.1:8080/thumbnail -o "$dir/small.jpg" ||
-    fail "no thumbnail"
+curl -sS --fail-with-body --data-binary @$photo http://127.0.0.1:8080/thumbnail \
+    -o "$dir/small.jpg" 2>"$dir/curl.log" ||
+    fail "no thumbnail: $(cat "$dir/curl.log"; head -c 300 "$dir/small.jpg")"
 [ "$(head -c 3 "$dir/small.jpg" | od -An -tx1 | tr -d ' ')" = ffd8ff ] || fail "no JPEG"
 in_dirty dirty stop --wait || fail "no stop"
 echo "images: built, run, one thumbnail of $(wc -c <"$dir/small.jpg") bytes made"
