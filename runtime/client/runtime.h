@@ -19,7 +19,7 @@ struct dirty_runtime {
     int lifeline_fd; /* base/lifeline.h; -1: none was started */
     int status;      /* exit status, 128 and the signal's number, -1: not known */
     bool ready;
-    char socket[108];
+    char socket[1024]; /* room for what no socket can have, so that it is told */
     size_t said_len;
     char said[DIRTY_RUNTIME_SAID_SIZE]; /* by the start, NUL-terminated */
     int err;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,10 +148,15 @@ void dirty_owner_open(void) {
 }
 
 void dirty_owner_ready(const char *socket) {
+    char path[DIRTY_REPORT_TEXT_SIZE], dir[PATH_MAX];
     if (owner.ready)
         return;
     owner.ready = true;
-    tell(DIRTY_REPORT_READY, 0, socket, strlen(socket));
+    /* The owner may be in another directory. */
+    bool relative = socket[0] != '/' && getcwd(dir, sizeof dir) != NULL;
+    int len = snprintf(path, sizeof path, "%s%s%s", relative ? dir : "",
+                       relative ? "/" : "", socket);
+    tell(DIRTY_REPORT_READY, 0, path, len < (int)sizeof path ? (size_t)len : 0);
 }
 
 void dirty_owner_end(int status) {

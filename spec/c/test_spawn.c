@@ -197,6 +197,16 @@ static void it_is_found_to_have_ended(void **state) {
     assert_int_equal(dirty_runtime_alive(t->rt), 0);
 }
 
+static void the_socket_is_told_as_a_whole_path(void **state) {
+    own *t = *state;
+    t->o.directory = t->dir;
+    t->o.socket = "s";
+    write_file(t, "slow.lua", "return { nap = function() return 1 end }", 0600);
+    t->apps[0] = "slow";
+    spawn(t);
+    assert_string_equal(dirty_runtime_socket(t->rt), t->socket);
+}
+
 static void freeing_ends_it(void **state) {
     own *t = *state;
     spawn(t);
@@ -500,6 +510,7 @@ int main(int argc, char **argv) {
         SPAWN_TEST(it_serves_until_it_is_stopped),
         SPAWN_TEST(a_stop_takes_no_longer_than_it_may),
         SPAWN_TEST(it_is_found_to_have_ended),
+        SPAWN_TEST(the_socket_is_told_as_a_whole_path),
         SPAWN_TEST(freeing_ends_it),
         SPAWN_TEST(the_thread_that_spawned_may_end),
         SPAWN_TEST(a_forked_process_lets_it_be),
