@@ -25,7 +25,7 @@ typedef struct dirty_uv {
     void *data; /* the user's */
 } dirty_uv;
 
-static inline void dirty_uv__on_poll(uv_poll_t *poll, int status, int events) {
+static inline void dirty_uv_private_on_poll(uv_poll_t *poll, int status, int events) {
     dirty_uv *u = (dirty_uv *)poll->data;
     (void)status;
     (void)events;
@@ -33,7 +33,7 @@ static inline void dirty_uv__on_poll(uv_poll_t *poll, int status, int events) {
         dirty_async_ready(u->async);
 }
 
-static inline void dirty_uv__on_closed(uv_handle_t *handle) {
+static inline void dirty_uv_private_on_closed(uv_handle_t *handle) {
     dirty_uv *u = (dirty_uv *)handle->data;
     if (u->closed != NULL)
         u->closed(u);
@@ -51,7 +51,7 @@ static inline int dirty_uv_open(dirty_uv *u, uv_loop_t *loop,
     u->closed = NULL;
     rc = uv_poll_init(loop, &u->poll, dirty_async_fd(u->async));
     if (rc == 0)
-        rc = uv_poll_start(&u->poll, UV_READABLE, dirty_uv__on_poll);
+        rc = uv_poll_start(&u->poll, UV_READABLE, dirty_uv_private_on_poll);
     if (rc < 0) {
         dirty_async_free(u->async);
         u->async = NULL;
@@ -67,7 +67,7 @@ static inline void dirty_uv_close(dirty_uv *u, void (*closed)(dirty_uv *u)) {
         return;
     u->async = NULL;
     u->closed = closed;
-    uv_close((uv_handle_t *)&u->poll, dirty_uv__on_closed);
+    uv_close((uv_handle_t *)&u->poll, dirty_uv_private_on_closed);
     dirty_async_free(async);
 }
 

@@ -26,7 +26,7 @@
 #define RECORDS 4096
 #define TICK_MS 5
 /* A kill may explain what happens so long after it. */
-#define EXPLAINS_MS 3000
+#define EXPLAINS_MS 10000
 #define COMPLAINTS_MAX 10
 
 static struct {

@@ -8,7 +8,7 @@
 #define SMALL_BYTES 2000
 #define LARGE_BYTES (256u << 10)
 #define PATTERN_BYTES (1u << 20)
-#define BUDGET_MS 12000
+#define BUDGET_MS 30000
 
 static const struct {
     const char *name, *action;
