@@ -184,16 +184,21 @@ describe("the runbook", function()
     end)
 
     it("finds the call that holds a lane, and ends it", function()
-        local call = rt.runtime:start_call("moody", "spin")
-        status_when(function(status) return status.workers[1].lanes[1].app end, "a call runs")
+        local function spin()
+            local call = rt.runtime:start_call("moody", "spin")
+            status_when(function(status)
+                return status.workers[1].lanes[1].caller_pid == call.pid
+            end, "a call runs")
+            return call
+        end
+        local call = spin()
         local waiting = rt.runtime:start_call("-t", "0.3", "moody", "spin")
         assert.equal(4, waiting:wait().exit)
         waiting:close()
         rt.runtime:call("@arbiter", "cancel", 1)
         assert.equal(1, call:wait().exit)
         call:close()
-        call = rt.runtime:start_call("moody", "spin")
-        status_when(function(status) return status.workers[1].lanes[1].app end, "a call runs")
+        call = spin()
         has(follow "The queue grows", "running moody.spin for", "moody.lua:7: in function",
             'msg="slow call" app=moody action="spin" code=CANCELLED')
         local section = document.section(TEXT, "### The queue grows")

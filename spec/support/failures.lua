@@ -43,10 +43,14 @@ local function running(rt)
     return lane.app and lane or nil
 end
 
--- Have the one lane busy; the call that does it.
+-- Have the one lane busy; the call that does it. A call that was answered just now may be
+-- shown a moment longer, so it is told apart by its caller.
 local function occupy(rt)
     local call = rt:start_call("apps.echo", "sleep", "60000")
-    wait.until_true(function() return running(rt) end, 10, "a call runs")
+    wait.until_true(function()
+        local lane = running(rt)
+        return lane and lane.caller_pid == call.pid
+    end, 10, "a call runs")
     return call
 end
 

@@ -84,8 +84,8 @@ def deadlines_hold():
     assert isinstance(error, dirty.CallTimeout) and error.details["phase"] == "run", error.details
     other = threading.Thread(target=dirty.Client(RUNTIME).call, args=("apps.echo", "sleep", 1500))
     other.start()
-    while dirty.Client(RUNTIME).call("@arbiter", "status")[0]["workers"][0]["lanes"][0][
-            "state"] != "running":
+    while dirty.Client(RUNTIME).call("@arbiter", "status")[0]["workers"][0]["lanes"][0].get(
+            "action") != "sleep":
         assert time.monotonic() < begun + 10
     error = fails("TIMEOUT no", client.call, "apps.echo", "noop", timeout=0.05)
     assert error.details["phase"] == "queue", error.details
