@@ -44,7 +44,7 @@ describe("docs/operations.md", function()
         finally(function() rt:close() end)
         rt:call("apps.echo", "noop")
         local metrics, seen = rt:call("@arbiter", "metrics"), 0
-        for name in TEXT:gmatch "`(dirty_[%w_]+)" do
+        for name in TEXT:gmatch "`(dirty_[%w_]+)[`{]" do
             assert.truthy(metrics:find("\n" .. name, 1, true), name)
             seen = seen + 1
         end
