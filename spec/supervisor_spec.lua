@@ -353,8 +353,10 @@ describe("when code on the disk is broken", function()
     end
 
     local function start_shops()
-        rt = runtime.start { args = { "--workers", "2", "--boot-timeout", "10" },
-            apps = { "fruit", "meat", "bread" }, files = { ["fruit.lua"] = GOOD:format("apple"),
+        rt = runtime.start { config = [[
+            workers = 2
+            boot_timeout = 10
+            apps = { "fruit", "meat", "bread" }]], files = { ["fruit.lua"] = GOOD:format("apple"),
                 ["meat.lua"] = GOOD:format("ham"), ["bread.lua"] = GOOD:format("bun") } }
         defer(function() rt:close() end)
     end
@@ -422,6 +424,8 @@ describe("when code on the disk is broken", function()
             local apps = rt:status().apps
             return apps.fruit.ready == 2 and apps.meat.ready == 2
         end, 10, "two for the others")
+        -- nobody has asked for what is in the file now
+        tempdir.write(rt.dir .. "/dirty.conf.lua", "workers = 3 error 'half edited'")
         write("bread", GOOD:format("roll"))
         wait_value("bread", "roll")
         wait.until_true(function()

@@ -75,9 +75,10 @@ void apart_check(arbiter *a) {
     for (uint32_t i = 0; i < p->o->app_count; i++)
         if (p->apart[i] != NULL && !is_settled(a, p->apps[i], ms))
             return;
+    if (!roll_start_same(a))
+        return;
     if (ms < SETTLED_LAST_MS)
         a->joins++;
     dirty_log_msg(DIRTY_LOG_INFO,
                   "apps that were set apart boot again: reloading to deal them out");
-    roll_start(a);
 }

@@ -19,7 +19,8 @@ bool apart_blame(place *p, const worker *w, const char *how);
 /* The place has a worker that is ready: nobody is to blame. */
 void apart_forgive(place *p);
 
-/* Every second: reload if all that were set apart serve again. */
+/* Every second: reload if all that were set apart serve again, by the configuration that
+ * holds: nobody has asked for what its file says now. */
 void apart_check(arbiter *a);
 
 #endif

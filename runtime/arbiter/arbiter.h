@@ -41,9 +41,10 @@ struct dirty_arbiter_options;
  * is under way at a time: probe in a child of the arbiter, then finish. */
 typedef struct dirty_config_source {
     void *ctx;
-    /* In a forked child: read the configuration again and write of it to `report_fd`,
-     * then load its apps and write what came of that. Returns the exit status. */
-    int (*probe)(void *ctx, int report_fd);
+    /* In a forked child: read the configuration again, or take the one that holds
+     * (`same`), and write of it to `report_fd`, then load its apps and write what came of
+     * that. Returns the exit status. */
+    int (*probe)(void *ctx, bool same, int report_fd);
     /* Make options of that report. Must not take long. 0 with *out, which stays valid
      * until it is released, or -1 with the reason in `why`. */
     int (*finish)(void *ctx, const char *report, size_t len,

@@ -137,7 +137,7 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
     _exit(o->worker_main(&start));
 }
 
-pid_t child_probe(arbiter *a, int report_fd) {
+pid_t child_probe(arbiter *a, bool same, int report_fd) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
@@ -151,7 +151,7 @@ pid_t child_probe(arbiter *a, int report_fd) {
         dirty_log_who("probe");
         leave_libuv();
         close_foreign(&report_fd, 1);
-        _exit(a->boot->source.probe(a->boot->source.ctx, report_fd));
+        _exit(a->boot->source.probe(a->boot->source.ctx, same, report_fd));
     }
     int saved = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -11,6 +11,6 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs);
 
 /* Fork the child that loads the pending configuration's apps (source.probe) and writes
  * its report to `report_fd`. Its pid, or -1 with errno. */
-pid_t child_probe(arbiter *a, int report_fd);
+pid_t child_probe(arbiter *a, bool same, int report_fd);
 
 #endif

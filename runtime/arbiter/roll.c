@@ -45,16 +45,20 @@ bool roll_is_under_way(const arbiter *a) {
 /* -- Its end
  * ---------------------------------------------------------------------------------- */
 
-static void begin(roll *r);
+static void begin(roll *r, bool same);
 
-/* Begin the roll that was asked for meanwhile, once nothing is left of the last: its
- * probe is reaped and its pipe, whose handle the next one uses again, is closed. */
+/* Is nothing left of the last one: is its probe reaped, and its pipe, whose handle the
+ * next one uses again, closed? */
+static bool is_free(const roll *r) {
+    return r->state == ROLL_IDLE && r->probe_pid <= 0 && !r->pipe_closing;
+}
+
+/* Begin the roll that was asked for meanwhile. */
 static void begin_again(roll *r) {
-    if (!r->again || r->state != ROLL_IDLE || r->probe_pid > 0 || r->pipe_closing ||
-        r->a->phase != ARBITER_SERVING)
+    if (!r->again || !is_free(r) || r->a->phase != ARBITER_SERVING)
         return;
     r->again = false;
-    begin(r);
+    begin(r, false);
 }
 
 __attribute__((format(printf, 3, 4))) static void end(roll *r, const char *result,
@@ -349,11 +353,11 @@ static void on_report(uv_stream_t *stream, ssize_t n, const uv_buf_t *chunk) {
 }
 
 /* Fork the child that loads the new code. 0 or -errno. */
-static int start_probe(roll *r) {
+static int start_probe(roll *r, bool same) {
     int fds[2];
     if (pipe2(fds, O_CLOEXEC) < 0)
         return -errno;
-    r->probe_pid = child_probe(r->a, fds[1]);
+    r->probe_pid = child_probe(r->a, same, fds[1]);
     int rc = r->probe_pid < 0 ? -errno : 0;
     close(fds[1]);
     if (rc < 0) {
@@ -372,7 +376,7 @@ static int start_probe(roll *r) {
     return uv_read_start((uv_stream_t *)&r->report_pipe, on_room, on_report);
 }
 
-static void begin(roll *r) {
+static void begin(roll *r, bool same) {
     const dirty_config_source *source = &r->a->boot->source;
     char why[600] = "";
     r->number++;
@@ -385,7 +389,7 @@ static void begin(roll *r) {
         end(r, "failed", "this runtime has no configuration to read again");
         return;
     }
-    int rc = start_probe(r);
+    int rc = start_probe(r, same);
     if (rc < 0) {
         snprintf(why, sizeof why, "the probe can't be started: %s", strerror(-rc));
         probe_failed(r, why);
@@ -397,13 +401,19 @@ uint64_t roll_start(arbiter *a) {
     if (a->phase == ARBITER_DRAINING || a->phase == ARBITER_ENDING)
         return r->number;
     /* The one under way may have read the files before they were changed. */
-    if (r->state != ROLL_IDLE || r->probe_pid > 0 || r->pipe_closing ||
-        a->phase == ARBITER_STARTING) {
+    if (!is_free(r) || a->phase == ARBITER_STARTING) {
         r->again = true;
         return r->number + 1;
     }
-    begin(r);
+    begin(r, false);
     return r->number;
+}
+
+bool roll_start_same(arbiter *a) {
+    if (!is_free(a->roll) || a->phase != ARBITER_SERVING)
+        return false;
+    begin(a->roll, true);
+    return true;
 }
 
 void roll_reap(arbiter *a) {

@@ -61,6 +61,10 @@ void roll_deinit(arbiter *a);
 /* SIGHUP. Returns the number of the roll that will tell how this one went. */
 uint64_t roll_start(arbiter *a);
 
+/* Deal the apps anew by the configuration that holds, read or not since: its file may be
+ * half edited. False: not now, one is under way. */
+bool roll_start_same(arbiter *a);
+
 /* A worker became ready or went, or the old one of a place is gone. */
 void roll_progress(arbiter *a);
 

@@ -31,6 +31,7 @@ typedef struct made {
 /* One step in Lua. */
 typedef struct step {
     source *from;
+    bool same;
     dirty_slice report;
     made *out;
     int report_fd;
@@ -89,7 +90,8 @@ static int probe_protected(lua_State *L) {
     step *s = lua_touserdata(L, 1);
     dirty_arbiter_options options;
     size_t len;
-    call(L, s, "read", 0);
+    lua_pushboolean(L, s->same);
+    call(L, s, "read", 1);
     const char *line = luaL_checklstring(L, -2, &len);
     s->rc = write_all(s->report_fd, line, len);
     if (s->rc < 0 || !lua_istable(L, -1))
@@ -105,10 +107,14 @@ static int probe_protected(lua_State *L) {
     return 0;
 }
 
-static int source_probe(void *ctx, int report_fd) {
+static int source_probe(void *ctx, bool same, int report_fd) {
     source *from = ctx;
     char why[256];
-    step s = {.from = from, .report_fd = report_fd, .why = why, .why_size = sizeof why};
+    step s = {.from = from,
+              .same = same,
+              .report_fd = report_fd,
+              .why = why,
+              .why_size = sizeof why};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != from->owner)
         return 1;

@@ -1,6 +1,7 @@
 /* source: where a reload gets its configuration from: two functions of the command line.
  *
- *   read()          -> line, options | nil     the configuration as it is now
+ *   read(same)      -> line, options | nil     the configuration as it is now, or (same)
+ *                                              as it was when it last came to hold
  *   finish(report)  -> options | nil, reason   … with what its apps declare
  *
  * `options` is the table of cli/options.h, `reason` one line for people; an error that

@@ -298,8 +298,9 @@ static struct {
     const dirty_arbiter_options *base;
 } script;
 
-static int script_probe(void *ctx, int report_fd) {
+static int script_probe(void *ctx, bool same, int report_fd) {
     (void)ctx;
+    (void)same;
     const char text[] = "a report\n";
     return write(report_fd, text, sizeof text - 1) == sizeof text - 1 ? 0 : 1;
 }

@@ -109,9 +109,13 @@ function _M.new(parsed, running, ids)
     local source = {}
 
     --- Read the configuration again, in a child that ends afterwards.
+    -- @tparam boolean same don't: take the one that holds
     -- @treturn string a line for `finish`: the configuration, or why there is none
     -- @treturn table|nil options (dirty.cli.start), to try the apps with
-    function source.read()
+    function source.read(same)
+        if same then
+            return carry.line(running), start.options(running, ids, sys.paths)
+        end
         local at = sys.now()
         local ok, conf, err = pcall(config.reload, sys, parsed, running)
         if not ok or not conf then
@@ -130,15 +134,15 @@ function _M.new(parsed, running, ids)
         if not conf then
             return nil, hooks
         end
-        for _, warning in ipairs(conf.warnings) do
+        for _, warning in ipairs(seconds and conf.warnings or {}) do
             sys.log("warn", warning)
         end
         local reports, err = probe.read(lines, conf)
         local fault = err or _M.fault_of(reports)
         local ok = true
         if not fault then
-            ok, fault = take_hooks(conf, hooks, seconds, function()
-                return config.reload(sys, parsed, running)
+            ok, fault = take_hooks(conf, hooks, seconds or 0, function()
+                return seconds and config.reload(sys, parsed, running) or running
             end)
         end
         if not ok or fault then

@@ -17,7 +17,8 @@ local FIELDS = { "from", "apps", "file", "path", "modules", "warnings" }
 
 --- Make the line.
 -- @tparam table conf of dirty.config
--- @tparam number seconds that running the file took
+-- @tparam number|nil seconds that running the file took; nil: it was not run, the configuration
+-- is the one that holds
 -- @treturn string ends with a newline and has no other
 function _M.line(conf, seconds)
     local out = { values = {}, hooks = {}, seconds = seconds }
@@ -45,7 +46,7 @@ end
 -- @tparam string|nil line
 -- @treturn table|nil the configuration, without its hooks
 -- @treturn string|{string,...} the reason why there is none; the names of its hooks
--- @treturn number|nil the seconds that running the file took
+-- @treturn number|nil the seconds that running the file took, nil as in `line`
 function _M.read(line)
     local ok, found = pcall(json.decode, line or "")
     if not ok or type(found) ~= "table" then
