@@ -190,20 +190,37 @@ describe("what an app has started", function()
         return list
     end
 
-    -- Wait until so many run, so many of them in the list.
-    local function wait_sleeps(seconds, count, old, of_old)
+    local function wait_sleeps(seconds, count)
         local list
         wait.until_true(function()
             list = sleeps(seconds)
-            local alive = 0
-            for _, entry in ipairs(old or {}) do
-                alive = alive + (tree.is_alive(entry) and 1 or 0)
-            end
-            return #list == count and alive == (of_old or 0)
+            return #list == count
         end, 10, function()
             return ("%d times sleep %d, there are %d"):format(count, seconds, #list)
         end)
         return list
+    end
+
+    -- Wait until both workers are ready, each has what it started when it loaded its app, and
+    -- nothing is there that another process has started.
+    local function wait_settled()
+        local owners, workers
+        wait.until_true(function()
+            owners, workers = {}, {}
+            for _, entry in ipairs(sleeps(1020)) do
+                local env = tempdir.read(("/proc/%d/environ"):format(entry.pid)) or ""
+                owners[#owners + 1] = tonumber(env:match("DIRTY_OWNER=(%d+)")) or 0
+            end
+            for _, worker in ipairs(rt:status().workers) do
+                workers[#workers + 1] = worker.state == "ready" and worker.pid or -1
+            end
+            table.sort(owners)
+            table.sort(workers)
+            return #workers == 2 and table.concat(owners, " ") == table.concat(workers, " ")
+        end, 10, function()
+            return ("owners %s are workers %s"):format(table.concat(owners, " "),
+                table.concat(workers, " "))
+        end)
     end
 
     local function wait_generation(number, generation)
@@ -220,17 +237,17 @@ describe("what an app has started", function()
     end)
 
     it("ends with its worker, however that ends, in whatever session it is", function()
-        local old = wait_sleeps(1020, 2) -- of the workers; that of the probe is gone
+        wait_settled() -- what the probe has started is gone
         kill(rt:status().workers[1].pid, signal.SIGKILL)
         wait_generation(1, 2)
-        old = wait_sleeps(1020, 2, old, 1)
+        wait_settled()
         assert.equal("WORKER_LOST", select(3, rt:call("starter", "exit")).code)
-        old = wait_sleeps(1020, 2, old, 1)
+        wait_settled()
         assert(rt:call("starter", "hold", 1022))
-        local held = wait_sleeps(1022, 1)
+        wait_sleeps(1022, 1)
         assert.equal(0, rt:command("reload", { "--wait" }).exit) -- within its 10 s
-        wait_sleeps(1020, 2, old, 0)
-        wait_sleeps(1022, 0, held, 0)
+        wait_settled()
+        wait_sleeps(1022, 0)
         contains(rt:log(), 'msg="what a worker left is ended"')
     end)
 
@@ -242,15 +259,16 @@ describe("what an app has started", function()
             owner = worker.lanes[1].served > 0 and worker or owner
         end
         local other = status.workers[owner.number == 1 and 2 or 1]
-        local old = wait_sleeps(1020, 2)
+        wait_settled()
         for generation = 2, 3 do
             kill(rt:status().workers[other.number].pid, signal.SIGKILL)
             wait_generation(other.number, generation)
-            old = wait_sleeps(1020, 2, old, 1)
+            wait_settled()
         end
         assert.is_true(tree.is_alive(entry))
         kill(owner.pid, signal.SIGKILL)
-        wait_sleeps(1021, 0, { entry }, 0)
+        wait_sleeps(1021, 0)
+        assert.is_false(tree.is_alive(entry))
     end)
 end)
 
