@@ -62,6 +62,19 @@ describe("the runtime", function()
             "half a line in the log")
     end)
 
+    it("goes on where its log may not grow any more", function()
+        write(dir .. "/noisy.lua", NOISY)
+        rt = runtime.launch { apps = { "noisy" },
+            args = { "--workers", "1", "--log-file", dir .. "/log", "--lua-path", dir .. "/?.lua" },
+            wrap = { "/bin/sh", "-c", 'ulimit -f 16 && exec "$@"', "sh" } } -- 8 KiB
+        wait.until_true(function() return rt:call("noisy", "print", 400) end, 20, "an answer")
+        wait.until_true(function() return #tempdir.read(dir .. "/log") == 8192 end, 10,
+            "a log at its limit")
+        assert.equal(1, rt:call("noisy", "print", 1))
+        assert.equal(0, rt:command("reload", { "--wait" }).exit)
+        assert.same({ exit = 0 }, rt:stop())
+    end)
+
     it("starts and stops with its standard descriptors closed", function()
         write(dir .. "/noisy.lua", NOISY)
         local build = os.getenv("DIRTY_BUILD") or "build"

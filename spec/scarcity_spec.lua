@@ -1,6 +1,7 @@
 -- What becomes of callers when descriptors, memory or room in the backlog run out: it is
 -- survived and said, and who waits already is not harmed.
 local chaos = require "support.chaos"
+local errors = require "dirty.errors"
 local fcntl = require "posix.fcntl"
 local process = require "support.process"
 local raw = require "support.raw"
@@ -114,6 +115,32 @@ describe("a runtime that is short of", function()
         assert.not_equal(first.values[1], second.values[1])
         assert.equal(1, status_over(connection).counters.requeued)
         assert.matches("out of descriptors", rt:log())
+    end)
+
+    local function limit_descriptors(pid, count)
+        assert(process.run { "prlimit", "--nofile=" .. count .. ":1024",
+            "--pid", tostring(pid) }.exit == 0)
+    end
+
+    it("descriptors for any worker tells those who wait, and why", function()
+        local rt = start { apps = { "apps.echo" }, args = { "--workers", "1" } }
+        local connection = connect(rt)
+        local before = status_over(connection)
+        limit_descriptors(before.arbiter.pid, 3)
+        signal.kill(before.workers[1].pid, signal.SIGKILL)
+        wait.until_true(function() return rt:log():find("worker can't be started", 1, true) end,
+            10, "a line in the log")
+        assert(connection:send(request(1, "apps.echo", "echo", "waits")))
+        local kind, _, said = connection:frame(15) -- its budget is longer
+        assert.equal(codec.ERROR, kind)
+        assert.equal("NO_WORKERS", errors.of(said.code).code)
+        assert.matches("can't be started: Too many open files; raise the limit", said.message)
+        limit_descriptors(before.arbiter.pid, 1024)
+        wait.until_true(function()
+            return status_over(connection).workers[1].state == "ready"
+        end, 30, "another worker")
+        assert(connection:send(request(2, "apps.echo", "echo", "served")))
+        assert_answer(connection, 2, "served")
     end)
 
     -- Connections that nobody accepts, until there is no room for one more.

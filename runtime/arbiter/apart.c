@@ -9,10 +9,12 @@
 
 /* Boots of a place that fail at the same app, in a row, until it is set apart. */
 #define FAILURES 3
-/* How long those that were set apart must have served before all are dealt anew; doubled
- * each time, up to the last. */
+/* How long those that were set apart must have served before all are dealt anew. */
 #define SETTLED_MS 5000
-#define SETTLED_LAST_MS 600000
+/* How long after that it may be done again; doubled each time, up to the last. Once all
+ * has been well for as long as the last, from the first again. */
+#define PAUSE_FIRST_MS 10000
+#define PAUSE_LAST_MS 600000
 
 /* Which app a boot failed at that can be set apart: NULL for none. One that must not run
  * twice can't be while another worker has it. */
@@ -56,29 +58,40 @@ void apart_forgive(place *p) {
 }
 
 /* Is there a worker with this app alone that has served for a while? */
-static bool is_settled(const arbiter *a, const app *what, uint64_t ms) {
+static bool is_settled(const arbiter *a, const app *what, uint64_t now_ns) {
     const worker *w;
-    uint64_t now_ns = dirty_now_ns();
     DL_FOREACH (a->workers, w)
         if (w->state == WORKER_READY && w->deal->app_count == 1 &&
-            w->deal->apps[0] == what && now_ns - w->ready_ns > ms * DIRTY_NS_PER_MS)
+            w->deal->apps[0] == what &&
+            now_ns - w->ready_ns > SETTLED_MS * DIRTY_NS_PER_MS)
             return true;
     return false;
 }
 
+/* Nobody can say that a try ends well: code may have changed, or be good only alone. */
+static void pause_joins(arbiter *a, uint64_t now_ns) {
+    uint64_t ms = (uint64_t)PAUSE_FIRST_MS << a->joins;
+    if (ms < PAUSE_LAST_MS)
+        a->joins++;
+    else
+        ms = PAUSE_LAST_MS;
+    a->join_at_ns = now_ns + ms * DIRTY_NS_PER_MS;
+}
+
 void apart_check(arbiter *a) {
     const plan *p = a->plan;
-    uint64_t ms = (uint64_t)SETTLED_MS << a->joins;
-    if (p->apart_count == 0 || a->phase != ARBITER_SERVING || roll_is_under_way(a) ||
-        a->boot->source.probe == NULL)
+    uint64_t now_ns = dirty_now_ns();
+    if (p->apart_count == 0 && now_ns > a->join_at_ns + PAUSE_LAST_MS * DIRTY_NS_PER_MS)
+        a->joins = 0;
+    if (p->apart_count == 0 || now_ns < a->join_at_ns || a->phase != ARBITER_SERVING ||
+        roll_is_under_way(a) || a->boot->source.probe == NULL)
         return;
     for (uint32_t i = 0; i < p->o->app_count; i++)
-        if (p->apart[i] != NULL && !is_settled(a, p->apps[i], ms))
+        if (p->apart[i] != NULL && !is_settled(a, p->apps[i], now_ns))
             return;
     if (!roll_start_same(a))
         return;
-    if (ms < SETTLED_LAST_MS)
-        a->joins++;
+    pause_joins(a, now_ns);
     dirty_log_msg(DIRTY_LOG_INFO,
                   "apps that were set apart boot again: reloading to deal them out");
 }

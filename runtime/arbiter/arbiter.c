@@ -188,6 +188,7 @@ static void on_signal(uv_signal_t *handle, int number) {
 
 static void open_signals(arbiter *a) {
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log at its limit is no reason to end */
     for (size_t i = 0; i < sizeof signal_numbers / sizeof *signal_numbers; i++) {
         uv_signal_init(&a->loop, &a->signals[i]);
         a->signals[i].data = a;

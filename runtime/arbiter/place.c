@@ -64,14 +64,34 @@ static int fill(place *p) {
     return start_worker(p, p->a->plan, &p->worker);
 }
 
+bool place_is_open(const place *p) {
+    return p->failures >= BREAKER_FAILURES;
+}
+
+/* The circuit has opened: those that wait for what nobody can serve are told. */
+static void refuse_hopeless(arbiter *a) {
+    app *what;
+    DL_FOREACH (a->apps, what) {
+        for (int i = 0; i <= DIRTY_PRIORITY_LAST && !places_have_hope(a, what); i++)
+            while (what->waiting[i] != NULL)
+                refuse_no_workers(what->waiting[i]);
+    }
+}
+
 static void on_respawn(uv_timer_t *handle) {
     place *p = handle->data;
     if (p->a->phase == ARBITER_ENDING || p->worker != NULL || !is_wanted(p))
         return;
     if (p->generation > 0)
         p->a->counters.respawns++;
-    if (fill(p) < 0)
-        fill_after(p, backoff_ms(++p->failures));
+    int rc = fill(p);
+    if (rc == 0)
+        return;
+    snprintf(p->last_exit, sizeof p->last_exit, "can't be started: %s; %s", strerror(-rc),
+             dirty_log_remedy(rc));
+    fill_after(p, backoff_ms(++p->failures));
+    if (place_is_open(p))
+        refuse_hopeless(p->a);
 }
 
 int place_start_next(place *p, plan *by, bool hold) {
@@ -112,10 +132,6 @@ static void boot_failed_at_start(place *p, const char *how) {
     arbiter_end(p->a, DIRTY_SERVE_BOOT);
 }
 
-bool place_is_open(const place *p) {
-    return p->failures >= BREAKER_FAILURES;
-}
-
 /* The pause before the next boot, by how the last worker went. */
 static uint32_t pause_ms(place *p, const worker *w) {
     if (w->ready_ns == 0)
@@ -124,16 +140,6 @@ static uint32_t pause_ms(place *p, const worker *w) {
         w->served == 0 && dirty_now_ns() - w->ready_ns < QUICK_MS * DIRTY_NS_PER_MS;
     p->quick_deaths = quick ? p->quick_deaths + 1 : 0;
     return p->quick_deaths >= QUICK_DEATHS ? QUICK_PAUSE_MS : 0;
-}
-
-/* The circuit has opened: those that wait for what nobody can serve are told. */
-static void refuse_hopeless(arbiter *a) {
-    app *what;
-    DL_FOREACH (a->apps, what) {
-        for (int i = 0; i <= DIRTY_PRIORITY_LAST && !places_have_hope(a, what); i++)
-            while (what->waiting[i] != NULL)
-                refuse_no_workers(what->waiting[i]);
-    }
 }
 
 void place_set_open(place *p, const char *why) {
@@ -155,7 +161,7 @@ static void refill(place *p, const worker *w) {
                   p->number, p->failures, p->quick_deaths, ms,
                   place_is_open(p) ? "open" : "closed");
     fill_after(p, ms);
-    if (p->failures == BREAKER_FAILURES)
+    if (place_is_open(p))
         refuse_hopeless(p->a);
 }
 

@@ -88,7 +88,8 @@ struct arbiter {
     uv_timer_t stop_timer;
     uv_timer_t herald_timer; /* herald.h */
     uv_timer_t check_timer;  /* looks at the workers' memory every second */
-    unsigned joins;          /* reloads that apart.h has begun */
+    unsigned joins;          /* reloads that apart.h has begun lately */
+    uint64_t join_at_ns;     /* when it may begin the next one */
     bool ending;             /* nothing waits for requests any more */
     bool finished;           /* the last worker is gone, the loop runs out */
     uint8_t scratch[DIRTY_HEAD_BYTES_MAX]; /* first bytes of the request at hand */

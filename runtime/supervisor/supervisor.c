@@ -206,6 +206,7 @@ static int open_signals(supervisor *s) {
     dirty_keeper_signals(&signals);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log at its limit is no reason to end */
     s->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     return s->signal_fd < 0 ? -errno : 0;
 }
