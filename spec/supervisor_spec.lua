@@ -175,6 +175,9 @@ describe("what an app has started", function()
             self.held = io.popen("sleep " .. seconds)
             return true
         end
+        function app:churn() -- a new orphan every 50 ms
+            return os.execute("setsid sh -c 'while :; do (sleep 0.02 &); sleep 0.05; done' &")
+        end
         function app:exit() os.exit(3) end
         return app]]
 
@@ -251,14 +254,26 @@ describe("what an app has started", function()
         contains(rt:log(), 'msg="what a worker left is ended"')
     end)
 
+    -- Of the two workers the one that has answered the only call, and the other.
+    local function find_owner()
+        local workers = rt:status().workers
+        local number = workers[1].lanes[1].served > 0 and 1 or 2
+        return workers[number], workers[3 - number]
+    end
+
+    it("ends with its worker while processes of another come and go", function()
+        wait_settled()
+        assert(rt:call("starter", "churn"))
+        local _, other = find_owner()
+        kill(other.pid, signal.SIGKILL)
+        wait_generation(other.number, 2)
+        wait_settled()
+    end)
+
     it("lives on with its worker while others die", function()
         assert(rt:call("starter", "spawn", 1021))
         local entry = wait_sleeps(1021, 1)[1]
-        local status, owner = rt:status(), nil
-        for _, worker in ipairs(status.workers) do
-            owner = worker.lanes[1].served > 0 and worker or owner
-        end
-        local other = status.workers[owner.number == 1 and 2 or 1]
+        local owner, other = find_owner()
         wait_settled()
         for generation = 2, 3 do
             kill(rt:status().workers[other.number].pid, signal.SIGKILL)

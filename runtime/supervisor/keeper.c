@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "supervisor/orphans.h"
 #include "supervisor/sweep.h"
@@ -62,17 +63,32 @@ static _Noreturn void end_with(int wait_status) {
                                    : WEXITSTATUS(wait_status));
 }
 
-static _Noreturn void keep(pid_t arbiter, pid_t supervisor_pid) {
+/* Look for what dead workers have left, if the moment has come, and set the next one.
+ * Signals don't put it off, however many come. */
+static void look(pid_t arbiter, uint64_t *look_at_ns) {
+    if (dirty_now_ns() < *look_at_ns)
+        return;
+    uint32_t next_ms = dirty_orphans_kill(arbiter) > 0 ? LOOK_AGAIN_MS : LOOK_MS;
+    *look_at_ns = dirty_now_ns() + next_ms * DIRTY_NS_PER_MS;
+}
+
+/* The next of the signals that are blocked, or -1 when that moment has come. */
+static int next_signal(uint64_t until_ns) {
     sigset_t awaited;
-    uint32_t look_ms = LOOK_MS;
+    uint64_t now_ns = dirty_now_ns();
+    uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+    const struct timespec wait = {.tv_sec = (time_t)(left_ns / (1000 * DIRTY_NS_PER_MS)),
+                                  .tv_nsec = (long)(left_ns % (1000 * DIRTY_NS_PER_MS))};
     dirty_keeper_signals(&awaited);
+    return sigtimedwait(&awaited, NULL, &wait);
+}
+
+static _Noreturn void keep(pid_t arbiter, pid_t supervisor_pid) {
+    uint64_t look_at_ns = dirty_now_ns() + LOOK_MS * DIRTY_NS_PER_MS;
     for (;;) {
-        const struct timespec wait = {.tv_sec = look_ms / 1000,
-                                      .tv_nsec = (long)(look_ms % 1000) * 1000000};
-        int wait_status, number = sigtimedwait(&awaited, NULL, &wait);
-        if (number < 0 && errno == EAGAIN) {
-            look_ms = dirty_orphans_kill(arbiter) > 0 ? LOOK_AGAIN_MS : LOOK_MS;
-        } else if (number == SIGCHLD) {
+        look(arbiter, &look_at_ns);
+        int wait_status, number = next_signal(look_at_ns);
+        if (number == SIGCHLD) {
             if (reap(arbiter, &wait_status))
                 end_with(wait_status);
         } else if (number == ORPHANED) {
