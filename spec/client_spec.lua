@@ -137,7 +137,7 @@ describe("the client on a real runtime", function()
     end)
 
     it("leaves a stream, and the lane is free", function()
-        local c = rt:client { timeout = 10 }
+        local c = rt:client { timeout = 3 }
         for how = 1, 3 do
             local s = assert(c:stream("apps.echo", "count", 1e9))
             assert.equal(1, s())
