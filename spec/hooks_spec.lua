@@ -94,7 +94,10 @@ after_each(function()
     if rt then
         rt:close()
         rt = nil
+    end
+    if life then
         os.remove(life)
+        life = nil
     end
 end)
 
@@ -168,5 +171,37 @@ describe("the life of a worker", function()
         assert.same({ exit = 4 }, rt:wait(20))
         wait_line("worker_exit 1 1 1 gone")
         assert.falsy(tempdir.read(life):find("worker_init", 1, true))
+    end)
+end)
+
+-- All calls wait for it, and so does the end of the runtime.
+describe("a worker_exit that does not end", function()
+    it("keeps nobody waiting for longer than one does, however many workers end", function()
+        rt = runtime.start { config = [[
+            workers = 6
+            arbiter_timeout = 8
+            graceful_timeout = 1
+            apps = { "apps.echo" }
+            function worker_exit() while true do end end]] }
+        local before = rt:status()
+        for _, worker in ipairs(before.workers) do
+            signal.kill(worker.pid, signal.SIGKILL)
+        end
+        local status = wait.until_true(function()
+            local status = rt:call("@arbiter", "status")
+            for _, worker in ipairs(status and status.workers or {}) do
+                if worker.state ~= "ready" or worker.generation ~= 2 then
+                    status = nil
+                    break
+                end
+            end
+            return status
+        end, 20, "new workers")
+        assert.same({ before.arbiter.pid, 0 }, { status.arbiter.pid, status.arbiter.hangs })
+        local log = rt:log()
+        local _, ended = log:gsub('hook=worker_exit error="ended: it ran for more than 2000 ms', "")
+        local _, left_out = log:gsub('msg="a hook is left out" hook=worker_exit worker=', "")
+        assert.same({ 1, 5 }, { ended, left_out })
+        assert.same({ exit = 0 }, rt:stop())
     end)
 end)

@@ -15,6 +15,7 @@
 
 #include "arbiter/app.h"
 #include "arbiter/child.h"
+#include "arbiter/herald.h"
 #include "arbiter/place.h"
 #include "base/clock.h"
 #include "base/json_peek.h"
@@ -504,6 +505,7 @@ void worker_reaped(worker *w, int wait_status) {
         dirty_worker_info info = {p->number, w->generation, w->pid, w->deal->app_count,
                                   w->deal->specs};
         a->o->hooks.worker_exit(a->o->hooks.ctx, &info, wait_status);
+        herald_tell(a, DIRTY_REPORT_ALIVE, "%s", ""); /* many may end in one turn */
     }
     place_worker_gone(p, w, was_ready, w->boot_error[0] ? w->boot_error : how);
     for (uint32_t i = 0; i < w->lane_count; i++)

@@ -3,30 +3,47 @@
 #include <lauxlib.h>
 #include <luajit.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/time.h>
 
 #include "base/clock.h"
+#include "cli/offspring.h"
 
 /* How many instructions pass between two looks at the clock. */
 #define LOOK_EVERY 10000
 /* How often system calls are ended, once the time is over. */
 #define AGAIN_US 50000
 
-/* A hook has no argument of its own. */
+/* A hook has no argument of its own, nor has a signal handler. */
 static uint64_t until_ns;
 static uint32_t allowed_ms;
+static lua_State *volatile running; /* NULL: none is */
 
-static void on_signal(int number) {
-    (void)number; /* the system call that it came in has ended: no more is wanted */
+static bool is_over(void) {
+    return dirty_now_ns() >= until_ns;
+}
+
+static const char *push_message(lua_State *L) {
+    return lua_pushfstring(
+        L, "ended: it ran for more than %d ms (uncompiled), and calls wait for it",
+        (int)allowed_ms);
 }
 
 static void on_count(lua_State *L, lua_Debug *ar) {
     (void)ar;
-    if (dirty_now_ns() < until_ns)
+    if (!is_over())
         return;
     lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
-    luaL_error(L, "ended: it ran for more than %d ms, and calls wait for it",
-               (int)allowed_ms);
+    luaL_error(L, "%s", push_message(L));
+}
+
+/* The system call that it came in ends by itself, unless it waits for a child. */
+static void on_signal(int number) {
+    (void)number;
+    if (running == NULL || !is_over())
+        return;
+    lua_sethook(running, on_count, LUA_MASKCOUNT, 1); /* may be called in a handler */
+    dirty_offspring_kill();
 }
 
 static void set_timer(uint32_t ms, long again_us) {
@@ -36,20 +53,40 @@ static void set_timer(uint32_t ms, long again_us) {
     setitimer(ITIMER_REAL, &t, NULL);
 }
 
+static void begin(lua_State *L, uint32_t ms) {
+    dirty_offspring_note();
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+    lua_sethook(L, on_count, LUA_MASKCOUNT, LOOK_EVERY);
+    until_ns = dirty_now_ns() + ms * DIRTY_NS_PER_MS;
+    allowed_ms = ms;
+    running = L;
+    set_timer(ms, AGAIN_US);
+}
+
+/* True: the time was over. */
+static bool finish(lua_State *L) {
+    bool late = is_over();
+    running = NULL;
+    set_timer(0, 0);
+    lua_sethook(L, NULL, 0, 0);
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
+    if (late)
+        dirty_offspring_kill();
+    dirty_offspring_forget();
+    return late;
+}
+
 int dirty_bounded_cpcall(lua_State *L, lua_CFunction function, void *arg, uint32_t ms) {
     struct sigaction ours = {.sa_handler = on_signal}, former; /* no SA_RESTART */
     sigemptyset(&ours.sa_mask);
     sigaction(SIGALRM, &ours, &former);
-    until_ns = dirty_now_ns() + ms * DIRTY_NS_PER_MS;
-    allowed_ms = ms;
-    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
-    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
-    lua_sethook(L, on_count, LUA_MASKCOUNT, LOOK_EVERY);
-    set_timer(ms, AGAIN_US);
+    begin(L, ms);
     int rc = lua_cpcall(L, function, arg);
-    set_timer(0, 0);
-    lua_sethook(L, NULL, 0, 0);
-    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
+    bool late = finish(L);
     sigaction(SIGALRM, &former, NULL);
-    return rc;
+    if (rc != 0 || !late)
+        return rc;
+    push_message(L);
+    return DIRTY_BOUNDED_LATE;
 }

@@ -2,10 +2,12 @@
  * configuration has to do in the arbiter while that serves.
  *
  * Nothing is compiled meanwhile, as compiled code looks at no hooks. When the time is
- * over every further instruction raises until the call has returned, and every system
- * call is ended by a signal (SIGALRM) again and again. Not to be ended are __gc, a
- * message handler of xpcall and C functions that go on after EINTR, such as os.execute:
- * for those there is the supervisor (supervisor/silence.h). */
+ * over every further instruction raises until the call has returned, every system call is
+ * ended by a signal (SIGALRM) again and again, and the child processes that the call has
+ * started are killed: os.execute and io.popen wait for those, the latter even when its
+ * handle is collected. Not to be ended are __gc, a message handler of xpcall and C
+ * functions that go on after EINTR or need no system call: for those there is the
+ * supervisor (supervisor/silence.h). */
 #ifndef DIRTY_CLI_BOUNDED_H
 #define DIRTY_CLI_BOUNDED_H
 
@@ -16,8 +18,12 @@
 /* What such a call may take. */
 #define DIRTY_BOUNDED_MS 2000
 
-/* lua_cpcall, with an error raised in what it calls after `ms`. In the main thread alone,
- * not nested. A hook that L has is lost. [-0, +(0|1), -] */
+/* The call has returned, but after its time: what it waited for may have been ended. */
+#define DIRTY_BOUNDED_LATE (-1)
+
+/* lua_cpcall, with an error raised in what it calls after `ms`. Returns what that does,
+ * or DIRTY_BOUNDED_LATE with a message. In the main thread alone, not nested. A hook that
+ * L has is lost. [-0, +(0|1), -] */
 int dirty_bounded_cpcall(lua_State *L, lua_CFunction function, void *arg, uint32_t ms);
 
 #endif

@@ -7,14 +7,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "cli/bounded.h"
+
+/* All calls of worker_exit together may take DIRTY_BOUNDED_MS in such a time. */
+#define EXIT_WINDOW_MS 30000
 
 /* The hooks of one configuration: `ctx` of the functions below. Owned by the collector.
  */
 typedef struct hook_set {
     lua_State *L;
-    int table; /* reference in the registry */
+    int table;             /* reference in the registry */
+    uint64_t exits_from;   /* when the time began that exits_ns is of */
+    uint64_t exits_ns;     /* what worker_exit has taken since */
+    uint32_t exits_missed; /* how often it was left out since */
 } hook_set;
 
 /* One call of a hook. Of the arguments only those are set that the hook has. */
@@ -139,12 +146,38 @@ static void worker_init(void *ctx, const dirty_worker_start *start) {
     run_hook(ctx, &call);
 }
 
+/* What worker_exit may take now, 0: nothing. */
+static uint32_t exit_allowance_ms(hook_set *set, uint64_t now_ns) {
+    if (set->exits_from == 0 ||
+        now_ns - set->exits_from >= EXIT_WINDOW_MS * DIRTY_NS_PER_MS) {
+        if (set->exits_missed > 0)
+            dirty_log(DIRTY_LOG_WARN, "a hook is called again",
+                      "hook=worker_exit missed=%u", set->exits_missed);
+        set->exits_from = now_ns;
+        set->exits_ns = set->exits_missed = 0;
+    }
+    uint64_t taken_ms = set->exits_ns / DIRTY_NS_PER_MS;
+    return taken_ms < DIRTY_BOUNDED_MS ? (uint32_t)(DIRTY_BOUNDED_MS - taken_ms) : 0;
+}
+
 static void worker_exit(void *ctx, const dirty_worker_info *worker, int wait_status) {
+    hook_set *set = ctx;
     struct hook_call call = worker_call("worker_exit", worker);
+    uint64_t began_ns = dirty_now_ns();
     call.has_status = true;
     call.wait_status = wait_status;
-    call.limit_ms = DIRTY_BOUNDED_MS;
-    run_hook(ctx, &call);
+    call.limit_ms = exit_allowance_ms(set, began_ns);
+    if (call.limit_ms == 0) {
+        set->exits_missed++;
+        dirty_log(
+            DIRTY_LOG_WARN, "a hook is left out",
+            "hook=worker_exit worker=%u worker_pid=%d reason=\"it took %d ms within "
+            "%d s, and calls wait for it\"",
+            worker->number, (int)worker->pid, DIRTY_BOUNDED_MS, EXIT_WINDOW_MS / 1000);
+        return;
+    }
+    run_hook(set, &call);
+    set->exits_ns += dirty_now_ns() - began_ns;
 }
 
 static bool has_hook(lua_State *L, int index, const char *name) {

@@ -7,7 +7,8 @@
  *
  * They run in the configuration's Lua state (a worker has its copy by fork), each under a
  * protected call: one that raises is logged with its traceback and changes nothing. All
- * calls wait for worker_exit, so it has a limit of time (cli/bounded.h). */
+ * calls wait for worker_exit, so it has a limit of time (cli/bounded.h): that of one call
+ * for all of them within 30 s, then it is left out, which is logged. */
 #ifndef DIRTY_HOOKS_H
 #define DIRTY_HOOKS_H
 

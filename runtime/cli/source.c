@@ -51,7 +51,8 @@ static int run(lua_CFunction function, step *s, uint32_t limit_ms) {
     s->rc = -1;
     int rc = limit_ms > 0 ? dirty_bounded_cpcall(L, function, s, limit_ms)
                           : lua_cpcall(L, function, s);
-    if (rc != 0) {
+    /* One that returned late is whole: its Lua went on after what was ended. */
+    if (rc != 0 && rc != DIRTY_BOUNDED_LATE) {
         tell(s, lua_tostring(L, -1));
         s->rc = -1;
     }
