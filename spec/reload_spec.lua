@@ -297,6 +297,40 @@ describe("a configuration that takes long", function()
         contains(ended.reason, "ended: it ran for more than 2000 ms (uncompiled)")
         assert.equal(arbiter, rt:status().arbiter.pid)
     end)
+
+    it("and is ended in the arbiter leaves everything there as it was", function()
+        -- The hook uses what the file has loaded when it runs.
+        local text = [[
+            local dir = debug.getinfo(1, "S").source:match("@(.*)/")
+            package.path = dir .. "/?.lua;" .. package.path
+            require "site"
+            function worker_exit()
+                local out = io.open(dir .. "/seen", "w")
+                out:write(require("site").mark, package.loaded.more and " more" or "")
+                out:close()
+                os.rename(dir .. "/seen", dir .. "/seen.whole")
+            end
+            ]] .. CONFIG
+        rt = start(text, { ["shop.lua"] = versioned "v1", ["site.lua"] = "return { mark = 'a' }" })
+        local arbiter = rt:status().arbiter.pid
+        rt:write("site.lua", "return { mark = 'b' }")
+        rt:write("more.lua", "return {}")
+        rt:configure(text .. [[
+
+            require "more"
+            local file = io.open "/proc/self/cmdline"
+            while file:read("*a"):find "dirty: arbiter" do
+                file:seek "set"
+            end]])
+        local reload = rt:reload()
+        assert.equal("failed", reload.result)
+        contains(reload.reason, "ended: it ran for more than 2000 ms")
+        signal.kill(rt:status().workers[1].pid, signal.SIGKILL)
+        assert.equal("a", wait.until_true(function()
+            return tempdir.read(rt.dir .. "/seen.whole")
+        end, 10, "the hook"))
+        assert.equal(arbiter, rt:status().arbiter.pid)
+    end)
 end)
 
 describe("a reload under load", function()

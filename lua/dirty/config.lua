@@ -247,7 +247,8 @@ function _M.reload(sys, flags, running)
     local config = new()
     local ok, err = true, nil
     if running.path then
-        local put_back = file.forget(running.modules)
+        local put_back = file.remember()
+        file.forget(running.modules)
         ok, err = apply_file(config, running.path)
         config.path = running.path
         if not ok then

@@ -18,7 +18,7 @@
  * registry. */
 typedef struct source {
     lua_State *L;
-    int functions; /* the table of read and finish */
+    int functions; /* the table of read and the others */
     pid_t owner;   /* the arbiter */
 } source;
 
@@ -31,7 +31,8 @@ typedef struct made {
 /* One step in Lua. */
 typedef struct step {
     source *from;
-    bool same;
+    bool same; /* for read */
+    bool done; /* for settle */
     dirty_slice report;
     made *out;
     int report_fd;
@@ -140,6 +141,29 @@ static int finish_protected(lua_State *L) {
     return 0;
 }
 
+static int begin_protected(lua_State *L) {
+    step *s = lua_touserdata(L, 1);
+    call(L, s, "begin", 0);
+    s->rc = 0;
+    return 0;
+}
+
+static int settle_protected(lua_State *L) {
+    step *s = lua_touserdata(L, 1);
+    lua_pushboolean(L, s->done);
+    call(L, s, "settle", 1);
+    s->rc = 0;
+    return 0;
+}
+
+/* finish, and what it changes, or neither. 0 or -1. */
+static int finish_whole(step *s) {
+    if (run(begin_protected, s, 0) < 0)
+        return -1;
+    s->done = run(finish_protected, s, DIRTY_BOUNDED_MS) == 0;
+    return run(settle_protected, s, 0) == 0 && s->done ? 0 : -1;
+}
+
 static int source_finish(void *ctx, const char *report, size_t len,
                          const dirty_arbiter_options **out, char *why, size_t why_size) {
     source *from = ctx;
@@ -153,7 +177,7 @@ static int source_finish(void *ctx, const char *report, size_t len,
         tell(&s, "no memory");
         return -1;
     }
-    int rc = run(finish_protected, &s, DIRTY_BOUNDED_MS);
+    int rc = finish_whole(&s);
     if (rc < 0)
         free(m);
     else

@@ -3,6 +3,7 @@
 
 local carry = require "dirty.config.carry"
 local config = require "dirty.config"
+local file = require "dirty.config.file"
 local probe = require "dirty.cli.probe"
 local start = require "dirty.cli.start"
 local sys = require "dirty.sys"
@@ -104,9 +105,10 @@ end
 -- @tparam table parsed its command line
 -- @tparam table running its configuration (dirty.config)
 -- @tparam table ids of its socket, `{uid=, gid=}`
--- @treturn table `{read=, finish=}`
+-- @treturn table `{read=, begin=, finish=, settle=}`
 function _M.new(parsed, running, ids)
     local source = {}
+    local put_back, taken -- of the reload under way
 
     --- Read the configuration again, in a child that ends afterwards.
     -- @tparam boolean same don't: take the one that holds
@@ -122,6 +124,11 @@ function _M.new(parsed, running, ids)
             return carry.fault(reason_of(tostring(ok and err or conf)))
         end
         return carry.line(conf, sys.now() - at), start.options(conf, ids, sys.paths)
+    end
+
+    --- Before finish, which may be ended anywhere.
+    function source.begin()
+        put_back = file.remember()
     end
 
     --- Take in what was read and what the apps declare.
@@ -149,8 +156,19 @@ function _M.new(parsed, running, ids)
             return nil, fault
         end
         merge(conf.modules, running.modules)
-        running = conf
+        taken = conf
         return start.options(conf, ids, sys.paths)
+    end
+
+    --- After finish.
+    -- @tparam boolean done its configuration holds; else all is to be as it was before
+    function source.settle(done)
+        if done then
+            running = taken
+        else
+            put_back()
+        end
+        put_back, taken = nil, nil
     end
 
     return source

@@ -52,19 +52,31 @@ local function loaded_since(before)
     return names
 end
 
---- Forget modules, so that the next run loads them as they are then.
--- @tparam {string,...} names
--- @treturn function puts them back
-function _M.forget(names)
-    local kept = {}
-    for _, name in ipairs(names) do
-        kept[name] = package.loaded[name]
-        package.loaded[name] = nil
+--- Remember which modules are loaded and where modules are looked for.
+-- @treturn function puts that back; modules of the runtime itself stay as they are
+function _M.remember()
+    local loaded, path, cpath = {}, package.path, package.cpath
+    for name, module in pairs(package.loaded) do
+        loaded[name] = module
     end
     return function()
-        for name, module in pairs(kept) do
+        for name in pairs(loaded_names()) do
+            if not is_own(name) then
+                package.loaded[name] = nil
+            end
+        end
+        for name, module in pairs(loaded) do
             package.loaded[name] = module
         end
+        package.path, package.cpath = path, cpath
+    end
+end
+
+--- Forget modules, so that the next run loads them as they are then.
+-- @tparam {string,...} names
+function _M.forget(names)
+    for _, name in ipairs(names) do
+        package.loaded[name] = nil
     end
 end
 
