@@ -18,8 +18,10 @@
 
 #define MAX_CONNECTIONS_DEFAULT 16
 #define MAX_WAITING_DEFAULT 1024
-/* Events taken in one round: a bound on what dirty_async_ready does. */
+/* Bounds on what dirty_async_ready does in one round: events taken, and chunks of a
+ * stream for each of them. */
 #define ROUND_EVENTS 64
+#define ROUND_CHUNKS 64
 /* While the backlog is full: the time to the next try. */
 #define CONNECT_AGAIN_MS 5
 
@@ -36,11 +38,11 @@ typedef struct dirty_async_call {
 } call;
 
 struct dirty_async {
-    dirty_client base; /* configuration, and the failure of calls without a link */
+    dirty_client base; /* configuration, and why a call was refused */
     int epoll_fd, timer_fd;
     uint32_t max_connections, max_waiting;
     dirty_link *links, *dead;
-    uint32_t link_count, waiting_count;
+    uint32_t link_count;
     call *calls, *waiting;
     size_t call_count;
     uint64_t last_ticket;
@@ -49,8 +51,6 @@ struct dirty_async {
     int depth;         /* callbacks and rounds under way */
     bool freeing;
 };
-
-static void run_waiting(dirty_async *a);
 
 /* -- Time --------------------------------------------------------------------------- */
 
@@ -166,10 +166,8 @@ dirty_reply *dirty_outcome_take(dirty_outcome *outcome) {
 static void unlist(dirty_async *a, call *c) {
     DL_DELETE(a->calls, c);
     a->call_count--;
-    if (c->waiting) {
+    if (c->waiting)
         DL_DELETE2(a->waiting, c, wait_prev, wait_next);
-        a->waiting_count--;
-    }
     c->waiting = false;
 }
 
@@ -198,17 +196,18 @@ static void fail(dirty_async *a, call *c, int code, const char *words) {
     dirty_link *l = c->link;
     dirty_outcome outcome = {.err = code};
     const char *started = l != NULL ? l->x.started : "no";
-    dirty_failure *failure = &a->base.failure;
-    dirty_failure_set(failure, code, started, "%s.%s %s", c->request->app,
+    dirty_failure failure; /* here: the callback may make other calls fail */
+    dirty_failure_init(&failure);
+    dirty_failure_set(&failure, code, started, "%s.%s %s", c->request->app,
                       c->request->action, words);
-    dirty_failure_describe(failure, c->request->app_name, c->request->action_name,
+    dirty_failure_describe(&failure, c->request->app_name, c->request->action_name,
                            (dirty_now_ns() - c->start_ns) / DIRTY_NS_PER_MS);
     unlist(a, c);
     if (l != NULL) {
         dirty_exchange_deinit(&l->x);
         bury(a, l);
     }
-    call_back(a, c, &outcome, failure);
+    call_back(a, c, &outcome, &failure);
     free_call(c);
 }
 
@@ -221,18 +220,32 @@ static void give_chunk(dirty_async *a, call *c) {
     call_back(a, c, &outcome, &l->client.failure);
 }
 
-/* Go on with a link until it waits, its call ends, or a callback took it away. */
+/* Have a link driven by the timer, at once: what it waits for shows no event. */
+static void kick(dirty_async *a, dirty_link *l) {
+    l->kicked = true;
+    wake_at(a, 1);
+}
+
+/* Go on with a link until it waits, has had its share of the round, its call ends, or a
+ * callback took it away. */
 static void drive(dirty_async *a, dirty_link *l) {
     call *c = l->call;
-    while (!l->dead && l->call == c && !c->paused) {
-        switch (dirty_link_go(l)) {
-        case DIRTY_LINK_CHUNK: give_chunk(a, c); continue;
-        case DIRTY_LINK_ENDS: finish(a, c); return;
-        case DIRTY_LINK_WAITS: break;
+    for (int chunks = 0; !l->dead && l->call == c && !c->paused; chunks++) {
+        if (chunks == ROUND_CHUNKS) { /* the next may be read already: no event tells */
+            kick(a, l);
+            break;
         }
-        if (l->state == DIRTY_LINK_CONNECTING)
-            wake_at(a, dirty_now_ns() + CONNECT_AGAIN_MS * DIRTY_NS_PER_MS);
-        break;
+        dirty_link_step step = dirty_link_go(l);
+        if (step == DIRTY_LINK_ENDS) {
+            finish(a, c);
+            return;
+        }
+        if (step == DIRTY_LINK_WAITS) {
+            if (l->state == DIRTY_LINK_CONNECTING)
+                wake_at(a, dirty_now_ns() + CONNECT_AGAIN_MS * DIRTY_NS_PER_MS);
+            break;
+        }
+        give_chunk(a, c);
     }
     if (!l->dead)
         watch(a, l);
@@ -242,7 +255,6 @@ static void drive(dirty_async *a, dirty_link *l) {
 static void begin(dirty_async *a, call *c, dirty_link *l) {
     dirty_exchange x;
     DL_DELETE2(a->waiting, c, wait_prev, wait_next);
-    a->waiting_count--;
     c->waiting = false;
     c->link = l;
     l->call = c;
@@ -267,13 +279,20 @@ static dirty_link *idle_link(dirty_async *a) {
     return a->link_count < a->max_connections ? new_link(a) : NULL;
 }
 
+/* Begin what waits, as far as there are connections. What its callbacks call is for the
+ * next round: one that tries again at once must not keep this one from its end. */
 static void run_waiting(dirty_async *a) {
+    uint64_t last = a->last_ticket;
     while (a->waiting != NULL && !a->freeing) {
         dirty_link *l = idle_link(a);
+        if (l == NULL && a->link_count > 0)
+            return; /* the next call that ends comes here again */
+        if (a->waiting->ticket > last) {
+            wake_at(a, 1);
+            return;
+        }
         if (l != NULL)
             begin(a, a->waiting, l);
-        else if (a->link_count > 0)
-            return; /* the next call that ends comes here again */
         else
             fail(a, a->waiting, DIRTY_EMEMORY,
                  "found no memory in the client to connect");
@@ -363,7 +382,8 @@ void dirty_async_ready(dirty_async *a) {
 static int check(dirty_async *a, const dirty_request *r) {
     dirty_exchange x;
     int rc = dirty_exchange_init(&x, &a->base, r);
-    if (rc == 0 && a->waiting_count >= a->max_waiting)
+    /* Those that have no connection yet, but will, are not among the waiting. */
+    if (rc == 0 && a->call_count >= (uint64_t)a->max_connections + a->max_waiting)
         rc = DIRTY_EOVERLOADED;
     return a->freeing ? DIRTY_EINVALID : rc;
 }
@@ -382,10 +402,9 @@ static int queue(dirty_async *a, dirty_request *r, const call *model, uint64_t *
         (r->budget_ms ? r->budget_ms : a->base.timeout_ms) * DIRTY_NS_PER_MS;
     c->waiting = true;
     DL_APPEND2(a->waiting, c, wait_prev, wait_next);
-    a->waiting_count++;
     a->call_count++;
     list_call(a, c);
-    /* Whoever is in a round runs it before the round ends; else the timer does. */
+    /* Whoever is in a round runs it at its end, or sees to the next; else the timer. */
     if (a->depth == 0)
         wake_at(a, 1);
     if (ticket != NULL)
@@ -430,10 +449,8 @@ int dirty_async_pause(dirty_async *a, uint64_t ticket, int paused) {
     if (c->link == NULL)
         return 0;
     watch(a, c->link);
-    if (!c->paused) { /* chunks may be here already, read with the last one */
-        c->link->kicked = true;
-        wake_at(a, 1);
-    }
+    if (!c->paused) /* chunks may be here already, read with the last one */
+        kick(a, c->link);
     return 0;
 }
 

@@ -268,8 +268,9 @@ DIRTY_API int dirty_async_open(dirty_async **out, const dirty_async_options *opt
 /* The descriptor to watch for reading. It stays the same. */
 DIRTY_API int dirty_async_fd(const dirty_async *a);
 
-/* Do what can be done without waiting, with callbacks. Bounded; the descriptor stays
- * readable while there is more. */
+/* Do what can be done without waiting, with callbacks. Bounded: at most 64 chunks of a
+ * stream, and calls that fail and are made again in their callback run in the next round.
+ * The descriptor stays readable while there is more. */
 DIRTY_API void dirty_async_ready(dirty_async *a);
 
 /* Queue a call. Takes the request over and frees it after the last callback; bytes that

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "dirty_uv.h"
 #include "fake_server.h"
@@ -325,6 +326,189 @@ static void a_stream_that_ends_before_its_pause_is_over(void **state) {
     fake_stop(&f);
 }
 
+/* -- One round is bounded ----------------------------------------------------------- */
+
+#define MANY_CHUNKS 2000
+#define CHUNKS_OF_A_ROUND_MAX 200
+
+static void serve_many_chunks_at_once(fake *f, int fd, int number) {
+    (void)number;
+    dirty_buf all = {0};
+    uint8_t header[DIRTY_FRAME_HEADER_LEN];
+    if (!fake_read_request(f, fd))
+        return;
+    dirty_frame_encode(header, DIRTY_FRAME_CHUNK, sizeof a_chunk, f->id);
+    for (int i = 0; i < MANY_CHUNKS; i++) {
+        dirty_buf_append(&all, header, sizeof header);
+        dirty_buf_append(&all, a_chunk, sizeof a_chunk);
+    }
+    dirty_frame_encode(header, DIRTY_FRAME_END, 0, f->id);
+    dirty_buf_append(&all, header, sizeof header);
+    fake_send(fd, all.base, all.len);
+    dirty_buf_deinit(&all);
+    atomic_store((atomic_int *)f->arg, 1);
+    fake_await_end(fd);
+}
+
+static bool is_readable(const dirty_async *a, int within_ms) {
+    struct pollfd p = {.fd = dirty_async_fd(a), .events = POLLIN};
+    return poll(&p, 1, within_ms) > 0;
+}
+
+static void a_stream_takes_a_round_after_the_other(void **state) {
+    (void)state;
+    fake f;
+    got g = {0};
+    atomic_int sent = 0;
+    fake_start(&f, 64, serve_many_chunks_at_once, &sent);
+    dirty_async *a = open_async(&f, 15000, 1);
+    assert_int_equal(dirty_async_stream(a, make("x"), note, &g, NULL), 0);
+    dirty_async_ready(a); /* the request goes out */
+    for (int ms = 0; atomic_load(&sent) == 0 && ms < 10000; ms++)
+        poll(NULL, 0, 1);
+    while (g.ends == 0) {
+        int before = g.chunks;
+        assert_true(is_readable(a, 0)); /* there is more */
+        dirty_async_ready(a);
+        assert_in_range(g.chunks - before, 0, CHUNKS_OF_A_ROUND_MAX);
+    }
+    assert_int_equal(g.err, 0);
+    assert_int_equal(g.chunks, MANY_CHUNKS);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
+/* Chunks without end, until the client leaves. */
+static void serve_endless_chunks(fake *f, int fd, int number) {
+    (void)number;
+    static const uint8_t no_values[] = {0, 0};
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    dirty_buf many = {0};
+    uint8_t header[DIRTY_FRAME_HEADER_LEN];
+    if (!fake_read_request(f, fd))
+        return;
+    dirty_frame_encode(header, DIRTY_FRAME_CHUNK, sizeof no_values, f->id);
+    while (many.len < 60000) {
+        dirty_buf_append(&many, header, sizeof header);
+        dirty_buf_append(&many, no_values, sizeof no_values);
+    }
+    while (poll(&p, 1, 0) == 0)
+        fake_send(fd, many.base, many.len);
+    dirty_buf_deinit(&many);
+}
+
+static void note_slowly(dirty_async *a, dirty_outcome *o, void *arg) {
+    note(a, o, arg);
+    usleep(200); /* there is always a next chunk */
+}
+
+static void budgets_end_beside_an_endless_stream(void **state) {
+    (void)state;
+    fake f;
+    got stream = {0}, waits = {0};
+    uint64_t ticket;
+    fake_start(&f, 64, serve_endless_chunks, NULL);
+    dirty_async *a = open_async(&f, 15000, 1);
+    dirty_request *r = make("y");
+    dirty_request_set_budget_ms(r, 50);
+    assert_int_equal(dirty_async_stream(a, make("x"), note_slowly, &stream, &ticket), 0);
+    assert_int_equal(dirty_async_call(a, r, note, &waits, NULL), 0);
+    while (waits.calls == 0) {
+        assert_true(is_readable(a, 10000));
+        dirty_async_ready(a);
+    }
+    assert_int_equal(waits.err, DIRTY_ETIMEOUT);
+    assert_int_equal(stream.ends, 0);
+    assert_int_equal(dirty_async_cancel(a, ticket), 0);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
+#define RETRIES_MAX 1000
+
+static void retry_at_once(dirty_async *a, dirty_outcome *o, void *arg) {
+    got *g = arg;
+    note(a, o, arg);
+    if (g->calls < RETRIES_MAX)
+        assert_int_equal(dirty_async_call(a, make("x"), retry_at_once, arg, NULL), 0);
+}
+
+static void a_retry_waits_for_the_next_round(void **state) {
+    (void)state;
+    fake f;
+    got g = {0};
+    fake_start(&f, 64, serve_echo, NULL);
+    dirty_async *a = open_async(&f, 15000, 4);
+    fake_stop(&f); /* nobody listens: each call fails at once */
+    assert_int_equal(dirty_async_call(a, make("x"), retry_at_once, &g, NULL), 0);
+    for (int i = 1; i <= 5; i++) {
+        assert_true(is_readable(a, 10000));
+        dirty_async_ready(a);
+        assert_int_equal(g.calls, i);
+    }
+    assert_int_equal(g.err, DIRTY_ECONNECTION);
+    g.calls = RETRIES_MAX; /* the last */
+    dirty_async_free(a);
+}
+
+/* -- The story of an outcome -------------------------------------------------------- */
+
+typedef struct meddler {
+    got g;
+    char how; /* 'c' cancel another call, 'f' free the client, 'r' be refused a call */
+    uint64_t other;
+    bool same; /* the story was the same afterwards */
+} meddler;
+
+static void meddle(dirty_async *a, dirty_outcome *o, void *arg) {
+    meddler *m = arg;
+    char message[200], details[300];
+    note(a, o, &m->g);
+    snprintf(message, sizeof message, "%s", o->message);
+    snprintf(details, sizeof details, "%s", o->details);
+    if (m->how == 'c')
+        assert_int_equal(dirty_async_cancel(a, m->other), 0);
+    else if (m->how == 'f')
+        dirty_async_free(a);
+    else
+        assert_int_equal(dirty_async_call(a, NULL, note, &m->g, NULL), DIRTY_EINVALID);
+    if (m->how == 'r') {
+        dirty_request *r = make("x");
+        dirty_request_set_priority(r, 77);
+        assert_int_equal(dirty_async_call(a, r, note, &m->g, NULL), DIRTY_EINVALID);
+        dirty_request_free(r);
+    }
+    m->same = strcmp(message, o->message) == 0 && strcmp(details, o->details) == 0 &&
+              strlen(message) == o->message_len;
+}
+
+static void the_story_of_an_outcome_stays(void **state) {
+    (void)state;
+    fake f;
+    fake_start(&f, 64, serve_silence, NULL);
+    for (const char *how = "crf"; *how != '\0'; how++) {
+        got other = {0};
+        meddler m = {.how = *how};
+        dirty_request *r, *mine = make(NULL);
+        dirty_async *a = open_async(&f, 15000, 1);
+        assert_int_equal(dirty_request_new(&r, "another.app", "of_another_name"), 0);
+        dirty_request_set_budget_ms(mine, 20);
+        assert_int_equal(dirty_async_call(a, make("x"), note, &other, NULL), 0);
+        assert_int_equal(dirty_async_call(a, mine, meddle, &m, NULL), 0);
+        assert_int_equal(dirty_async_call(a, r, note, &other, &m.other), 0);
+        while (m.g.calls == 0) {
+            assert_true(is_readable(a, 10000));
+            dirty_async_ready(a);
+        }
+        assert_int_equal(m.g.err, DIRTY_ETIMEOUT);
+        assert_true(m.same);
+        if (*how != 'f')
+            dirty_async_free(a);
+        assert_int_equal(other.calls, 2);
+    }
+    fake_stop(&f);
+}
+
 /* -- Ends --------------------------------------------------------------------------- */
 
 static void freeing_ends_every_call(void **state) {
@@ -434,6 +618,8 @@ static void calling_inside_a_callback(void **state) {
     fake_stop(&f);
 }
 
+/* Calls that free connections will take don't wait: with 1 connection and 3 that may wait
+ * there are 4. */
 static void too_many_wait(void **state) {
     (void)state;
     fake f;
@@ -446,13 +632,16 @@ static void too_many_wait(void **state) {
     o.max_waiting = 3;
     o.max_connections = 1; /* the server serves one after the other */
     assert_int_equal(dirty_async_open(&a, &o), 0);
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(dirty_async_call(a, make("x"), note, &g, NULL), 0);
-    dirty_request *r = make("x");
-    assert_int_equal(dirty_async_call(a, r, note, &g, NULL), DIRTY_EOVERLOADED);
-    dirty_request_free(r); /* it stayed ours */
-    run(a);
-    assert_int_equal(g.calls, 3);
+    for (int round = 0; round < 2; round++) { /* before it is connected, and after */
+        g = (got){0};
+        for (int i = 0; i < 4; i++)
+            assert_int_equal(dirty_async_call(a, make("x"), note, &g, NULL), 0);
+        dirty_request *r = make("x");
+        assert_int_equal(dirty_async_call(a, r, note, &g, NULL), DIRTY_EOVERLOADED);
+        dirty_request_free(r); /* it stayed ours */
+        run(a);
+        assert_int_equal(g.calls, 4);
+    }
     dirty_async_free(a);
     fake_stop(&f);
 }
@@ -567,6 +756,10 @@ int main(int argc, char **argv) {
         cmocka_unit_test(cancel_inside_the_callback),
         cmocka_unit_test(a_paused_stream_goes_on),
         cmocka_unit_test(a_stream_that_ends_before_its_pause_is_over),
+        cmocka_unit_test(a_stream_takes_a_round_after_the_other),
+        cmocka_unit_test(budgets_end_beside_an_endless_stream),
+        cmocka_unit_test(a_retry_waits_for_the_next_round),
+        cmocka_unit_test(the_story_of_an_outcome_stays),
         cmocka_unit_test(freeing_ends_every_call),
         cmocka_unit_test(freeing_in_any_state),
         cmocka_unit_test(freeing_inside_a_callback),
