@@ -48,9 +48,15 @@ struct dirty_async {
     uint64_t last_ticket;
     uint64_t timer_ns; /* what the timer is set to, 0: off */
     uint64_t round;    /* counts the times the timer went off */
+    pid_t owner;       /* the process whose it is: in a forked one it is a copy */
     int depth;         /* callbacks and rounds under way */
     bool freeing;
 };
+
+/* A forked process shares the epoll and the timer: what it did there, it did here too. */
+static bool is_ours(const dirty_async *a) {
+    return a->owner == getpid();
+}
 
 /* -- Time --------------------------------------------------------------------------- */
 
@@ -211,6 +217,16 @@ static void fail(dirty_async *a, call *c, int code, const char *words) {
     free_call(c);
 }
 
+/* End a call of another process here: there it goes on. */
+static void forget(dirty_async *a, call *c) {
+    unlist(a, c);
+    if (c->link != NULL) {
+        dirty_exchange_deinit(&c->link->x);
+        bury(a, c->link);
+    }
+    free_call(c);
+}
+
 /* -- Driving ------------------------------------------------------------------------ */
 
 static void give_chunk(dirty_async *a, call *c) {
@@ -363,7 +379,7 @@ static bool leave(dirty_async *a) {
 
 void dirty_async_ready(dirty_async *a) {
     struct epoll_event events[ROUND_EVENTS];
-    if (a->depth > 0)
+    if (a->depth > 0 || !is_ours(a))
         return; /* from a callback: the round under way goes on itself */
     int n = epoll_wait(a->epoll_fd, events, ROUND_EVENTS, 0);
     a->depth++;
@@ -381,7 +397,7 @@ void dirty_async_ready(dirty_async *a) {
 
 static int check(dirty_async *a, const dirty_request *r) {
     dirty_exchange x;
-    int rc = dirty_exchange_init(&x, &a->base, r);
+    int rc = is_ours(a) ? dirty_exchange_init(&x, &a->base, r) : DIRTY_EINVALID;
     /* Those that have no connection yet, but will, are not among the waiting. */
     if (rc == 0 && a->call_count >= (uint64_t)a->max_connections + a->max_waiting)
         rc = DIRTY_EOVERLOADED;
@@ -431,7 +447,7 @@ static call *find_call(dirty_async *a, uint64_t ticket) {
 }
 
 int dirty_async_cancel(dirty_async *a, uint64_t ticket) {
-    call *c = find_call(a, ticket);
+    call *c = is_ours(a) ? find_call(a, ticket) : NULL;
     if (c == NULL)
         return DIRTY_EINVALID;
     a->depth++;
@@ -442,7 +458,7 @@ int dirty_async_cancel(dirty_async *a, uint64_t ticket) {
 }
 
 int dirty_async_pause(dirty_async *a, uint64_t ticket, int paused) {
-    call *c = find_call(a, ticket);
+    call *c = is_ours(a) ? find_call(a, ticket) : NULL;
     if (c == NULL)
         return DIRTY_EINVALID;
     c->paused = paused != 0;
@@ -490,6 +506,7 @@ int dirty_async_open(dirty_async **out, const dirty_async_options *options) {
     dirty_async *a = rc == 0 ? dirty_realloc(NULL, sizeof *a) : NULL;
     if (a != NULL) {
         memset(a, 0, sizeof *a);
+        a->owner = getpid();
         a->base.address = checked->address;
         a->base.private_dir = checked->private_dir;
         a->base.timeout_ms = checked->timeout_ms;
@@ -519,6 +536,8 @@ void dirty_async_free(dirty_async *a) {
         return;
     a->freeing = true;
     a->depth++;
+    while (a->calls != NULL && !is_ours(a))
+        forget(a, a->calls);
     while (a->calls != NULL)
         fail(a, a->calls, DIRTY_ECANCELLED, "was cancelled: its client is freed");
     leave(a);

@@ -34,7 +34,8 @@ int dirty_exchange_connect(dirty_exchange *x) {
     dirty_conn *conn = &x->client->conn;
     x->sent_whole = x->out_begun = false;
     x->started = "no";
-    if (dirty_conn_is_open(conn) && !dirty_conn_is_idle(conn))
+    if (dirty_conn_is_open(conn) &&
+        !(dirty_conn_is_ours(conn) && dirty_conn_is_idle(conn)))
         dirty_conn_close(conn);
     return dirty_conn_is_open(conn) ? 0 : connect_client(x);
 }

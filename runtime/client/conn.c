@@ -16,6 +16,7 @@
 
 void dirty_conn_init(dirty_conn *conn) {
     conn->fd = -1;
+    conn->owner = 0;
     conn->born = 0;
     conn->in_at = conn->in_len = 0;
 }
@@ -58,9 +59,14 @@ int dirty_conn_open(dirty_conn *conn, const struct sockaddr_un *address,
         return rc;
     }
     conn->fd = fd;
+    conn->owner = getpid();
     conn->born++;
     conn->in_at = conn->in_len = 0;
     return 0;
+}
+
+bool dirty_conn_is_ours(const dirty_conn *conn) {
+    return conn->owner == getpid();
 }
 
 bool dirty_conn_is_idle(const dirty_conn *conn) {

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <sys/un.h>
 
 #include "client/request.h"
@@ -19,6 +20,7 @@
 
 typedef struct dirty_conn {
     int fd;        /* -1: closed */
+    pid_t owner;   /* of fd: the process that connected, maybe not this one */
     unsigned born; /* counts the connections: a new one may have the old one's fd */
     size_t in_at;  /* bytes of `in` that were taken */
     size_t in_len; /* bytes of `in` that are there */
@@ -36,6 +38,10 @@ void dirty_conn_close(dirty_conn *conn);
 static inline bool dirty_conn_is_open(const dirty_conn *conn) {
     return conn->fd >= 0;
 }
+
+/* Did this process open it? In a forked one it is a copy: it may only be closed, which
+ * does not end it. */
+bool dirty_conn_is_ours(const dirty_conn *conn);
 
 /* May a request be sent? False if the peer has ended the connection, or said something
  * that nobody asked for. */

@@ -43,8 +43,21 @@ int dirty_stream_open(dirty_client *c, const dirty_request *r, dirty_stream **ou
     return 0;
 }
 
+/* In a forked process: what is read here would be missing there. */
+static int refuse_copy(dirty_stream *s) {
+    dirty_client *c = s->x.client;
+    s->x.ended = true;
+    dirty_failure_set(&c->failure, DIRTY_EINVALID, "no",
+                      "the stream is one of process %d, which opened it before this "
+                      "process was forked: close it here, and open another",
+                      (int)c->conn.owner);
+    return dirty_exchange_describe(&s->x);
+}
+
 /* Read the frame behind those that were taken. */
 static int read_next(dirty_stream *s) {
+    if (!dirty_conn_is_ours(&s->x.client->conn))
+        return refuse_copy(s);
     int rc = dirty_exchange_read_answer(&s->x);
     if (rc != 0 || s->x.ended) {
         if (rc < 0 || !dirty_conn_is_open(&s->x.client->conn))

@@ -19,8 +19,9 @@
  * something take NULL.
  *
  * Threads and processes: a client belongs to one thread at a time; several clients are
- * independent of each other. Its connection must not be used on both sides of a fork:
- * a child frees nothing and opens a client of its own. */
+ * independent of each other. In a forked process a client goes on with a connection of
+ * its own; an open stream and an event-driven client stay their process's, in the child
+ * they can only be closed or freed, which ends nothing for the parent. */
 #ifndef DIRTY_H
 #define DIRTY_H
 
@@ -210,7 +211,8 @@ DIRTY_API int dirty_stream_open(dirty_client *c, const dirty_request *r,
 
 /* 1 with the next chunk in *chunk, which wants dirty_reply_free; 0 at the end; or a
  * negative code, told by the client: chunks that came before it stay good. After the end
- * or a failure it returns the same again. DIRTY_EINVALID: the client was freed. */
+ * or a failure it returns the same again. DIRTY_EINVALID: the client was freed,
+ * or the stream was opened before this process was forked. */
 DIRTY_API int dirty_stream_next(dirty_stream *s, dirty_reply **chunk);
 
 /* Leave the stream. Before its end this closes the client's connection, which cancels the
@@ -297,7 +299,8 @@ DIRTY_API int dirty_async_pause(dirty_async *a, uint64_t ticket, int paused);
 DIRTY_API size_t dirty_async_pending(const dirty_async *a);
 
 /* End all calls with DIRTY_ECANCELLED, callbacks included, then the client. From inside a
- * callback it is freed once that has returned. */
+ * callback it is freed once that has returned. In a forked process, where nothing else
+ * can be done with it, only the copy ends: nothing is cancelled, nothing called back. */
 DIRTY_API void dirty_async_free(dirty_async *a);
 
 /* -- A runtime of one's own -----------------------------------------------------------

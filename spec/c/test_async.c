@@ -2,6 +2,7 @@
 #include "harness.h"
 
 #include <poll.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -597,6 +598,45 @@ static void freeing_inside_a_callback(void **state) {
     fake_stop(&f);
 }
 
+/* What a forked process sees: the number of the first thing that is wrong. */
+static int try_as_child(dirty_async *a, uint64_t ticket, const got *g) {
+    dirty_request *r = make("x");
+    if (dirty_async_call(a, r, note, NULL, NULL) != DIRTY_EINVALID)
+        return 1;
+    dirty_request_free(r);
+    if (dirty_async_cancel(a, ticket) != DIRTY_EINVALID ||
+        dirty_async_pause(a, ticket, 1) != DIRTY_EINVALID)
+        return 2;
+    dirty_async_ready(a);
+    dirty_async_free(a);
+    return g[0].calls + g[1].calls > 0 ? 3 : 0;
+}
+
+static void a_forked_process_leaves_it_alone(void **state) {
+    (void)state;
+    fake f;
+    got g[2] = {0};
+    uint64_t ticket;
+    int status;
+    fake_start(&f, 64, serve_echo, NULL);
+    dirty_async *a = open_async(&f, 15000, 1);
+    assert_int_equal(dirty_async_call(a, make("x"), note, &g[0], &ticket), 0);
+    assert_int_equal(dirty_async_call(a, make("y"), note, &g[1], NULL), 0);
+    dirty_async_ready(a); /* the first is under way, the second waits */
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(try_as_child(a, ticket, g));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    run(a);
+    assert_int_equal(g[0].err, 0);
+    assert_string_equal(g[0].text, "x");
+    assert_string_equal(g[1].text, "y");
+    assert_int_equal(f.connections, 1);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
 static void again(dirty_async *a, dirty_outcome *o, void *arg) {
     got *g = arg;
     note(a, o, arg);
@@ -763,6 +803,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(freeing_ends_every_call),
         cmocka_unit_test(freeing_in_any_state),
         cmocka_unit_test(freeing_inside_a_callback),
+        cmocka_unit_test(a_forked_process_leaves_it_alone),
         cmocka_unit_test(calling_inside_a_callback),
         cmocka_unit_test(too_many_wait),
         cmocka_unit_test(a_server_that_closes_idle_connections),

@@ -1,9 +1,11 @@
 /* Calls of a client that go well, and what it does with its connection around them. */
 #include "harness.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -491,6 +493,60 @@ static void test_a_failure_is_forgotten_by_a_success(void **state) {
     rig_stop(&r);
 }
 
+/* -- Forked processes --------------------------------------------------------------- */
+
+/* The first connection is served one call, then stays open and silent; the others are
+ * served. */
+static void serve_first_once(fake *f, int fd, int number) {
+    while (fake_read_request(f, fd)) {
+        fake_echo(f, fd);
+        if (number == 1) {
+            *(int *)f->arg = dup(fd);
+            return;
+        }
+    }
+}
+
+/* Run the test in a forked process: the status that it ended with. */
+static int run_forked(int (*test)(rig *r), rig *r) {
+    int status;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(test(r));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+static int call_and_free(rig *r) {
+    const char *data;
+    size_t len;
+    int rc = rig_call(r);
+    if (rc < 0 || dirty_reply_value(r->reply, 0, &data, &len) == 0)
+        return 1;
+    rc = len == 2 && memcmp(data, "me", 2) == 0 ? 0 : 2;
+    dirty_free(r->client);
+    return rc;
+}
+
+static void test_a_forked_process_has_a_connection_of_its_own(void **state) {
+    (void)state;
+    rig r;
+    char byte;
+    int held = -1;
+    rig_start(&r, serve_first_once, &held, 5000);
+    dirty_request_add_bytes(r.request, "me", 2);
+    rig_expect_bytes(&r, "me", 2);
+    fake_await_closed(&r.server, 1);
+    assert_int_equal(run_forked(call_and_free, &r), 0);
+    assert_int_equal(r.server.connections, 2);
+    /* The parent's is as it was: nothing was sent over it, and it was not ended. */
+    assert_int_equal(recv(held, &byte, 1, MSG_DONTWAIT), -1);
+    assert_int_equal(errno, EAGAIN);
+    close(held);
+    rig_expect_bytes(&r, "me", 2);
+    rig_stop(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values_come_back_as_they_went),
@@ -515,6 +571,7 @@ int main(void) {
         cmocka_unit_test(test_an_error_of_the_connection),
         cmocka_unit_test(test_a_code_of_a_newer_server),
         cmocka_unit_test(test_a_failure_is_forgotten_by_a_success),
+        cmocka_unit_test(test_a_forked_process_has_a_connection_of_its_own),
     };
     return cmocka_run_group_tests_name("client", tests, NULL, NULL);
 }

@@ -2,6 +2,8 @@
 #include "harness.h"
 
 #include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "client_rig.h"
 
@@ -223,6 +225,38 @@ static void the_client_may_go_first(void **state) {
     rig_stop(&r);
 }
 
+/* What a forked process sees: the number of the first thing that is wrong. */
+static int try_as_child(rig *r, dirty_stream *s) {
+    dirty_reply *chunk;
+    for (int i = 0; i < 2; i++) /* and the same again */
+        if (dirty_stream_next(s, &chunk) != DIRTY_EINVALID || chunk != NULL)
+            return 1;
+    if (strstr(dirty_errmsg(r->client), "forked") == NULL)
+        return 2;
+    dirty_stream_close(s);
+    dirty_free(r->client);
+    return 0;
+}
+
+static void a_forked_process_leaves_it_alone(void **state) {
+    (void)state;
+    rig r;
+    dirty_stream *s;
+    int status;
+    start(&r, "cccce", &s);
+    expect_chunks(s, 2);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(try_as_child(&r, s));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    expect_chunks(s, 2);
+    expect_end(s, 0);
+    dirty_stream_close(s);
+    assert_int_equal(r.server.connections, 1);
+    rig_stop(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_then_end),
@@ -236,6 +270,7 @@ int main(void) {
         cmocka_unit_test(stalled_and_paused),
         cmocka_unit_test(one_stream_at_a_time),
         cmocka_unit_test(the_client_may_go_first),
+        cmocka_unit_test(a_forked_process_leaves_it_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
