@@ -298,6 +298,23 @@ describe("a configuration that takes long", function()
         assert.equal(arbiter, rt:status().arbiter.pid)
     end)
 
+    it("holds where it has left a process behind that goes on", function()
+        rt = start("boot_timeout = 5\n" .. CONFIG)
+        rt:configure((CONFIG:gsub("mark = 1", "mark = 2")) .. [[
+
+            local ffi = require "ffi"
+            ffi.cdef "int fork(void); int setsid(void); void _exit(int);"
+            ffi.cdef "int poll(void *, unsigned long, int);"
+            if ffi.C.fork() == 0 then
+                ffi.C.setsid()
+                ffi.C.poll(nil, 0, 30000)
+                ffi.C._exit(0)
+            end]])
+        local reload = rt:reload()
+        assert.same({ "done", "" }, { reload.result, reload.reason })
+        assert.same({ "v1", 2 }, { rt:call("shop", "version") })
+    end)
+
     it("and is ended in the arbiter leaves everything there as it was", function()
         -- The hook uses what the file has loaded when it runs.
         local text = [[

@@ -12,6 +12,7 @@
 #include "base/slice.h"
 #include "cli/bounded.h"
 #include "cli/options.h"
+#include "cli/parked.h"
 #include "cli/try_apps.h"
 
 /* `ctx` of the functions below. Owned by the collector; the references are in the
@@ -35,7 +36,7 @@ typedef struct step {
     bool done; /* for settle */
     dirty_slice report;
     made *out;
-    int report_fd;
+    parked report_to; /* what the file and the apps start shall not keep it open */
     char *why;
     size_t why_size;
     int rc;
@@ -88,6 +89,15 @@ static int write_all(int fd, const void *bytes, size_t len) {
     return 0;
 }
 
+static int report(step *s, const void *bytes, size_t len) {
+    int fd = parked_take(&s->report_to);
+    if (fd < 0)
+        return fd;
+    int rc = write_all(fd, bytes, len);
+    parked_put(&s->report_to, fd);
+    return rc;
+}
+
 static int probe_protected(lua_State *L) {
     step *s = lua_touserdata(L, 1);
     dirty_arbiter_options options;
@@ -95,7 +105,7 @@ static int probe_protected(lua_State *L) {
     lua_pushboolean(L, s->same);
     call(L, s, "read", 1);
     const char *line = luaL_checklstring(L, -2, &len);
-    s->rc = write_all(s->report_fd, line, len);
+    s->rc = report(s, line, len);
     if (s->rc < 0 || !lua_istable(L, -1))
         return 0;
     dirty_cli_options_push(L, lua_gettop(L), &options);
@@ -104,7 +114,7 @@ static int probe_protected(lua_State *L) {
     options.boot_timeout_ms -= options.boot_timeout_ms / 10;
     s->rc = dirty_cli_try_apps(&options, false, &lines);
     if (s->rc == 0)
-        s->rc = write_all(s->report_fd, lines.base, lines.len);
+        s->rc = report(s, lines.base, lines.len);
     dirty_buf_deinit(&lines);
     return 0;
 }
@@ -112,14 +122,11 @@ static int probe_protected(lua_State *L) {
 static int source_probe(void *ctx, bool same, int report_fd) {
     source *from = ctx;
     char why[256];
-    step s = {.from = from,
-              .same = same,
-              .report_fd = report_fd,
-              .why = why,
-              .why_size = sizeof why};
+    step s = {.from = from, .same = same, .why = why, .why_size = sizeof why};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != from->owner)
         return 1;
+    parked_put(&s.report_to, report_fd);
     return run(probe_protected, &s, 0) < 0 ? 1 : 0;
 }
 
