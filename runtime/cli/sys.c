@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "base/clock.h"
+#include "cli/aside.h"
 #include "cli/call.h"
 #include "cli/cpus.h"
 #include "cli/paths.h"
@@ -156,6 +157,7 @@ int luaopen_dirty_sys(lua_State *L) {
     dirty_paths_push(L);
     lua_setfield(L, -2, "paths");
     dirty_cli_call_register(L);
+    dirty_aside_register(L);
     dirty_serve_register(L);
     dirty_supervise_register(L);
     return 1;

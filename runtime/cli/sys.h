@@ -17,6 +17,7 @@
  *   user_id(name) -> n      group_id(name) -> n         nil where there is none
  *   call(call) -> values        default_socket() -> path                (cli/call.h)
  *   serve(options) -> status    log_open(path, level)    log(level, text)   (cli/serve.h)
+ *   aside(f, ms) -> line    bounded(f) -> true                         (cli/aside.h)
  *   supervise(options) -> status | table    settle(table, user, group)
  *   drop(user, group)    rights(user, group) -> uid, gid
  *   try_pidfile(path) -> true | nil, text                              (cli/supervise.h)

@@ -1,7 +1,6 @@
 --- `dirty serve`: run the runtime in the foreground.
 -- @module dirty.cli.serve
 
-local config = require "dirty.config"
 local config_command = require "dirty.cli.config"
 local exit = require "dirty.cli.exit"
 local probe = require "dirty.cli.probe"
@@ -95,9 +94,24 @@ end
 
 -- -- An arbiter ----------------------------------------------------------------------------
 
--- The longest that an app may keep the callers of all others waiting for an arbiter that
--- takes another's place, ms. One that is slower is tried on in a worker.
+-- The longest that the configuration, and each app, may keep the callers of all others waiting
+-- for an arbiter that takes another's place, ms. An app that is slower is tried on in a worker.
 local PATIENCE_MS = 5000
+
+-- The configuration as it is now, for an arbiter that takes another's place. Where there is
+-- none, the one that the runtime was started with: to serve by that is better than not to.
+local function reread(parsed, conf)
+    local limit_ms = conf.values.boot_timeout * 1000
+    local now, err = source.reread(parsed, conf,
+        limit_ms > 0 and math.min(limit_ms, PATIENCE_MS) or PATIENCE_MS)
+    if not now then
+        sys.log("error", "the configuration can't be read, the one of the start is served; "
+            .. "mend it, then reload: " .. err)
+        return conf
+    end
+    log_warnings(now)
+    return now
+end
 
 -- The first start ends with an app that can't be loaded; that goes to the terminal of whoever
 -- starts the runtime. Later the others are served without it, and the log tells.
@@ -172,14 +186,8 @@ function _M.run(parsed)
     if type(child) == "number" then
         return child
     end
-    if child.restarts > 0 then -- one that takes another's place: the configuration as it is now
-        local err
-        conf, err = config.reload(sys, parsed, conf)
-        if not conf then
-            sys.log("error", err)
-            return exit.USAGE
-        end
-        log_warnings(conf)
+    if child.restarts > 0 then
+        conf = reread(parsed, conf)
     end
     return serve(parsed, conf, owner, child)
 end

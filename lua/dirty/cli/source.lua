@@ -1,4 +1,5 @@
---- Where a reload of `dirty serve` gets its configuration from (runtime/cli/source.h).
+--- Where a reload of `dirty serve` gets its configuration from (runtime/cli/source.h), and an
+-- arbiter that takes another's place.
 -- @module dirty.cli.source
 
 local carry = require "dirty.config.carry"
@@ -101,6 +102,52 @@ local function take_hooks(conf, names, seconds, again)
     return true
 end
 
+-- Run the file as it is now: the line that says what came of it, and the configuration.
+local function read_file(parsed, running)
+    local at = sys.now()
+    local ok, conf, err = pcall(config.reload, sys, parsed, running)
+    if not ok or not conf then
+        return carry.fault(reason_of(tostring(ok and err or conf)))
+    end
+    return carry.line(conf, sys.now() - at), conf
+end
+
+--- Read the configuration for an arbiter that takes another's place, as a reload does: in a
+-- child, as the file may do anything and take any time.
+-- @tparam table parsed the command line
+-- @tparam table running the configuration at hand (dirty.config)
+-- @tparam number limit_ms what that may take
+-- @treturn table|nil the configuration as it is now
+-- @treturn nil|string reason, one line
+function _M.reread(parsed, running, limit_ms)
+    local line, lost = sys.aside(function()
+        return (read_file(parsed, running))
+    end, limit_ms)
+    if not line then
+        return nil, ("%s: %s"):format(running.path or "the command line", lost)
+    end
+    local conf, hooks, seconds = carry.read(line)
+    if not conf then
+        return nil, hooks
+    end
+    local ok, fault = take_hooks(conf, hooks, seconds, function()
+        local here, err
+        local put_back = file.remember()
+        local done, wrong = sys.bounded(function()
+            here, err = config.reload(sys, parsed, running)
+        end)
+        if not done then
+            put_back()
+        end
+        return done and here, wrong or err
+    end)
+    if not ok then
+        return nil, fault
+    end
+    merge(conf.modules, running.modules)
+    return conf
+end
+
 --- Make the source of a runtime that is about to serve.
 -- @tparam table parsed its command line
 -- @tparam table running its configuration (dirty.config)
@@ -118,12 +165,8 @@ function _M.new(parsed, running, ids)
         if same then
             return carry.line(running), start.options(running, ids, sys.paths)
         end
-        local at = sys.now()
-        local ok, conf, err = pcall(config.reload, sys, parsed, running)
-        if not ok or not conf then
-            return carry.fault(reason_of(tostring(ok and err or conf)))
-        end
-        return carry.line(conf, sys.now() - at), start.options(conf, ids, sys.paths)
+        local text, conf = read_file(parsed, running)
+        return text, conf and start.options(conf, ids, sys.paths)
     end
 
     --- Before finish, which may be ended anywhere.

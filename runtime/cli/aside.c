@@ -1,0 +1,148 @@
+#include "cli/aside.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/birth.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "cli/bounded.h"
+
+/* A configuration as a line, its apps' options included. */
+#define LINE_MAX_BYTES (16u << 20)
+
+/* -- In the child ------------------------------------------------------------------ */
+
+static int write_all(int fd, const char *bytes, size_t len) {
+    while (len > 0) {
+        ssize_t n = write(fd, bytes, len);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0) {
+            bytes += n;
+            len -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
+/* The function is the first value of the stack. */
+static _Noreturn void run_child(lua_State *L, int fd, pid_t parent) {
+    size_t len = 0;
+    setpgid(0, 0);
+    dirty_birth_mark();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(1);
+    uv_set_process_title("dirty: probe");
+    dirty_log_who("probe");
+    lua_pushvalue(L, 1);
+    const char *line = lua_pcall(L, 0, 1, 0) == 0 ? lua_tolstring(L, -1, &len) : NULL;
+    fflush(stdout);
+    _exit(line != NULL && write_all(fd, line, len) == 0 ? 0 : 1);
+}
+
+/* -- In the parent ----------------------------------------------------------------- */
+
+/* Read until the line is whole, not until the end: what the child has forked may hold the
+ * pipe. NULL, or why there is no line. */
+static const char *read_line(int fd, uint64_t until_ns, dirty_buf *line) {
+    while (line->len == 0 || line->base[line->len - 1] != '\n') {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        int n = poll(&p, 1, dirty_ms_until(until_ns, dirty_now_ns()));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0)
+            return "it took too long";
+        if (line->len > LINE_MAX_BYTES)
+            return "it is too large";
+        if (n < 0 || dirty_buf_reserve(line, 65536) < 0)
+            return "there is no memory";
+        ssize_t got = read(fd, line->base + line->len, 65536);
+        if (got > 0)
+            line->len += (size_t)got;
+        else if (got == 0 || errno != EINTR)
+            return "the child that runs it ended before its end";
+    }
+    return NULL;
+}
+
+static void end_child(pid_t pid) {
+    setpgid(pid, pid); /* it may not have come to it */
+    kill(-pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+}
+
+static int push_failure(lua_State *L, const char *text) {
+    lua_pushnil(L);
+    lua_pushstring(L, text);
+    return 2;
+}
+
+static int aside(lua_State *L) {
+    int ends[2];
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    uint64_t until_ns =
+        dirty_now_ns() + (uint64_t)luaL_checknumber(L, 2) * DIRTY_NS_PER_MS;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return push_failure(L, strerror(errno));
+    fflush(NULL); /* or the child would write our buffered output again */
+    pid_t parent = getpid();
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(ends[0]);
+        run_child(L, ends[1], parent);
+    }
+    const char *why = pid < 0 ? strerror(errno) : NULL;
+    dirty_buf line = {0};
+    close(ends[1]);
+    if (pid > 0) {
+        why = read_line(ends[0], until_ns, &line);
+        end_child(pid);
+    }
+    close(ends[0]);
+    if (why == NULL)
+        lua_pushlstring(L, (const char *)line.base, line.len);
+    dirty_buf_deinit(&line);
+    return why == NULL ? 1 : push_failure(L, why);
+}
+
+/* -- bounded ----------------------------------------------------------------------- */
+
+static int call_kept(lua_State *L) {
+    const int *function = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, *function);
+    lua_call(L, 0, 0);
+    return 0;
+}
+
+static int bounded(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_settop(L, 1);
+    int function = luaL_ref(L, LUA_REGISTRYINDEX);
+    int rc = dirty_bounded_cpcall(L, call_kept, &function, DIRTY_BOUNDED_MS);
+    luaL_unref(L, LUA_REGISTRYINDEX, function);
+    if (rc != 0) {
+        const char *text = lua_tostring(L, -1);
+        return push_failure(L, text != NULL ? text : "(no reason)");
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+void dirty_aside_register(lua_State *L) {
+    static const luaL_Reg functions[] = {
+        {"aside", aside}, {"bounded", bounded}, {NULL, NULL}};
+    luaL_register(L, NULL, functions);
+}
