@@ -3,7 +3,7 @@ package = "lua-resty-dirty"
 version = "dev-1"
 
 source = {
-   url = "lua-dirty-dev.tar.gz", -- made by `make dist`
+   url = "lua-dirty-dev.tar.gz", -- made by `make dist DIST=dev`
    dir = "lua-dirty-dev",
 }
 
@@ -23,27 +23,30 @@ dependencies = {
    "lua-cjson >= 2.1.0",
 }
 
+-- The files are listed under `install`: the build type "builtin" would copy all of lua/ besides.
 build = {
-   type = "builtin",
-   modules = {
-      ["dirty"] = "lua/dirty/init.lua",
-      ["dirty.client.options"] = "lua/dirty/client/options.lua",
-      ["dirty.client.outcome"] = "lua/dirty/client/outcome.lua",
-      ["dirty.errors"] = "lua/dirty/errors.lua",
-      ["dirty.fault"] = "lua/dirty/fault.lua",
-      ["dirty.json"] = "lua/dirty/json.lua",
-      ["dirty.nearest"] = "lua/dirty/nearest.lua",
-      ["dirty.values"] = "lua/dirty/values.lua",
-      ["dirty.wire"] = "lua/dirty/wire.lua",
-      ["dirty.wire.decode"] = "lua/dirty/wire/decode.lua",
-      ["dirty.wire.encode"] = "lua/dirty/wire/encode.lua",
-      ["dirty.wire.reader"] = "lua/dirty/wire/reader.lua",
-      ["dirty.wire.spoken"] = "lua/dirty/wire/spoken.lua",
-      ["resty.dirty"] = "lua/resty/dirty.lua",
-      ["resty.dirty.body"] = "lua/resty/dirty/body.lua",
-      ["resty.dirty.connection"] = "lua/resty/dirty/connection.lua",
-      ["resty.dirty.exchange"] = "lua/resty/dirty/exchange.lua",
-      ["resty.dirty.refusal"] = "lua/resty/dirty/refusal.lua",
-      ["resty.dirty.stream"] = "lua/resty/dirty/stream.lua",
+   type = "none",
+   install = {
+      lua = {
+         ["dirty.init"] = "lua/dirty/init.lua",
+         ["dirty.client.options"] = "lua/dirty/client/options.lua",
+         ["dirty.client.outcome"] = "lua/dirty/client/outcome.lua",
+         ["dirty.errors"] = "lua/dirty/errors.lua",
+         ["dirty.fault"] = "lua/dirty/fault.lua",
+         ["dirty.json"] = "lua/dirty/json.lua",
+         ["dirty.nearest"] = "lua/dirty/nearest.lua",
+         ["dirty.values"] = "lua/dirty/values.lua",
+         ["dirty.wire"] = "lua/dirty/wire.lua",
+         ["dirty.wire.decode"] = "lua/dirty/wire/decode.lua",
+         ["dirty.wire.encode"] = "lua/dirty/wire/encode.lua",
+         ["dirty.wire.reader"] = "lua/dirty/wire/reader.lua",
+         ["dirty.wire.spoken"] = "lua/dirty/wire/spoken.lua",
+         ["resty.dirty"] = "lua/resty/dirty.lua",
+         ["resty.dirty.body"] = "lua/resty/dirty/body.lua",
+         ["resty.dirty.connection"] = "lua/resty/dirty/connection.lua",
+         ["resty.dirty.exchange"] = "lua/resty/dirty/exchange.lua",
+         ["resty.dirty.refusal"] = "lua/resty/dirty/refusal.lua",
+         ["resty.dirty.stream"] = "lua/resty/dirty/stream.lua",
+      },
    },
 }

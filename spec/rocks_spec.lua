@@ -6,6 +6,7 @@ local tempdir = require "support.tempdir"
 -- Objects of the plain build spare the first rock a compilation; others are not for it.
 local OBJECTS = "build"
 local ROCKSPEC = "rockspec/lua-dirty-0.1.0-1.rockspec"
+local CLIENT_ROCKSPEC = "rockspec/lua-resty-dirty-0.1.0-1.rockspec"
 
 -- Run a shell script from the checkout; its output together.
 local function sh(script, ...)
@@ -17,6 +18,17 @@ local function assert_sh(script, ...)
     local exit, output = sh(script, ...)
     assert.equal(0, exit, output)
     return output
+end
+
+local function read_rockspec(path)
+    local spec = {}
+    setfenv(assert(loadfile(path)), spec)()
+    return spec
+end
+
+-- The Lua modules of a tree, a path a line.
+local function find_modules(tree)
+    return assert_sh("cd %s/share/lua/5.1 && find . -name '*.lua' | sort", tree)
 end
 
 -- Serve and call with nothing of the checkout in reach.
@@ -66,7 +78,12 @@ describe("the rock lua-dirty", function()
             cd %s/source
             luarocks --lua-version=5.1 make --deps-mode=none --tree=%s %s]],
             dir, dir, dir, OBJECTS, OBJECTS, dir, dir, tree, ROCKSPEC)
-        assert_serves(tree, dir)
+        local alone = find_modules(tree)
+        assert_sh("luarocks --lua-version=5.1 make --deps-mode=none --tree=%s %s", tree,
+            CLIENT_ROCKSPEC)
+        assert_serves(tree, dir) -- with the companion beside it
+        assert_sh("luarocks --lua-version=5.1 remove --tree=%s lua-resty-dirty", tree)
+        assert.equal(alone, find_modules(tree))
     end)
 
     it("is built from a packed .src.rock", function()
@@ -86,28 +103,65 @@ describe("the rock lua-dirty", function()
         assert.truthy(output:find("uv.h", 1, true), output)
     end)
 
-    it("has a pure-Lua companion that holds all it needs", function()
-        local spec = {}
-        local chunk = assert(loadfile("rockspec/lua-resty-dirty-0.1.0-1.rockspec"))
-        setfenv(chunk, spec)
-        chunk()
+    it("has a pure-Lua companion that is the client alone, with all it needs", function()
+        local modules = read_rockspec(CLIENT_ROCKSPEC).build.install.lua
+        modules["dirty"] = modules["dirty.init"]
         local given = { cjson = true, ["table.new"] = true, ["table.clear"] = true, ffi = true }
-        for name, path in pairs(spec.build.modules) do
+        local listed = {}
+        for name, path in pairs(modules) do
+            listed[name] = path:gsub("^lua/", "./")
             for line in assert(io.open(path)):lines() do
                 local wanted = not line:find("^%s*%-%-") and line:match('require *%(? *"([^"]+)"')
-                assert.is_true(not wanted or given[wanted] or spec.build.modules[wanted] ~= nil,
+                assert.is_true(not wanted or given[wanted] or modules[wanted] ~= nil,
                     name .. " wants " .. tostring(wanted))
             end
         end
-        assert_sh([[luarocks --lua-version=5.1 make --deps-mode=none --tree=%s \
-            rockspec/lua-resty-dirty-0.1.0-1.rockspec]], tree)
-        assert.truthy(io.open(tree .. "/share/lua/5.1/resty/dirty.lua"))
+        assert_sh("luarocks --lua-version=5.1 make --deps-mode=none --tree=%s %s", tree,
+            CLIENT_ROCKSPEC)
+        listed["dirty"] = nil -- listed as dirty.init
+        local expected = {}
+        for _, path in pairs(listed) do
+            expected[#expected + 1] = path .. "\n"
+        end
+        table.sort(expected)
+        assert.equal(table.concat(expected), find_modules(tree))
         for _, name in ipairs { "0.1.0-1", "dev-1" } do -- every file of lua/resty is listed
             local text = io.open("rockspec/lua-resty-dirty-" .. name .. ".rockspec"):read("*a")
             for path in io.popen("find lua/resty -name '*.lua'"):lines() do
                 assert.truthy(text:find('"' .. path .. '"', 1, true), path)
             end
         end
+    end)
+
+    it("is packed as every rockspec says", function()
+        for path in io.popen("ls rockspec/*.rockspec"):lines() do
+            local make = io.open(path):read("*a"):match("url = [^\n]-made by `(make [^`]+)`")
+            local source = read_rockspec(path).source
+            assert.truthy(make, path)
+            local members = assert_sh("%s -s BUILD=%s >%s/made && tar -tf %s/%s", make, dir, dir,
+                dir, source.url)
+            assert.truthy(members:find(source.dir .. "/Makefile\n", 1, true), path)
+        end
+    end)
+
+    it("has the same files for OPM", function()
+        local ini = io.open("dist.ini"):read("*a")
+        local excluded = {}
+        for pattern in ini:match("\nexclude_files = ([^\n]+)"):gmatch("[^, ]+") do
+            excluded[#excluded + 1] = "^" .. pattern:gsub("%p", "%%%0"):gsub("%%%*", ".*") .. "$"
+        end
+        local left, listed = {}, {}
+        for path in io.popen("find lua -name '*.lua'"):lines() do
+            local out = false
+            for _, pattern in ipairs(excluded) do
+                out = out or path:find(pattern) ~= nil
+            end
+            left[path] = not out or nil
+        end
+        for _, path in pairs(read_rockspec(CLIENT_ROCKSPEC).build.install.lua) do
+            listed[path] = true
+        end
+        assert.same(listed, left)
     end)
 
     it("has the version of the project in every rockspec", function()
