@@ -3,8 +3,9 @@
 #
 #   build-aux/install.sh install|uninstall|rock
 #
-# `rock` puts only the command and the modules, where LuaRocks wants them: ROCK_BINDIR,
-# ROCK_LUADIR, ROCK_LIBDIR.
+# `rock` puts only the command, the modules and the apps, where LuaRocks wants them: ROCK_BINDIR,
+# ROCK_LUADIR, ROCK_LIBDIR. The apps go below the modules: LuaRocks' place for other files has
+# the rock's version in its path, which the command could not find.
 #
 # Environment, from the Makefile: BUILD, PREFIX, DESTDIR, VERSION, BINDIR, LIBDIR, INCDIR.
 # The command finds its Lua modules by its own place (bin/../share/lua/5.1), so a tree can be
@@ -52,6 +53,7 @@ if [ "$action" = rock ]; then
     (cd lua && find . -name '*.lua') | while read -r file; do
         put 644 "lua/$file" "$ROCK_LUADIR/${file#./}"
     done
+    put_tree apps "$ROCK_LUADIR/lua-dirty"
     exit
 fi
 

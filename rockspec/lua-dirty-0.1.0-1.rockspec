@@ -45,7 +45,7 @@ build = {
       ROCK_LUADIR = "$(LUADIR)",
       ROCK_LIBDIR = "$(LIBDIR)",
    },
-   copy_directories = { "apps", "docs", "examples" },
+   copy_directories = { "docs", "examples" },
 }
 
 test_dependencies = { "busted" }

@@ -3,7 +3,7 @@ package = "lua-dirty"
 version = "dev-1"
 
 source = {
-   url = "lua-dirty-dev.tar.gz", -- made by `make dist`
+   url = "lua-dirty-dev.tar.gz", -- made by `make dist DIST=dev`
    dir = "lua-dirty-dev",
 }
 
@@ -45,7 +45,7 @@ build = {
       ROCK_LUADIR = "$(LUADIR)",
       ROCK_LIBDIR = "$(LIBDIR)",
    },
-   copy_directories = { "apps", "docs", "examples" },
+   copy_directories = { "docs", "examples" },
 }
 
 test_dependencies = { "busted" }

@@ -36,7 +36,8 @@ describe("make install", function()
         return process.run({ "find", root, ... }).stdout
     end
 
-    -- The installed command serves an app, in a directory that is no checkout.
+    -- The installed command serves an app of its directory, which is no checkout, and one of
+    -- those that are installed with it.
     local function serve()
         local launched = process.dirty
         process.dirty = function()
@@ -46,7 +47,7 @@ describe("make install", function()
             process.dirty = launched
         end)
         return runtime.start { apps = { "words", "apps.echo" }, cwd = dest,
-            args = { "--workers", "1", "--lua-path", root .. "/share/lua-dirty/?.lua" } }
+            args = { "--workers", "1" }, env = { LUA_PATH = false, LUA_CPATH = false } }
     end
 
     it("installs a manual page that groff reads, of every command", function()

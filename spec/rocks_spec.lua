@@ -41,7 +41,7 @@ local Words = {}
 function Words:count(text) return #text end
 return Words
 EOF
-        %s/bin/dirty serve --app words --workers 1 --socket %s/s >log 2>&1 &
+        %s/bin/dirty serve --app words --app apps.echo --workers 1 --socket %s/s >log 2>&1 &
         pid=$!
         trap 'kill $pid 2>/dev/null || true' EXIT
         for i in $(seq 1 200); do grep -q 'msg="ready"' log && break; sleep 0.05; done

@@ -9,7 +9,10 @@
 
 static const char registry_key; /* its address: where the table of templates is kept */
 
-static const char *const lua_dirs[] = {"../lua", "../../lua", "../share/lua/5.1"};
+/* From the executable's directory to the Lua modules, and from those to the directory of
+ * `apps`: a checkout, `make install`, a rock. */
+static const char *const lua_dirs[] = {"../lua", "../../lua", "../share/lua/5.1", NULL};
+static const char *const app_dirs[] = {"..", "../../lua-dirty", "lua-dirty", NULL};
 
 /* Push the directory of the executable. [-0, +1] */
 static const char *push_exe_dir(lua_State *L) {
@@ -23,26 +26,48 @@ static const char *push_exe_dir(lua_State *L) {
     return lua_tostring(L, -1);
 }
 
-static bool has_our_modules(lua_State *L, const char *dir) {
-    bool found = access(lua_pushfstring(L, "%s/dirty/cli.lua", dir), R_OK) == 0;
+static bool holds(lua_State *L, const char *dir, const char *file) {
+    bool found = access(lua_pushfstring(L, "%s/%s", dir, file), R_OK) == 0;
     lua_pop(L, 1);
     return found;
 }
 
-/* Push the templates of the first directory that holds our Lua modules; "" where none
- * does, then they are looked for where LuaJIT looks. [-0, +1] */
-static void push_lua_templates(lua_State *L, const char *exe_dir) {
-    for (size_t i = 0; i < sizeof lua_dirs / sizeof *lua_dirs; i++) {
+/* Push the real path of the first of `dirs`, as seen from `base`, that holds `file`;
+ * false and nothing is pushed where none does. [-0, +(0|1)] */
+static bool push_dir(lua_State *L, const char *base, const char *const *dirs,
+                     const char *file) {
+    for (; *dirs != NULL; dirs++) {
         char dir[PATH_MAX];
-        lua_pushfstring(L, "%s/%s", exe_dir, lua_dirs[i]);
+        lua_pushfstring(L, "%s/%s", base, *dirs);
         bool there = realpath(lua_tostring(L, -1), dir) != NULL;
         lua_pop(L, 1);
-        if (there && has_our_modules(L, dir)) {
-            lua_pushfstring(L, "%s/?.lua;%s/?/init.lua", dir, dir);
-            return;
+        if (there && holds(L, dir, file)) {
+            lua_pushstring(L, dir);
+            return true;
         }
     }
+    return false;
+}
+
+/* Set templates.lua and templates.apps of the directories that hold our Lua modules and
+ * the apps that come with them; "" where there is none. Without our own modules LuaJIT's
+ * places are left. [-0, +0] */
+static void set_lua_templates(lua_State *L, int templates, const char *exe_dir) {
     lua_pushliteral(L, "");
+    lua_pushliteral(L, "");
+    if (push_dir(L, exe_dir, lua_dirs, "dirty/cli.lua")) {
+        const char *dir = lua_tostring(L, -1);
+        lua_pushfstring(L, "%s/?.lua;%s/?/init.lua", dir, dir);
+        lua_replace(L, -4);
+        if (push_dir(L, dir, app_dirs, "apps/echo.lua")) {
+            lua_pushfstring(L, "%s/?.lua", lua_tostring(L, -1));
+            lua_replace(L, -4);
+            lua_pop(L, 1);
+        }
+        lua_pop(L, 1);
+    }
+    lua_setfield(L, templates, "apps");
+    lua_setfield(L, templates, "lua");
 }
 
 /* Set package[field] to templates[own], then templates[original] without what begins
@@ -62,11 +87,10 @@ static void set_search(lua_State *L, int package, const char *field, int templat
 void dirty_paths_setup(lua_State *L) {
     lua_getglobal(L, "package");
     int package = lua_gettop(L);
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 5);
     int templates = lua_gettop(L);
     const char *exe_dir = push_exe_dir(L);
-    push_lua_templates(L, exe_dir);
-    lua_setfield(L, templates, "lua");
+    set_lua_templates(L, templates, exe_dir);
     const char *slash = strrchr(exe_dir, '/');
     lua_pushlstring(L, exe_dir, slash != NULL ? (size_t)(slash - exe_dir) : 0);
     lua_pushfstring(L, "%s/lua/?.so;%s/lib/lua/5.1/?.so", exe_dir, lua_tostring(L, -1));

@@ -3,6 +3,11 @@
  *   a checkout     build/dirty        lua/?.lua                    build/lua/?.so
  *                  build/asan/dirty   the same                     build/asan/lua/?.so
  *   installed      PREFIX/bin/dirty   PREFIX/share/lua/5.1/?.lua PREFIX/lib/lua/5.1/?.so
+ *
+ * and where the apps are that come with it, `apps.echo` and the others:
+ *
+ *   a checkout     its root
+ *   installed      PREFIX/share/lua-dirty; by LuaRocks TREE/share/lua/5.1/lua-dirty
  */
 #ifndef DIRTY_PATHS_H
 #define DIRTY_PATHS_H
@@ -14,8 +19,9 @@
  * started in can take a module's place. Needs the package library. May raise. [-0, +0] */
 void dirty_paths_setup(lua_State *L);
 
-/* Push a table {lua=, c=, default_lua=, default_c=}: the templates of the runtime's
- * places and what LuaJIT had before dirty_paths_setup. [-0, +1] */
+/* Push a table {lua=, c=, apps=, default_lua=, default_c=}: the templates of the
+ * runtime's places, those of its apps ("" where there are none), and what LuaJIT had
+ * before dirty_paths_setup. [-0, +1] */
 void dirty_paths_push(lua_State *L);
 
 #endif

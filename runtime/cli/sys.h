@@ -8,7 +8,7 @@
 
 /* dirty.sys = {
  *   version = {dirty=, libuv=, protocol=},              strings, protocol a number
- *   paths = {lua=, c=, default_lua=, default_c=},       templates (cli/paths.h)
+ *   paths = {lua=, c=, apps=, default_lua=, default_c=}, templates (cli/paths.h)
  *   cpus() -> n                                         usable, >= 1
  *   now() -> seconds on a clock that only goes forward      sleep(seconds)
  *   isatty(fd) -> boolean      pid() -> n      uid() -> n (effective)

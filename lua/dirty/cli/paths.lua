@@ -18,14 +18,15 @@ local function join(...)
 end
 
 --- The search paths of apps: the working directory, the options lua_path and lua_cpath, the
--- runtime's own modules, then LuaJIT's defaults (LUA_PATH and LUA_CPATH among them).
+-- runtime's own modules, LuaJIT's defaults (LUA_PATH and LUA_CPATH among them), and at last the
+-- directory of the apps that come with the runtime.
 -- @tparam table values the configuration's values
 -- @tparam table templates dirty.sys.paths
 -- @treturn string package.path
 -- @treturn string package.cpath
 function _M.of_apps(values, templates)
     local lua = join("./?.lua;./?/init.lua", values.lua_path or "", templates.lua,
-        templates.default_lua)
+        templates.default_lua, templates.apps)
     local c = join(values.lua_cpath or "", "./?.so", templates.c, templates.default_c)
     return lua, c
 end
