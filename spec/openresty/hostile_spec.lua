@@ -90,6 +90,10 @@ local STREAM = {
     endless_chunks = "100 ended", fine = "1 ended", half_of_large = "0 CONNECTION yes",
 }
 
+-- By way: how many chunks come before the deadline, as a pattern.
+local ENDLESS = { empty_chunks = "0", slow_empty_chunks = "0", slow_chunks = "%d+",
+    endless_chunks = "%d+" }
+
 describe("resty.dirty before a server that breaks the rules", function()
     local dir, server, hostile, pids
 
@@ -142,6 +146,24 @@ describe("resty.dirty before a server that breaks the rules", function()
             assert.equal(said .. "\n", get("/stream?way=" .. way))
         end)
     end
+
+    it("ends a stream that has always more to say, at its deadline", function()
+        local streams = {}
+        for way, count in pairs(ENDLESS) do
+            streams[server:open { uri = "/stream?most=1e9&way=" .. way }] = { way, count }
+        end
+        wait.until_true(function()
+            local all = true
+            for x in pairs(streams) do
+                all = x:step() and all
+            end
+            return all
+        end, 10, "the streams' ends")
+        for x, told in pairs(streams) do
+            assert.matches("^" .. told[2] .. " TIMEOUT yes\n$", x.body, told[1])
+            x:close()
+        end
+    end)
 
     it("uses no connection again that has more to say", function()
         for _, way in ipairs { "twice", "endless_rest", "late" } do

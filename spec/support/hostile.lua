@@ -126,6 +126,20 @@ function ways.endless_chunks(id, fd)
     repeat until not send(fd, chunk)
 end
 
+-- A stream of chunks without a value, and without an end: at once, and one in a while.
+function ways.empty_chunks(id, fd)
+    local chunk = frame(C, id, "\0\0")
+    repeat until not send(fd, chunk:rep(1000))
+end
+
+function ways.slow_empty_chunks(id, fd)
+    repeat pause(0.02) until not send(fd, frame(C, id, "\0\0"))
+end
+
+function ways.slow_chunks(id, fd)
+    repeat pause(0.02) until not send(fd, frame(C, id, "\0\1" .. bytes_value("x")))
+end
+
 -- An answer, and bytes behind it for as long as they are taken.
 function ways.endless_rest(id, fd)
     repeat until not send(fd, response(id, "fine") .. ("x"):rep(60000))

@@ -54,6 +54,12 @@ function _M.no_answer(route, path, budget_ms, margin_ms)
         route.app, route.action, path, budget_ms, margin_ms)
 end
 
+--- A stream that goes on.
+function _M.no_end(route, path, budget_ms, margin_ms)
+    return ("the stream of %s.%s from %s did not end within its budget of %d ms and %d ms more")
+        :format(route.app, route.action, path, budget_ms, margin_ms)
+end
+
 --- An action that streams, called by execute.
 function _M.streams(route)
     return ("%s.%s streams its result: use stream, a plain call takes a single answer"):format(
