@@ -1,5 +1,6 @@
 --- An app for the tests of streams: its streams say in a file how far they have come.
 local dirty = require("dirty")
+local time = require("posix.time")
 
 local Flow = dirty.app({ cancel_on_disconnect = true })
 
@@ -39,6 +40,16 @@ end
 function Flow:stall()
     return coroutine.wrap(function()
         coroutine.yield("first")
+        while true do end
+    end)
+end
+
+--- Stream a chunk, another after `ms` milliseconds, and never a third.
+function Flow:then_stall(ms)
+    return coroutine.wrap(function()
+        coroutine.yield("first")
+        time.nanosleep { tv_sec = 0, tv_nsec = ms * 1e6 }
+        coroutine.yield("second")
         while true do end
     end)
 end

@@ -99,6 +99,27 @@ local SERVER = [[
             ngx.print(got, " ", s.err)
         }
     }
+    location = /close_elsewhere {
+        content_by_lua_block {
+            local s = flow("then_stall", 300)
+            s()
+            local reader = ngx.thread.spawn(function() return s() end)
+            s:close()
+            local ok, value = ngx.thread.wait(reader)
+            ngx.print(tostring(ok), " ", tostring(value), " ", s.err, " ", s.info.code, " ",
+                s.info.http_status, " ", tostring(s()), " ", tostring(is_free()))
+        }
+    }
+    location = /two_readers {
+        content_by_lua_block {
+            local s = flow("then_stall", 300)
+            s()
+            local reader = ngx.thread.spawn(function() return s() end)
+            local ok, err = pcall(s)
+            ngx.print(tostring(ok), " ", err, " ", select(2, ngx.thread.wait(reader)))
+            s:close()
+        }
+    }
     location = /execute {
         content_by_lua_block {
             local value, err = client:execute("apps.flow", "then_fail", 3)
@@ -186,6 +207,17 @@ describe("streams through nginx", function()
         local said = get("/late_reader")
         assert.matches("^1 TIMEOUT: ", said)
         assert.is_nil(said:find("got no answer", 1, true))
+    end)
+
+    it("end as cancelled where another light thread closes them", function()
+        assert.matches("^true nil CANCELLED: the stream of apps.flow.then_stall was closed "
+            .. ".* CANCELLED 499 nil true$", get("/close_elsewhere"))
+    end)
+
+    it("refuse a second reader, and the first reads on", function()
+        assert.matches("^false .*another light thread is reading this stream.* second$",
+            get("/two_readers"))
+        assert.equal("true", get("/is_free"))
     end)
 
     it("are no answer to execute", function()

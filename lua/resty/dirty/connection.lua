@@ -56,6 +56,7 @@ end
 function _M.new()
     return setmetatable({
         _sock = false, _peer = false, _fresh = false, _early = "", _set_ms = 0, _turn = 0,
+        _left = false,
     }, mt)
 end
 
@@ -110,7 +111,7 @@ function methods:open(peer, now, deadline_ms, until_ms, fresh)
         return nil, err, no_cosockets
     end
     self._sock, self._peer, self._fresh = sock, peer, fresh
-    self._early, self._set_ms, self._turn = "", now, 0
+    self._early, self._set_ms, self._turn, self._left = "", now, 0, false
     return now
 end
 
@@ -121,6 +122,12 @@ function methods:close()
         self._sock, self._early = false, ""
         sock:close()
     end
+end
+
+--- Have the light thread that receives from it end it at its next wake-up: while one waits
+-- for a cosocket, nginx lets no other close it.
+function methods:leave()
+    self._left = true
 end
 
 --- Let the next call have it, if nothing is left to come: no byte may be behind the answer.
@@ -202,13 +209,16 @@ local function receive(self, max, until_ms)
         self._turn = 0
         sleep(TURN_PAUSE)
     end
+    if self._left then
+        return nil, "left"
+    end
     return bytes
 end
 
 --- Receive some bytes, to begin with: what is here, at least 1.
 -- @tparam number until_ms when to give up
 -- @treturn string|nil
--- @treturn nil|string "timeout", "closed", or what nginx says
+-- @treturn nil|string "timeout", "closed", "left", or what nginx says
 function methods:receive_some(until_ms)
     local early = self._early
     if early ~= "" then

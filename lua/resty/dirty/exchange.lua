@@ -367,6 +367,12 @@ function _M.give_back(client, x)
     end
 end
 
+--- A stream that was closed while it was read: its connection is ended.
+-- @return nil, err, info
+function _M.left(x)
+    return fail(x, "CANCELLED", refusal.left(x.route))
+end
+
 --- A frame with more than VALUES_MAX values.
 -- @return nil, err, info
 function _M.too_many(route, count)

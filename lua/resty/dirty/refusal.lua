@@ -60,6 +60,17 @@ function _M.no_end(route, path, budget_ms, margin_ms)
         :format(route.app, route.action, path, budget_ms, margin_ms)
 end
 
+--- A stream that its reader waits for and another light thread has closed.
+function _M.left(route)
+    return ("the stream of %s.%s was closed while it was read"):format(route.app, route.action)
+end
+
+--- A stream that has a reader already.
+function _M.reader(route)
+    return ("another light thread is reading this stream of %s.%s: read it in one only"):format(
+        route.app, route.action)
+end
+
 --- An action that streams, called by execute.
 function _M.streams(route)
     return ("%s.%s streams its result: use stream, a plain call takes a single answer"):format(

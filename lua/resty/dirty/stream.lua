@@ -3,6 +3,8 @@
 -- A stream has a connection to itself. It goes to nginx's pool when the stream was read to
 -- its end, and is closed in every other case: by `close`, by garbage collection (the
 -- cosocket's own), and with the end of the request. The runtime sees that, and stops.
+--
+-- One light thread reads it at a time. Another may close it.
 -- @module resty.dirty.stream
 -- @usage
 -- local s, err, info = client:stream("llm", "complete", prompt)
@@ -14,6 +16,7 @@
 -- if s.err then ngx.log(ngx.ERR, s.err) end
 
 local exchange = require "resty.dirty.exchange"
+local refusal = require "resty.dirty.refusal"
 local wire = require "dirty.wire.spoken"
 
 local null = ngx.null
@@ -39,7 +42,7 @@ end
 -- @treturn table stream
 function _M.new(x)
     local self = setmetatable({
-        _x = x, _call = x.route, _values = x.values, _count = x.count,
+        _x = x, _call = x.route, _values = x.values, _count = x.count, _is_read = false,
     }, mt)
     settle(self)
     return self
@@ -55,7 +58,12 @@ local function read(self)
     if not x then
         return false
     end
+    self._is_read = true
     local ok, err, info = exchange.read(x)
+    self._is_read = false
+    if self._x ~= x then -- it was closed meanwhile
+        ok, err, info = exchange.left(x)
+    end
     if not ok then
         fail(self, err, info)
         return false
@@ -69,8 +77,12 @@ end
 -- the chunk is there.
 -- @return the chunk's values, as many as the app gave at that step; a first one that is nil
 -- comes as `dirty.null` (nil would end the loop). nil at the end, and when it failed: then
--- `err` and `info` of the stream tell as `execute` does
+-- `err` and `info` of the stream tell as `execute` does. Raises while another light thread
+-- reads
 function mt:__call()
+    if self._is_read then
+        error(refusal.reader(self._call), 2)
+    end
     while self._count == 0 or not self._values do
         if not read(self) then
             return nil
@@ -91,11 +103,14 @@ function mt:__call()
 end
 
 --- Leave the stream. Before its end this cancels the call: the app is stopped at its next
--- chunk. A stream that has ended may be closed as well.
+-- chunk. A stream that has ended may be closed as well. Where another light thread is reading,
+-- that one ends with `CANCELLED` at the next chunk, and the connection then.
 function methods:close()
     local x = self._x
     self._x, self._values, self._count = nil, nil, 0
-    if x then
+    if x and self._is_read then
+        x.conn:leave()
+    elseif x then
         x.conn:close()
     end
 end
