@@ -206,6 +206,11 @@ end)
 check("wrong options raise, with the nearest right one", function(c)
     raises("unknown option 'sokcet' (did you mean 'socket'?)", client.new, { sokcet = "x" })
     raises("unknown option 'colour'", client.new, { colour = "x" })
+    raises('option timeout is a number of seconds from 0.001 to 4294967, not the string "5"',
+        client.new, { timeout = "5" })
+    raises("option socket is a path, not empty and without NULs, not the string \"\"",
+        client.new, { socket = "" })
+    raises("option metadata is a table, not a function", client.new, { metadata = print })
     raises("unknown option 'socket'", c.with, c, { socket = "x" })
     raises("unknown option '1'", client.new, { "x" })
     raises("options are a table, not a string", client.new, "/run/x.sock")

@@ -41,8 +41,8 @@ end
 
 -- What each option must be; false: it is not.
 local CHECKS = {
-    socket = { "a path without NULs", function(v)
-        return type(v) == "string" and not v:find("\0", 1, true)
+    socket = { "a path, not empty and without NULs", function(v)
+        return type(v) == "string" and v ~= "" and not v:find("\0", 1, true)
     end },
     timeout = { "a number of seconds from 0.001 to 4294967", function(v)
         return is_number(v, 0.001, math.floor(U32_MAX / 1000))
@@ -67,6 +67,15 @@ local CHECKS = {
     end },
 }
 
+-- A wrong value in words: 5 and "5" are not the same.
+local function shown(value)
+    if type(value) == "string" then
+        return ("the string %q"):format(value)
+    end
+    return (type(value) == "number" or type(value) == "boolean") and tostring(value)
+        or "a " .. type(value)
+end
+
 --- Check a table of options; raises for the caller of the function that calls this.
 -- @tparam table options
 -- @tparam {string,...} known the names that may be given
@@ -85,7 +94,7 @@ function _M.check(options, known)
         end
         local what, check = unpack(CHECKS[name])
         if not check(value) then
-            error(("option %s is %s, not %s"):format(name, what, tostring(value)), 3)
+            error(("option %s is %s, not %s"):format(name, what, shown(value)), 3)
         end
     end
 end
