@@ -118,7 +118,7 @@ describe("README.md", function()
             "$root/lua/?.lua;$root/lua/?/init.lua")
         replace("/run/dirty/dirty.sock", rt.socket)
         replace("listen 8080", "listen unix:$dir/http.sock")
-        replace("events {}\nhttp {", "$modules $user daemon off; pid $dir/nginx.pid;\n"
+        replace("events {}\nhttp {", "$user daemon off; pid $dir/nginx.pid;\n"
             .. "events {}\nhttp { $paths access_log off;")
         local server = nginx.start { config = config }
         finally(function() server:close() end)

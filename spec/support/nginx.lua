@@ -27,15 +27,19 @@ local MODULES = { "ndk_http_module", "ngx_http_lua_module" }
 
 local modules_dir
 
--- Lines that load the Lua module where it is one of its own, as on Debian.
-local function load_modules()
+local function find_modules()
     if not modules_dir then
         local told = process.run({ NGINX, "-V" }).stderr
         modules_dir = told:match("%-%-modules%-path=(%S+)") or "/usr/lib/nginx/modules"
     end
+    return modules_dir
+end
+
+-- Lines that load the Lua module where it is one of its own, as on Debian.
+local function load_modules()
     local lines = {}
     for _, name in ipairs(MODULES) do
-        local path = ("%s/%s.so"):format(modules_dir, name)
+        local path = ("%s/%s.so"):format(find_modules(), name)
         if stat.lstat(path) then
             lines[#lines + 1] = ("load_module %s;"):format(path)
         end
@@ -93,7 +97,8 @@ end
 -- @tparam table o `server`, `http`, `main` (text of these blocks), `workers` (1), `level`
 --   (of the error log, "info"), `files` (text by name, in its directory, where Lua finds
 --   modules), `words` (replaced in the text: `$name`), `env`; or `config`, all of the
---   configuration, with `$modules $user daemon off; pid $dir/nginx.pid;` and in http `$paths`
+--   configuration, with `$user daemon off; pid $dir/nginx.pid;`, in http `$paths`, and
+--   `$modules` where it loads none itself
 -- @treturn table nginx: `dir`, `socket`, `pid` of the master
 function _M.start(o)
     local self = setmetatable({ dir = o.dir or tempdir.new() }, mt)
@@ -102,6 +107,8 @@ function _M.start(o)
         tempdir.write(self.dir .. "/" .. name, text)
     end
     tempdir.write(self.dir .. "/nginx.conf", configuration(self, o))
+    -- Debian's own lines name modules from nginx's prefix on, which here is this directory
+    unistd.link(find_modules(), self.dir .. "/modules", true)
     local env = { LUA_PATH = false, LUA_CPATH = false }
     for name, value in pairs(o.env or {}) do
         env[name] = value
