@@ -10,6 +10,14 @@
 -- format) and `preload`, a list of names that are loaded before the first call comes.
 -- Labels are strings; they are kept beside the model, in NAME.labels, a line each.
 --
+-- Every lane has models of its own, and the directory is what lanes share: a call whose model
+-- its lane has not, or has from a file that is another one by now, loads it first. So it does
+-- not matter which worker trains and which one answers. `load_model` and `preload` only spare
+-- the first call that time. A model whose file is gone stays in the lanes that have it.
+--
+-- Training replaces both files under a lock (flock) of the directory, and loading holds it
+-- too. Who brings models from elsewhere moves them in (mv), whole.
+--
 -- It needs libsvm.so.3 (Debian: libsvm3).
 
 local dirty = require "dirty"
@@ -38,10 +46,23 @@ double svm_predict_probability(const struct svm_model *, const struct svm_node *
 void svm_free_and_destroy_model(struct svm_model **);
 void svm_set_print_string_function(void (*)(const char *));
 size_t strlen(const char *);
+
+struct ml_time { int64_t seconds; uint32_t nanoseconds; int32_t unused; };
+struct ml_statx { /* struct statx, alike on every machine; what is not read is `unused` */
+    uint32_t unused1[8];
+    uint64_t inode, size, unused2[2];
+    struct ml_time unused3[3], modified;
+    uint64_t unused4[16];
+};
+int ml_statx(int, const char *, int, unsigned, struct ml_statx *) __asm__("statx");
+int ml_fileno(void *) __asm__("fileno");
+int ml_flock(int, int) __asm__("flock");
 ]]
 
 local C_SVC, RBF = 0, 2
 local FEATURES_MAX, ROWS_MAX = 10000, 100000
+local AT_FDCWD, STATX_BASIC_STATS = -100, 0x7ff
+local LOCK_SH, LOCK_EX = 1, 2
 
 function ML:init(options)
     local ok, svm = pcall(ffi.load, "libsvm.so.3")
@@ -73,6 +94,31 @@ function ML:_path(name, suffix)
     return ("%s/%s.%s"):format(self.directory, name, suffix)
 end
 
+-- What tells one file from the next of its name; nil if there is none.
+local function identity(path)
+    local st = ffi.new("struct ml_statx")
+    if ffi.C.ml_statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, st) == 0 then
+        return ("%s %s %s %s"):format(tostring(st.inode), tostring(st.size),
+            tostring(st.modified.seconds), st.modified.nanoseconds)
+    end
+end
+
+-- Run f with the directory's lock, so that a model and its labels are of one training. What
+-- f raises is raised; a call that is interrupted gives the lock back with its file.
+local function with_lock(directory, how, f, ...)
+    local file = assert(io.open(directory))
+    if ffi.C.ml_flock(ffi.C.ml_fileno(file), how) ~= 0 then
+        file:close()
+        error(("the directory %s can't be locked"):format(directory))
+    end
+    local ok, result, err = pcall(f, ...)
+    file:close()
+    if not ok then
+        error(result, 0)
+    end
+    return result, err
+end
+
 local function read_labels(path)
     local labels, file = {}, io.open(path)
     for line in file and file:lines() or function() end do
@@ -84,25 +130,48 @@ local function read_labels(path)
     return labels
 end
 
+-- A model from its files; nil, err if there is none. Needs the lock.
+function ML:_read(name)
+    local path = self:_path(name, "model")
+    local handle = self.svm.svm_load_model(path)
+    if handle == nil then
+        return nil, (identity(path) and "%s is no model of libsvm, or can't be read"
+            or "there is no model %s: train it, or move one there"):format(path)
+    end
+    local count = self.svm.svm_get_nr_class(handle)
+    local model = {
+        handle = handle,
+        order = ffi.new("int[?]", count),
+        count = count,
+        identity = identity(path),
+        labels = read_labels(self:_path(name, "labels")),
+        scores = ffi.new("double[?]", count),
+    }
+    self.svm.svm_get_labels(handle, model.order)
+    return model
+end
+
+-- The model as its file is now; nil, err if there is none.
+function ML:_model(name)
+    local model = self.models[check_name(name)]
+    local now = identity(self:_path(name, "model"))
+    if model and (now == nil or now == model.identity) then
+        return model
+    end
+    local fresh, err = with_lock(self.directory, LOCK_SH, self._read, self, name)
+    if fresh then
+        self:_forget(name)
+        self.models[name] = fresh
+    end
+    return fresh, err
+end
+
 --- Load a model, or show that it is loaded.
 -- @treturn table `{ loaded = true, name =, classes = }`
 function ML:load_model(name)
-    local model = self.models[check_name(name)]
+    local model, err = self:_model(name)
     if not model then
-        local handle = self.svm.svm_load_model(self:_path(name, "model"))
-        if handle == nil then
-            return nil, ("there is no model %s"):format(self:_path(name, "model"))
-        end
-        local count = self.svm.svm_get_nr_class(handle)
-        model = {
-            handle = handle,
-            order = ffi.new("int[?]", count),
-            count = count,
-            labels = read_labels(self:_path(name, "labels")),
-            scores = ffi.new("double[?]", count),
-        }
-        self.svm.svm_get_labels(handle, model.order)
-        self.models[name] = model
+        return nil, err
     end
     return { loaded = true, name = name, classes = model.count }
 end
@@ -133,24 +202,25 @@ function ML:_classify(model, row)
     return model.labels[class] or tostring(class), probabilities
 end
 
-function ML:_model(name)
-    local model = self.models[check_name(name)]
-    if not model then
-        error(("model %s is not loaded: call load_model first"):format(name))
-    end
-    return model
-end
-
 --- Classify one row.
 -- @treturn string the label
 -- @treturn table the probability of each label
 function ML:inference(name, row)
-    return self:_classify(self:_model(name), row)
+    local model, err = self:_model(name)
+    if not model then
+        return nil, err
+    end
+    return self:_classify(model, row)
 end
 
---- Classify many rows, label by label, as they are done (a stream).
+--- Classify many rows, label by label, as they are done (a stream). All by the model that is
+-- there when it begins.
 function ML:classify(name, rows)
-    local model, i = self:_model(name), 0
+    local model, err = self:_model(name)
+    if not model then
+        return nil, err
+    end
+    local i = 0
     return function()
         i = i + 1
         if rows[i] ~= nil then
@@ -186,6 +256,19 @@ local function write_lines(path, lines)
     assert(file:close())
 end
 
+-- Put a trained model and its labels in the place of those that are there. Needs the lock.
+-- The model comes last: it is what the lanes look at.
+function ML:_save(name, handle, names)
+    local path, labels = self:_path(name, "model"), self:_path(name, "labels")
+    if self.svm.svm_save_model(path .. ".new", handle) ~= 0 then
+        return nil, "the model can't be written to " .. path
+    end
+    write_lines(labels .. ".new", names)
+    assert(os.rename(labels .. ".new", labels))
+    assert(os.rename(path .. ".new", path))
+    return true
+end
+
 --- Train a model, save it and load it.
 -- @tparam table rows lists of numbers
 -- @tparam table labels one a row
@@ -203,15 +286,13 @@ function ML:train(name, rows, labels, o)
         return nil, "libsvm: " .. ffi.string(wrong)
     end
     local handle = ffi.new("struct svm_model *[1]", self.svm.svm_train(problem, parameter))
-    local path = self:_path(name, "model")
-    local saved = self.svm.svm_save_model(path, handle[0])
+    local saved, err = with_lock(self.directory, LOCK_EX, self._save, self, name, handle[0],
+        names)
     self.svm.svm_free_and_destroy_model(handle)
     assert(keep)
-    if saved ~= 0 then
-        return nil, "the model can't be written to " .. path
+    if not saved then
+        return nil, err
     end
-    write_lines(self:_path(name, "labels"), names)
-    self:_forget(name)
     return self:load_model(name)
 end
 

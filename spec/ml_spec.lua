@@ -32,10 +32,13 @@ describe("apps.ml", function()
         tempdir.remove(dir)
     end)
 
+    -- Two workers, and two objects in each: "other" has nothing of "ml" but the directory.
     local function start(more)
         rt = runtime.start {
-            config = ([[workers = 1
-                apps = { ml = { module = "apps.ml", options = { models = %q %s } } }]])
+            config = ([[workers = 2
+                local options = { models = %q %s }
+                apps = { ml = { module = "apps.ml", options = options },
+                    other = { module = "apps.ml", options = options } }]])
                 :format(dir, more or ""),
         }
         return rt:client()
@@ -76,6 +79,33 @@ describe("apps.ml", function()
             client:execute("ml", "load_model", "iris"))
     end)
 
+    it("answers by what was trained last, whoever trained it", function()
+        local client = start()
+        local loud = {}
+        for i, label in ipairs(labels) do
+            loud[i] = label:upper()
+        end
+        for _, all in ipairs { labels, loud } do
+            assert(client:execute("ml", "train", "iris", rows, all))
+            for _ = 1, 4 do -- wherever these run
+                for _, app in ipairs { "other", "ml" } do
+                    local label = assert(client:execute(app, "inference", "iris", rows[1]))
+                    assert.equal(all[1], label)
+                end
+            end
+        end
+    end)
+
+    it("says so when a model can't be read, and goes on with the next that can", function()
+        local client = start()
+        assert(client:execute("ml", "train", "iris", rows, labels))
+        tempdir.write(dir .. "/iris.model", "svm_type nonsense\n")
+        local _, err = client:execute("ml", "inference", "iris", rows[1])
+        assert.truthy(err:find(dir .. "/iris.model is no model of libsvm", 1, true), err)
+        assert(client:execute("other", "train", "iris", rows, labels))
+        assert.equal("setosa", (client:execute("ml", "inference", "iris", rows[1])))
+    end)
+
     it("streams label by label", function()
         local client = start()
         assert(client:execute("ml", "train", "iris", rows, labels))
@@ -92,7 +122,7 @@ describe("apps.ml", function()
     it("says what is wrong", function()
         local client = start()
         local _, err = client:execute("ml", "inference", "iris", rows[1])
-        assert.truthy(err:find("load_model first", 1, true), err)
+        assert.truthy(err:find("there is no model " .. dir .. "/iris.model", 1, true), err)
         _, err = client:execute("ml", "load_model", "iris")
         assert.truthy(err:find("there is no model", 1, true), err)
         _, err = client:execute("ml", "load_model", "../etc/passwd")
