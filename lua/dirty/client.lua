@@ -13,6 +13,10 @@
 --
 -- An action that fails by `return nil, err` is an error too, so nil followed by a non-nil
 -- value always means failure.
+--
+-- A process that forks may go on with its clients on both sides: in the child they make
+-- connections of their own. A stream that was open stays the parent's, see
+-- `dirty.client.stream`.
 -- @module dirty.client
 -- @usage
 -- local client = require "dirty".client { socket = "/run/dirty/dirty.sock" }

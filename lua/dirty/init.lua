@@ -202,6 +202,7 @@ local shared_client
 
 --- The client of this process, made by the first call. In nginx it holds no socket, so all
 -- requests share it, and it may be made in `init_by_lua*`; elsewhere it has one connection.
+-- In a process that was forked it is the parent's client, with connections of its own.
 -- @tparam[opt] table options of `client`, for the call that makes it; a later one raises
 -- @treturn table a client
 -- @usage local png = dirty.get_client():execute("images", "thumbnail", jpeg)

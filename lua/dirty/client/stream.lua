@@ -3,6 +3,9 @@
 -- A stream has a connection to itself. The next stream uses it again when this one was read
 -- to its end; in every other case it is closed, by `close` or by garbage collection. The
 -- runtime sees that, and stops.
+--
+-- In a process that was forked meanwhile a stream gives what had come before the fork and then
+-- fails, and `close` ends nothing but the copy: the stream goes on in the parent.
 -- @module dirty.client.stream
 
 local core = require "dirty.core"
