@@ -107,6 +107,16 @@ describe("make install", function()
         assert.truthy(tempdir.read(root .. "/share/doc/lua-dirty/docs/protocol.md"))
     end)
 
+    it("installs an example whose runtime starts in a copy of it", function()
+        local copy = dest .. "/copy"
+        process.run { "cp", "-r", root .. "/share/lua-dirty/examples/openresty", copy }
+        local r = process.run({ root .. "/bin/dirty", "check", "--config", "dirty.conf.lua" },
+            { cwd = copy, env = { LUA_PATH = false, LUA_CPATH = false } })
+        assert.same({ 0, "" }, { r.exit, r.stderr }, r.stdout)
+        assert.matches("\napp images %(.-: ok,", r.stdout)
+        assert.matches("\napp writer %(.-: ok,", r.stdout)
+    end)
+
     it("leaves nothing behind after uninstall but what others may use", function()
         make "uninstall"
         assert.equal("", find("-not", "-type", "d"))

@@ -2,11 +2,12 @@
 socket = "run/dirty.sock"
 workers = 4
 timeout = 10
-lua_path = "../../?.lua" -- apps/image.lua is there; writer.lua is found in this directory
 
+-- apps.image comes with the runtime, which finds it by itself; writer.lua and words.txt are
+-- found in this directory
 apps = {
     images = { module = "apps.image", max_queue = 64, options = { max_pixels = 50e6 } },
     -- a stream keeps its worker for as long as it lasts: never more than two of four
     writer = { module = "writer", workers = 2, timeout = 60,
-        options = { text = "../../docs/design.md", pause_ms = 50 } },
+        options = { text = "words.txt", pause_ms = 50 } },
 }

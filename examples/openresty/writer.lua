@@ -18,13 +18,15 @@ function Writer:init(options)
     local text = file:read("*a")
     file:close()
     self.pause_ms = options.pause_ms or 0
-    self.followers = {}
-    local before = "."
+    local words = {}
     for word in text:gmatch("%S+") do
-        local list = self.followers[before] or {}
-        list[#list + 1] = word
-        self.followers[before] = list
-        before = word
+        words[#words + 1] = word
+    end
+    self.followers = {}
+    for i, word in ipairs(words) do
+        local list = self.followers[word] or {}
+        list[#list + 1] = words[i % #words + 1] -- after the last the first: no end is reached
+        self.followers[word] = list
     end
 end
 
@@ -39,7 +41,7 @@ function Writer:write(word, count)
     local written = 0
     return function()
         local list = self.followers[word]
-        if not list or written == count then
+        if written == count then
             return nil
         end
         ffi.C.writer_poll(nil, 0, self.pause_ms)
