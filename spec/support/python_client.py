@@ -100,6 +100,12 @@ def a_connection_that_went_away_is_made_again():
     assert client.call("apps.echo", "echo", 5) == [5]
 
 
+def drain(stream):
+    begun = time.monotonic()
+    for _ in stream:
+        assert time.monotonic() < begun + 10, "the stream has no end"
+
+
 # By way of support.hostile: what a call and a stream say.
 CALLS = {
     "PROTOCOL unknown": """garbled http another_version another_type a_request oversized
@@ -130,6 +136,14 @@ def servers_that_break_the_rules():
             fails(expected, list, client.stream("app", way))
             assert client.sock is None, way
     fails("TIMEOUT unknown", list, client.stream("app", "a_chunk"))
+    for way in "endless_chunks", "empty_chunks", "slow_chunks", "slow_empty_chunks":
+        fails("TIMEOUT unknown", drain, client.stream("app", way))
+        assert client.sock is None, way
+    dirty.GRACE = 10.0                         # for a machine that is slow
+    late = client.stream("app", "response_after_chunk")
+    next(late)
+    time.sleep(0.5)                            # what is here already can still be read
+    fails("PROTOCOL yes", next, late)
     assert client.call("app", "twice") == [b"once"]
     fails("PROTOCOL unknown", client.call, "app", "fine")
     fails("OVERLOADED no", client.call, "app", "fine", b"x" * (8 << 20))
