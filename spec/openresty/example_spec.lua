@@ -119,6 +119,16 @@ describe("examples/openresty", function()
         assert.equal(422, server:request("/write?first=xyzzy").status)
     end)
 
+    it("takes no number that is none", function()
+        for _, wrong in ipairs { "nan", "-nan", "inf", "-inf", "-1", "0", "1e300", "many", "" } do
+            local r = server:request("/write?first=xyzzy&count=" .. wrong)
+            assert.same({ 422, '{"error":"APP"}\n' }, { r.status, r.body }, wrong)
+            r = server:request { uri = "/thumbnail?width=" .. wrong, body = "no image" }
+            assert.same({ 422, '{"error":"APP"}\n' }, { r.status, r.body }, wrong)
+        end
+        assert.same({}, server:errors("APP: "))
+    end)
+
     it("ends the call of a browser that leaves a stream", function()
         local x = start_stream()
         assert.equal(1, #busy())

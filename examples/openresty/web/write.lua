@@ -2,9 +2,10 @@
 local cjson = require "cjson"
 local client = require("dirty").get_client()
 local fail = require "web.failure"
+local number = require "web.number"
 
 local words, err, info = client:with({ timeout = 60 }):stream("writer", "write",
-    ngx.var.arg_first or "The", tonumber(ngx.var.arg_count))
+    ngx.var.arg_first or "The", number("count", 0, 1000000))
 if not words then
     return fail(err, info)
 end
