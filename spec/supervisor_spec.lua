@@ -1078,7 +1078,8 @@ describe("the service manager", function()
         o = o or {}
         o.apps = o.apps or { "apps.echo", "leaks" }
         o.files = { ["leaks.lua"] = "return { env = function() return "
-            .. "os.getenv 'NOTIFY_SOCKET', os.getenv 'WATCHDOG_USEC', os.getenv 'HOME' end }" }
+            .. "os.getenv 'NOTIFY_SOCKET', os.getenv 'WATCHDOG_USEC', os.getenv 'HOME' end }",
+            ["gated.lua"] = o.gated }
         o.env = o.env or {}
         o.env.NOTIFY_SOCKET = name
         local rt = runtime.launch(o)
@@ -1169,6 +1170,39 @@ describe("the service manager", function()
         end, 20, "no more")
         kill(arbiter, signal.SIGCONT)
         wait.until_true(function() return count() > last end, 10, "it goes on")
+    end)
+
+    it("is told of the watchdog while the next arbiter comes up", function()
+        local name = "@dirty-spec-coming-" .. unistd.getpid()
+        local rt, notify = start_notified(name, { env = { WATCHDOG_USEC = "400000" },
+            apps = { "gated", "leaks" }, gated = [[
+                local dir = debug.getinfo(1, "S").source:match("@(.*)/")
+                os.execute(("while test -e %s/gate; do sleep 0.01; done"):format(dir))
+                return { value = print }]] })
+        local held
+        defer(function()
+            signal.kill(held or 0x7fffffff, signal.SIGCONT)
+            rt:close()
+            notify:close()
+        end)
+        wait.until_true(function() return rt:is_ready() end, 20, "ready")
+        tempdir.write(rt.dir .. "/gate", "")
+        kill(rt:status().arbiter.pid, signal.SIGKILL)
+        wait.until_true(function() return tree.find(rt:tree(), "/gate;") end, 10, "a load")
+        -- it stays where it is: its patience with the app never ends
+        held = tree.below(tree.find(rt:tree(), "^dirty: keeper").pid)[2].pid
+        kill(held, signal.SIGSTOP)
+        local from = #notify:take()
+        wait.until_true(function()
+            local n = 0
+            for i = from + 1, #notify:take() do
+                n = n + (notify.messages[i] == "WATCHDOG=1" and 1 or 0)
+            end
+            return n >= 5
+        end, 10, "five times WATCHDOG=1")
+        kill(held, signal.SIGCONT)
+        assert(os.remove(rt.dir .. "/gate"))
+        notify:wait("^READY=1", from)
     end)
 
     it("gets no watchdog where the variables are for another process", function()

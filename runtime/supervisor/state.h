@@ -33,6 +33,7 @@ typedef struct supervisor {
     uint64_t born_ns, ready_ns;
     uint64_t start_at_ns; /* when the next one is due, while none runs */
     uint64_t kill_at_ns;  /* when it is taken to hang, 0: never */
+    uint64_t tell_at_ns;  /* while none listens: when WATCHDOG=1 is due, 0: at once */
     silence silence;      /* listens while it should serve */
     unsigned quick_deaths, stops;
     uint32_t restarts, hangs;

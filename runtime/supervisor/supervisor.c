@@ -211,17 +211,34 @@ static int open_signals(supervisor *s) {
     return s->signal_fd < 0 ? -errno : 0;
 }
 
+/* While no arbiter's loop turns yet the pauses and start_timeout are the rule, and we
+ * keep them: so the service manager hears of us. */
+static void tell_watchdog(supervisor *s) {
+    uint64_t now_ns = dirty_now_ns();
+    if (s->notify.watchdog_ms == 0 || (s->keeper > 0 && s->listens)) {
+        s->tell_at_ns = 0;
+    } else if (now_ns >= s->tell_at_ns) {
+        s->tell_at_ns = now_ns + s->notify.watchdog_ms * DIRTY_NS_PER_MS;
+        dirty_notify_send(&s->notify, "WATCHDOG=1");
+    }
+}
+
+/* The earlier of two moments, 0 being never. */
+static uint64_t earlier(uint64_t a_ns, uint64_t b_ns) {
+    return a_ns == 0 || (b_ns > 0 && b_ns < a_ns) ? b_ns : a_ns;
+}
+
 static uint64_t next_ns(const supervisor *s) {
-    uint64_t kill_ns = s->kill_at_ns, look_ns = s->silence.look_at_ns;
-    if (s->keeper == 0)
-        return s->start_at_ns;
-    return kill_ns == 0 || (look_ns > 0 && look_ns < kill_ns) ? look_ns : kill_ns;
+    uint64_t own_ns =
+        s->keeper == 0 ? s->start_at_ns : earlier(s->kill_at_ns, s->silence.look_at_ns);
+    return earlier(own_ns, s->tell_at_ns);
 }
 
 static void wait_for_events(supervisor *s) {
     struct pollfd fds[2 + DIRTY_OWNER_FDS] = {{.fd = s->signal_fd, .events = POLLIN},
                                               {.fd = s->report_fd, .events = POLLIN}};
     dirty_owner_poll(&fds[2]);
+    tell_watchdog(s);
     poll(fds, 2 + DIRTY_OWNER_FDS, dirty_ms_until(next_ns(s), dirty_now_ns()));
     if (dirty_owner_is_gone(&fds[2])) {
         dirty_log_msg(DIRTY_LOG_WARN, "the program that started this is gone");
