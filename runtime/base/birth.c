@@ -1,5 +1,7 @@
 #include "base/birth.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,5 +71,7 @@ int dirty_birth_owner(pid_t pid, dirty_birth *out) {
 
 bool dirty_birth_lives(const dirty_birth *who) {
     dirty_birth now;
-    return dirty_birth_of(who->pid, &now) == 0 && now.at == who->at && !now.has_ended;
+    if (dirty_birth_of(who->pid, &now) == 0)
+        return now.at == who->at && !now.has_ended;
+    return kill(who->pid, 0) == 0 || errno != ESRCH;
 }

@@ -29,7 +29,8 @@ void dirty_birth_mark(void);
 /* By whose mark the process runs: pid and at of `out` are set. -1: it shows none. */
 int dirty_birth_owner(pid_t pid, dirty_birth *out);
 
-/* Does that very process still run? */
+/* Does that very process still run? Where /proc does not tell (hidepid), one that has its
+ * id is taken for it. */
 bool dirty_birth_lives(const dirty_birth *who);
 
 #endif

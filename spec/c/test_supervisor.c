@@ -7,6 +7,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -357,6 +358,27 @@ static void programs_show_by_whom_they_run(void **state) {
     assert_int_equal(dirty_birth_of(marked, &child), -1);
 }
 
+/* In a child that can open nothing, as where /proc hides what is not one's own. */
+static void who_can_not_be_looked_up_lives_while_its_id_does(void **state) {
+    (void)state;
+    dirty_birth own, gone;
+    assert_int_equal(dirty_birth_of(getpid(), &own), 0);
+    pid_t other = start_child();
+    assert_int_equal(dirty_birth_of(other, &gone), 0);
+    assert_int_equal(dirty_sweep(5000), 1);
+    pid_t child = fork();
+    if (child == 0) {
+        const struct rlimit none = {0, 0};
+        bool ok = setrlimit(RLIMIT_NOFILE, &none) == 0 &&
+                  dirty_birth_of(own.pid, &(dirty_birth){0}) < 0 &&
+                  dirty_birth_lives(&own) && !dirty_birth_lives(&gone);
+        _exit(ok ? 0 : 1);
+    }
+    int wait_status;
+    assert_int_equal(waitpid(child, &wait_status, 0), child);
+    assert_int_equal(wait_status, 0);
+}
+
 static void orphans_end_when_their_owner_has(void **state) {
     place *p = *state;
     dirty_birth_mark();
@@ -575,6 +597,7 @@ int main(void) {
         cmocka_unit_test(a_sweep_ends_whole_families),
         WITH_PLACE(a_sweep_tells_what_it_can_not_end),
         cmocka_unit_test(programs_show_by_whom_they_run),
+        cmocka_unit_test(who_can_not_be_looked_up_lives_while_its_id_does),
         WITH_PLACE(orphans_end_when_their_owner_has),
         cmocka_unit_test(silence_is_told_when_it_is_too_long),
         cmocka_unit_test(silence_does_not_count_while_nobody_could_hear),
