@@ -924,6 +924,20 @@ describe("signals", function()
 end)
 
 describe("what whoever started it had set", function()
+    it("going as a child of its own lives on", function()
+        local rt = start_spawner { wrap = { "sh", "-c", 'sleep 1040 & exec "$@"', "sh" } }
+        defer(function() rt:close() end)
+        local list = tree.below(rt.pid)
+        local own = tree.find(list, "^sleep 1040")
+        defer(function() signal.kill(own.pid, signal.SIGKILL) end)
+        local arbiter = rt:status().arbiter.pid
+        kill(arbiter, signal.SIGKILL)
+        wait_for_another(rt, arbiter)
+        assert.is_true(tree.is_alive(own))
+        assert.same({ exit = 0 }, rt:stop())
+        assert.is_true(tree.is_alive(own))
+    end)
+
     it("of signals is of no matter", function()
         local rt = start_spawner { wrap = { "sh", "-c", "trap '' CHLD HUP INT TERM QUIT USR1 "
             .. 'TTIN TTOU; exec "$@"', "sh" } }

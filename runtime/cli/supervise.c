@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/pidfile.h"
 #include "supervisor/supervisor.h"
+#include "supervisor/sweep.h"
 
 static lua_Number get_number(lua_State *L, int index, const char *name) {
     lua_getfield(L, index, name);
@@ -46,6 +47,12 @@ static void push_supervised(lua_State *L, const dirty_supervised *child) {
     set_number(L, "hangs", child->hangs);
     lua_pushstring(L, child->last_exit);
     lua_setfield(L, -2, "last_exit");
+}
+
+static int spare_children(lua_State *L) {
+    (void)L;
+    dirty_sweep_spare();
+    return 0;
 }
 
 static int supervise(lua_State *L) {
@@ -138,7 +145,8 @@ static int log_owner(lua_State *L) {
 }
 
 void dirty_supervise_register(lua_State *L) {
-    static const luaL_Reg functions[] = {{"supervise", supervise},
+    static const luaL_Reg functions[] = {{"spare_children", spare_children},
+                                         {"supervise", supervise},
                                          {"settle", settle},
                                          {"drop", drop},
                                          {"rights", rights_of},

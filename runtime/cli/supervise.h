@@ -9,6 +9,8 @@
  *       Log files that are made from now on belong to them (base/log.h).
  *   try_pidfile(path) -> true | nil, text
  *       Whether a pidfile can be written there (base/pidfile.h).
+ *   spare_children()
+ *       Those that this process has now are not ours (supervisor/sweep.h).
  *   supervise(options) -> status | table
  *       Supervise (supervisor/supervisor.h). The exit status at the end, or, in every
  *       process that is to become an arbiter, {listen_fd=, report_fd=, report_ms=,

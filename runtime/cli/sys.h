@@ -18,6 +18,7 @@
  *   call(call) -> values        default_socket() -> path                (cli/call.h)
  *   serve(options) -> status    log_open(path, level)    log(level, text)   (cli/serve.h)
  *   aside(f, ms) -> line    bounded(f) -> true                         (cli/aside.h)
+ *   spare_children()
  *   supervise(options) -> status | table    settle(table, user, group)
  *   drop(user, group)    rights(user, group) -> uid, gid
  *   try_pidfile(path) -> true | nil, text                              (cli/supervise.h)

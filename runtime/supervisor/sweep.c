@@ -8,20 +8,53 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/birth.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "supervisor/children.h"
 
 #define LIST_SIZE 256
 
-static void kill_child(pid_t child, void *arg) {
+/* Whoever starts a service by exec in a script has a few. */
+#define SPARED_MAX 256
+
+/* As the log, of the process: children that a fork leaves to the parent match nothing. */
+static dirty_birth spared[SPARED_MAX];
+static unsigned spared_count;
+
+static void spare(pid_t child, void *arg) {
     (void)arg;
+    if (spared_count < SPARED_MAX && dirty_birth_of(child, &spared[spared_count]) == 0)
+        spared_count++;
+}
+
+void dirty_sweep_spare(void) {
+    spared_count = 0;
+    dirty_children(spare, NULL);
+}
+
+static bool is_spared(pid_t child) {
+    dirty_birth now;
+    for (unsigned i = 0; i < spared_count; i++)
+        if (spared[i].pid == child)
+            return dirty_birth_of(child, &now) == 0 && now.at == spared[i].at;
+    return false;
+}
+
+/* Kill it, unless it is spared, and count it in `arg`. */
+static void kill_child(pid_t child, void *arg) {
+    unsigned *found = arg;
+    if (is_spared(child))
+        return;
     kill(child, SIGKILL);
+    ++*found;
 }
 
 static void add_pid(pid_t child, void *arg) {
     char *list = arg;
     size_t len = strlen(list);
+    if (is_spared(child))
+        return;
     snprintf(list + len, LIST_SIZE - len, "%s%d", len ? " " : "", (int)child);
 }
 
@@ -46,7 +79,10 @@ unsigned dirty_sweep(uint32_t timeout_ms) {
             break;
         }
         /* What a child leaves comes here as it ends: so again, until there is none. */
-        dirty_children(kill_child, NULL);
+        unsigned found = 0;
+        dirty_children(kill_child, &found);
+        if (found == 0 && spared_count > 0)
+            break;
         nanosleep(&moment, NULL);
     }
     return count;

@@ -311,6 +311,22 @@ static void a_sweep_tells_what_it_can_not_end(void **state) {
     assert_int_equal(dirty_sweep(5000), 1);
 }
 
+static void a_sweep_spares_whom_we_had_before(void **state) {
+    (void)state;
+    pid_t before = start_child();
+    dirty_sweep_spare();
+    pid_t after = start_child();
+    assert_int_equal(dirty_sweep(5000), 1);
+    assert_int_equal(kill(after, 0), -1);
+    assert_int_equal(kill(before, 0), 0);
+    assert_int_equal(dirty_sweep(5000), 0);
+    kill(before, SIGKILL);
+    assert_int_equal(waitpid(before, NULL, 0), before);
+    dirty_sweep_spare(); /* there are none */
+    start_child();
+    assert_int_equal(dirty_sweep(5000), 1);
+}
+
 /* -- Owners ----------------------------------------------------------------------------
  */
 
@@ -596,6 +612,7 @@ int main(void) {
         cmocka_unit_test(children_are_found_in_both_ways),
         cmocka_unit_test(a_sweep_ends_whole_families),
         WITH_PLACE(a_sweep_tells_what_it_can_not_end),
+        cmocka_unit_test(a_sweep_spares_whom_we_had_before),
         cmocka_unit_test(programs_show_by_whom_they_run),
         cmocka_unit_test(who_can_not_be_looked_up_lives_while_its_id_does),
         WITH_PLACE(orphans_end_when_their_owner_has),

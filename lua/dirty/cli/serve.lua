@@ -176,6 +176,7 @@ end
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)
+    sys.spare_children() -- those of a script that has become this command
     local conf, ids = config_command.load(parsed)
     local owner, status = prepare(conf, ids)
     if not owner then
