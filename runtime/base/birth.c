@@ -58,7 +58,7 @@ int dirty_birth_owner(pid_t pid, dirty_birth *out) {
     int rc = -1, owner;
     unsigned long long at;
     if (f == NULL)
-        return -1;
+        return errno == EACCES ? -EACCES : -1;
     while (rc < 0 && getdelim(&entry, &room, '\0', f) > 0)
         if (sscanf(entry, MARK "=%d.%llu", &owner, &at) == 2) {
             *out = (dirty_birth){.pid = owner, .at = at};

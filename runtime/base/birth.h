@@ -26,7 +26,8 @@ int dirty_birth_of(pid_t pid, dirty_birth *out);
  * there are threads. */
 void dirty_birth_mark(void);
 
-/* By whose mark the process runs: pid and at of `out` are set. -1: it shows none. */
+/* By whose mark the process runs: pid and at of `out` are set. -1: it shows none,
+ * -EACCES: we may not look. */
 int dirty_birth_owner(pid_t pid, dirty_birth *out);
 
 /* Does that very process still run? Where /proc does not tell (hidepid), one that has its

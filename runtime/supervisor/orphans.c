@@ -1,6 +1,8 @@
 #include "supervisor/orphans.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 
 #include "base/birth.h"
 #include "base/log.h"
@@ -11,11 +13,25 @@ typedef struct look {
     unsigned killed;
 } look;
 
+/* Once: it is so for all that workers of another user leave. */
+static void warn_of_rights(pid_t child) {
+    static bool warned;
+    if (!warned)
+        dirty_log(DIRTY_LOG_WARN, "what workers leave can't be told apart",
+                  "left_pid=%d remedy=%s", (int)child,
+                  DIRTY_LOG_QUOTE("the keeper needs CAP_SYS_PTRACE"));
+    warned = true;
+}
+
 static void look_at(pid_t child, void *arg) {
     look *l = arg;
     dirty_birth owner;
-    if (child == l->arbiter || dirty_birth_owner(child, &owner) < 0 ||
-        dirty_birth_lives(&owner))
+    if (child == l->arbiter)
+        return;
+    int rc = dirty_birth_owner(child, &owner);
+    if (rc == -EACCES)
+        warn_of_rights(child);
+    if (rc < 0 || dirty_birth_lives(&owner))
         return;
     dirty_log(DIRTY_LOG_INFO, "what a worker left is ended", "left_pid=%d worker_pid=%d",
               (int)child, (int)owner.pid);

@@ -413,6 +413,22 @@ static void orphans_end_when_their_owner_has(void **state) {
     assert_int_equal(dirty_sweep(5000), 3);
 }
 
+static void orphans_that_may_not_be_looked_at_are_told(void **state) {
+    place *p = *state;
+    dirty_birth owner;
+    if (geteuid() != 0)
+        skip();
+    pid_t orphan = start_program(true);
+    assert_int_equal(seteuid(65534), 0);
+    int rc = dirty_birth_owner(orphan, &owner);
+    unsigned killed = dirty_orphans_kill(0);
+    assert_int_equal(seteuid(0), 0);
+    assert_int_equal(rc, -EACCES);
+    assert_int_equal(killed, 0);
+    assert_true(is_logged(p, "what workers leave can't be told apart"));
+    assert_int_equal(dirty_sweep(5000), 1);
+}
+
 /* -- Silence ---------------------------------------------------------------------------
  */
 
@@ -616,6 +632,7 @@ int main(void) {
         cmocka_unit_test(programs_show_by_whom_they_run),
         cmocka_unit_test(who_can_not_be_looked_up_lives_while_its_id_does),
         WITH_PLACE(orphans_end_when_their_owner_has),
+        WITH_PLACE(orphans_that_may_not_be_looked_at_are_told),
         cmocka_unit_test(silence_is_told_when_it_is_too_long),
         cmocka_unit_test(silence_does_not_count_while_nobody_could_hear),
         cmocka_unit_test(silence_has_limits_of_its_own),
