@@ -106,14 +106,9 @@ void dirty_exchange_settle(dirty_exchange *x) {
 static int check_request(dirty_client *c, const dirty_request *r) {
     if (r == NULL)
         return dirty_failure_set(&c->failure, DIRTY_EINVALID, "no", "no request given");
-    if (r->failed == DIRTY_EMEMORY)
-        return dirty_failure_set(&c->failure, r->failed, "no",
-                                 "no memory in the client for the request's arguments");
     if (r->failed != 0)
-        return dirty_failure_set(
-            &c->failure, r->failed, "no",
-            "the request was given something it can't carry: at most 65535 arguments "
-            "under 4 GiB each, and a priority from 0 to 9");
+        return dirty_failure_set(&c->failure, r->failed, "no", "%s.%s was not called: %s",
+                                 r->app, r->action, r->why);
     uint64_t len = dirty_request_payload_len(r);
     if (len > c->max_message)
         return dirty_failure_set(&c->failure, DIRTY_EPROTOCOL, "no",

@@ -9,12 +9,26 @@ typedef struct arguments {
 } arguments;
 
 static int add_json_text(dirty_request *r, const char *text) {
-    return text == NULL ? DIRTY_EINVALID : dirty_request_add_json(r, text, strlen(text));
+    if (text != NULL)
+        return dirty_request_add_json(r, text, strlen(text));
+    return dirty_request_refuse(r, DIRTY_EINVALID, "argument %u is NULL and no JSON text",
+                                r->argc + 1);
 }
 
 static int add_bytes(dirty_request *r, arguments *args) {
     const void *data = va_arg(args->list, const void *);
     return dirty_request_add_bytes(r, data, va_arg(args->list, size_t));
+}
+
+static int refuse_conversion(dirty_request *r, const char *p) {
+    int len = p[0] == '\0' ? 0 : p[0] == 'l' && p[1] == 'l' && p[2] != '\0' ? 3 : 1;
+    if (p[0] == 'l' && p[1] != 'l' && p[1] != '\0')
+        len = 2;
+    return dirty_request_refuse(
+        r, DIRTY_EINVALID,
+        "the format has %%%.*s for argument %u, there are %%b %%s "
+        "%%j %%d %%ld %%lld %%f %%t %%n",
+        len, p, r->argc + 1);
 }
 
 /* Add what the conversion behind a '%' says; *used its characters. */
@@ -36,31 +50,34 @@ static int add_one(dirty_request *r, const char *p, arguments *args, size_t *use
     case 'f': return dirty_request_add_number(r, va_arg(args->list, double));
     case 't': return dirty_request_add_boolean(r, va_arg(args->list, int));
     case 'n': return dirty_request_add_nil(r);
-    default: return DIRTY_EINVALID;
+    default: return refuse_conversion(r, p);
     }
 }
 
-static int refuse(dirty_request *r, int rc) {
-    if (r->failed == 0)
-        r->failed = rc;
-    return rc;
+static int refuse_text(dirty_request *r, const char *format, const char *p) {
+    return dirty_request_refuse(r, DIRTY_EINVALID,
+                                "the format \"%.60s\" has '%c' outside of a conversion, "
+                                "where only blanks and commas may be",
+                                format, *p);
 }
 
 int dirty_request_vaddf(dirty_request *r, const char *format, va_list list) {
     arguments args;
     int rc = 0;
+    if (r == NULL || format == NULL)
+        return dirty_request_refuse(r, DIRTY_EINVALID, "the format is NULL");
     va_copy(args.list, list);
     for (const char *p = format; *p != '\0' && rc == 0;) {
         size_t used = 0;
         if (*p == '%')
             rc = add_one(r, p + 1, &args, &used);
         else if (*p != ' ' && *p != ',')
-            rc = DIRTY_EINVALID;
+            rc = refuse_text(r, format, p);
         if (rc == 0)
             p += 1 + used;
     }
     va_end(args.list);
-    return rc < 0 ? refuse(r, rc) : 0;
+    return rc;
 }
 
 int dirty_request_addf(dirty_request *r, const char *format, ...) {

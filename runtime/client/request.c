@@ -28,13 +28,14 @@ static dirty_slice copy_name(char *room, const char *name) {
 }
 
 int dirty_request_reset(dirty_request *r, const char *app, const char *action) {
-    if (!name_is_valid(app) || !name_is_valid(action))
+    if (r == NULL || !name_is_valid(app) || !name_is_valid(action))
         return DIRTY_EINVALID;
     r->app_name = copy_name(r->app, app);
     r->action_name = copy_name(r->action, action);
     r->priority = DIRTY_PRIORITY_DEFAULT;
     r->budget_ms = 0;
     r->failed = 0;
+    r->why[0] = '\0';
     r->values_len = 0;
     r->has_metadata = false;
     r->argc = 0;
@@ -60,10 +61,19 @@ void dirty_request_free(dirty_request *r) {
     dirty_dealloc(r);
 }
 
-static int fail(dirty_request *r, int err) {
-    if (r->failed == 0)
-        r->failed = err;
-    return err;
+int dirty_request_refuse(dirty_request *r, int code, const char *format, ...) {
+    va_list args;
+    if (r == NULL || r->failed != 0)
+        return code;
+    va_start(args, format);
+    vsnprintf(r->why, sizeof r->why, format, args);
+    va_end(args);
+    return r->failed = code;
+}
+
+static int refuse_memory(dirty_request *r) {
+    return dirty_request_refuse(r, DIRTY_EMEMORY,
+                                "no memory in the client for the request's arguments");
 }
 
 /* Room for one more argument and the metadata. */
@@ -88,10 +98,21 @@ static void set_arg(dirty_request *r, uint32_t at, dirty_value_tag tag, dirty_sl
 }
 
 static int add(dirty_request *r, dirty_value_tag tag, dirty_slice s) {
-    if (r->argc == ARGC_MAX || s.len > UINT32_MAX || (s.base == NULL && s.len > 0))
-        return fail(r, DIRTY_EINVALID);
+    if (r == NULL)
+        return DIRTY_EINVALID;
+    if (r->argc == ARGC_MAX)
+        return dirty_request_refuse(r, DIRTY_EINVALID, "it has more than %d arguments",
+                                    ARGC_MAX);
+    if (s.len > UINT32_MAX)
+        return dirty_request_refuse(r, DIRTY_EINVALID,
+                                    "argument %u has %zu bytes, %u are the most",
+                                    r->argc + 1, s.len, UINT32_MAX);
+    if (s.base == NULL && s.len > 0)
+        return dirty_request_refuse(r, DIRTY_EINVALID,
+                                    "argument %u is NULL, with a length of %zu bytes",
+                                    r->argc + 1, s.len);
     if (grow(r) < 0)
-        return fail(r, DIRTY_EMEMORY);
+        return refuse_memory(r);
     set_arg(r, ++r->argc, tag, s);
     return 0;
 }
@@ -115,8 +136,10 @@ static int add_text(dirty_request *r, const char *text, size_t len) {
 }
 
 int dirty_request_add_string(dirty_request *r, const char *text) {
-    return text == NULL ? fail(r, DIRTY_EINVALID)
-                        : dirty_request_add_bytes(r, text, strlen(text));
+    if (r == NULL || text != NULL)
+        return dirty_request_add_bytes(r, text, text != NULL ? strlen(text) : 0);
+    return dirty_request_refuse(r, DIRTY_EINVALID, "argument %u is NULL and no string",
+                                r->argc + 1);
 }
 
 int dirty_request_add_integer(dirty_request *r, long long value) {
@@ -128,7 +151,11 @@ int dirty_request_add_integer(dirty_request *r, long long value) {
 int dirty_request_add_number(dirty_request *r, double value) {
     char text[DIRTY_NUMBER_TEXT_MAX];
     size_t len = dirty_number_format(text, value);
-    return len == 0 ? fail(r, DIRTY_EINVALID) : add_text(r, text, len);
+    if (r == NULL || len > 0)
+        return add_text(r, text, len);
+    return dirty_request_refuse(r, DIRTY_EINVALID,
+                                "argument %u is %g: a number has to be finite",
+                                r->argc + 1, value);
 }
 
 int dirty_request_add_boolean(dirty_request *r, int value) {
@@ -140,10 +167,14 @@ int dirty_request_add_nil(dirty_request *r) {
 }
 
 int dirty_request_set_metadata(dirty_request *r, const char *text, size_t len) {
+    if (r == NULL)
+        return DIRTY_EINVALID;
     if (len > UINT32_MAX)
-        return fail(r, DIRTY_EINVALID);
+        return dirty_request_refuse(r, DIRTY_EINVALID,
+                                    "its metadata has %zu bytes, %u are the most", len,
+                                    UINT32_MAX);
     if (grow(r) < 0)
-        return fail(r, DIRTY_EMEMORY);
+        return refuse_memory(r);
     if (r->has_metadata)
         r->values_len -= DIRTY_VALUE_HEAD_LEN + r->args[0].len;
     r->has_metadata = text != NULL;
@@ -153,14 +184,19 @@ int dirty_request_set_metadata(dirty_request *r, const char *text, size_t len) {
 }
 
 int dirty_request_set_priority(dirty_request *r, int priority) {
+    if (r == NULL)
+        return DIRTY_EINVALID;
     if (priority < 0 || priority > DIRTY_PRIORITY_LAST)
-        return fail(r, DIRTY_EINVALID);
+        return dirty_request_refuse(r, DIRTY_EINVALID,
+                                    "priority %d is none: 0 is the first, %d the last",
+                                    priority, DIRTY_PRIORITY_LAST);
     r->priority = (uint8_t)priority;
     return 0;
 }
 
 void dirty_request_set_budget_ms(dirty_request *r, uint32_t budget_ms) {
-    r->budget_ms = budget_ms;
+    if (r != NULL)
+        r->budget_ms = budget_ms;
 }
 
 uint64_t dirty_request_payload_len(const dirty_request *r) {

@@ -26,12 +26,18 @@ struct dirty_request {
     uint8_t priority;
     uint32_t budget_ms;  /* 0: the client's */
     int failed;          /* DIRTY_E… of the first add that failed, 0: none */
+    char why[200];       /* words for it */
     uint64_t values_len; /* encoded bytes of metadata and arguments */
     bool has_metadata;
     dirty_arg *args; /* owned; [0] is the metadata, or unused */
     uint32_t argc;   /* arguments, metadata not counted */
     uint32_t cap;    /* of args */
 };
+
+/* Remember that it can't be sent, if it is the first time, and why. Returns `code`; r may
+ * be NULL. */
+int dirty_request_refuse(dirty_request *r, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Payload bytes of the request. */
 uint64_t dirty_request_payload_len(const dirty_request *r);

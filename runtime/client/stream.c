@@ -71,7 +71,7 @@ static int read_next(dirty_stream *s) {
 
 int dirty_stream_next(dirty_stream *s, dirty_reply **chunk) {
     *chunk = NULL;
-    if (s->x.client == NULL)
+    if (s == NULL || s->x.client == NULL)
         return DIRTY_EINVALID;
     if (!s->first) {
         if (s->x.ended)

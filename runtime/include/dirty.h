@@ -112,7 +112,8 @@ DIRTY_API int dirty_request_reset(dirty_request *r, const char *app, const char 
 /* Add an argument: raw bytes (a Lua string at the other end), or the UTF-8 text of one
  * JSON value, which the server checks. 0, DIRTY_EMEMORY, or DIRTY_EINVALID (more than
  * 65535 arguments, more than 4 GiB). A failure is remembered: dirty_call reports it, so
- * the returns need not be looked at one by one. */
+ * the returns need not be looked at one by one, with words: which argument, what it was.
+ * With r NULL all of these return DIRTY_EINVALID, and so does dirty_call. */
 DIRTY_API int dirty_request_add_bytes(dirty_request *r, const void *data, size_t len);
 DIRTY_API int dirty_request_add_json(dirty_request *r, const char *text, size_t len);
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -372,6 +373,55 @@ static void test_nothing_given(void **state) {
     rig_stop(&r);
 }
 
+/* -- Requests that can't be sent ---------------------------------------------------- */
+
+/* A call by this format fails, and is told with these words. */
+static void expect_refused(dirty_client *c, const char *words, const char *format, ...) {
+    dirty_request *r;
+    dirty_reply *reply;
+    va_list list;
+    assert_int_equal(dirty_request_new(&r, "app", "action"), 0);
+    va_start(list, format);
+    assert_int_equal(dirty_request_vaddf(r, format, list), DIRTY_EINVALID);
+    va_end(list);
+    assert_int_equal(dirty_call(c, r, &reply), DIRTY_EINVALID);
+    if (strstr(dirty_errmsg(c), words) == NULL)
+        fail_msg("\"%s\" is not in: %s", words, dirty_errmsg(c));
+    assert_non_null(strstr(dirty_errmsg(c), "app.action was not called"));
+    dirty_request_free(r);
+}
+
+static void test_what_is_wrong_with_a_request(void **state) {
+    (void)state;
+    rig r = {0};
+    dirty_reply *reply;
+    assert_int_equal(dirty_open(&r.client, NULL), 0);
+    expect_refused(r.client, "%q for argument 1", "%q", 1);
+    expect_refused(r.client, "%5 for argument 2", "%d %5d", 1, 1);
+    expect_refused(r.client, "%lu for argument 1, there are %b %s %j %d %ld", "%lu", 1ul);
+    expect_refused(r.client, "%llu for argument 1", "%llu", 1ull);
+    expect_refused(r.client, "% for argument 1", "%");
+    expect_refused(r.client, "%l for argument 1", "%l", 1l);
+    expect_refused(r.client, "format \"%d x\" has 'x'", "%d x", 1);
+    expect_refused(r.client, "argument 1 is nan", "%f", (double)NAN);
+    expect_refused(r.client, "argument 2 is NULL and no string", "%n %s", (char *)NULL);
+    expect_refused(r.client, "argument 1 is NULL and no JSON", "%j", (char *)NULL);
+    expect_refused(r.client, "argument 1 is NULL, with", "%b", NULL, (size_t)7);
+    expect_refused(r.client, "the format is NULL", NULL);
+    assert_int_equal(dirty_callf(r.client, &reply, "app", "action", NULL),
+                     DIRTY_EINVALID);
+    assert_int_equal(dirty_request_new(&r.request, "app", "action"), 0);
+    dirty_request_set_priority(r.request, 77);
+    dirty_request_set_priority(r.request, -1); /* the first failure is the one told */
+    rig_expect_failure(&r, DIRTY_EINVALID, "no", "priority 77 is none");
+    dirty_request_reset(r.request, "app", "action");
+    for (int i = 0; i <= UINT16_MAX; i++)
+        dirty_request_add_nil(r.request);
+    rig_expect_failure(&r, DIRTY_EINVALID, "no", "more than 65535 arguments");
+    dirty_request_free(r.request);
+    dirty_free(r.client);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_such_socket),
@@ -387,6 +437,7 @@ int main(void) {
         cmocka_unit_test(test_the_default_path),
         cmocka_unit_test(test_a_private_directory_must_be_private),
         cmocka_unit_test(test_nothing_given),
+        cmocka_unit_test(test_what_is_wrong_with_a_request),
     };
     return cmocka_run_group_tests_name("client connect", tests, NULL, NULL);
 }

@@ -134,6 +134,29 @@ static void test_what_no_request_can_carry(void **state) {
     dirty_request_free(r);
 }
 
+static void test_a_request_that_is_none(void **state) {
+    (void)state;
+    const int wrong = DIRTY_EINVALID;
+    assert_int_equal(dirty_request_reset(NULL, "a", "b"), wrong);
+    assert_int_equal(dirty_request_add_bytes(NULL, "", 0), wrong);
+    assert_int_equal(dirty_request_add_json(NULL, "1", 1), wrong);
+    assert_int_equal(dirty_request_add_string(NULL, "x"), wrong);
+    assert_int_equal(dirty_request_add_string(NULL, NULL), wrong);
+    assert_int_equal(dirty_request_add_integer(NULL, 1), wrong);
+    assert_int_equal(dirty_request_add_number(NULL, 0.5), wrong);
+    assert_int_equal(dirty_request_add_boolean(NULL, 1), wrong);
+    assert_int_equal(dirty_request_add_nil(NULL), wrong);
+    assert_int_equal(dirty_request_addf(NULL, "%d", 1), wrong);
+    assert_int_equal(dirty_request_set_metadata(NULL, "1", 1), wrong);
+    assert_int_equal(dirty_request_set_priority(NULL, 1), wrong);
+    dirty_request_set_budget_ms(NULL, 1);
+    dirty_request_free(NULL);
+    dirty_stream *none = NULL;
+    dirty_reply *chunk;
+    assert_int_equal(dirty_stream_next(none, &chunk), wrong);
+    assert_null(chunk);
+}
+
 /* -- JSON --------------------------------------------------------------------------- */
 
 static void expect_peek(const char *text, const char *expected) {
@@ -194,6 +217,7 @@ int main(void) {
         cmocka_unit_test(test_a_request_sent_in_steps_of_every_size),
         cmocka_unit_test(test_the_longest_head_fits),
         cmocka_unit_test(test_what_no_request_can_carry),
+        cmocka_unit_test(test_a_request_that_is_none),
         cmocka_unit_test(test_peeking_at_a_member),
         cmocka_unit_test(test_peeking_at_garbage),
     };
