@@ -332,7 +332,10 @@ static int open_runtime(server *s) {
     }
     dirty_async_options_init(&calls);
     calls.client.socket = dirty_runtime_socket(s->runtime);
-    return dirty_async_open(&s->calls, &calls);
+    if (dirty_async_open(&s->calls, &calls) == 0)
+        return 0;
+    fprintf(stderr, "%s\n", dirty_async_errmsg(s->calls));
+    return -1;
 }
 
 static int open_http(server *s, uint16_t port) {

@@ -359,8 +359,10 @@ static void destroy(dirty_async *a) {
     while (a->links != NULL)
         bury(a, a->links);
     free_dead(a);
-    close(a->epoll_fd);
-    close(a->timer_fd);
+    if (a->epoll_fd >= 0)
+        close(a->epoll_fd);
+    if (a->timer_fd >= 0)
+        close(a->timer_fd);
     dirty_failure_deinit(&a->base.failure);
     dirty_dealloc(a);
 }
@@ -395,20 +397,38 @@ void dirty_async_ready(dirty_async *a) {
 
 /* -- Calls -------------------------------------------------------------------------- */
 
-static int check(dirty_async *a, const dirty_request *r) {
+/* Refuse a call, in words that dirty_async_errmsg gives. */
+static int refuse(dirty_async *a, int code, const char *words) {
+    return dirty_failure_set(&a->base.failure, code, "no", "%s", words);
+}
+
+static int check(dirty_async *a, const dirty_request *r, dirty_async_cb cb) {
     dirty_exchange x;
-    int rc = is_ours(a) ? dirty_exchange_init(&x, &a->base, r) : DIRTY_EINVALID;
+    if (!is_ours(a))
+        return refuse(a, DIRTY_EINVALID,
+                      "the client was opened before this process was forked: open "
+                      "another here");
+    if (a->freeing)
+        return refuse(a, DIRTY_EINVALID, "the client is freed");
+    int rc = dirty_exchange_init(&x, &a->base, r);
+    if (rc == 0 && cb == NULL)
+        rc = refuse(a, DIRTY_EINVALID, "no callback given");
     /* Those that have no connection yet, but will, are not among the waiting. */
     if (rc == 0 && a->call_count >= (uint64_t)a->max_connections + a->max_waiting)
-        rc = DIRTY_EOVERLOADED;
-    return a->freeing ? DIRTY_EINVALID : rc;
+        rc = dirty_failure_set(&a->base.failure, DIRTY_EOVERLOADED, "no",
+                               "all %u connections have calls and %u more wait; raise "
+                               "max_connections or max_waiting, or call less",
+                               a->max_connections, a->max_waiting);
+    return rc;
 }
 
 static int queue(dirty_async *a, dirty_request *r, const call *model, uint64_t *ticket) {
-    int rc = r == NULL || model->cb == NULL ? DIRTY_EINVALID : check(a, r);
+    if (a == NULL)
+        return DIRTY_EMEMORY;
+    int rc = check(a, r, model->cb);
     call *c = rc == 0 ? dirty_realloc(NULL, sizeof *c) : NULL;
     if (c == NULL)
-        return rc == 0 ? DIRTY_EMEMORY : rc;
+        return rc == 0 ? refuse(a, DIRTY_EMEMORY, "no memory in the client") : rc;
     *c = *model;
     c->ticket = ++a->last_ticket;
     c->request = r;
@@ -484,51 +504,58 @@ void dirty_async_options_init(dirty_async_options *options) {
 
 static int open_descriptors(dirty_async *a) {
     a->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    a->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    a->timer_fd = a->epoll_fd < 0
+                      ? -1
+                      : timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = NULL}};
-    if (a->epoll_fd < 0 || a->timer_fd < 0 ||
-        epoll_ctl(a->epoll_fd, EPOLL_CTL_ADD, a->timer_fd, &event) < 0)
-        return DIRTY_EMEMORY;
+    if (a->timer_fd < 0 || epoll_ctl(a->epoll_fd, EPOLL_CTL_ADD, a->timer_fd, &event) < 0)
+        return dirty_failure_set(&a->base.failure, DIRTY_EMEMORY, "no",
+                                 "can't have the descriptors of an event-driven client: "
+                                 "%s",
+                                 strerrordesc_np(errno));
     return 0;
+}
+
+static int configure(dirty_async *a, const dirty_async_options *options) {
+    int rc = dirty_client_init(&a->base, &options->client);
+    a->max_connections = options->max_connections;
+    a->max_waiting = options->max_waiting;
+    if (rc == 0 && (a->max_connections == 0 || a->max_waiting == 0))
+        rc = dirty_failure_set(&a->base.failure, DIRTY_EINVALID, "no",
+                               "max_%s is 0: it is 1 at least",
+                               a->max_connections == 0 ? "connections" : "waiting");
+    return rc;
 }
 
 int dirty_async_open(dirty_async **out, const dirty_async_options *options) {
     dirty_async_options defaults;
-    dirty_client *checked;
-    *out = NULL;
+    dirty_async *a = *out = dirty_realloc(NULL, sizeof *a);
+    if (a == NULL)
+        return DIRTY_EMEMORY;
+    memset(a, 0, sizeof *a);
+    a->owner = getpid();
+    a->epoll_fd = a->timer_fd = -1;
     if (options == NULL) {
         dirty_async_options_init(&defaults);
         options = &defaults;
     }
-    int rc = dirty_open(&checked, &options->client);
-    if (rc == 0 && (options->max_connections == 0 || options->max_waiting == 0))
-        rc = DIRTY_EINVALID;
-    dirty_async *a = rc == 0 ? dirty_realloc(NULL, sizeof *a) : NULL;
-    if (a != NULL) {
-        memset(a, 0, sizeof *a);
-        a->owner = getpid();
-        a->base.address = checked->address;
-        a->base.private_dir = checked->private_dir;
-        a->base.timeout_ms = checked->timeout_ms;
-        a->base.max_message = checked->max_message;
-        dirty_conn_init(&a->base.conn);
-        dirty_failure_init(&a->base.failure);
-        a->max_connections = options->max_connections;
-        a->max_waiting = options->max_waiting;
-        rc = open_descriptors(a);
-    } else if (rc == 0) {
-        rc = DIRTY_EMEMORY;
-    }
-    dirty_free(checked);
+    int rc = configure(a, options);
     if (rc == 0)
-        *out = a;
-    else if (a != NULL)
-        destroy(a);
+        rc = open_descriptors(a);
+    a->base.broken = rc < 0;
     return rc;
 }
 
+int dirty_async_err(const dirty_async *a) {
+    return a == NULL ? DIRTY_EMEMORY : dirty_err(&a->base);
+}
+
+const char *dirty_async_errmsg(const dirty_async *a) {
+    return dirty_errmsg(a == NULL ? NULL : &a->base);
+}
+
 int dirty_async_fd(const dirty_async *a) {
-    return a->epoll_fd;
+    return a == NULL ? -1 : a->epoll_fd;
 }
 
 void dirty_async_free(dirty_async *a) {

@@ -33,21 +33,25 @@ static int configure(dirty_client *c, const dirty_options *options) {
     return dirty_socket_path_set(&c->address, socket, &c->failure);
 }
 
+int dirty_client_init(dirty_client *c, const dirty_options *options) {
+    memset(c, 0, sizeof *c);
+    dirty_conn_init(&c->conn);
+    dirty_failure_init(&c->failure);
+    int rc = configure(c, options);
+    c->broken = rc < 0;
+    return rc;
+}
+
 int dirty_open(dirty_client **out, const dirty_options *options) {
     dirty_options defaults;
     dirty_client *c = *out = dirty_realloc(NULL, sizeof *c);
     if (c == NULL)
         return DIRTY_EMEMORY;
-    memset(c, 0, sizeof *c);
-    dirty_conn_init(&c->conn);
-    dirty_failure_init(&c->failure);
     if (options == NULL) {
         dirty_options_init(&defaults);
         options = &defaults;
     }
-    int rc = configure(c, options);
-    c->broken = rc < 0;
-    return rc;
+    return dirty_client_init(c, options);
 }
 
 void dirty_close(dirty_client *c) {

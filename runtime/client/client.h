@@ -24,4 +24,8 @@ struct dirty_client {
     dirty_failure failure;
 };
 
+/* Set up a client with its options. 0, or as dirty_open, with the failure told: it wants
+ * its failure ended in both cases. */
+int dirty_client_init(dirty_client *c, const dirty_options *options);
+
 #endif

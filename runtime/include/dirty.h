@@ -263,12 +263,21 @@ DIRTY_API dirty_reply *dirty_outcome_take(dirty_outcome *outcome);
  * client. */
 typedef void (*dirty_async_cb)(dirty_async *a, dirty_outcome *outcome, void *arg);
 
-/* options NULL: all defaults. 0 with *out set, or *out NULL: DIRTY_EMEMORY (no memory or
- * no descriptors), DIRTY_EINVALID (an option out of range), DIRTY_ECONNECTION (the path
- * is too long for a socket). */
+/* options NULL: all defaults. 0, or: DIRTY_EMEMORY (no memory or no descriptors),
+ * DIRTY_EINVALID (an option out of range), DIRTY_ECONNECTION (the path is too long for a
+ * socket). *out is set even then, so that the reason can be read, and wants
+ * dirty_async_free; it is NULL only if there is no memory for it. Its calls fail with the
+ * same words. */
 DIRTY_API int dirty_async_open(dirty_async **out, const dirty_async_options *options);
 
-/* The descriptor to watch for reading. It stays the same. */
+/* Why the last dirty_async_open, dirty_async_call or dirty_async_stream of this client
+ * was refused: code and words. After one that was not: 0 and "". What became of an
+ * accepted call is told to its callback. Borrowed until the next of them; a NULL:
+ * DIRTY_EMEMORY. */
+DIRTY_API int dirty_async_err(const dirty_async *a);
+DIRTY_API const char *dirty_async_errmsg(const dirty_async *a);
+
+/* The descriptor to watch for reading. It stays the same. -1: the client did not open. */
 DIRTY_API int dirty_async_fd(const dirty_async *a);
 
 /* Do what can be done without waiting, with callbacks. Bounded: at most 64 chunks of a

@@ -21,6 +21,7 @@ extern "C" {
 typedef struct dirty_uv {
     dirty_async *async; /* owned; NULL once it is closed */
     uv_poll_t poll;
+    int in_loop; /* poll is the loop's until it is closed */
     void (*closed)(struct dirty_uv *u);
     void *data; /* the user's */
 } dirty_uv;
@@ -40,35 +41,38 @@ static inline void dirty_uv_private_on_closed(uv_handle_t *handle) {
 }
 
 /* Make a client with these options (NULL: all defaults) and watch it in the loop. *u must
- * stay where it is until it is closed. 0, or what dirty_async_open returns; an error of
- * libuv (UV_E…, below -4000 or a negative errno) leaves nothing open either. */
+ * stay where it is until it is closed, which it has to be after a failure, too: until
+ * then dirty_async_errmsg(u->async) says why it was. 0, or what dirty_async_open returns,
+ * or an error of libuv (a negative errno), of which the client knows nothing. */
 static inline int dirty_uv_open(dirty_uv *u, uv_loop_t *loop,
                                 const dirty_async_options *options) {
     int rc = dirty_async_open(&u->async, options);
+    u->closed = NULL;
+    u->in_loop = 0;
     if (rc < 0)
         return rc;
     u->poll.data = u;
-    u->closed = NULL;
     rc = uv_poll_init(loop, &u->poll, dirty_async_fd(u->async));
-    if (rc == 0)
-        rc = uv_poll_start(&u->poll, UV_READABLE, dirty_uv_private_on_poll);
-    if (rc < 0) {
-        dirty_async_free(u->async);
-        u->async = NULL;
-    }
-    return rc;
+    if (rc < 0)
+        return rc;
+    u->in_loop = 1;
+    return uv_poll_start(&u->poll, UV_READABLE, dirty_uv_private_on_poll);
 }
 
 /* End all calls (their callbacks come, with DIRTY_ECANCELLED) and the client. `closed`
- * (may be NULL) comes when the loop has let go of *u. Also from inside a callback. */
+ * (may be NULL) comes when the loop has let go of *u: at once, where it never had it.
+ * Also from inside a callback. */
 static inline void dirty_uv_close(dirty_uv *u, void (*closed)(dirty_uv *u)) {
     dirty_async *async = u->async;
     if (async == NULL)
         return;
     u->async = NULL;
     u->closed = closed;
-    uv_close((uv_handle_t *)&u->poll, dirty_uv_private_on_closed);
+    if (u->in_loop)
+        uv_close((uv_handle_t *)&u->poll, dirty_uv_private_on_closed);
     dirty_async_free(async);
+    if (!u->in_loop && closed != NULL)
+        closed(u);
 }
 
 #ifdef __cplusplus

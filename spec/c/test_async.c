@@ -7,7 +7,17 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include <uv.h>
+
+/* libuv's, but it may be told to fail. */
+static int poll_start_fails;
+static int start_poll(uv_poll_t *poll, int events, uv_poll_cb cb) {
+    return poll_start_fails != 0 ? poll_start_fails : uv_poll_start(poll, events, cb);
+}
+#define uv_poll_start start_poll
 #include "dirty_uv.h"
+#undef uv_poll_start
+
 #include "fake_server.h"
 
 #define CALLS_MAX 300
@@ -768,6 +778,97 @@ static void on_a_libuv_loop(void **state) {
     fake_stop(&f);
 }
 
+static void count_closed(dirty_uv *u) {
+    ++*(int *)u->data;
+}
+
+static void a_libuv_loop_that_does_not_take_it(void **state) {
+    (void)state;
+    int closed = 0;
+    dirty_uv u = {.data = &closed};
+    uv_loop_t loop;
+    dirty_async_options o;
+    dirty_async_options_init(&o);
+    assert_int_equal(uv_loop_init(&loop), 0);
+    o.max_waiting = 0; /* refused before the loop is asked */
+    assert_int_equal(dirty_uv_open(&u, &loop, &o), DIRTY_EINVALID);
+    assert_non_null(strstr(dirty_async_errmsg(u.async), "max_waiting"));
+    dirty_uv_close(&u, count_closed);
+    assert_int_equal(closed, 1);
+    o.max_waiting = 1;
+    poll_start_fails = UV_EEXIST;
+    assert_int_equal(dirty_uv_open(&u, &loop, &o), UV_EEXIST);
+    poll_start_fails = 0;
+    dirty_uv_close(&u, count_closed);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(closed, 2);
+    assert_int_equal(uv_loop_close(&loop), 0); /* nothing is left in it */
+}
+
+static void expect_refused(dirty_async *a, int rc, int code, const char *words) {
+    assert_int_equal(rc, code);
+    assert_int_equal(dirty_async_err(a), code);
+    if (strstr(dirty_async_errmsg(a), words) == NULL)
+        fail_msg("\"%s\" is not in: %s", words, dirty_async_errmsg(a));
+}
+
+static void a_failed_open_can_be_read(void **state) {
+    (void)state;
+    char path[300];
+    dirty_async_options o;
+    dirty_async *a;
+    dirty_request *r = make("x");
+    int rc;
+    memset(path, 'p', sizeof path);
+    path[sizeof path - 1] = '\0';
+    dirty_async_options_init(&o);
+    o.client.socket = path;
+    rc = dirty_async_open(&a, &o);
+    expect_refused(a, rc, DIRTY_ECONNECTION, "of 299 bytes");
+    for (int i = 0; i < 2; i++)
+        expect_refused(a, dirty_async_call(a, r, note, NULL, NULL), DIRTY_ECONNECTION,
+                       "of 299 bytes");
+    assert_int_equal(dirty_async_fd(a), -1);
+    dirty_async_ready(a);
+    dirty_async_free(a);
+    o.client.socket = "s";
+    o.max_connections = 0;
+    rc = dirty_async_open(&a, &o);
+    expect_refused(a, rc, DIRTY_EINVALID, "max_connections is 0");
+    dirty_async_free(a);
+    assert_int_equal(dirty_async_call(NULL, r, note, NULL, NULL), DIRTY_EMEMORY);
+    assert_string_equal(dirty_async_errmsg(NULL), "out of memory");
+    dirty_request_free(r);
+}
+
+static void a_refused_call_can_be_read(void **state) {
+    (void)state;
+    dirty_async_options o;
+    dirty_async *a;
+    got g = {0};
+    dirty_request *r = make("x");
+    dirty_async_options_init(&o);
+    o.client.socket = "/nowhere";
+    o.max_connections = o.max_waiting = 1;
+    assert_int_equal(dirty_async_open(&a, &o), 0);
+    expect_refused(a, dirty_async_call(a, NULL, note, &g, NULL), DIRTY_EINVALID,
+                   "no request");
+    expect_refused(a, dirty_async_call(a, r, NULL, &g, NULL), DIRTY_EINVALID,
+                   "no callback");
+    dirty_request_addf(r, "%q");
+    expect_refused(a, dirty_async_call(a, r, note, &g, NULL), DIRTY_EINVALID, "%q");
+    dirty_request_free(r);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(dirty_async_call(a, make("x"), note, &g, NULL), 0);
+    assert_int_equal(dirty_async_err(a), 0);
+    assert_string_equal(dirty_async_errmsg(a), "");
+    r = make("x");
+    expect_refused(a, dirty_async_call(a, r, note, &g, NULL), DIRTY_EOVERLOADED,
+                   "max_waiting");
+    dirty_request_free(r);
+    dirty_async_free(a);
+}
+
 static void formats_that_are_wrong(void **state) {
     (void)state;
     dirty_request *r = make(NULL);
@@ -809,6 +910,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_server_that_closes_idle_connections),
         cmocka_unit_test(a_second_try_on_a_descriptor_of_the_same_number),
         cmocka_unit_test(on_a_libuv_loop),
+        cmocka_unit_test(a_libuv_loop_that_does_not_take_it),
+        cmocka_unit_test(a_failed_open_can_be_read),
+        cmocka_unit_test(a_refused_call_can_be_read),
         cmocka_unit_test(formats_that_are_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -288,7 +288,11 @@ static dirty_async *open_client(void) {
     o.client.socket = options.socket;
     o.max_connections = options.connections;
     o.max_waiting = RECORDS;
-    return dirty_async_open(&a, &o) == 0 ? a : NULL;
+    if (dirty_async_open(&a, &o) == 0)
+        return a;
+    fprintf(stderr, "%s\n", dirty_async_errmsg(a));
+    dirty_async_free(a);
+    return NULL;
 }
 
 int main(int argc, char **argv) {
