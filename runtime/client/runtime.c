@@ -15,6 +15,7 @@
 #include "base/report.h"
 #include "base/serve_status.h"
 #include "client/alloc.h"
+#include "client/said.h"
 
 #define START_TIMEOUT_MS_DEFAULT 90000
 /* What the supervisor may take to end everything at once, before it is killed. */
@@ -163,11 +164,12 @@ static bool wait_ready(dirty_runtime *rt, uint64_t until_ns) {
     return true;
 }
 
-/* What a start that failed said, without the end of its last line. */
+/* What a start that failed said. Nothing is heard of it after that. */
 static const char *said(dirty_runtime *rt) {
-    while (rt->said_len > 0 && rt->said[rt->said_len - 1] == '\n')
-        rt->said[--rt->said_len] = '\0';
-    return rt->said_len > 0 ? rt->said : "it has not said why";
+    char text[sizeof rt->said];
+    dirty_said_in_words(rt->said, text, sizeof text);
+    memcpy(rt->said, text, sizeof text);
+    return rt->said[0] != '\0' ? rt->said : "it has not said why";
 }
 
 static int explain_end(dirty_runtime *rt, const char *program) {

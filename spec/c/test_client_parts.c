@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/json_peek.h"
 #include "client/request.h"
+#include "client/said.h"
 
 /* -- Errors ------------------------------------------------------------------------- */
 
@@ -157,6 +158,34 @@ static void test_a_request_that_is_none(void **state) {
     assert_null(chunk);
 }
 
+/* -- What a runtime says ------------------------------------------------------------ */
+
+static void expect_words(const char *said, const char *expected) {
+    char room[200];
+    dirty_said_in_words(said, room, sizeof room);
+    assert_string_equal(room, expected);
+    for (size_t size = 1; size <= strlen(expected); size++) {
+        char *exact = malloc(size); /* so that valgrind sees a step too far */
+        dirty_said_in_words(said, exact, size);
+        assert_true(strlen(exact) < size);
+        free(exact);
+    }
+}
+
+static void test_lines_of_the_log_in_words(void **state) {
+    (void)state;
+    expect_words("", "");
+    expect_words("a line\nand \"msg\" another\n\n", "a line\nand \"msg\" another");
+    expect_words(" msg=\"can't listen\" socket=/s reason=\"in use\" remedy=\"stop it\"\n",
+                 "can't listen (socket /s): in use; stop it");
+    expect_words("one\n msg=ended how=\"by \\\"me\\\"\" ms=7\ntwo",
+                 "one\nended (how by \"me\", ms 7)\ntwo");
+    expect_words(" msg=\"a\\tb\\n", "a\tb");
+    expect_words(" msg=\"\\", "\\");
+    expect_words(" msg=", "");
+    expect_words(" msg=a =b c", "a ( bc)");
+}
+
 /* -- JSON --------------------------------------------------------------------------- */
 
 static void expect_peek(const char *text, const char *expected) {
@@ -218,6 +247,7 @@ int main(void) {
         cmocka_unit_test(test_the_longest_head_fits),
         cmocka_unit_test(test_what_no_request_can_carry),
         cmocka_unit_test(test_a_request_that_is_none),
+        cmocka_unit_test(test_lines_of_the_log_in_words),
         cmocka_unit_test(test_peeking_at_a_member),
         cmocka_unit_test(test_peeking_at_garbage),
     };

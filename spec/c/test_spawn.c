@@ -473,6 +473,7 @@ static void a_socket_that_is_taken(void **state) {
     spawn(t);
     own second = *t;
     expect_failure(&second, DIRTY_ECONNECTION, t->socket);
+    assert_null(strstr(dirty_runtime_errmsg(second.rt), "msg="));
     dirty_runtime_free(second.rt);
     assert_int_equal(call(t), 0);
 }
