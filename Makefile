@@ -39,7 +39,7 @@ UV_LIBS       := $(shell pkg-config --libs libuv 2>/dev/null)
 
 # These goals work before the packages are there; what they build is built by a make of its
 # own, which reads pkg-config again.
-BARE_GOALS = deps demo test lint asan crowd fuzz bench bench-openresty chaos clean help images reloads uninstall
+BARE_GOALS = deps demo test lint asan tsan memcheck crowd fuzz bench bench-openresty chaos clean help images reloads uninstall
 ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(and $(LUAJIT_LIBS),$(UV_LIBS)),)
 $(error pkg-config finds no luajit or no libuv: run `make deps` first)
@@ -145,9 +145,15 @@ test: deps ## build and run all tests; the last line sums them
 	@+$(SUBMAKE) test-run
 
 # The specs' own interpreter is not sanitized, so it gets the C module of the plain build.
-asan: deps ## run all tests on a build with the address and undefined sanitizers
+# SHORT=1 leaves out those of documents, packages and the Lua client in nginx: what they run of
+# our C others run too.
+LONG_SPECS = $(wildcard spec/openresty/*_spec.lua) $(patsubst %,spec/%_spec.lua,apps_doc c_api \
+             demo deps docker docs examples_c install operations other_languages promises readme rocks)
+SHORT_SPECS = $(filter-out $(LONG_SPECS),$(wildcard spec/*_spec.lua))
+
+asan: deps ## run all tests with the address and undefined sanitizers (SHORT=1: fewer)
 	@+$(SUBMAKE) all lua54 $(BUILD)/spawn/owner $(BUILD)/crowd/crowd
-	@+DIRTY_CORE=$(BUILD)/lua DIRTY_SPEC_SLOW=3 UBSAN_OPTIONS=print_stacktrace=1 \
+	@+$(if $(SHORT),DIRTY_SPECS='$(SHORT_SPECS)') DIRTY_CORE=$(BUILD)/lua DIRTY_SPEC_SLOW=3 UBSAN_OPTIONS=print_stacktrace=1 \
 	    LSAN_OPTIONS=suppressions=$(CURDIR)/build-aux/lsan.supp:print_suppressions=0 \
 	    $(SUBMAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined test-run
 

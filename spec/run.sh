@@ -9,10 +9,11 @@
 # something passed, else 1. A program that crashes, runs longer than its time limit or leaves
 # processes behind counts as one failed test more.
 #
-# Environment: DIRTY_BUILD, where the outputs are (build); TEST_SECONDS, the limit of one
-# C program (120); SPEC_SECONDS, the limit of all specs together (900); LUA, the
-# interpreter of the specs (luajit); DIRTY_CORE, where that finds our C module
-# ($DIRTY_BUILD/lua): not in a build with sanitizers, which a plain interpreter can't load.
+# Environment: DIRTY_BUILD, where the outputs are (build); DIRTY_SPECS, the files that `all`
+# runs (all of them); TEST_SECONDS, the limit of one C program (120); SPEC_SECONDS, the limit
+# of all specs together (900); LUA, the interpreter of the specs (luajit); DIRTY_CORE, where
+# that finds our C module ($DIRTY_BUILD/lua): not in a build with sanitizers, which a plain
+# interpreter can't load.
 
 DIRTY_BUILD=${DIRTY_BUILD:-build}
 LUA_PATH="./lua/?.lua;./lua/?/init.lua;./spec/?.lua;${LUA_PATH:-;}"
@@ -107,7 +108,8 @@ c) for binary; do run_c "$binary"; done ;;
 lua) run_lua "$@" ;;
 all)
     for binary; do run_c "$binary"; done
-    run_lua
+    # shellcheck disable=SC2086  # a list of files
+    run_lua $DIRTY_SPECS
     ;;
 *)
     echo "usage: spec/run.sh c|lua|all [ARG…]" >&2
