@@ -186,8 +186,8 @@ end
 -- @treturn number seconds
 function _M.cpu_seconds(pid)
     local sum, tasks = 0, ("/proc/%d/task"):format(pid)
-    for task in dirent.files(tasks) do
-        local text = _M.read(("%s/%s/schedstat"):format(tasks, task)) or ""
+    for task in dirent.files(tasks) do -- ".." among them has a schedstat, too
+        local text = task:find("^%d") and _M.read(("%s/%s/schedstat"):format(tasks, task)) or ""
         sum = sum + (tonumber(text:match("^%d+")) or 0)
     end
     return sum / 1e9
