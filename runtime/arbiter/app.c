@@ -88,28 +88,28 @@ uint32_t app_retry_after_ms(const app *p, uint32_t threads) {
 }
 
 void app_enqueue(arbiter *a, session *s) {
-    app *p = s->app;
-    session **head = &p->waiting[s->priority];
+    app *p = s->request.app;
+    session **head = &p->waiting[s->request.priority];
     session *before = NULL;
     /* Nearly always the youngest comes last; only a request that came back is older. */
-    if (*head != NULL && (*head)->queue_prev->order > s->order)
-        for (before = *head; before != NULL && before->order < s->order;)
-            before = before->queue_next;
+    if (*head != NULL && (*head)->request.queue_prev->request.order > s->request.order)
+        for (before = *head; before != NULL && before->request.order < s->request.order;)
+            before = before->request.queue_next;
     if (before != NULL)
-        DL_PREPEND_ELEM2(*head, before, s, queue_prev, queue_next);
+        DL_PREPEND_ELEM2(*head, before, s, request.queue_prev, request.queue_next);
     else
-        DL_APPEND2(*head, s, queue_prev, queue_next);
-    p->waiting_bits |= (uint16_t)(1u << s->priority);
+        DL_APPEND2(*head, s, request.queue_prev, request.queue_next);
+    p->waiting_bits |= (uint16_t)(1u << s->request.priority);
     p->queued++;
     a->queued++;
 }
 
 void app_dequeue(arbiter *a, session *s) {
-    app *p = s->app;
-    session **head = &p->waiting[s->priority];
-    DL_DELETE2(*head, s, queue_prev, queue_next);
+    app *p = s->request.app;
+    session **head = &p->waiting[s->request.priority];
+    DL_DELETE2(*head, s, request.queue_prev, request.queue_next);
     if (*head == NULL)
-        p->waiting_bits &= (uint16_t) ~(1u << s->priority);
+        p->waiting_bits &= (uint16_t) ~(1u << s->request.priority);
     p->queued--;
     a->queued--;
 }

@@ -60,6 +60,9 @@ static void close_sessions(uv_timer_t *handle) {
     DL_FOREACH_SAFE (a->sessions, s, next)
         session_close(s);
     uv_close((uv_handle_t *)&a->stop_timer, NULL);
+    uv_close((uv_handle_t *)&a->step, NULL);
+    uv_close((uv_handle_t *)&a->more, NULL);
+    uv_close((uv_handle_t *)&a->retry_timer, NULL);
 }
 
 /* The workers are gone: let answers that are under way get out, then the loop runs out.
@@ -143,6 +146,33 @@ void arbiter_end(arbiter *a, int status) {
         worker_kill(w, "shutdown");
     }
     arbiter_progress(a);
+}
+
+/* -- Step
+ * --------------------------------------------------------------------------------- */
+
+static void on_more(uv_idle_t *handle) {
+    (void)handle; /* it is there so that the loop does not wait */
+}
+
+/* Once per turn of the loop, before it waits: what follows from the events of this turn. */
+static void on_step(uv_prepare_t *handle) {
+    arbiter *a = handle->data;
+    sessions_step(a);
+    lanes_rematch(a);
+    arbiter_progress(a);
+    if (a->looks != NULL)
+        uv_idle_start(&a->more, on_more);
+    else
+        uv_idle_stop(&a->more);
+}
+
+static void open_step(arbiter *a) {
+    uv_prepare_init(&a->loop, &a->step);
+    uv_idle_init(&a->loop, &a->more);
+    uv_timer_init(&a->loop, &a->retry_timer);
+    a->step.data = a->retry_timer.data = a;
+    uv_prepare_start(&a->step, on_step);
 }
 
 /* -- Signals
@@ -258,6 +288,7 @@ static int start(arbiter *a) {
         a->o->hooks.on_starting(a->o->hooks.ctx, a->pid);
     open_signals(a);
     herald_open(a);
+    open_step(a);
     uv_timer_init(&a->loop, &a->stop_timer);
     a->stop_timer.data = a;
     uv_timer_init(&a->loop, &a->check_timer);
@@ -299,6 +330,7 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
     dirty_log(DIRTY_LOG_INFO, "ended", "status=%d", status);
     free(a->spare);
     dirty_buf_deinit(&a->last_words);
+    answer_cache_deinit(&a->answer_cache);
     free(a);
     return status;
 }

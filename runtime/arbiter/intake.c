@@ -16,12 +16,6 @@ static bool keep_rest(session *s, const uint8_t *bytes, size_t len, size_t used)
     return !dirty_buf_failed(&s->in);
 }
 
-static uint64_t earliest(uint64_t a_ns, uint64_t b_ns) {
-    if (a_ns == 0 || b_ns == 0)
-        return a_ns + b_ns;
-    return a_ns < b_ns ? a_ns : b_ns;
-}
-
 static uint64_t plus_ms(uint64_t at_ns, uint32_t ms) {
     return ms ? at_ns + ms * DIRTY_NS_PER_MS : 0;
 }
@@ -29,48 +23,54 @@ static uint64_t plus_ms(uint64_t at_ns, uint32_t ms) {
 /* What a lane has to receive the rest in: the time in the queue doesn't count. */
 static uint64_t receive_time_left(const session *s) {
     uint64_t all_ns = s->a->o->recv_timeout_ms * DIRTY_NS_PER_MS;
-    uint64_t used_ns = dirty_now_ns() - s->arrived_ns;
+    uint64_t used_ns = dirty_now_ns() - s->request.arrived_ns;
     if (all_ns == 0)
         return 0;
     return used_ns < all_ns ? all_ns - used_ns : 1;
 }
 
 static void note_names(session *s, const dirty_route *route) {
-    memcpy(s->action, route->action.base, route->action.len);
-    s->action[route->action.len] = '\0';
+    memcpy(s->request.action, route->action.base, route->action.len);
+    s->request.action[route->action.len] = '\0';
 }
 
 /* Note what the route says: the request is about to be admitted. */
 static void note_route(session *s, const dirty_route *route) {
-    s->priority = route->priority;
-    s->order = ++s->a->last_order;
-    s->recv_left_ns = s->whole ? 0 : receive_time_left(s);
-    if (s->app != NULL)
-        s->deadline_ns = earliest(plus_ms(s->arrived_ns, s->app->spec->timeout_ms),
-                                  plus_ms(s->arrived_ns, route->budget_ms));
+    s->request.priority = route->priority;
+    s->request.order = ++s->a->last_order;
+    s->request.recv_left_ns = s->request.whole ? 0 : receive_time_left(s);
+    if (s->request.app != NULL)
+        s->request.deadline_ns = dirty_earlier_ns(plus_ms(s->request.arrived_ns, s->request.app->spec->timeout_ms),
+                                  plus_ms(s->request.arrived_ns, route->budget_ms));
 }
 
 /* A request to one of our apps, whole or as much of it as we take: to a lane if one is
  * free, else to the queue, if there is room. */
 static void admit(session *s, const uint8_t *bytes, size_t len) {
     arbiter *a = s->a;
-    size_t have = len < s->frame_len ? len : s->frame_len;
+    size_t have = len < s->request.frame_len ? len : s->request.frame_len;
     bool open = a->phase == ARBITER_STARTING || a->phase == ARBITER_SERVING;
-    lane *l;
-    while (open && (l = lane_find(a, s->app)) != NULL) {
-        if (!lane_dispatch(l, s, bytes, have))
-            continue; /* it is none of the idle any more */
+    bool late =
+        s->request.deadline_ns != 0 && s->request.deadline_ns <= s->request.arrived_ns;
+    lane *l = NULL;
+    lane_send_result sent = LANE_LOST; /* a lost lane is none of the idle any more */
+    while (open && !late && sent == LANE_LOST &&
+           (l = lane_find(a, s->request.app)) != NULL)
+        sent = lane_dispatch(l, s, bytes, have);
+    if (l != NULL && sent == LANE_SENT) {
         keep_rest(s, bytes, len, have);
         session_running(s, bytes == s->in.base ? have : 0);
         return;
     }
     if (!keep_rest(s, bytes, len, 0))
         session_fail(s);
+    else if (late)
+        refuse_timeout(s, "queue");
     else if (!open)
         refuse_shutdown(s, "no");
-    else if (!places_have_hope(a, s->app))
+    else if (!places_have_hope(a, s->request.app))
         refuse_no_workers(s);
-    else if (!app_has_room(a, s->app))
+    else if (!app_has_room(a, s->request.app))
         refuse_overloaded(s);
     else
         session_wait(s);
@@ -92,29 +92,29 @@ intake_result intake_look(session *s, const uint8_t *bytes, size_t len, bool ful
         dirty_frame_decode(bytes, len, a->o->limits.max_message, &frame);
     if (what == DIRTY_WIRE_MORE)
         return INTAKE_MORE;
-    s->id = frame.id;
+    s->request.id = frame.id;
     if (what == DIRTY_WIRE_OK && frame.type != DIRTY_FRAME_REQUEST)
         what = DIRTY_WIRE_BAD_TYPE;
     if (what != DIRTY_WIRE_OK)
         return fault(s, bytes, len, what);
-    s->frame_len = DIRTY_FRAME_HEADER_LEN + frame.payload_len;
-    bool whole = len >= s->frame_len;
-    size_t have = (whole ? s->frame_len : len) - DIRTY_FRAME_HEADER_LEN;
+    s->request.frame_len = DIRTY_FRAME_HEADER_LEN + frame.payload_len;
+    bool whole = len >= s->request.frame_len;
+    size_t have = (whole ? s->request.frame_len : len) - DIRTY_FRAME_HEADER_LEN;
     what = dirty_route_decode(bytes + DIRTY_FRAME_HEADER_LEN, have, frame.payload_len,
                               &route);
     if (what < DIRTY_WIRE_OK)
         return fault(s, bytes, len, what);
     if (what == DIRTY_WIRE_MORE)
         return INTAKE_MORE;
-    s->app = app_find(a, route.app);
+    s->request.app = app_find(a, route.app);
     note_names(s, &route); /* an error while the rest comes can tell them */
     if (!whole && !full)
         return INTAKE_MORE;
 
     a->counters.requests++;
-    s->whole = whole;
+    s->request.whole = whole;
     note_route(s, &route);
-    if (s->app != NULL) {
+    if (s->request.app != NULL) {
         admit(s, bytes, len);
         return INTAKE_TAKEN;
     }

@@ -15,12 +15,20 @@
 #include "arbiter/refusal.h"
 #include "arbiter/worker.h"
 #include "base/clock.h"
+#include "base/fdpass.h"
 #include "base/log.h"
+#include "base/ratelimit.h"
 
 /* How long a lane may take from its last byte to its DONE before that is odd. */
 #define REPORT_MS 1000
 /* How often an interrupt is sent until the lane has left the app: one can be lost. */
 #define RESEND_MS 10
+/* How long a request waits until the next try where the kernel is short of something. */
+#define RETRY_MS 20
+/* A lasting shortage is logged once in this time. */
+#define QUIET_MS 5000
+/* A request that has waited longer may be one whose caller has hung up unseen. */
+#define UNSEEN_NS (10 * DIRTY_NS_PER_MS)
 /* How long a lane that was reading may take to see that its connection has ended. */
 #define EXIT_MS 5000
 
@@ -79,33 +87,27 @@ static void note_idle(lane *l) {
     l->in_idle = true;
 }
 
+/* A request that has been gathered goes as its file, with the caller's descriptor. */
 static int send_dispatch(const lane *l, const session *s, struct iovec bytes) {
+    const upload *u = &s->request.upload;
+    int fds[2] = {s->fd, u->open ? u->fd : -1};
     dirty_msg_dispatch m = {
         .kind = DIRTY_MSG_DISPATCH,
-        .app = (uint32_t)worker_hosts(l->worker, s->app),
+        .app = (uint32_t)worker_hosts(l->worker, s->request.app),
         .seq = l->seq,
-        .arrived_ns = s->arrived_ns,
-        .deadline_ns = s->deadline_ns,
-        .recv_deadline_ns = s->recv_left_ns ? dirty_now_ns() + s->recv_left_ns : 0,
-        .frame_len = s->frame_len,
+        .arrived_ns = s->request.arrived_ns,
+        .deadline_ns = s->request.deadline_ns,
+        .recv_deadline_ns = s->request.recv_deadline_ns,
+        .frame_len = s->request.frame_len,
         .have_len = (uint32_t)bytes.iov_len,
+        .gathered = u->open,
         .peer_pid = s->peer_pid,
         .peer_uid = s->peer_uid,
     };
     struct iovec parts[2] = {{&m, sizeof m}, bytes};
-    union {
-        char room[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control = {{0}};
-    struct msghdr msg = {.msg_iov = parts,
-                         .msg_iovlen = 2,
-                         .msg_control = control.room,
-                         .msg_controllen = sizeof control.room};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &s->fd, sizeof(int));
+    dirty_fdpass_room room;
+    struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
+    dirty_fdpass_attach(&msg, &room, fds, u->open ? 2 : 1);
     ssize_t n;
     do
         n = sendmsg(l->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -113,33 +115,59 @@ static int send_dispatch(const lane *l, const session *s, struct iovec bytes) {
     return n < 0 ? -errno : 0;
 }
 
-bool lane_dispatch(lane *l, session *s, const uint8_t *bytes, size_t len) {
+/* What the kernel may be short of for a while, which says nothing of the lane: descriptors
+ * of one user that are under way (ETOOMANYREFS), memory, room in the channel. */
+static bool is_shortage(int rc) {
+    return rc == -ETOOMANYREFS || rc == -ENOBUFS || rc == -ENOMEM || rc == -EAGAIN;
+}
+
+static void on_retry(uv_timer_t *handle) {
+    arbiter *a = handle->data;
+    a->rematch = true;
+}
+
+static void retry_later(arbiter *a, int rc) {
+    if (dirty_ratelimit_pass(&a->shortage_limit, QUIET_MS))
+        dirty_log(DIRTY_LOG_WARN, "requests wait: no descriptor can be passed to a lane",
+                  "reason=%s queued=%u remedy=%s", DIRTY_LOG_QUOTE(strerror(-rc)),
+                  a->queued, DIRTY_LOG_QUOTE(dirty_log_remedy(rc)));
+    if (!uv_is_active((uv_handle_t *)&a->retry_timer))
+        uv_timer_start(&a->retry_timer, on_retry, RETRY_MS, 0);
+}
+
+lane_send_result lane_dispatch(lane *l, session *s, const uint8_t *bytes, size_t len) {
     l->seq = ++l->worker->a->last_seq;
+    uint64_t left_ns = s->request.recv_left_ns;
+    s->request.recv_deadline_ns = left_ns ? dirty_now_ns() + left_ns : 0;
     dirty_baton_begin(l->page, l->seq);
     int rc = send_dispatch(l, s, (struct iovec){(void *)(uintptr_t)bytes, len});
     if (rc == -EPIPE || rc == -ECONNRESET) {
         worker_channel_ended(l->worker); /* it died: we are about to hear of it */
-        return false;
+        return LANE_LOST;
+    }
+    if (is_shortage(rc)) {
+        retry_later(l->worker->a, rc);
+        return LANE_LATER;
     }
     if (rc < 0) {
         dirty_log(DIRTY_LOG_WARN, "lane can't be reached", "worker=%u lane=%u reason=%s",
                   l->worker->place->number, l->number, DIRTY_LOG_QUOTE(strerror(-rc)));
         worker_kill(l->worker, "channel");
-        return false;
+        return LANE_LOST;
     }
     lane_retire(l);
     l->busy = true;
     l->late = false;
     l->interrupted = DIRTY_CODE_NONE;
     l->session = s;
-    s->lane = l;
-    l->app = s->app;
-    l->spec = l->worker->deal->specs[worker_hosts(l->worker, s->app)];
+    s->request.lane = l;
+    l->app = s->request.app;
+    l->spec = l->worker->deal->specs[worker_hosts(l->worker, s->request.app)];
     l->started_ns = dirty_now_ns();
-    l->queue_ns = l->started_ns - s->arrived_ns;
+    l->queue_ns = l->started_ns - s->request.arrived_ns;
     l->caller_pid = s->peer_pid;
-    memcpy(l->action, s->action, strlen(s->action) + 1);
-    return true;
+    memcpy(l->action, s->request.action, strlen(s->request.action) + 1);
+    return LANE_SENT;
 }
 
 /* The oldest of the best priority over the apps that the worker hosts. */
@@ -150,41 +178,84 @@ static session *best_waiting(const deal *d) {
         if (candidate->waiting_bits == 0)
             continue;
         session *s = candidate->waiting[__builtin_ctz(candidate->waiting_bits)];
-        if (best == NULL || s->priority < best->priority ||
-            (s->priority == best->priority && s->order < best->order))
+        const session_request *r = &s->request;
+        if (best == NULL || r->priority < best->request.priority ||
+            (r->priority == best->request.priority && r->order < best->request.order))
             best = s;
     }
     return best;
 }
 
+/* The best waiting request whose caller is still there. What happened to a connection is
+ * told once per turn of the loop: where one has taken longer (we were stopped, or busy),
+ * callers may have hung up whose requests still wait. */
+static session *next_waiting(const worker *w) {
+    session *s = NULL;
+    while (w->a->queued > 0 && (s = best_waiting(w->deal)) != NULL &&
+           dirty_now_ns() - s->request.arrived_ns > UNSEEN_NS && session_is_hung_up(s)) {
+        session_abandon(s);
+        s = NULL;
+    }
+    return s;
+}
+
+/* Give an idle lane the best waiting request. LANE_LATER: there is none, or it can't be
+ * given for now. */
+static lane_send_result serve_next(lane *l) {
+    session *s = next_waiting(l->worker);
+    if (s == NULL)
+        return LANE_LATER;
+    size_t have = s->in.len < s->request.frame_len ? s->in.len : s->request.frame_len;
+    if (s->request.upload.open)
+        have = 0; /* all of it is in the file */
+    lane_send_result sent = lane_dispatch(l, s, s->in.base, have);
+    if (sent == LANE_SENT)
+        session_running(s, have);
+    if (sent == LANE_LOST)
+        l->worker->a->rematch = true; /* another lane may take it */
+    return sent;
+}
+
 void lane_pull(lane *l) {
     worker *w = l->worker;
     if (!l->ready || l->busy || w->state != WORKER_READY || !w->serves ||
-        w->condemned != NULL) {
+        w->condemned != NULL)
         worker_progress(w);
-        return;
-    }
-    session *s = w->a->queued > 0 ? best_waiting(w->deal) : NULL;
-    if (s == NULL) {
+    else if (serve_next(l) == LANE_LATER)
         note_idle(l);
-        return;
+}
+
+void lanes_rematch(arbiter *a) {
+    lane *l;
+    while (a->rematch) {
+        a->rematch = false;
+        DL_FOREACH (a->idle, l)
+            if (a->queued > 0 && best_waiting(l->worker->deal) != NULL) {
+                a->rematch = serve_next(l) != LANE_LATER;
+                break;
+            }
     }
-    app_dequeue(w->a, s);
-    size_t have = s->in.len < s->frame_len ? s->in.len : s->frame_len;
-    if (lane_dispatch(l, s, s->in.base, have))
-        session_running(s, have);
-    else
-        app_enqueue(w->a, s);
 }
 
 void lane_detach(lane *l) {
     if (l->session != NULL)
-        l->session->lane = NULL;
+        l->session->request.lane = NULL;
     l->session = NULL;
 }
 
 /* -- Messages of the lane ---------------------------------------------------------------
  */
+
+/* A message that no sound lane sends. Its worker is broken, and could go on for ever. */
+static void on_broken(lane *l, const char *what) {
+    worker *w = l->worker;
+    if (w->state == WORKER_DYING || w->state == WORKER_DEAD)
+        return;
+    dirty_log(DIRTY_LOG_WARN, "lane breaks the rules of its channel, its worker is killed",
+              "worker=%u worker_pid=%d lane=%u what=%s", w->place->number, (int)w->pid,
+              l->number, DIRTY_LOG_QUOTE(what));
+    worker_kill(w, "channel");
+}
 
 /* Count what the lane had, and note it in the slow log if it took that long. */
 static void count(lane *l, dirty_code outcome, uint64_t run_ns) {
@@ -215,19 +286,23 @@ static bool holds_too_much(const lane *l) {
     return limit > 0 && atomic_load(&l->page->lua_bytes) > limit - limit / 8;
 }
 
-static void on_done(lane *l, const dirty_msg_done *m) {
-    worker *w = l->worker;
-    if (!l->busy || m->seq != l->seq || m->outcome > DIRTY_CODE_LAST) {
-        dirty_log(DIRTY_LOG_WARN, "lane reports what it was not given",
-                  "worker=%u lane=%u", w->place->number, l->number);
-        worker_kill(w, "channel");
-        return;
-    }
+/* The lane has its request no more. Its session, NULL: answered or gone. */
+static session *release(lane *l) {
     session *s = l->session;
     lane_detach(l);
     l->busy = false;
     if (l->interrupted != DIRTY_CODE_NONE)
         uv_timer_stop(&l->timer);
+    return s;
+}
+
+static void on_done(lane *l, const dirty_msg_done *m) {
+    worker *w = l->worker;
+    if (m->seq != l->seq || m->outcome > DIRTY_CODE_LAST || !l->busy) {
+        on_broken(l, "DONE of a request that it has not");
+        return;
+    }
+    session *s = release(l);
     l->served++;
     w->served++;
     w->place->quick_deaths = 0;
@@ -240,74 +315,107 @@ static void on_done(lane *l, const dirty_msg_done *m) {
         place_recycle(w->place, w, "max_requests");
     if (m->outcome == DIRTY_CODE_MEMORY && holds_too_much(l))
         place_recycle(w->place, w, "max_memory");
-    arbiter_progress(w->a);
 }
 
 /* The lane could not take the descriptor: its worker has no free one. The request was
  * not run and waits again; the worker is replaced, which frees what its apps leaked. */
 static void on_returned(lane *l, const uint8_t *bytes, size_t len) {
     worker *w = l->worker;
-    dirty_msg_dispatch m;
-    if (!l->busy || len < sizeof m)
+    dirty_msg_dispatch m = {0};
+    if (len >= sizeof m)
+        memcpy(&m, bytes, sizeof m);
+    if (!l->busy || m.seq != l->seq || m.have_len != len - sizeof m) {
+        on_broken(l, "NO_DESCRIPTOR for a request that it has not");
         return;
-    memcpy(&m, bytes, sizeof m);
-    session *s = l->session;
-    lane_detach(l);
-    l->busy = false;
+    }
+    session *s = release(l);
     w->a->counters.requeued++;
     dirty_log(DIRTY_LOG_WARN, "worker is out of descriptors and will be replaced",
               "worker=%u worker_pid=%d", w->place->number, (int)w->pid);
     worker_drain(w);
-    if (s == NULL)
-        return;
-    if (m.seq == l->seq && m.have_len == len - sizeof m)
+    if (s != NULL)
         session_returned(s, bytes + sizeof m, m.have_len);
-    else
-        session_close(s);
 }
 
-static void on_message(lane *l, const uint8_t *bytes, size_t len) {
+/* The request's sender is slow: the lane gives it back with a file of what has come. */
+static void on_stalled(lane *l, const dirty_msg_stalled *m, int file) {
+    if (m->seq != l->seq || !l->busy || file < 0) {
+        if (file >= 0)
+            close(file);
+        on_broken(l, "STALLED for a request that it has not");
+        return;
+    }
+    session *s = release(l);
+    if (s == NULL)
+        close(file); /* it has been answered meanwhile */
+    else
+        session_stalled(s, file, m->have_len);
+    lane_pull(l);
+}
+
+static void on_ready(lane *l) {
+    if (l->ready || l->boot_failed) {
+        on_broken(l, "READY a second time");
+        return;
+    }
+    l->ready = true;
+    worker_lane_ready(l->worker);
+}
+
+static void on_boot_failed(lane *l, const uint8_t *text, size_t len) {
+    if (l->ready || l->boot_failed) {
+        on_broken(l, "BOOT_FAILED after its boot");
+        return;
+    }
+    l->boot_failed = true;
+    worker_boot_failed(l->worker, (const char *)text, len);
+}
+
+/* One message, and the descriptor that came with it, -1: none. */
+static void on_message(lane *l, const uint8_t *bytes, size_t len, int file) {
     dirty_msg_plain plain;
     dirty_msg_done done;
+    dirty_msg_stalled stalled;
     memcpy(&plain, bytes, sizeof plain);
-    switch (plain.kind) {
-    case DIRTY_MSG_READY:
-        if (l->ready)
-            break;
-        l->ready = true;
-        worker_lane_ready(l->worker);
-        break;
-    case DIRTY_MSG_BOOT_FAILED:
-        worker_boot_failed(l->worker, (const char *)bytes + sizeof plain,
-                           len - sizeof plain);
-        break;
-    case DIRTY_MSG_DONE:
-        if (len != sizeof done)
-            break;
+    if (plain.kind == DIRTY_MSG_DONE && len == sizeof done) {
         memcpy(&done, bytes, sizeof done);
         on_done(l, &done);
-        break;
-    case DIRTY_MSG_NO_DESCRIPTOR:
+    } else if (plain.kind == DIRTY_MSG_STALLED && len == sizeof stalled) {
+        memcpy(&stalled, bytes, sizeof stalled);
+        on_stalled(l, &stalled, file);
+        return;
+    } else if (plain.kind == DIRTY_MSG_NO_DESCRIPTOR) {
         on_returned(l, bytes + sizeof plain, len - sizeof plain);
-        break;
-    default:
-        dirty_log(DIRTY_LOG_WARN, "lane sends an unknown message", "worker=%u kind=%u",
-                  l->worker->place->number, plain.kind);
+    } else if (plain.kind == DIRTY_MSG_READY) {
+        on_ready(l);
+    } else if (plain.kind == DIRTY_MSG_BOOT_FAILED) {
+        on_boot_failed(l, bytes + sizeof plain, len - sizeof plain);
+    } else {
+        on_broken(l, "a message that there is not");
     }
+    if (file >= 0)
+        close(file); /* nobody has asked for it */
 }
 
 /* Receive one message. 1: handled, 0: none there, negative: the channel has ended. */
 static int receive(lane *l) {
     uint8_t bytes[MESSAGE_MAX];
+    struct iovec piece = {bytes, sizeof bytes};
+    dirty_fdpass_room room;
+    int fds[DIRTY_FDPASS_MAX];
+    struct msghdr m = {.msg_iov = &piece, .msg_iovlen = 1};
+    dirty_fdpass_expect(&m, &room);
     ssize_t n;
     do
-        n = recv(l->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+        n = recvmsg(l->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EAGAIN)
         return 0;
     if (n < (ssize_t)sizeof(dirty_msg_plain))
         return -1;
-    on_message(l, bytes, (size_t)n);
+    if (dirty_fdpass_take(&m, fds) == 2)
+        close(fds[1]);
+    on_message(l, bytes, (size_t)n, fds[0]);
     return 1;
 }
 
@@ -333,13 +441,13 @@ void lane_drain_channel(lane *l) {
 /* The lane won't tell any more whether it had read the request to its end: its page does.
  * If not, what is left of it must not be taken for the next one. */
 static void note_whole(const lane *l, session *s) {
-    s->whole = s->whole || atomic_load(&l->page->whole) == l->seq;
+    s->request.whole = s->request.whole || atomic_load(&l->page->whole) == l->seq;
 }
 
 /* The end of a connection whose answer is out, with no DONE to tell it. */
 static dirty_connection_end end_of_answered(const lane *l, session *s) {
     note_whole(l, s);
-    return s->whole ? DIRTY_CONNECTION_KEEP : DIRTY_CONNECTION_DRAIN;
+    return s->request.whole ? DIRTY_CONNECTION_KEEP : DIRTY_CONNECTION_DRAIN;
 }
 
 static void send_interrupt(const lane *l, unsigned reason) {
@@ -481,7 +589,7 @@ static void refuse_lost(const lane *l, session *s, const char *started, int wait
     bool ran = *started == 'y';
     refusal r = {DIRTY_CODE_WORKER_LOST, started, ran ? "run" : "receive", extra, false};
     refuse(s, &r, "worker %u (pid %d) %s %s %s.%s%s", w->place->number, (int)w->pid, how,
-           ran ? "while it ran" : "before it ran", s->app->name, s->action,
+           ran ? "while it ran" : "before it ran", s->request.app->name, s->request.action,
            sibling ? ": another of its lanes was stuck" : "");
 }
 

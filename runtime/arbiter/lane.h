@@ -19,6 +19,7 @@ struct lane {
     uv_poll_t poll;
     bool poll_open;
     bool ready;              /* it said READY */
+    bool boot_failed;        /* it said BOOT_FAILED */
     bool busy;               /* a DISPATCH is out */
     bool in_idle;            /* linked in arbiter.idle */
     uv_timer_t timer;        /* drives an interrupt, until the lane is done or killed */
@@ -47,13 +48,21 @@ void lane_close(lane *l, uv_close_cb closed);
 /* Find a lane that is ready, free and hosts the app; NULL if there is none. */
 lane *lane_find(arbiter *a, const app *p);
 
-/* Send the session's request, `len` bytes of which are in `bytes`, to an idle lane. False
- * if the lane can't be reached: the request is not sent, and the lane not idle any more,
- * for its worker has died or is broken and killed. */
-bool lane_dispatch(lane *l, session *s, const uint8_t *bytes, size_t len);
+typedef enum lane_send_result {
+    LANE_SENT,
+    LANE_LOST, /* its worker has died, or is broken and killed: it is not idle any more */
+    LANE_LATER /* the kernel is short of something; idle lanes are tried again soon */
+} lane_send_result;
+
+/* Send the session's request, `len` bytes of which are in `bytes`, to an idle lane. Only
+ * LANE_SENT has sent anything. */
+lane_send_result lane_dispatch(lane *l, session *s, const uint8_t *bytes, size_t len);
 
 /* A lane that has nothing to do: give it the best waiting request, or note it as idle. */
 void lane_pull(lane *l);
+
+/* A request waits that was not offered to the lanes that are idle: offer it. */
+void lanes_rematch(arbiter *a);
 
 /* Take it from the idle list: its worker drains or dies. */
 void lane_retire(lane *l);

@@ -5,12 +5,15 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "arbiter/plan.h"
+#include "arbiter/refusal.h"
 #include "arbiter/session.h"
 #include "base/clock.h"
 #include "base/endpoint.h"
 #include "base/log.h"
+#include "base/ratelimit.h"
 
 /* Connections accepted per wake-up, so that a flood of them does not starve requests. */
 #define ACCEPT_MAX 32
@@ -18,6 +21,10 @@
 #define REST_MS 100
 /* That is said once in this time: with many callers it comes and goes with each. */
 #define QUIET_MS 5000
+/* Connections beyond the limit, for those who may stop what fills it. */
+#define RESERVE_MAX 64
+/* How many of the idle connections are looked at to find one without input. */
+#define EVICT_TRIES 32
 
 /* Descriptors that are neither of sessions nor of workers: the loop's, the log's, a
  * probe's. */
@@ -31,7 +38,8 @@ struct listener {
     int fd;
     dirty_endpoint own; /* fd -1 where the supervisor has it */
     bool resting;       /* no descriptors: the listener is not polled */
-    uint64_t quiet_until_ns;
+    dirty_ratelimit rest_limit; /* of what is said of it */
+    dirty_ratelimit room_limit; /* … of connections that made room */
     uid_t owner;
 };
 
@@ -50,13 +58,10 @@ static void on_rested(uv_timer_t *handle) {
 }
 
 static void rest(listener *l, int err) {
-    uint64_t now_ns = dirty_now_ns();
-    if (now_ns >= l->quiet_until_ns) {
+    if (dirty_ratelimit_pass(&l->rest_limit, QUIET_MS))
         dirty_log(DIRTY_LOG_WARN, "can't accept connections for now",
                   "reason=%s sessions=%u remedy=%s", DIRTY_LOG_QUOTE(strerror(err)),
                   l->a->session_count, DIRTY_LOG_QUOTE(dirty_log_remedy(-err)));
-        l->quiet_until_ns = now_ns + QUIET_MS * DIRTY_NS_PER_MS;
-    }
     l->resting = true;
     uv_poll_stop(&l->poll);
     uv_timer_start(&l->timer, on_rested, REST_MS, 0);
@@ -71,14 +76,69 @@ void listener_resume(arbiter *a) {
     uv_poll_start(&l->poll, UV_READABLE, on_connection);
 }
 
-/* Connections that may be open at once: what they leave must do for every worker, for the
+/* Descriptors that connections may take: what they leave must do for every worker, for the
  * replacement of every worker beside it, and for the lanes' ends of one that is started.
  * Else a full house could not get its dead workers back. */
-static uint64_t sessions_max(const arbiter *a) {
+static uint64_t descriptors_max(const arbiter *a) {
     uint64_t limit = a->descriptor_max;
     uint64_t per_worker = a->o->threads + 2;
     uint64_t kept = OWN_DESCRIPTORS + (2ull * a->plan->place_count + 1) * per_worker;
     return limit > kept + limit / 4 ? limit - kept : limit / 4;
+}
+
+/* Of these, so many are for root and the socket's owner, and for those that are told that
+ * there is no room. */
+static uint64_t reserve(const arbiter *a) {
+    uint64_t share = descriptors_max(a) / 16;
+    return share < 4 ? 4 : share > RESERVE_MAX ? RESERVE_MAX : share;
+}
+
+/* Connections of everybody that may be open at once. */
+static uint64_t sessions_max(const arbiter *a) {
+    uint64_t all = descriptors_max(a), kept = reserve(a);
+    return all > kept ? all - kept : 1;
+}
+
+/* Close a connection that costs nobody an answer. False: there is none. */
+static bool make_room(arbiter *a) {
+    session *s;
+    int tries = 0;
+    if (a->lingering != NULL) {
+        session_evict(a->lingering);
+        return true;
+    }
+    DL_FOREACH2 (a->idle_sessions, s, spare_next) {
+        if (++tries > EVICT_TRIES)
+            break;
+        if (session_has_input(s))
+            continue; /* its next request has come: it is not idle any more */
+        a->counters.evicted++;
+        session_evict(s);
+        return true;
+    }
+    return false;
+}
+
+static bool is_privileged(const arbiter *a, const session *s) {
+    return s->peer_uid == 0 || s->peer_uid == listener_owner(a);
+}
+
+/* A new connection beyond the limit: the one that has been idle for the longest time makes
+ * room, else the new one is told that there is none. */
+static void house(arbiter *a, session *s) {
+    uint64_t max = sessions_max(a);
+    if (a->session_count - a->closing_count <= max)
+        return;
+    if (a->idle_sessions != s && make_room(a)) {
+        if (dirty_ratelimit_pass(&a->listener->room_limit, QUIET_MS))
+            dirty_log(DIRTY_LOG_WARN, "idle connections are closed to make room",
+                      "sessions=%u evicted=%llu remedy=%s", a->session_count,
+                      (unsigned long long)a->counters.evicted,
+                      DIRTY_LOG_QUOTE(dirty_log_remedy(-EMFILE)));
+        return;
+    }
+    if (!is_privileged(a, s))
+        refuse_connection(s, max);
 }
 
 static void on_connection(uv_poll_t *handle, int status, int events) {
@@ -86,8 +146,10 @@ static void on_connection(uv_poll_t *handle, int status, int events) {
     (void)status;
     (void)events;
     for (int i = 0; i < ACCEPT_MAX; i++) {
-        if (l->a->session_count >= sessions_max(l->a)) {
-            rest(l, EMFILE);
+        if (l->a->session_count >= descriptors_max(l->a)) {
+            /* Those that are ended close at the end of this turn. */
+            if (l->a->closing_count == 0 && !make_room(l->a))
+                rest(l, EMFILE);
             return;
         }
         if (session_prepare(l->a) < 0) {
@@ -102,11 +164,13 @@ static void on_connection(uv_poll_t *handle, int status, int events) {
         }
         if (fd < 0)
             return; /* EAGAIN, or a connection that is gone again */
-        int rc = session_open(l->a, fd);
+        session *s;
+        int rc = session_open(l->a, fd, &s);
         if (rc < 0) {
             rest(l, -rc);
             return;
         }
+        house(l->a, s);
     }
 }
 

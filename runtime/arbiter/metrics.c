@@ -40,8 +40,8 @@ static double oldest_seconds(const app *p) {
     uint64_t oldest_ns = 0;
     for (int i = 0; i <= DIRTY_PRIORITY_LAST; i++) {
         const session *s = p->waiting[i];
-        if (s != NULL && (oldest_ns == 0 || s->arrived_ns < oldest_ns))
-            oldest_ns = s->arrived_ns;
+        if (s != NULL && (oldest_ns == 0 || s->request.arrived_ns < oldest_ns))
+            oldest_ns = s->request.arrived_ns;
     }
     return oldest_ns ? (double)(dirty_now_ns() - oldest_ns) / 1e9 : 0;
 }

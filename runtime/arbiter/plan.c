@@ -272,8 +272,8 @@ static void remove_app(arbiter *a, app *gone) {
     session *s;
     app_hide(a, gone);
     DL_FOREACH (a->sessions, s)
-        if (s->state == SESSION_READING && s->app == gone)
-            s->app = NULL; /* looked up again when the request is whole */
+        if (s->state == SESSION_READING && s->request.app == gone)
+            s->request.app = NULL; /* looked up again when the request is whole */
     for (int priority = 0; priority <= DIRTY_PRIORITY_LAST; priority++)
         while (gone->waiting[priority] != NULL)
             refuse_removed(gone->waiting[priority]);

@@ -10,20 +10,20 @@
 
 static void append_details(const session *s, const refusal *r, dirty_buf *out) {
     dirty_buf_append_cstr(out, "{");
-    if (s->app != NULL) {
+    if (s->request.app != NULL) {
         dirty_buf_append_cstr(out, "\"app\":");
-        dirty_buf_json_string(out, s->app->name, strlen(s->app->name));
+        dirty_buf_json_string(out, s->request.app->name, strlen(s->request.app->name));
         dirty_buf_append_cstr(out, ",");
     }
-    if (s->action[0] != '\0') {
+    if (s->request.action[0] != '\0') {
         dirty_buf_append_cstr(out, "\"action\":");
-        dirty_buf_json_string(out, s->action, strlen(s->action));
+        dirty_buf_json_string(out, s->request.action, strlen(s->request.action));
         dirty_buf_append_cstr(out, ",");
     }
     if (r->phase != NULL)
         dirty_buf_printf(out, "\"phase\":\"%s\",", r->phase);
     uint64_t now_ns = dirty_now_ns();
-    uint64_t elapsed_ms = s->arrived_ns ? (now_ns - s->arrived_ns) / DIRTY_NS_PER_MS : 0;
+    uint64_t elapsed_ms = s->request.arrived_ns ? (now_ns - s->request.arrived_ns) / DIRTY_NS_PER_MS : 0;
     dirty_buf_printf(out, "\"elapsed_ms\":%llu,\"started\":\"%s\"%s}",
                      (unsigned long long)elapsed_ms, r->started,
                      r->extra ? r->extra : "");
@@ -40,14 +40,16 @@ void refuse(session *s, const refusal *r, const char *format, ...) {
 
     dirty_buf details = {0}, frame = {0};
     append_details(s, r, &details);
-    dirty_error_encode(&frame, s->id, (uint16_t)r->code, (dirty_slice){message, len},
+    dirty_error_encode(&frame, s->request.id, (uint16_t)r->code, (dirty_slice){message, len},
                        dirty_buf_failed(&details) ? NULL : (const char *)details.base);
-    app_count(s->a, s->app,
-              &(meter_sample){.action = s->action,
+    app_count(s->a, s->request.app,
+              &(meter_sample){.action = s->request.action,
                               .outcome = r->code,
                               .resolved = *r->started == 'y',
-                              .queue_ns = dirty_now_ns() - s->arrived_ns});
-    bool keep = !r->end && s->whole;
+                              .queue_ns = s->request.arrived_ns
+                                              ? dirty_now_ns() - s->request.arrived_ns
+                                              : 0});
+    bool keep = !r->end && s->request.whole;
     if (dirty_buf_failed(&frame))
         session_fail(s);
     else
@@ -90,23 +92,23 @@ void refuse_app(session *s, dirty_slice name) {
 
 void refuse_removed(session *s) {
     refusal r = {DIRTY_CODE_APP_NOT_FOUND, "no", "queue", NULL, false};
-    refuse(s, &r, "the app %s was removed by a reload", s->app->name);
+    refuse(s, &r, "the app %s was removed by a reload", s->request.app->name);
 }
 
 void refuse_no_workers(session *s) {
     char extra[64];
     snprintf(extra, sizeof extra, ",\"retry_after_ms\":%u",
-             places_retry_after_ms(s->a, s->app));
+             places_retry_after_ms(s->a, s->request.app));
     refusal r = {DIRTY_CODE_NO_WORKERS, "no", "queue", extra, false};
-    const char *fault = places_fault(s->a, s->app);
+    const char *fault = places_fault(s->a, s->request.app);
     refuse(s, &r, "the workers that host %s fail to boot again and again%s%s",
-           s->app->name, *fault ? ": " : "", fault);
+           s->request.app->name, *fault ? ": " : "", fault);
 }
 
 void refuse_overloaded(session *s) {
     arbiter *a = s->a;
     char extra[64];
-    uint32_t retry_ms = app_retry_after_ms(s->app, a->o->threads);
+    uint32_t retry_ms = app_retry_after_ms(s->request.app, a->o->threads);
     snprintf(extra, sizeof extra, ",\"retry_after_ms\":%u", retry_ms);
     refusal r = {DIRTY_CODE_OVERLOADED, "no", "queue", extra, false};
     if (a->queued >= a->o->max_queue)
@@ -114,7 +116,23 @@ void refuse_overloaded(session *s) {
                a->queued, a->o->max_queue);
     else
         refuse(s, &r, "%u requests wait already for %s, its max_queue allows %u",
-               s->app->queued, s->app->name, s->app->spec->max_queue);
+               s->request.app->queued, s->request.app->name, s->request.app->spec->max_queue);
+}
+
+void refuse_upload(session *s) {
+    refusal r = {DIRTY_CODE_OVERLOADED, "no", "receive", ",\"retry_after_ms\":1000", true};
+    refuse(s, &r,
+           "requests of slow senders hold %llu MiB already, the most they may: send it "
+           "again, and without pauses",
+           UPLOAD_BYTES_MAX >> 20);
+}
+
+void refuse_connection(session *s, uint64_t connections_max) {
+    refusal r = {DIRTY_CODE_OVERLOADED, "no", NULL, ",\"retry_after_ms\":250", true};
+    refuse(s, &r,
+           "%llu connections are open and busy, as many as the limit of open files "
+           "(RLIMIT_NOFILE, LimitNOFILE) allows",
+           (unsigned long long)connections_max);
 }
 
 void refuse_shutdown(session *s, const char *started) {
@@ -131,13 +149,13 @@ static unsigned long long since_ms(uint64_t at_ns) {
 
 void refuse_timeout(session *s, const char *phase) {
     refusal r = {DIRTY_CODE_TIMEOUT, "no", phase, NULL, false};
-    unsigned long long ms = since_ms(s->arrived_ns);
-    const char *name = s->app ? s->app->name : "";
+    unsigned long long ms = since_ms(s->request.arrived_ns);
+    const char *name = s->request.app ? s->request.app->name : "";
     if (*phase == 'q') {
         refuse(s, &r, "%s.%s waited %llu ms for a free lane and was not started", name,
-               s->action, ms);
+               s->request.action, ms);
     } else {
-        r.end = !s->whole;
+        r.end = !s->request.whole;
         refuse(s, &r, "the request was not received whole within %llu ms", ms);
     }
 }
@@ -145,12 +163,12 @@ void refuse_timeout(session *s, const char *phase) {
 void refuse_interrupted(session *s, dirty_code reason, bool started) {
     refusal r = {reason, started ? "yes" : "no", started ? "run" : "receive",
                  started ? ",\"killed\":true" : NULL, false};
-    unsigned long long ms = since_ms(s->arrived_ns);
+    unsigned long long ms = since_ms(s->request.arrived_ns);
     if (!started && reason == DIRTY_CODE_TIMEOUT)
         /* A lane that has the whole request and has not begun is as good as a queue. */
-        refuse_timeout(s, s->whole ? "queue" : "receive");
+        refuse_timeout(s, s->request.whole ? "queue" : "receive");
     else
-        refuse(s, &r, "%s.%s %s %llu ms%s", s->app->name, s->action,
+        refuse(s, &r, "%s.%s %s %llu ms%s", s->request.app->name, s->request.action,
                reason == DIRTY_CODE_TIMEOUT ? "ran" : "was cancelled after", ms,
                started ? " and did not stop when it was interrupted: its worker is killed"
                        : "");

@@ -23,9 +23,14 @@ void refuse_app(session *s, dirty_slice name);
 void refuse_removed(session *s);
 void refuse_no_workers(session *s);
 void refuse_overloaded(session *s);
+void refuse_upload(session *s); /* slow uploads hold all the memory that they may */
 void refuse_shutdown(session *s, const char *started);
 void refuse_timeout(session *s, const char *phase);
 /* In a lane's stead, after an interrupt did not help: TIMEOUT or CANCELLED. */
 void refuse_interrupted(session *s, dirty_code reason, bool started);
+
+/* A new connection for which there is no room: OVERLOADED before its request is read, as
+ * an answer of id 0, then its end. */
+void refuse_connection(session *s, uint64_t connections_max);
 
 #endif

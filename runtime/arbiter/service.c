@@ -20,7 +20,7 @@ static void answer_value(session *s, dirty_value_tag tag, const void *bytes, siz
     dirty_buf frame = {0};
     uint8_t head[DIRTY_FRAME_HEADER_LEN + 2] = {0};
     dirty_frame_encode(head, DIRTY_FRAME_RESPONSE,
-                       (uint32_t)(2 + DIRTY_VALUE_HEAD_LEN + len), s->id);
+                       (uint32_t)(2 + DIRTY_VALUE_HEAD_LEN + len), s->request.id);
     head[DIRTY_FRAME_HEADER_LEN + 1] = 1;
     dirty_buf_append(&frame, head, sizeof head);
     dirty_value_append(&frame, tag, bytes, (uint32_t)len);
@@ -36,24 +36,29 @@ static void answer_json(session *s, const void *json, size_t len) {
     answer_value(s, DIRTY_TAG_JSON, json, len);
 }
 
-static void do_metrics(session *s) {
-    dirty_buf text = {0};
-    metrics_append(s->a, &text);
-    if (dirty_buf_failed(&text))
+static void make_status(void *ctx, dirty_buf *out) {
+    status_append(ctx, out);
+}
+
+static void make_metrics(void *ctx, dirty_buf *out) {
+    metrics_append(ctx, out);
+}
+
+static void answer_cached(session *s, dirty_value_tag tag, const dirty_buf *text) {
+    if (dirty_buf_failed(text))
         session_fail(s);
     else
-        answer_value(s, DIRTY_TAG_BYTES, text.base, text.len);
-    dirty_buf_deinit(&text);
+        answer_value(s, tag, text->base, text->len);
+}
+
+static void do_metrics(session *s) {
+    answer_cached(s, DIRTY_TAG_BYTES,
+                answer_cache_get(&s->a->answer_cache, ANSWER_METRICS, make_metrics, s->a));
 }
 
 static void do_status(session *s) {
-    dirty_buf json = {0};
-    status_append(s->a, &json);
-    if (dirty_buf_failed(&json))
-        session_fail(s);
-    else
-        answer_json(s, json.base, json.len);
-    dirty_buf_deinit(&json);
+    answer_cached(s, DIRTY_TAG_JSON,
+                answer_cache_get(&s->a->answer_cache, ANSWER_STATUS, make_status, s->a));
 }
 
 /* -- Arguments
@@ -63,7 +68,7 @@ static void do_status(session *s) {
  * False: there is none, or it is nothing of these. */
 static bool get_argument(const session *s, uint32_t n, char *out, size_t size) {
     const uint8_t *payload = s->in.base + DIRTY_FRAME_HEADER_LEN;
-    size_t len = s->frame_len - DIRTY_FRAME_HEADER_LEN;
+    size_t len = s->request.frame_len - DIRTY_FRAME_HEADER_LEN;
     dirty_route route;
     dirty_slice metadata;
     dirty_value_reader args;
@@ -275,7 +280,7 @@ static void refuse_action(session *s) {
         at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", i ? ", " : "",
                                actions[i].name);
     refusal r = {DIRTY_CODE_ACTION_NOT_FOUND, "no", NULL, ",\"app\":\"@arbiter\"", false};
-    refuse(s, &r, "@arbiter has no action \"%s\"; it has: %s", s->action, names);
+    refuse(s, &r, "@arbiter has no action \"%s\"; it has: %s", s->request.action, names);
 }
 
 static void refuse_denied(session *s) {
@@ -283,7 +288,7 @@ static void refuse_denied(session *s) {
     refuse(
         s, &r,
         "@arbiter %s is for root and the socket's owner (uid %u), the caller is uid %u",
-        s->action, (unsigned)listener_owner(s->a), (unsigned)s->peer_uid);
+        s->request.action, (unsigned)listener_owner(s->a), (unsigned)s->peer_uid);
 }
 
 static void run_action(session *s, size_t i) {
@@ -293,14 +298,14 @@ static void run_action(session *s, size_t i) {
             return;
         }
         dirty_log(DIRTY_LOG_INFO, "asked over the socket",
-                  "action=%s by_pid=%d by_uid=%u", s->action, (int)s->peer_pid,
+                  "action=%s by_pid=%d by_uid=%u", s->request.action, (int)s->peer_pid,
                   (unsigned)s->peer_uid);
     }
     actions[i].run(s);
 }
 
 void service_answer(session *s, dirty_slice app_name) {
-    if (!s->whole) {
+    if (!s->request.whole) {
         refusal r = {DIRTY_CODE_PROTOCOL, "no", NULL, NULL, true};
         refuse(s, &r, "a request to a reserved app is at most %d bytes long",
                DIRTY_HEAD_BYTES_MAX);
@@ -311,7 +316,7 @@ void service_answer(session *s, dirty_slice app_name) {
         return;
     }
     for (size_t i = 0; i < ACTION_COUNT; i++)
-        if (strcmp(actions[i].name, s->action) == 0) {
+        if (strcmp(actions[i].name, s->request.action) == 0) {
             run_action(s, i);
             return;
         }

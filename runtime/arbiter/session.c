@@ -3,15 +3,17 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <utlist.h>
 
-#include "arbiter/intake.h"
 #include "arbiter/lane.h"
 #include "arbiter/listener.h"
+#include "arbiter/receive.h"
 #include "arbiter/refusal.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -39,25 +41,102 @@ static bool edge_is_legal(session_state from, session_state to) {
         [SESSION_QUEUED] = 1 << SESSION_RUNNING | 1 << SESSION_ANSWERING |
                            1 << SESSION_LINGER | 1 << SESSION_CLOSING,
         [SESSION_RUNNING] = 1 << SESSION_IDLE | 1 << SESSION_QUEUED |
-                            1 << SESSION_ANSWERING | 1 << SESSION_LINGER |
-                            1 << SESSION_CLOSING,
-        [SESSION_ANSWERING] = 1 << SESSION_IDLE | 1 << SESSION_CLOSING,
+                            1 << SESSION_GATHERING | 1 << SESSION_ANSWERING |
+                            1 << SESSION_LINGER | 1 << SESSION_CLOSING,
+        [SESSION_GATHERING] = 1 << SESSION_QUEUED | 1 << SESSION_ANSWERING |
+                              1 << SESSION_LINGER | 1 << SESSION_CLOSING,
+        [SESSION_ANSWERING] = 1 << SESSION_IDLE | 1 << SESSION_LINGER |
+                              1 << SESSION_CLOSING,
         [SESSION_LINGER] = 1 << SESSION_CLOSING,
         [SESSION_CLOSING] = 0,
     };
     return edges[from] >> to & 1;
 }
 
-static void set_state(session *s, session_state to) {
-    assert(edge_is_legal(s->state, to));
-    s->state = to;
-}
-
 static void on_poll(uv_poll_t *handle, int status, int events);
 static void on_timer(uv_timer_t *handle);
+static void on_closed(uv_handle_t *handle);
 
-/* Poll for exactly these events; a change costs system calls, no change none. */
-static void poll_for(session *s, int events) {
+static void stop_looking(session *s) {
+    if (s->looking)
+        DL_DELETE2(s->a->looks, s, look_prev, look_next);
+    s->looking = false;
+}
+
+/* Give back what the present state holds. */
+static void leave(session *s, session_state to) {
+    arbiter *a = s->a;
+    switch (s->state) {
+    case SESSION_IDLE:
+        DL_DELETE2(a->idle_sessions, s, spare_prev, spare_next);
+        stop_looking(s);
+        break;
+    case SESSION_QUEUED: app_dequeue(a, s); break;
+    case SESSION_RUNNING:
+        if (s->request.lane != NULL && to == SESSION_CLOSING)
+            lane_abandon(s->request.lane);
+        else if (s->request.lane != NULL)
+            lane_detach(s->request.lane);
+        break;
+    case SESSION_LINGER: DL_DELETE2(a->lingering, s, spare_prev, spare_next); break;
+    case SESSION_READING:
+    case SESSION_GATHERING:
+    case SESSION_ANSWERING:
+    case SESSION_CLOSING: break;
+    }
+}
+
+/* Nothing of the request before must be left in the next one. */
+static void reset_request(session *s) {
+    session_request *r = &s->request;
+    upload_close(s->a, &r->upload);
+    memset(r, 0, offsetof(session_request, action) + 1);
+}
+
+static void close_handles(session *s) {
+    s->wake_ns = 0;
+    s->a->closing_count++;
+    upload_close(s->a, &s->request.upload);
+    uv_close((uv_handle_t *)&s->poll, on_closed);
+    uv_close((uv_handle_t *)&s->timer, on_closed);
+}
+
+/* Take what the state that has begun holds. */
+static void enter(session *s) {
+    arbiter *a = s->a;
+    switch (s->state) {
+    case SESSION_IDLE:
+        reset_request(s);
+        DL_APPEND2(a->idle_sessions, s, spare_prev, spare_next);
+        break;
+    case SESSION_QUEUED: app_enqueue(a, s); break;
+    case SESSION_LINGER: DL_APPEND2(a->lingering, s, spare_prev, spare_next); break;
+    case SESSION_CLOSING: close_handles(s); break;
+    case SESSION_READING:
+    case SESSION_RUNNING:
+    case SESSION_GATHERING:
+    case SESSION_ANSWERING: break;
+    }
+}
+
+/* An edge that is not there is a bug of ours, which shall cost this connection alone. */
+bool session_set_state(session *s, session_state to) {
+    if (s->state == SESSION_CLOSING)
+        return false;
+    if (!edge_is_legal(s->state, to)) {
+        dirty_log(DIRTY_LOG_ERROR, "internal error: a connection is closed",
+                  "session_state=%d next=%d", (int)s->state, (int)to);
+        shutdown(s->fd, SHUT_RDWR);
+        to = SESSION_CLOSING;
+    }
+    leave(s, to);
+    s->state = to;
+    enter(s);
+    return to != SESSION_CLOSING;
+}
+
+/* A change costs system calls, no change none. */
+void session_poll(session *s, int events) {
     if (s->polled == events)
         return;
     s->polled = events;
@@ -67,10 +146,9 @@ static void poll_for(session *s, int events) {
         uv_poll_stop(&s->poll);
 }
 
-/* Wake at `wake_ns` (0: never). The timer is left armed when the deadline moves later or
- * goes away, and looks again when it fires: requests that are answered in time cost no
- * timer operation. */
-static void wake_at(session *s, uint64_t wake_ns) {
+/* The timer is left armed when the deadline moves later or goes away, and looks again when
+ * it fires: requests that are answered in time cost no timer operation. */
+void session_wake_at(session *s, uint64_t wake_ns) {
     s->wake_ns = wake_ns;
     if (wake_ns == 0 || (s->timer_ns != 0 && s->timer_ns <= wake_ns))
         return;
@@ -100,7 +178,7 @@ int session_prepare(arbiter *a) {
     return a->spare != NULL ? 0 : -ENOMEM;
 }
 
-int session_open(arbiter *a, int fd) {
+int session_open(arbiter *a, int fd, session **out) {
     struct ucred peer = {0};
     socklen_t len = sizeof peer;
     session *s = a->spare;
@@ -126,7 +204,9 @@ int session_open(arbiter *a, int fd) {
     if (++a->session_count > a->session_peak)
         a->session_peak = a->session_count;
     a->counters.connections++;
-    poll_for(s, UV_READABLE);
+    enter(s); /* IDLE */
+    session_poll(s, SESSION_INPUT);
+    *out = s;
     return 0;
 }
 
@@ -138,6 +218,7 @@ static void on_closed(uv_handle_t *handle) {
     close(s->fd);
     DL_DELETE(a->sessions, s);
     a->session_count--;
+    a->closing_count--;
     dirty_buf_deinit(&s->in);
     dirty_buf_deinit(&s->out);
     free(s);
@@ -147,42 +228,55 @@ static void on_closed(uv_handle_t *handle) {
 void session_close(session *s) {
     if (s->state == SESSION_CLOSING)
         return;
-    if (s->state == SESSION_QUEUED)
-        app_dequeue(s->a, s);
-    if (s->lane != NULL)
-        lane_abandon(s->lane);
-    set_state(s, SESSION_CLOSING);
-    s->wake_ns = 0;
     /* A lane, or a message under way to it, may hold a duplicate: close() alone would
      * not end the connection. */
     shutdown(s->fd, SHUT_RDWR);
-    uv_close((uv_handle_t *)&s->poll, on_closed);
-    uv_close((uv_handle_t *)&s->timer, on_closed);
+    session_set_state(s, SESSION_CLOSING);
+}
+
+void session_evict(session *s) {
+    session_set_state(s, SESSION_CLOSING);
+}
+
+bool session_has_input(const session *s) {
+    int bytes = 0;
+    return s->in.len > 0 || (ioctl(s->fd, FIONREAD, &bytes) == 0 && bytes > 0);
+}
+
+bool session_is_hung_up(const session *s) {
+    struct pollfd p = {.fd = s->fd, .events = 0};
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+void session_abandon(session *s) {
+    if (s->state != SESSION_CLOSING &&
+        (s->state != SESSION_IDLE || session_has_input(s)))
+        s->a->counters.abandoned++;
+    session_close(s);
 }
 
 static void say_out_of_memory(arbiter *a) {
-    uint64_t now_ns = dirty_now_ns();
-    if (now_ns < a->quiet_until_ns)
+    if (!dirty_ratelimit_pass(&a->memory_limit, QUIET_MS))
         return;
     dirty_log(DIRTY_LOG_ERROR, "out of memory, a connection is closed",
               "sessions=%u queued=%u remedy=%s", a->session_count, a->queued,
               DIRTY_LOG_QUOTE(dirty_log_remedy(-ENOMEM)));
-    a->quiet_until_ns = now_ns + QUIET_MS * DIRTY_NS_PER_MS;
 }
 
 void session_fail(session *s) {
     arbiter *a = s->a;
     say_out_of_memory(a);
-    bool unstarted = s->frame_len > 0 && s->out.len == 0 &&
+    bool unstarted = s->request.frame_len > 0 && s->out.len == 0 &&
                      (s->state == SESSION_IDLE || s->state == SESSION_READING ||
-                      s->state == SESSION_QUEUED);
+                      s->state == SESSION_QUEUED || s->state == SESSION_GATHERING);
     if (unstarted && !s->gone) {
         a->last_words.len = 0;
-        dirty_error_encode(&a->last_words, s->id, DIRTY_CODE_OVERLOADED,
+        dirty_error_encode(&a->last_words, s->request.id, DIRTY_CODE_OVERLOADED,
                            dirty_slice_cstr("the runtime is out of memory"), NULL);
         send(s->fd, a->last_words.base, a->last_words.len, MSG_DONTWAIT | MSG_NOSIGNAL);
-        app_count(a, s->app,
-                  &(meter_sample){.outcome = DIRTY_CODE_OVERLOADED, .action = s->action});
+        app_count(a, s->request.app,
+                  &(meter_sample){.outcome = DIRTY_CODE_OVERLOADED,
+                                  .action = s->request.action});
     }
     session_close(s);
 }
@@ -197,14 +291,30 @@ void session_returned(session *s, const uint8_t *bytes, size_t len) {
         session_fail(s);
         return;
     }
-    if (s->gone) {
-        session_close(s);
+    if (s->gone)
+        session_abandon(s);
+    else
+        session_wait(s);
+}
+
+void session_stalled(session *s, int fd, size_t len) {
+    session_request *r = &s->request;
+    if (!upload_open(s->a, &r->upload, fd, len) || len >= r->frame_len) {
+        session_close(s); /* the bytes are lost */
         return;
     }
-    session_wait(s);
-    lane *idle = lane_find(s->a, s->app);
-    if (idle != NULL)
-        lane_pull(idle);
+    s->a->counters.stalled++;
+    if (s->gone) {
+        session_abandon(s);
+        return;
+    }
+    if (!session_set_state(s, SESSION_GATHERING))
+        return;
+    session_wake_at(s, dirty_earlier_ns(r->recv_deadline_ns, r->deadline_ns));
+    if (r->app == NULL || !r->app->shown)
+        refuse_removed(s);
+    else
+        session_poll(s, SESSION_INPUT);
 }
 
 /* Drop the first bytes of `in`, and its memory with the last of them, but not that bytes
@@ -217,21 +327,27 @@ static void consume(session *s, size_t len) {
 
 /* -- Ending softly ---------------------------------------------------------------- */
 
+/* LINGER: the answer is out, the peer is to close. */
+static void await_close(session *s) {
+    shutdown(s->fd, SHUT_WR);
+    session_poll(s, UV_READABLE);
+    session_wake_at(s, after_ms(s->a->o->linger_timeout_ms));
+}
+
 static void linger(session *s) {
-    set_state(s, SESSION_LINGER);
+    if (!session_set_state(s, SESSION_LINGER))
+        return;
     dirty_buf_deinit(&s->in);
     if (s->out.len > 0) {
-        poll_for(s, UV_WRITABLE);
-        wake_at(s, after_ms(s->a->o->limits.send_timeout_ms));
+        session_poll(s, UV_WRITABLE);
+        session_wake_at(s, after_ms(s->a->o->limits.send_timeout_ms));
         return;
     }
     if (s->eof || s->gone) {
         session_close(s);
         return;
     }
-    shutdown(s->fd, SHUT_WR);
-    poll_for(s, UV_READABLE);
-    wake_at(s, after_ms(s->a->o->linger_timeout_ms));
+    await_close(s);
 }
 
 /* LINGER: throw input away until the peer closes, the bound or the timeout is reached. */
@@ -247,148 +363,74 @@ static void discard(session *s) {
     session_close(s);
 }
 
-/* -- Reading requests -------------------------------------------------------------- */
+/* -- Between requests --------------------------------------------------------------- */
 
-/* Look at the requests that are in `in`, until one is under way or bytes are missing. */
-static void advance(session *s) {
-    if (s->advancing)
-        return; /* the loop below called what called us, and goes on */
-    s->advancing = true;
-    while (s->state == SESSION_IDLE && s->in.len > 0) {
-        bool full = s->in.len >= DIRTY_HEAD_BYTES_MAX;
-        s->arrived_ns = dirty_now_ns();
-        if (intake_look(s, s->in.base, s->in.len, full) == INTAKE_MORE) {
-            set_state(s, SESSION_READING);
-            wake_at(s, after_ms(s->a->o->recv_timeout_ms));
-        }
-    }
-    s->advancing = false;
-    if (s->state == SESSION_IDLE || s->state == SESSION_READING) {
-        if (s->eof)
-            session_close(s); /* no further byte can come */
-        else
-            poll_for(s, UV_READABLE);
+void sessions_step(arbiter *a) {
+    /* Those that come to the list meanwhile are looked at in the next turn. */
+    const session *last = a->looks != NULL ? a->looks->look_prev : NULL;
+    while (a->looks != NULL) {
+        session *s = a->looks;
+        stop_looking(s);
+        receive_next(s);
+        if (s == last)
+            break;
     }
 }
 
-/* The connection is free for the next request. */
+/* The connection is free for the next request. What has come of it is looked at in the
+ * step, not here: we may be called from inside a look. */
 static void next_request(session *s) {
-    set_state(s, SESSION_IDLE);
+    if (!session_set_state(s, SESSION_IDLE))
+        return;
     s->wake_ns = 0;
-    s->app = NULL;
-    s->frame_len = 0;
-    s->action[0] = '\0';
-    advance(s);
-}
-
-static void on_end_of_input(session *s) {
-    s->eof = true;
-    if (s->state == SESSION_READING && s->in.len > 0 && s->frame_len > 0)
-        refuse_fault(s, DIRTY_WIRE_TRUNCATED);
-    else
-        session_close(s);
-}
-
-/* IDLE and READING: take what is there and see whether it makes a request. The first
- * bytes go to the arbiter's scratch, so that a request that is dispatched at once is
- * never copied. */
-static void read_request(session *s) {
-    arbiter *a = s->a;
-    bool fresh = s->in.len == 0;
-    if (!fresh && dirty_buf_reserve(&s->in, DIRTY_HEAD_BYTES_MAX - s->in.len) < 0) {
-        session_fail(s);
+    if (s->in.len == 0 && !s->eof) {
+        session_poll(s, SESSION_INPUT);
         return;
     }
-    uint8_t *at = fresh ? a->scratch : s->in.base + s->in.len;
-    ssize_t n = recv(s->fd, at, DIRTY_HEAD_BYTES_MAX - s->in.len, 0);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (n < 0) {
-        session_close(s);
-        return;
-    }
-    if (n == 0) {
-        on_end_of_input(s);
-        return;
-    }
-    const uint8_t *bytes = fresh ? a->scratch : s->in.base;
-    size_t len = s->in.len + (size_t)n;
-    if (!fresh)
-        s->in.len = len;
-    if (s->state == SESSION_IDLE)
-        s->arrived_ns = dirty_now_ns();
-    if (intake_look(s, bytes, len, len >= DIRTY_HEAD_BYTES_MAX) == INTAKE_TAKEN)
-        return;
-    if (fresh)
-        dirty_buf_append(&s->in, bytes, len);
-    if (dirty_buf_failed(&s->in)) {
-        session_fail(s);
-    } else if (s->state == SESSION_IDLE) {
-        set_state(s, SESSION_READING);
-        wake_at(s, after_ms(a->o->recv_timeout_ms));
-    }
+    s->looking = true;
+    DL_APPEND2(s->a->looks, s, look_prev, look_next);
 }
 
 /* -- While a request waits or runs -------------------------------------------------- */
 
-static bool has_hung_up(const session *s) {
-    struct pollfd p = {.fd = s->fd, .events = 0};
-    return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
-}
-
-static void on_hang_up(session *s) {
+void session_hung_up(session *s) {
     if (s->state == SESSION_QUEUED) {
-        s->a->counters.abandoned++;
-        session_close(s);
-        arbiter_progress(s->a);
+        session_abandon(s);
         return;
     }
     s->gone = true;
     s->a->counters.disconnects++;
-    poll_for(s, 0);
-    if (s->lane != NULL)
-        lane_caller_gone(s->lane);
-}
-
-/* RUNNING, the request read whole by us: what comes now belongs to the next one. Taking
- * it early costs nothing, as it has to be read anyway: often the answer was sent and the
- * lane's DONE is about to come. */
-static void read_early(session *s) {
-    size_t room = DIRTY_HEAD_BYTES_MAX - s->in.len;
-    ssize_t n = room > 0 ? recv(s->fd, s->a->scratch, room, 0) : -1;
-    if (n > 0)
-        dirty_buf_append(&s->in, s->a->scratch, (size_t)n);
-    if (n == 0)
-        s->eof = true;
-    if (n > 0 && s->in.len < DIRTY_HEAD_BYTES_MAX && !dirty_buf_failed(&s->in))
-        return;
-    if (has_hung_up(s))
-        on_hang_up(s);
-    else
-        poll_for(s, UV_PRIORITIZED); /* fires on a hang-up alone */
+    session_poll(s, 0);
+    if (s->request.lane != NULL)
+        lane_caller_gone(s->request.lane);
 }
 
 static void on_event_while_busy(session *s) {
-    if (s->state == SESSION_RUNNING && s->whole && (s->polled & UV_READABLE))
-        read_early(s);
-    else if (has_hung_up(s))
-        on_hang_up(s);
+    if (s->state == SESSION_RUNNING && s->request.whole && (s->polled & UV_READABLE))
+        receive_early(s);
+    else if (session_is_hung_up(s))
+        session_hung_up(s);
     else
-        poll_for(s, UV_PRIORITIZED);
+        session_poll(s, UV_PRIORITIZED);
 }
 
 void session_wait(session *s) {
-    set_state(s, SESSION_QUEUED);
-    wake_at(s, s->deadline_ns);
-    app_enqueue(s->a, s);
+    if (!session_set_state(s, SESSION_QUEUED))
+        return;
+    session_wake_at(s, s->request.deadline_ns);
+    if (s->request.app->shown)
+        s->a->rematch = true; /* lanes may be idle, where it was given back */
+    else
+        refuse_removed(s); /* while a lane had it */
 }
 
 void session_running(session *s, size_t used) {
-    set_state(s, SESSION_RUNNING);
+    if (!session_set_state(s, SESSION_RUNNING))
+        return;
     consume(s, used);
-    wake_at(s, s->deadline_ns);
-    if (!s->whole)
-        poll_for(s, UV_PRIORITIZED); /* the rest is the lane's to read */
+    session_wake_at(s, s->request.deadline_ns);
+    if (!s->request.whole)
+        session_poll(s, UV_PRIORITIZED); /* the rest is the lane's to read */
 }
 
 void session_done(session *s, int end) {
@@ -404,77 +446,102 @@ void session_done(session *s, int end) {
 
 /* -- Our own answers --------------------------------------------------------------- */
 
-/* Send what is in `out`. True: all is out. */
-static bool flush(session *s) {
+typedef enum flush_result {
+    FLUSH_DONE,  /* all is out */
+    FLUSH_MORE,  /* the peer has to read first */
+    FLUSH_BROKEN /* the peer is gone */
+} flush_result;
+
+/* Send what is in `out`. */
+static flush_result flush(session *s) {
     while (s->out.len > 0) {
         ssize_t n = send(s->fd, s->out.base, s->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0) {
-            if (errno != EAGAIN)
-                session_close(s);
-            return false;
-        }
+        if (n < 0)
+            return errno == EAGAIN ? FLUSH_MORE : FLUSH_BROKEN;
         dirty_buf_consume(&s->out, (size_t)n);
     }
     dirty_buf_deinit(&s->out);
-    return true;
+    return FLUSH_DONE;
 }
 
 static void on_writable(session *s) {
-    if (!flush(s))
-        return;
-    if (s->state == SESSION_ANSWERING) {
-        next_request(s);
-    } else {
-        shutdown(s->fd, SHUT_WR);
-        poll_for(s, UV_READABLE);
-        wake_at(s, after_ms(s->a->o->linger_timeout_ms));
+    switch (flush(s)) {
+    case FLUSH_BROKEN: session_close(s); break;
+    case FLUSH_MORE: break;
+    case FLUSH_DONE:
+        if (s->state == SESSION_ANSWERING)
+            next_request(s);
+        else
+            await_close(s);
     }
 }
 
 void session_answer(session *s, const void *frame, size_t len, bool keep) {
-    if (s->state == SESSION_QUEUED)
-        app_dequeue(s->a, s);
-    if (s->state != SESSION_RUNNING)
-        consume(s, s->frame_len);
+    if (s->state == SESSION_CLOSING)
+        return;
     dirty_buf_append(&s->out, frame, len);
     if (dirty_buf_failed(&s->out)) {
         session_fail(s);
         return;
     }
-    if (s->gone) {
+    /* What a lane has had is not in `in` any more. */
+    if (s->state != SESSION_RUNNING && !s->request.upload.open)
+        consume(s, s->request.frame_len);
+    if (!session_set_state(s, SESSION_ANSWERING))
+        return;
+    flush_result result = s->gone ? FLUSH_BROKEN : flush(s);
+    if (result == FLUSH_BROKEN)
         session_close(s);
-        return;
-    }
-    bool out = flush(s);
-    if (s->state == SESSION_CLOSING)
-        return;
-    if (!keep || dirty_buf_failed(&s->in)) {
+    else if (!keep || dirty_buf_failed(&s->in))
         linger(s);
-        return;
-    }
-    set_state(s, SESSION_ANSWERING);
-    if (out) {
+    else if (result == FLUSH_DONE)
         next_request(s);
-        return;
+    else {
+        session_poll(s, UV_WRITABLE);
+        session_wake_at(s, after_ms(s->a->o->limits.send_timeout_ms));
     }
-    poll_for(s, UV_WRITABLE);
-    wake_at(s, after_ms(s->a->o->limits.send_timeout_ms));
 }
 
 /* -- Events ------------------------------------------------------------------------- */
 
+/* The connection failed; libuv has stopped polling it. */
+static void on_broken(session *s) {
+    s->polled = 0;
+    if (s->state == SESSION_RUNNING)
+        session_hung_up(s); /* the call goes on, as after any hang-up */
+    else if (s->state == SESSION_ANSWERING || s->state == SESSION_LINGER)
+        session_close(s);
+    else
+        session_abandon(s);
+}
+
+/* Whether a request of it may still be taken. One of a caller that hung up before it was
+ * read is not: nobody waits for it. */
+static bool may_read(session *s, int events) {
+    if (!(events & UV_DISCONNECT) || !session_is_hung_up(s))
+        return true;
+    session_abandon(s);
+    return false;
+}
+
 static void on_poll(uv_poll_t *handle, int status, int events) {
     session *s = handle->data;
-    (void)events;
     if (status < 0) {
-        session_close(s);
+        on_broken(s);
         return;
     }
     switch (s->state) {
     case SESSION_IDLE:
-    case SESSION_READING: read_request(s); break;
+    case SESSION_READING:
+        if (may_read(s, events))
+            receive_request(s);
+        break;
+    case SESSION_GATHERING:
+        if (may_read(s, events))
+            receive_rest(s);
+        break;
     case SESSION_QUEUED:
     case SESSION_RUNNING: on_event_while_busy(s); break;
     case SESSION_ANSWERING: on_writable(s); break;
@@ -490,14 +557,12 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
 
 static void on_deadline(session *s) {
     switch (s->state) {
-    case SESSION_READING: refuse_timeout(s, "receive"); break;
-    case SESSION_QUEUED:
-        refuse_timeout(s, "queue");
-        arbiter_progress(s->a);
-        break;
+    case SESSION_READING:
+    case SESSION_GATHERING: refuse_timeout(s, "receive"); break;
+    case SESSION_QUEUED: refuse_timeout(s, "queue"); break;
     case SESSION_RUNNING:
-        if (s->lane != NULL)
-            lane_interrupt(s->lane, DIRTY_CODE_TIMEOUT);
+        if (s->request.lane != NULL)
+            lane_interrupt(s->request.lane, DIRTY_CODE_TIMEOUT);
         break;
     case SESSION_ANSWERING:
     case SESSION_LINGER: session_close(s); break;
@@ -513,7 +578,7 @@ static void on_timer(uv_timer_t *handle) {
     if (wake_ns == 0)
         return;
     if (dirty_now_ns() < wake_ns) {
-        wake_at(s, wake_ns);
+        session_wake_at(s, wake_ns);
         return;
     }
     s->wake_ns = 0;

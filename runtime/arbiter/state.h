@@ -12,8 +12,10 @@
 #include <uv.h>
 
 #include "arbiter/arbiter.h"
+#include "arbiter/answer_cache.h"
 #include "base/buf.h"
 #include "base/channel.h"
+#include "base/ratelimit.h"
 #include "wire/code.h"
 
 typedef struct app app;
@@ -40,7 +42,9 @@ typedef struct arbiter_counters {
     uint64_t errors[DIRTY_CODE_LAST + 1];
     uint64_t abandoned;   /* dropped from the queue because their caller left */
     uint64_t disconnects; /* callers that left while their call ran */
-    uint64_t requeued;    /* given back by a lane unstarted */
+    uint64_t requeued;    /* given back by a lane unstarted: no descriptor */
+    uint64_t stalled;     /* given back by a lane: their senders were slow */
+    uint64_t evicted;     /* idle connections closed to make room */
     uint64_t reloads;
     uint64_t reload_failures;
     uint64_t recycled; /* workers replaced for max_requests or max_rss */
@@ -76,14 +80,25 @@ struct arbiter {
 
     uint64_t oom_kills;   /* of our cgroup when last looked at */
     session *sessions;    /* list of all */
+    session *idle_sessions; /* list of those that are idle, the longest idle first */
+    session *lingering; /* list of those that linger with their answer out, oldest first */
+    session *looks;     /* list of those whose next request is looked at in this turn */
+    uint64_t upload_bytes; /* in the files of all uploads (upload.h) */
+    answer_cache answer_cache; /* owned: answers that anybody may ask for */
     dirty_buf last_words; /* owned, never empty: room for what is said without memory */
     session *spare;       /* owned: memory of the next session, may be NULL */
-    uint64_t quiet_until_ns; /* until then nothing is said of scarce memory */
-    uint32_t session_count;
+    dirty_ratelimit memory_limit;   /* of what is said of scarce memory */
+    dirty_ratelimit shortage_limit; /* … of what the kernel is short of */
+    uint32_t session_count; /* all, those that are closing included */
+    uint32_t closing_count; /* … of them, those that are ended */
     uint32_t session_peak;   /* the most there were since memory was given back */
     uint64_t descriptor_max; /* that this process may have open */
     arbiter_counters counters;
 
+    uv_prepare_t step; /* runs once per turn, before the loop waits */
+    uv_idle_t more;    /* active: the step has left work, the next turn must not wait */
+    uv_timer_t retry_timer; /* ends a pause before idle lanes are tried again */
+    bool rematch;           /* a request waits that an idle lane may take: look */
     uv_signal_t signals[8];
     uv_timer_t stop_timer;
     uv_timer_t herald_timer; /* herald.h */

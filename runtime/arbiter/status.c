@@ -183,8 +183,8 @@ static uint64_t oldest_ns(const app *p) {
     uint64_t oldest = 0;
     for (int i = 0; i <= DIRTY_PRIORITY_LAST; i++) {
         const session *s = p->waiting[i];
-        if (s != NULL && (oldest == 0 || s->arrived_ns < oldest))
-            oldest = s->arrived_ns;
+        if (s != NULL && (oldest == 0 || s->request.arrived_ns < oldest))
+            oldest = s->request.arrived_ns;
     }
     return oldest;
 }

@@ -6,12 +6,14 @@
  * broken its worker.
  *
  *   arbiter → lane: DISPATCH (head + first bytes of the request + the client's
- *                   descriptor as SCM_RIGHTS), STOP
+ *                   descriptor as SCM_RIGHTS, and that of a file with the whole
+ *                   request where the arbiter has gathered it), STOP
  *   lane → arbiter: READY, BOOT_FAILED (head + JSON text), DONE, NO_DESCRIPTOR (head +
- *                   the bytes of the DISPATCH, given back)
+ *                   the bytes of the DISPATCH, given back), STALLED (with the descriptor
+ *                   of a file with what has come of the request)
  *
  * Life: the lane boots, sends READY or BOOT_FAILED, then answers every DISPATCH with one
- * DONE or NO_DESCRIPTOR. At most one DISPATCH is out at a time. STOP, or the end of the
+ * DONE, NO_DESCRIPTOR or STALLED. At most one DISPATCH is out at a time. STOP, or the end of the
  * channel, lets the lane close its apps and end. */
 #ifndef DIRTY_CHANNEL_H
 #define DIRTY_CHANNEL_H
@@ -30,7 +32,8 @@ typedef enum dirty_msg_kind {
     DIRTY_MSG_READY = 16,
     DIRTY_MSG_BOOT_FAILED = 17,
     DIRTY_MSG_DONE = 18,
-    DIRTY_MSG_NO_DESCRIPTOR = 19
+    DIRTY_MSG_NO_DESCRIPTOR = 19,
+    DIRTY_MSG_STALLED = 20
 } dirty_msg_kind;
 
 typedef struct dirty_msg_dispatch {
@@ -42,6 +45,8 @@ typedef struct dirty_msg_dispatch {
     uint64_t recv_deadline_ns; /* until when the request must be here whole, 0: none */
     uint32_t frame_len;        /* header and payload of the whole request */
     uint32_t have_len;         /* bytes of it that follow here */
+    uint32_t gathered;         /* 1: all of it is in the second descriptor's file */
+    uint32_t reserved;
     int32_t peer_pid;          /* of the caller, by SO_PEERCRED */
     uint32_t peer_uid;
 } dirty_msg_dispatch;
@@ -62,6 +67,14 @@ typedef struct dirty_msg_done {
     uint64_t seq;
     uint64_t run_ns; /* time in the app */
 } dirty_msg_done;
+
+/* The rest of a long request does not come, and a lane does not wait for it. It has not
+ * begun. */
+typedef struct dirty_msg_stalled {
+    uint32_t kind;     /* DIRTY_MSG_STALLED */
+    uint32_t have_len; /* bytes in the file, from the request's first on */
+    uint64_t seq;
+} dirty_msg_stalled;
 
 /* READY, STOP, and the head of BOOT_FAILED (text follows) and NO_DESCRIPTOR (the bytes
  * of the DISPATCH follow, its own head first). */

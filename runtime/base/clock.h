@@ -16,6 +16,13 @@ static inline uint64_t dirty_now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
 
+/* The earlier of two deadlines, either of which may be 0: none. */
+static inline uint64_t dirty_earlier_ns(uint64_t a_ns, uint64_t b_ns) {
+    if (a_ns == 0 || b_ns == 0)
+        return a_ns + b_ns;
+    return a_ns < b_ns ? a_ns : b_ns;
+}
+
 /* Milliseconds from `now_ns` until `deadline_ns`, rounded up, for poll(2): -1 where the
  * deadline is 0 (none), 0 where it has passed. */
 static inline int dirty_ms_until(uint64_t deadline_ns, uint64_t now_ns) {

@@ -1,6 +1,8 @@
 #include "worker/arrival.h"
 
 #include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -10,35 +12,35 @@
 
 /* A buffer of at most this size is kept for the next request, which finds it warm. */
 #define KEEP_BYTES (2u << 20)
-/* How long a wait for more bytes lasts before the baton is looked at again. */
-#define LOOK_UP_MS 250
+/* How long a lane waits in all for bytes of one request. A sender that runs needs a few
+ * microseconds to fill the socket again; for one that does not, the arbiter can wait at
+ * less cost. */
+#define PATIENCE_MS 50
 
 /* -- Reading ----------------------------------------------------------------------- */
-
-static uint64_t earlier(uint64_t a, uint64_t b) {
-    if (a == 0 || b == 0)
-        return a + b;
-    return a < b ? a : b;
-}
 
 /* Read `len` bytes to `to`, which is of the request's bytes behind those that are here.
  */
 static int read_to(dirty_arrival *a, const dirty_inbox *in, void *to, size_t len) {
     const dirty_msg_dispatch *d = &in->message.dispatch;
-    uint64_t deadline = earlier(d->recv_deadline_ns, d->deadline_ns);
+    uint64_t deadline_ns = dirty_earlier_ns(d->recv_deadline_ns, d->deadline_ns);
     for (size_t got = 0; got < len;) {
         if (dirty_baton_read(a->page, d->seq) != DIRTY_BATON_READING)
             return -ECANCELED;
-        int wait_ms = dirty_ms_until(deadline, dirty_now_ns());
-        bool last = wait_ms == 0; /* what is here already came in time */
-        if (wait_ms < 0 || wait_ms > LOOK_UP_MS)
-            wait_ms = LOOK_UP_MS;
+        uint64_t now_ns = dirty_now_ns(), patience_ns = PATIENCE_MS * DIRTY_NS_PER_MS;
+        if (a->waited_ns >= patience_ns)
+            return -EINPROGRESS;
+        uint64_t until_ns =
+            dirty_earlier_ns(deadline_ns, now_ns + patience_ns - a->waited_ns);
+        /* 0, at the deadline: what is here already came in time */
+        int wait_ms = dirty_ms_until(until_ns, now_ns);
         ssize_t n =
             dirty_caller_read(in->descriptor, (char *)to + got, len - got, wait_ms);
-        if (n == -EAGAIN && last)
+        if (n == -EAGAIN && wait_ms == 0)
             return -ETIMEDOUT;
         if (n < 0 && n != -EAGAIN)
             return (int)n;
+        a->waited_ns += dirty_now_ns() - now_ns;
         if (n > 0) {
             got += (size_t)n;
             a->have += (size_t)n;
@@ -103,17 +105,73 @@ static int read_seated(dirty_arrival *a, const dirty_inbox *in, size_t at, size_
     return rc;
 }
 
+/* Read the whole request from the file that it was gathered in. */
+static int load(dirty_arrival *a, const dirty_inbox *in) {
+    uint32_t len = in->message.dispatch.frame_len;
+    a->buffer.len = 0;
+    if (dirty_buf_reserve(&a->buffer, len) < 0)
+        return -ENOMEM;
+    while (a->have < len) {
+        ssize_t n =
+            pread(in->file, a->buffer.base + a->have, len - a->have, (off_t)a->have);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        a->have += (size_t)n;
+    }
+    a->front = a->buffer.base;
+    a->front_len = len;
+    return 0;
+}
+
 int dirty_arrival_read(dirty_arrival *a, dirty_inbox *in) {
     const dirty_msg_dispatch *d = &in->message.dispatch;
     a->front = dirty_inbox_bytes(in);
     a->front_len = a->have = d->have_len;
     a->seat = NULL;
+    a->waited_ns = 0;
+    if (d->gathered)
+        return load(a, in);
     if (a->have == d->frame_len)
         return 0;
     size_t at = 0, len = find_cut_string(a, d->frame_len, &at);
     if (len > 0)
         a->seat = dirty_host_seat(a->host, len);
     return a->seat != NULL ? read_seated(a, in, at, len) : gather(a, in);
+}
+
+/* -- Giving back ------------------------------------------------------------------- */
+
+static int write_all(int fd, const void *bytes, size_t len) {
+    for (size_t done = 0; done < len;) {
+        ssize_t n = write(fd, (const char *)bytes + done, len - done);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0)
+            done += (size_t)n;
+    }
+    return 0;
+}
+
+int dirty_arrival_save(const dirty_arrival *a) {
+    int fd = memfd_create("dirty request", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return -errno;
+    size_t front = a->have, seat = 0;
+    if (a->seat != NULL) {
+        front = a->front_len + DIRTY_VALUE_HEAD_LEN;
+        seat = a->have - front < a->seat_len ? a->have - front : a->seat_len;
+    }
+    int rc = write_all(fd, a->front, front);
+    if (rc == 0 && a->seat != NULL)
+        rc = write_all(fd, a->seat, seat);
+    if (rc == 0 && a->seat != NULL)
+        rc = write_all(fd, a->buffer.base, a->have - front - seat);
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return rc;
 }
 
 /* -- Parsing ----------------------------------------------------------------------- */

@@ -30,12 +30,18 @@ typedef struct dirty_arrival {
     size_t have; /* bytes of the request that are here */
     char *seat;  /* the host's, NULL: none */
     size_t seat_len;
+    uint64_t waited_ns; /* for bytes of this request */
 } dirty_arrival;
 
 /* Read what is missing of the request in `in`, never past its end. 0, -ETIMEDOUT (the
  * time to receive it, or the call's own), -ECANCELED (the arbiter has answered), -ENOMEM,
- * -ENODATA (the peer has ended its sending side), -errno of the connection. */
+ * -ENODATA (the peer has ended its sending side), -EINPROGRESS (its sender is slow, and
+ * there is no more to be had for now), -errno of the connection. */
 int dirty_arrival_read(dirty_arrival *a, dirty_inbox *in);
+
+/* After -EINPROGRESS: a new file in memory with the bytes that are here. Its descriptor,
+ * or -errno. */
+int dirty_arrival_save(const dirty_arrival *a);
 
 /* Fill id, action and arguments of `call` from what is here: even a request that did not
  * come whole has an id to answer to. OK; MORE: it is not whole; or what is wrong with it,

@@ -5,18 +5,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* The one descriptor that came with the message, -1 if none did, or more than one. */
-static int take_descriptor(struct msghdr *m) {
-    int fd = -1;
-    struct cmsghdr *c = CMSG_FIRSTHDR(m);
-    if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-        c->cmsg_len >= CMSG_LEN(sizeof fd))
-        memcpy(&fd, CMSG_DATA(c), sizeof fd);
-    if (fd >= 0 && m->msg_flags & MSG_CTRUNC) {
-        close(fd);
-        fd = -1;
-    }
-    return fd;
+#include "base/fdpass.h"
+
+void dirty_inbox_close(dirty_inbox *in) {
+    if (in->descriptor >= 0)
+        close(in->descriptor);
+    if (in->file >= 0)
+        close(in->file);
+    in->descriptor = in->file = -1;
 }
 
 static int message_fault(const dirty_inbox *in) {
@@ -30,16 +26,11 @@ static int message_fault(const dirty_inbox *in) {
 }
 
 int dirty_inbox_receive(dirty_inbox *in) {
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
+    dirty_fdpass_room room;
+    int fds[DIRTY_FDPASS_MAX];
     struct iovec piece = {&in->message, sizeof in->message};
-    struct msghdr m = {.msg_iov = &piece,
-                       .msg_iovlen = 1,
-                       .msg_control = control.room,
-                       /* not CMSG_SPACE, which has room for two */
-                       .msg_controllen = CMSG_LEN(sizeof(int))};
+    struct msghdr m = {.msg_iov = &piece, .msg_iovlen = 1};
+    dirty_fdpass_expect(&m, &room);
     ssize_t n;
     do {
         n = recvmsg(in->channel, &m, MSG_CMSG_CLOEXEC);
@@ -47,10 +38,12 @@ int dirty_inbox_receive(dirty_inbox *in) {
     if (n <= 0)
         return n == 0 || errno == ECONNRESET ? -EPIPE : -errno;
     in->len = (size_t)n;
-    in->descriptor = take_descriptor(&m);
+    dirty_fdpass_take(&m, fds);
+    in->descriptor = fds[0];
+    in->file = fds[1];
     int rc = message_fault(in);
-    if (rc < 0 && in->descriptor >= 0)
-        close(in->descriptor);
+    if (rc < 0)
+        dirty_inbox_close(in);
     return rc;
 }
 
@@ -64,6 +57,19 @@ int dirty_inbox_send(const dirty_inbox *in, const void *head, size_t head_len,
         ssize_t n = len == 0 ? send(in->channel, head, head_len, MSG_NOSIGNAL)
                              : sendmsg(in->channel, &m, MSG_NOSIGNAL);
         if (n >= 0)
+            return 0;
+        if (errno != EINTR)
+            return errno == ECONNRESET ? -EPIPE : -errno;
+    }
+}
+
+int dirty_inbox_send_file(const dirty_inbox *in, const dirty_msg_stalled *m, int file) {
+    dirty_fdpass_room room;
+    struct iovec piece = {(void *)(uintptr_t)m, sizeof *m};
+    struct msghdr msg = {.msg_iov = &piece, .msg_iovlen = 1};
+    dirty_fdpass_attach(&msg, &room, &file, 1);
+    for (;;) {
+        if (sendmsg(in->channel, &msg, MSG_NOSIGNAL) >= 0)
             return 0;
         if (errno != EINTR)
             return errno == ECONNRESET ? -EPIPE : -errno;

@@ -10,7 +10,8 @@
 /* One received message: DISPATCH with its bytes and descriptor, or STOP. */
 typedef struct dirty_inbox {
     int channel;    /* borrowed */
-    int descriptor; /* the client's, owned by whoever serves it; -1: none came */
+    int descriptor; /* owned: the client's; -1: none came */
+    int file;       /* owned: with the whole request, where it was gathered; else -1 */
     size_t len;     /* of the message */
     union {
         dirty_msg_dispatch dispatch; /* `bytes` after it are the request's first */
@@ -22,6 +23,12 @@ typedef struct dirty_inbox {
 /* Wait for the next message. 0; -EPIPE at the end of the channel; -EBADMSG for one that
  * is none (the descriptor is closed); -errno. */
 int dirty_inbox_receive(dirty_inbox *in);
+
+/* Close the descriptors of the message. Idempotent. */
+void dirty_inbox_close(dirty_inbox *in);
+
+/* Send a STALLED with the file. As dirty_inbox_send. */
+int dirty_inbox_send_file(const dirty_inbox *in, const dirty_msg_stalled *m, int file);
 
 /* The first bytes of the request of a DISPATCH. */
 static inline uint8_t *dirty_inbox_bytes(dirty_inbox *in) {

@@ -25,9 +25,11 @@ struct dirty_lane {
 /* One request on its way through the lane. */
 typedef struct job {
     const dirty_msg_dispatch *dispatch;
-    int fd; /* the caller's connection, owned */
+    int fd; /* the caller's connection, the inbox's */
     dirty_call call;
     dirty_msg_done done;
+    int saved; /* owned: a file with what has come of a slow request, which is to be given
+                  back; -1: none */
 } job;
 
 /* -- Boot -------------------------------------------------------------------------- */
@@ -243,6 +245,12 @@ static void refuse(dirty_lane *lane, job *j, int rc) {
 
 static void handle(dirty_lane *lane, job *j) {
     int rc = dirty_arrival_read(&lane->arrival, &lane->inbox);
+    if (rc == -EINPROGRESS) {
+        j->saved = dirty_arrival_save(&lane->arrival);
+        if (j->saved >= 0)
+            return;
+        rc = -ENOMEM;
+    }
     if (rc == 0)
         atomic_store_explicit(&lane->page->whole, j->dispatch->seq, memory_order_release);
     if (!move(lane, j, DIRTY_BATON_READING, DIRTY_BATON_RUNNING)) {
@@ -268,9 +276,22 @@ static void count_request(dirty_lane *lane) {
                           memory_order_relaxed);
 }
 
+/* Its sender is slow, and others may wait for this lane: the arbiter receives the rest. */
+static int give_back_slow(dirty_lane *lane, job *j) {
+    dirty_msg_stalled m = {.kind = DIRTY_MSG_STALLED,
+                           .have_len = (uint32_t)lane->arrival.have,
+                           .seq = j->dispatch->seq};
+    dirty_inbox_close(&lane->inbox);
+    int rc = dirty_inbox_send_file(&lane->inbox, &m, j->saved);
+    close(j->saved);
+    dirty_host_release(lane->host);
+    dirty_arrival_end(&lane->arrival);
+    return rc;
+}
+
 static int serve_dispatch(dirty_lane *lane) {
     const dirty_msg_dispatch *d = &lane->inbox.message.dispatch;
-    job j = {.dispatch = d, .fd = lane->inbox.descriptor};
+    job j = {.dispatch = d, .fd = lane->inbox.descriptor, .saved = -1};
     j.done.kind = DIRTY_MSG_DONE;
     j.done.seq = d->seq;
     j.call = (dirty_call){.seq = d->seq,
@@ -281,10 +302,12 @@ static int serve_dispatch(dirty_lane *lane) {
                           .peer_uid = d->peer_uid,
                           .fd = j.fd};
     handle(lane, &j);
+    if (j.saved >= 0)
+        return give_back_slow(lane, &j);
     if (j.done.outcome == DIRTY_CODE_MEMORY)
         dirty_host_release(lane->host); /* lua_bytes is to tell what the apps hold */
     count_request(lane);
-    close(j.fd);
+    dirty_inbox_close(&lane->inbox);
     int rc = dirty_inbox_send(&lane->inbox, &j.done, sizeof j.done, NULL, 0);
     dirty_host_release(lane->host);
     dirty_arrival_end(&lane->arrival);
@@ -295,6 +318,7 @@ static int serve_dispatch(dirty_lane *lane) {
 static int give_back(dirty_lane *lane) {
     dirty_log(DIRTY_LOG_WARN, "a request came without its descriptor: too many are open",
               "%s", "option=RLIMIT_NOFILE");
+    dirty_inbox_close(&lane->inbox);
     dirty_msg_plain head = {.kind = DIRTY_MSG_NO_DESCRIPTOR,
                             .len = (uint32_t)lane->inbox.len};
     return dirty_inbox_send(&lane->inbox, &head, sizeof head, &lane->inbox.message,
@@ -310,7 +334,8 @@ int dirty_lane_serve(dirty_lane *lane) {
             break;
         if (lane->inbox.message.dispatch.app >= lane->start->app_count)
             rc = -EBADMSG;
-        else if (lane->inbox.descriptor < 0)
+        else if (lane->inbox.descriptor < 0 ||
+                 (lane->inbox.message.dispatch.gathered && lane->inbox.file < 0))
             rc = give_back(lane);
         else
             rc = serve_dispatch(lane);
