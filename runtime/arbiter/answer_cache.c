@@ -20,7 +20,7 @@ static void refill(answer_cache *k, uint64_t now_ns) {
 }
 
 const dirty_buf *answer_cache_get(answer_cache *k, answer_kind kind,
-                             void (*make)(void *ctx, dirty_buf *out), void *ctx) {
+                                  void (*make)(void *ctx, dirty_buf *out), void *ctx) {
     dirty_buf *text = &k->answers[kind].text;
     uint64_t now_ns = dirty_now_ns();
     bool usable = text->len > 0 && !dirty_buf_failed(text) &&

@@ -1,5 +1,5 @@
-/* answer_cache: answers that anybody may ask for and that cost the arbiter more than a call:
- * status and metrics.
+/* answer_cache: the answers that anybody may ask for and that cost the arbiter more than
+ * a call: status and metrics.
  *
  * Making them may take one part in TIME_SHARE of its time, over a second or so. Who asks
  * now and then gets one that is made for him. Where they are asked for faster than that,
@@ -22,10 +22,10 @@ typedef struct answer_cache {
     uint64_t credited_ns;
 } answer_cache;
 
-/* Make the answer by `make` into the buffer, or leave the last one there. The text, which
- * stays the keeper's until the next call; failed where there was no memory. */
+/* The answer: made by `make` now, or the last one. It stays the cache's and is valid
+ * until the next call; failed where there was no memory. */
 const dirty_buf *answer_cache_get(answer_cache *k, answer_kind kind,
-                             void (*make)(void *ctx, dirty_buf *out), void *ctx);
+                                  void (*make)(void *ctx, dirty_buf *out), void *ctx);
 
 void answer_cache_deinit(answer_cache *k);
 

@@ -155,7 +155,8 @@ static void on_more(uv_idle_t *handle) {
     (void)handle; /* it is there so that the loop does not wait */
 }
 
-/* Once per turn of the loop, before it waits: what follows from the events of this turn. */
+/* Once per turn of the loop, before it waits: what follows from the events of this turn.
+ */
 static void on_step(uv_prepare_t *handle) {
     arbiter *a = handle->data;
     sessions_step(a);

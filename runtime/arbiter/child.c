@@ -14,6 +14,11 @@
 #include "base/birth.h"
 #include "base/log.h"
 
+/* How long a lane waits in all for bytes of one request. A sender that runs needs a few
+ * microseconds to fill the socket again; for one that does not, the arbiter waits at less
+ * cost (upload.h). */
+#define PATIENCE_MS 50
+
 static void reset_signals(void) {
     struct sigaction dfl = {.sa_handler = SIG_DFL};
     for (int s = 1; s < NSIG; s++)
@@ -124,6 +129,7 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
         .apps = w->deal->specs,
         .limits = o->limits,
         .max_memory_bytes = o->max_memory_bytes,
+        .patience_ms = PATIENCE_MS,
         .lua_path = o->lua_path,
         .lua_cpath = o->lua_cpath,
         .hook_ctx = o->hooks.ctx,

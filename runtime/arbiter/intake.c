@@ -40,8 +40,9 @@ static void note_route(session *s, const dirty_route *route) {
     s->request.order = ++s->a->last_order;
     s->request.recv_left_ns = s->request.whole ? 0 : receive_time_left(s);
     if (s->request.app != NULL)
-        s->request.deadline_ns = dirty_earlier_ns(plus_ms(s->request.arrived_ns, s->request.app->spec->timeout_ms),
-                                  plus_ms(s->request.arrived_ns, route->budget_ms));
+        s->request.deadline_ns = dirty_earlier_ns(
+            plus_ms(s->request.arrived_ns, s->request.app->spec->timeout_ms),
+            plus_ms(s->request.arrived_ns, route->budget_ms));
 }
 
 /* A request to one of our apps, whole or as much of it as we take: to a lane if one is

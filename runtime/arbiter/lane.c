@@ -115,8 +115,9 @@ static int send_dispatch(const lane *l, const session *s, struct iovec bytes) {
     return n < 0 ? -errno : 0;
 }
 
-/* What the kernel may be short of for a while, which says nothing of the lane: descriptors
- * of one user that are under way (ETOOMANYREFS), memory, room in the channel. */
+/* What the kernel may be short of for a while, which says nothing of the lane:
+ * descriptors of one user that are under way (ETOOMANYREFS), memory, room in the channel.
+ */
 static bool is_shortage(int rc) {
     return rc == -ETOOMANYREFS || rc == -ENOBUFS || rc == -ENOMEM || rc == -EAGAIN;
 }
@@ -251,7 +252,8 @@ static void on_broken(lane *l, const char *what) {
     worker *w = l->worker;
     if (w->state == WORKER_DYING || w->state == WORKER_DEAD)
         return;
-    dirty_log(DIRTY_LOG_WARN, "lane breaks the rules of its channel, its worker is killed",
+    dirty_log(DIRTY_LOG_WARN,
+              "lane breaks the rules of its channel, its worker is killed",
               "worker=%u worker_pid=%d lane=%u what=%s", w->place->number, (int)w->pid,
               l->number, DIRTY_LOG_QUOTE(what));
     worker_kill(w, "channel");
@@ -589,8 +591,8 @@ static void refuse_lost(const lane *l, session *s, const char *started, int wait
     bool ran = *started == 'y';
     refusal r = {DIRTY_CODE_WORKER_LOST, started, ran ? "run" : "receive", extra, false};
     refuse(s, &r, "worker %u (pid %d) %s %s %s.%s%s", w->place->number, (int)w->pid, how,
-           ran ? "while it ran" : "before it ran", s->request.app->name, s->request.action,
-           sibling ? ": another of its lanes was stuck" : "");
+           ran ? "while it ran" : "before it ran", s->request.app->name,
+           s->request.action, sibling ? ": another of its lanes was stuck" : "");
 }
 
 void lane_settle(lane *l, int wait_status) {

@@ -36,8 +36,8 @@ struct listener {
     uv_timer_t timer; /* ends a rest */
     int open_handles;
     int fd;
-    dirty_endpoint own; /* fd -1 where the supervisor has it */
-    bool resting;       /* no descriptors: the listener is not polled */
+    dirty_endpoint own;         /* fd -1 where the supervisor has it */
+    bool resting;               /* no descriptors: the listener is not polled */
     dirty_ratelimit rest_limit; /* of what is said of it */
     dirty_ratelimit room_limit; /* … of connections that made room */
     uid_t owner;
@@ -76,9 +76,9 @@ void listener_resume(arbiter *a) {
     uv_poll_start(&l->poll, UV_READABLE, on_connection);
 }
 
-/* Descriptors that connections may take: what they leave must do for every worker, for the
- * replacement of every worker beside it, and for the lanes' ends of one that is started.
- * Else a full house could not get its dead workers back. */
+/* Descriptors that connections may take: what they leave must do for every worker, for
+ * the replacement of every worker beside it, and for the lanes' ends of one that is
+ * started. Else a full house could not get its dead workers back. */
 static uint64_t descriptors_max(const arbiter *a) {
     uint64_t limit = a->descriptor_max;
     uint64_t per_worker = a->o->threads + 2;
@@ -107,7 +107,7 @@ static bool make_room(arbiter *a) {
         session_evict(a->lingering);
         return true;
     }
-    DL_FOREACH2 (a->idle_sessions, s, spare_next) {
+    DL_FOREACH2(a->idle_sessions, s, spare_next) {
         if (++tries > EVICT_TRIES)
             break;
         if (session_has_input(s))
@@ -123,8 +123,8 @@ static bool is_privileged(const arbiter *a, const session *s) {
     return s->peer_uid == 0 || s->peer_uid == listener_owner(a);
 }
 
-/* A new connection beyond the limit: the one that has been idle for the longest time makes
- * room, else the new one is told that there is none. */
+/* A new connection beyond the limit: the one that has been idle for the longest time
+ * makes room, else the new one is told that there is none. */
 static void house(arbiter *a, session *s) {
     uint64_t max = sessions_max(a);
     if (a->session_count - a->closing_count <= max)

@@ -32,8 +32,8 @@ static void wait_for_more(session *s) {
         session_poll(s, SESSION_INPUT);
 }
 
-/* The first bytes go to the arbiter's scratch, so that a request that is dispatched at once
- * is never copied. */
+/* The first bytes go to the arbiter's scratch, so that a request that is dispatched at
+ * once is never copied. */
 void receive_request(session *s) {
     arbiter *a = s->a;
     bool fresh = s->in.len == 0;
@@ -84,8 +84,8 @@ void receive_next(session *s) {
         wait_for_more(s);
 }
 
-/* Taking it early costs nothing, as it has to be read anyway: often the answer was sent and
- * the lane's DONE is about to come. */
+/* Taking it early costs nothing, as it has to be read anyway: often the answer was sent
+ * and the lane's DONE is about to come. */
 void receive_early(session *s) {
     size_t room = DIRTY_HEAD_BYTES_MAX - s->in.len;
     ssize_t n = room > 0 ? recv(s->fd, s->a->scratch, room, 0) : -1;

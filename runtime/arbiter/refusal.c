@@ -23,7 +23,8 @@ static void append_details(const session *s, const refusal *r, dirty_buf *out) {
     if (r->phase != NULL)
         dirty_buf_printf(out, "\"phase\":\"%s\",", r->phase);
     uint64_t now_ns = dirty_now_ns();
-    uint64_t elapsed_ms = s->request.arrived_ns ? (now_ns - s->request.arrived_ns) / DIRTY_NS_PER_MS : 0;
+    uint64_t elapsed_ms =
+        s->request.arrived_ns ? (now_ns - s->request.arrived_ns) / DIRTY_NS_PER_MS : 0;
     dirty_buf_printf(out, "\"elapsed_ms\":%llu,\"started\":\"%s\"%s}",
                      (unsigned long long)elapsed_ms, r->started,
                      r->extra ? r->extra : "");
@@ -40,7 +41,8 @@ void refuse(session *s, const refusal *r, const char *format, ...) {
 
     dirty_buf details = {0}, frame = {0};
     append_details(s, r, &details);
-    dirty_error_encode(&frame, s->request.id, (uint16_t)r->code, (dirty_slice){message, len},
+    dirty_error_encode(&frame, s->request.id, (uint16_t)r->code,
+                       (dirty_slice){message, len},
                        dirty_buf_failed(&details) ? NULL : (const char *)details.base);
     app_count(s->a, s->request.app,
               &(meter_sample){.action = s->request.action,
@@ -116,11 +118,13 @@ void refuse_overloaded(session *s) {
                a->queued, a->o->max_queue);
     else
         refuse(s, &r, "%u requests wait already for %s, its max_queue allows %u",
-               s->request.app->queued, s->request.app->name, s->request.app->spec->max_queue);
+               s->request.app->queued, s->request.app->name,
+               s->request.app->spec->max_queue);
 }
 
 void refuse_upload(session *s) {
-    refusal r = {DIRTY_CODE_OVERLOADED, "no", "receive", ",\"retry_after_ms\":1000", true};
+    refusal r = {DIRTY_CODE_OVERLOADED, "no", "receive", ",\"retry_after_ms\":1000",
+                 true};
     refuse(s, &r,
            "requests of slow senders hold %llu MiB already, the most they may: send it "
            "again, and without pauses",

@@ -52,13 +52,15 @@ static void answer_cached(session *s, dirty_value_tag tag, const dirty_buf *text
 }
 
 static void do_metrics(session *s) {
-    answer_cached(s, DIRTY_TAG_BYTES,
-                answer_cache_get(&s->a->answer_cache, ANSWER_METRICS, make_metrics, s->a));
+    answer_cached(
+        s, DIRTY_TAG_BYTES,
+        answer_cache_get(&s->a->answer_cache, ANSWER_METRICS, make_metrics, s->a));
 }
 
 static void do_status(session *s) {
-    answer_cached(s, DIRTY_TAG_JSON,
-                answer_cache_get(&s->a->answer_cache, ANSWER_STATUS, make_status, s->a));
+    answer_cached(
+        s, DIRTY_TAG_JSON,
+        answer_cache_get(&s->a->answer_cache, ANSWER_STATUS, make_status, s->a));
 }
 
 /* -- Arguments

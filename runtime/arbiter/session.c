@@ -45,8 +45,8 @@ static bool edge_is_legal(session_state from, session_state to) {
                             1 << SESSION_LINGER | 1 << SESSION_CLOSING,
         [SESSION_GATHERING] = 1 << SESSION_QUEUED | 1 << SESSION_ANSWERING |
                               1 << SESSION_LINGER | 1 << SESSION_CLOSING,
-        [SESSION_ANSWERING] = 1 << SESSION_IDLE | 1 << SESSION_LINGER |
-                              1 << SESSION_CLOSING,
+        [SESSION_ANSWERING] =
+            1 << SESSION_IDLE | 1 << SESSION_LINGER | 1 << SESSION_CLOSING,
         [SESSION_LINGER] = 1 << SESSION_CLOSING,
         [SESSION_CLOSING] = 0,
     };
@@ -146,8 +146,8 @@ void session_poll(session *s, int events) {
         uv_poll_stop(&s->poll);
 }
 
-/* The timer is left armed when the deadline moves later or goes away, and looks again when
- * it fires: requests that are answered in time cost no timer operation. */
+/* The timer is left armed when the deadline moves later or goes away, and looks again
+ * when it fires: requests that are answered in time cost no timer operation. */
 void session_wake_at(session *s, uint64_t wake_ns) {
     s->wake_ns = wake_ns;
     if (wake_ns == 0 || (s->timer_ns != 0 && s->timer_ns <= wake_ns))
@@ -249,8 +249,7 @@ bool session_is_hung_up(const session *s) {
 }
 
 void session_abandon(session *s) {
-    if (s->state != SESSION_CLOSING &&
-        (s->state != SESSION_IDLE || session_has_input(s)))
+    if (s->state != SESSION_CLOSING && (s->state != SESSION_IDLE || session_has_input(s)))
         s->a->counters.abandoned++;
     session_close(s);
 }

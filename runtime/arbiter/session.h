@@ -44,10 +44,10 @@ typedef enum session_state {
 typedef struct session_request {
     session *queue_prev, *queue_next; /* of its app's queue, in QUEUED */
     app *app;                         /* NULL: none that is served */
-    lane *lane;         /* in RUNNING, until the baton is taken from it */
-    uint64_t id;        /* 0 until the header is read */
-    uint32_t frame_len; /* whole request, 0: header not read */
-    bool whole;         /* all of it has left the socket by our own reading */
+    lane *lane;                       /* in RUNNING, until the baton is taken from it */
+    uint64_t id;                      /* 0 until the header is read */
+    uint32_t frame_len;               /* whole request, 0: header not read */
+    bool whole; /* all of it has left the socket by our own reading */
     uint8_t priority;
     uint64_t arrived_ns;
     uint64_t deadline_ns;      /* of the call, 0: none */
@@ -142,8 +142,8 @@ void sessions_step(arbiter *a);
  * False: it has ended, nothing changes any more. */
 bool session_set_state(session *s, session_state to);
 
-/* Poll for exactly these events. SESSION_INPUT: input, and the peer's end of it. Fires on a
- * hang-up alone: UV_PRIORITIZED. */
+/* Poll for exactly these events. SESSION_INPUT: input, and the peer's end of it. Fires on
+ * a hang-up alone: UV_PRIORITIZED. */
 #define SESSION_INPUT (UV_READABLE | UV_DISCONNECT)
 void session_poll(session *s, int events);
 

@@ -78,21 +78,22 @@ struct arbiter {
     lane *idle;      /* list of lanes that are ready and free, last used first */
     uint64_t last_seq;
 
-    uint64_t oom_kills;   /* of our cgroup when last looked at */
-    session *sessions;    /* list of all */
+    uint64_t oom_kills;     /* of our cgroup when last looked at */
+    session *sessions;      /* list of all */
     session *idle_sessions; /* list of those that are idle, the longest idle first */
-    session *lingering; /* list of those that linger with their answer out, oldest first */
-    session *looks;     /* list of those whose next request is looked at in this turn */
-    uint64_t upload_bytes; /* in the files of all uploads (upload.h) */
+    session
+        *lingering; /* list of those that linger with their answer out, oldest first */
+    session *looks; /* list of those whose next request is looked at in this turn */
+    uint64_t upload_bytes;     /* in the files of all uploads (upload.h) */
     answer_cache answer_cache; /* owned: answers that anybody may ask for */
     dirty_buf last_words; /* owned, never empty: room for what is said without memory */
     session *spare;       /* owned: memory of the next session, may be NULL */
     dirty_ratelimit memory_limit;   /* of what is said of scarce memory */
     dirty_ratelimit shortage_limit; /* … of what the kernel is short of */
-    uint32_t session_count; /* all, those that are closing included */
-    uint32_t closing_count; /* … of them, those that are ended */
-    uint32_t session_peak;   /* the most there were since memory was given back */
-    uint64_t descriptor_max; /* that this process may have open */
+    uint32_t session_count;         /* all, those that are closing included */
+    uint32_t closing_count;         /* … of them, those that are ended */
+    uint32_t session_peak;          /* the most there were since memory was given back */
+    uint64_t descriptor_max;        /* that this process may have open */
     arbiter_counters counters;
 
     uv_prepare_t step; /* runs once per turn, before the loop waits */

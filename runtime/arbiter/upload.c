@@ -6,12 +6,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Bytes taken per turn of the loop and upload, so that one that comes fast does not starve
- * requests. */
+/* Bytes taken per turn of the loop and upload, so that one that comes fast does not
+ * starve requests. */
 #define TURN_BYTES_MAX (64u * 1024)
 
-/* Only files in memory have seals: no pipe, device or network file system does, on which a
- * call could wait. */
+/* Only files in memory have seals: no pipe, device or network file system does, on which
+ * a call could wait. */
 static bool is_memory(int fd) {
     struct stat st;
     return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && fcntl(fd, F_GET_SEALS) >= 0;
@@ -43,8 +43,7 @@ static bool append(upload *u, const uint8_t *bytes, size_t len) {
 upload_result upload_receive(arbiter *a, upload *u, int socket, size_t whole_len) {
     for (size_t taken = 0; u->len < whole_len && taken < TURN_BYTES_MAX;) {
         size_t room = sizeof a->scratch, left = whole_len - u->len;
-        ssize_t n =
-            recv(socket, a->scratch, left < room ? left : room, MSG_DONTWAIT);
+        ssize_t n = recv(socket, a->scratch, left < room ? left : room, MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)

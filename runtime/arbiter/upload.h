@@ -1,14 +1,14 @@
 /* upload: the bytes of a long request whose sender is slow.
  *
- * A lane receives long requests itself, but does not wait for a sender that has nothing to
- * send: it writes what has come to an anonymous file and gives the request back with it.
- * From then on the arbiter receives the rest, a bounded piece per turn of its loop, and
- * hands request and file to a lane when all of it is here. So a slow sender costs one
+ * A lane receives long requests itself, but does not wait for a sender that has nothing
+ * to send: it writes what has come to an anonymous file and gives the request back with
+ * it. From then on the arbiter receives the rest, a bounded piece per turn of its loop,
+ * and hands request and file to a lane when all of it is here. So a slow sender costs one
  * descriptor and the bytes that it has sent, and never a lane.
  *
- * The file comes from a worker, whose app may still have it open and change it. It is read
- * and written by pread and pwrite alone, never mapped, and only if it is memory: so no
- * call on it can wait, and a file that was cut short is a short read. */
+ * The file comes from a worker, whose app may still have it open and change it. It is
+ * read and written by pread and pwrite alone, never mapped, and only if it is memory: so
+ * no call on it can wait, and a file that was cut short is a short read. */
 #ifndef DIRTY_ARBITER_UPLOAD_H
 #define DIRTY_ARBITER_UPLOAD_H
 

@@ -13,8 +13,8 @@
  *                   of a file with what has come of the request)
  *
  * Life: the lane boots, sends READY or BOOT_FAILED, then answers every DISPATCH with one
- * DONE, NO_DESCRIPTOR or STALLED. At most one DISPATCH is out at a time. STOP, or the end of the
- * channel, lets the lane close its apps and end. */
+ * DONE, NO_DESCRIPTOR or STALLED. At most one DISPATCH is out at a time. STOP, or the end
+ * of the channel, lets the lane close its apps and end. */
 #ifndef DIRTY_CHANNEL_H
 #define DIRTY_CHANNEL_H
 
@@ -47,7 +47,7 @@ typedef struct dirty_msg_dispatch {
     uint32_t have_len;         /* bytes of it that follow here */
     uint32_t gathered;         /* 1: all of it is in the second descriptor's file */
     uint32_t reserved;
-    int32_t peer_pid;          /* of the caller, by SO_PEERCRED */
+    int32_t peer_pid; /* of the caller, by SO_PEERCRED */
     uint32_t peer_uid;
 } dirty_msg_dispatch;
 

@@ -47,6 +47,7 @@ typedef struct dirty_worker_start {
     const dirty_app_spec *const *apps; /* app_count; DISPATCH.app indexes it */
     dirty_wire_limits limits;
     uint64_t max_memory_bytes; /* of a lane's Lua heap, 0: no limit */
+    uint32_t patience_ms;      /* how long a lane waits for the bytes of a long request */
     const char *lua_path;      /* package.path of the lanes */
     const char *lua_cpath;     /* package.cpath */
     /* Hooks of the configuration, run in the worker's main thread; NULL or ctx first. */

@@ -12,10 +12,8 @@
 
 /* A buffer of at most this size is kept for the next request, which finds it warm. */
 #define KEEP_BYTES (2u << 20)
-/* How long a lane waits in all for bytes of one request. A sender that runs needs a few
- * microseconds to fill the socket again; for one that does not, the arbiter can wait at
- * less cost. */
-#define PATIENCE_MS 50
+/* How long a wait for more bytes lasts before the baton is looked at again. */
+#define LOOK_UP_MS 250
 
 /* -- Reading ----------------------------------------------------------------------- */
 
@@ -27,16 +25,18 @@ static int read_to(dirty_arrival *a, const dirty_inbox *in, void *to, size_t len
     for (size_t got = 0; got < len;) {
         if (dirty_baton_read(a->page, d->seq) != DIRTY_BATON_READING)
             return -ECANCELED;
-        uint64_t now_ns = dirty_now_ns(), patience_ns = PATIENCE_MS * DIRTY_NS_PER_MS;
+        uint64_t now_ns = dirty_now_ns(), patience_ns = a->patience_ms * DIRTY_NS_PER_MS;
         if (a->waited_ns >= patience_ns)
             return -EINPROGRESS;
         uint64_t until_ns =
             dirty_earlier_ns(deadline_ns, now_ns + patience_ns - a->waited_ns);
-        /* 0, at the deadline: what is here already came in time */
         int wait_ms = dirty_ms_until(until_ns, now_ns);
+        bool last = wait_ms == 0; /* the deadline; what is here already came in time */
+        if (wait_ms > LOOK_UP_MS)
+            wait_ms = LOOK_UP_MS;
         ssize_t n =
             dirty_caller_read(in->descriptor, (char *)to + got, len - got, wait_ms);
-        if (n == -EAGAIN && wait_ms == 0)
+        if (n == -EAGAIN && last)
             return -ETIMEDOUT;
         if (n < 0 && n != -EAGAIN)
             return (int)n;

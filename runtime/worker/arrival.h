@@ -24,6 +24,7 @@ typedef struct dirty_arrival {
     dirty_host *host;                /* borrowed */
     const dirty_wire_limits *limits; /* borrowed */
     dirty_lane_page *page;           /* borrowed */
+    uint32_t patience_ms;            /* for bytes of one request, in all */
     dirty_buf buffer;                /* owned */
     const uint8_t *front;            /* the bytes up to the seat, or all of them */
     size_t front_len;

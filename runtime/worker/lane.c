@@ -73,8 +73,10 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
             boot_failed(lane, &why);
     }
     dirty_buf_deinit(&why);
-    lane->arrival =
-        (dirty_arrival){.host = lane->host, .limits = &start->limits, .page = lane->page};
+    lane->arrival = (dirty_arrival){.host = lane->host,
+                                    .limits = &start->limits,
+                                    .page = lane->page,
+                                    .patience_ms = start->patience_ms};
     if (rc < 0)
         dirty_lane_close(lane);
     else
@@ -276,7 +278,8 @@ static void count_request(dirty_lane *lane) {
                           memory_order_relaxed);
 }
 
-/* Its sender is slow, and others may wait for this lane: the arbiter receives the rest. */
+/* Its sender is slow, and others may wait for this lane: the arbiter receives the rest.
+ */
 static int give_back_slow(dirty_lane *lane, job *j) {
     dirty_msg_stalled m = {.kind = DIRTY_MSG_STALLED,
                            .have_len = (uint32_t)lane->arrival.have,

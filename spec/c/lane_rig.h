@@ -70,6 +70,7 @@ static inline void rig_init(rig *r, uint32_t lanes) {
                                                .max_args = DIRTY_MAX_ARGS_DEFAULT,
                                                .max_depth = 1000,
                                                .send_timeout_ms = 20000},
+                                    .patience_ms = RIG_WAIT_MS,
                                     .lua_path = RIG_PATH};
 }
 
