@@ -85,10 +85,11 @@ static void finish(arbiter *a) {
     uv_timer_start(&a->stop_timer, close_sessions, a->sessions ? LAST_WORDS_MS : 0, 0);
 }
 
-static void refuse_queued(arbiter *a) {
+/* No lane will take them. */
+static void refuse_unstarted(arbiter *a) {
     session *s, *next;
     DL_FOREACH_SAFE (a->sessions, s, next)
-        if (s->state == SESSION_QUEUED)
+        if (s->state == SESSION_QUEUED || s->state == SESSION_GATHERING)
             refuse_shutdown(s, "no");
 }
 
@@ -101,6 +102,7 @@ static void on_graceful_timeout(uv_timer_t *handle) {
 /* Everything accepted is finished: the workers may close their apps and go. */
 static void release_workers(arbiter *a) {
     a->phase = ARBITER_ENDING;
+    refuse_unstarted(a); /* what is still not here whole */
     worker *w;
     DL_FOREACH (a->workers, w)
         worker_drain(w);
@@ -138,7 +140,7 @@ void arbiter_end(arbiter *a, int status) {
     a->ending = true;
     a->phase = ARBITER_ENDING;
     listener_close(a);
-    refuse_queued(a);
+    refuse_unstarted(a);
     worker *w;
     DL_FOREACH (a->workers, w) {
         for (uint32_t k = 0; k < w->lane_count; k++)

@@ -123,6 +123,11 @@ void metrics_append(arbiter *a, dirty_buf *out) {
         (double)c->abandoned);
     one(out, "dirty_disconnects_total", "counter", "Callers that left while they ran.",
         (double)c->disconnects);
+    one(out, "dirty_stalled_total", "counter",
+        "Requests that lanes gave back because their senders were slow.",
+        (double)c->stalled);
+    one(out, "dirty_evicted_total", "counter",
+        "Idle connections that were closed to make room.", (double)c->evicted);
     one(out, "dirty_connections_total", "counter", "Connections accepted.",
         (double)c->connections);
     one(out, "dirty_sessions", "gauge", "Connections open.", a->session_count);

@@ -243,13 +243,15 @@ static void append_counters(const arbiter *a, dirty_buf *out) {
     dirty_buf_printf(out,
                      "\"counters\":{\"connections\":%llu,\"requests\":%llu,"
                      "\"values\":%llu,\"abandoned\":%llu,\"disconnects\":%llu,"
-                     "\"requeued\":%llu,\"respawns\":%llu,\"boot_failures\":%llu,"
+                     "\"requeued\":%llu,\"stalled\":%llu,\"evicted\":%llu,\"respawns\":%"
+                     "llu,\"boot_failures\":%llu,"
                      "\"killed\":%llu,\"reloads\":%llu,\"reload_failures\":%llu,"
                      "\"recycled\":%llu,\"errors\":",
                      (ull)c->connections, (ull)c->requests, (ull)c->values,
                      (ull)c->abandoned, (ull)c->disconnects, (ull)c->requeued,
-                     (ull)c->respawns, (ull)c->boot_failures, (ull)c->killed,
-                     (ull)c->reloads, (ull)c->reload_failures, (ull)c->recycled);
+                     (ull)c->stalled, (ull)c->evicted, (ull)c->respawns,
+                     (ull)c->boot_failures, (ull)c->killed, (ull)c->reloads,
+                     (ull)c->reload_failures, (ull)c->recycled);
     append_errors(c->errors, out);
     dirty_buf_append_cstr(out, "}");
 }
