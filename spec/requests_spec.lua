@@ -11,7 +11,7 @@ local wire = require "dirty.wire"
 local codec = wire.new()
 
 -- Notes what it ran, in a file of the runtime's directory.
-local NOTE = [[
+local NOTE = [==[
 local M = {}
 function M.note(_, path, text)
     local file = assert(io.open(path, "a"))
@@ -26,8 +26,23 @@ function M.note_after(_, path, text, ms)
 end
 function M.length(_, bytes) return #bytes, bytes:sub(1, 3), bytes:sub(-3) end
 function M.pid() return require("dirty").pid end
+function M.babble(_, kind, count)
+    local ffi = require "ffi"
+    ffi.cdef [=[
+        int getsockopt(int, int, int, void *, int *);
+        long send(int, const void *, size_t, int);
+    ]=]
+    local message = ffi.new("uint32_t[8]", kind)
+    local value, len = ffi.new("int[1]"), ffi.new("int[1]", 4)
+    for fd = 3, 100 do -- SOL_SOCKET, SO_TYPE: SOCK_SEQPACKET
+        if ffi.C.getsockopt(fd, 1, 3, value, len) == 0 and value[0] == 5 then
+            for _ = 1, count do ffi.C.send(fd, message, 32, 0) end
+        end
+    end
+    return true
+end
 return M
-]]
+]==]
 
 describe("a request", function()
     local rt, opened
@@ -205,6 +220,22 @@ describe("a request", function()
         assert.equal(0, rt:status().counters.killed)
     end)
 
+    it("for the status is answered from the last one where it is asked without pause", function()
+        start("workers = 20\n")
+        local flood, distinct, seen = connect(), 0, {}
+        local ask = request(1, "@arbiter", "status", {})
+        for _ = 1, 40 do
+            assert(flood:send(ask:rep(100)))
+            for _ = 1, 100 do
+                local uptime = answer(flood, 1)[1].arbiter.uptime_s
+                distinct = distinct + (seen[uptime] and 0 or 1)
+                seen[uptime] = true
+            end
+        end
+        assert.truthy(distinct < 3000, distinct .. " of 4000 were made anew")
+        assert.equal(0, rt:status().queue.length)
+    end)
+
     describe("that does not come whole", function()
         it("ends its connection after an earlier one, under its own id", function()
             start("workers = 1\nrecv_timeout = 0.3\n")
@@ -247,6 +278,21 @@ describe("a request", function()
             end)
         end
     end)
+
+    -- DONE of another request, READY again, and kinds that a lane has no business with.
+    for _, kind in ipairs { 1, 2, 16, 17, 18, 19, 20, 21, 4294967295 } do
+        it("in a worker that breaks the rules of its channel ends it at once: " .. kind, function()
+            start()
+            local client = rt:client()
+            client:execute("note", "babble", kind, 300) -- the answer may be out before
+            wait.until_true(function() return rt:status().workers[1].generation == 2 end, 10,
+                "another worker")
+            assert.equal("served", (client:execute("apps.echo", "echo", "served")))
+            local _, lines = rt:log():gsub("breaks the rules of its channel", "")
+            assert.equal(1, lines)
+            assert.equal(1, rt:status().counters.killed)
+        end)
+    end
 
     describe("whose sender stalls", function()
         local bytes = ("abc%s"):format(("q"):rep(99994)) .. "xyz"

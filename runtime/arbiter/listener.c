@@ -23,6 +23,8 @@
 #define QUIET_MS 5000
 /* Connections beyond the limit, for those who may stop what fills it. */
 #define RESERVE_MAX 64
+/* … of which so many are left for those that are told that there is no room. */
+#define REFUSED_MIN 2
 /* How many of the idle connections are looked at to find one without input. */
 #define EVICT_TRIES 32
 
@@ -137,8 +139,10 @@ static void house(arbiter *a, session *s) {
                       DIRTY_LOG_QUOTE(dirty_log_remedy(-EMFILE)));
         return;
     }
-    if (!is_privileged(a, s))
-        refuse_connection(s, max);
+    if (is_privileged(a, s) &&
+        a->session_count - a->closing_count + REFUSED_MIN <= descriptors_max(a))
+        return;
+    refuse_connection(s, max);
 }
 
 static void on_connection(uv_poll_t *handle, int status, int events) {
