@@ -2,6 +2,8 @@
  * or don't read, the baton, descriptors that do not arrive. */
 #include "lane_rig.h"
 
+#include "base/fdpass.h"
+
 static const dirty_app_spec echo_app = {.name = "apps.echo", .module = "apps.echo"};
 
 #define LARGE (3u << 20)
@@ -189,6 +191,126 @@ static void a_deadline_holds_while_the_request_is_read(void **state) {
     rig_done(r, 0);
     rig_disconnect(&c);
     dirty_buf_deinit(&frame);
+}
+
+/* A message with as many descriptors as one likes. */
+static void send_descriptors(rig *r, const dirty_msg_dispatch *head, const void *bytes,
+                             const int *fds, size_t count) {
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(8 * sizeof(int))];
+    } control = {.room = {0}};
+    struct iovec iov[] = {{(void *)(uintptr_t)head, sizeof *head},
+                          {(void *)(uintptr_t)bytes, head->have_len}};
+    struct msghdr m = {.msg_iov = iov,
+                       .msg_iovlen = 2,
+                       .msg_control = control.room,
+                       .msg_controllen = CMSG_SPACE(count * sizeof *fds)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(count * sizeof *fds);
+    memcpy(CMSG_DATA(c), fds, count * sizeof *fds);
+    assert_int_equal(sendmsg(r->channels[0], &m, MSG_NOSIGNAL),
+                     sizeof *head + head->have_len);
+}
+
+static size_t count_descriptors(pid_t pid) {
+    char path[64];
+    size_t count = 0;
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    while (readdir(d) != NULL)
+        count++;
+    closedir(d);
+    return count;
+}
+
+/* -- Slow senders, whose requests are given back ----------------------------------- */
+
+/* The lane's STALLED: the descriptor of its file, and how much is in it. */
+static int expect_stalled(rig *r, uint32_t *have_len) {
+    dirty_msg_stalled m = {0};
+    dirty_fdpass_room room;
+    int fds[DIRTY_FDPASS_MAX];
+    struct iovec piece = {&m, sizeof m};
+    struct msghdr msg = {.msg_iov = &piece, .msg_iovlen = 1};
+    dirty_fdpass_expect(&msg, &room);
+    rig_wait_readable(r->channels[0]);
+    assert_int_equal(recvmsg(r->channels[0], &msg, MSG_CMSG_CLOEXEC), sizeof m);
+    assert_int_equal(dirty_fdpass_take(&msg, fds), 1);
+    assert_int_equal(m.kind, DIRTY_MSG_STALLED);
+    assert_int_equal(m.seq, r->seq);
+    *have_len = m.have_len;
+    return fds[0];
+}
+
+/* Hand the whole request over in a file, as the arbiter does that has gathered it. */
+static void send_gathered(rig *r, const rig_caller *c, int file, size_t frame_len) {
+    dirty_msg_dispatch head = rig_head(r, 0, 0, frame_len);
+    head.gathered = 1;
+    send_descriptors(r, &head, NULL, (int[]){c->held, file}, 2);
+}
+
+static void start_impatient(rig *r) {
+    rig_init(r, 1);
+    r->start.patience_ms = 1;
+    rig_add_app(r, &echo_app);
+    rig_start(r);
+    rig_expect_ready(r);
+}
+
+static void a_slow_request_is_given_back_with_its_bytes(void **state) {
+    static const size_t lengths[] = {9000, 300000}, cuts[] = {20, 4096, 8192, 100000};
+    (void)state;
+    rig r;
+    start_impatient(&r);
+    size_t before = count_descriptors(r.pid);
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        for (size_t k = 0; k < sizeof cuts / sizeof *cuts && cuts[k] < lengths[i]; k++) {
+            dirty_buf frame = request_of("length", lengths[i]);
+            rig_caller c = rig_connect();
+            size_t first = cuts[k] < 8192 ? cuts[k] : 8192;
+            dispatch_first(&r, &c, &frame, first, 20000);
+            rig_write(c.fd, frame.base + first, cuts[k] - first);
+            uint32_t have;
+            int file = expect_stalled(&r, &have);
+            assert_in_range(have, first, cuts[k]);
+            uint8_t *bytes = malloc(frame.len);
+            assert_int_equal(pread(file, bytes, frame.len, 0), have);
+            assert_memory_equal(bytes, frame.base, have);
+            free(bytes);
+            assert_nothing_sent(&c);
+            assert_int_equal(pwrite(file, frame.base + have, frame.len - have, have),
+                             frame.len - have);
+            send_gathered(&r, &c, file, frame.len);
+            assert_length(rig_answer(&c), lengths[i]);
+            assert_int_equal(rig_done(&r, 0).connection, DIRTY_CONNECTION_KEEP);
+            close(file);
+            rig_disconnect(&c);
+            dirty_buf_deinit(&frame);
+        }
+    assert_int_equal(count_descriptors(r.pid), before);
+    rig_stop(&r);
+}
+
+/* Whoever else has the file may have cut it short. */
+static void a_gathered_request_that_was_cut_is_lost_alone(void **state) {
+    (void)state;
+    rig r;
+    start_impatient(&r);
+    dirty_buf frame = request_of("length", 9000);
+    rig_caller c = rig_connect();
+    int file = memfd_create("cut", MFD_CLOEXEC);
+    assert_int_equal(write(file, frame.base, 5000), 5000);
+    send_gathered(&r, &c, file, frame.len);
+    assert_int_equal(rig_done(&r, 0).connection, DIRTY_CONNECTION_LOST);
+    close(file);
+    rig_disconnect(&c);
+    dirty_buf_deinit(&frame);
+    assert_serves(&r);
+    rig_stop(&r);
 }
 
 /* -- Long strings among other arguments, which the lane receives in place ---------- */
@@ -499,40 +621,6 @@ static void at_the_limit_of_descriptors_the_request_is_given_back(void **state) 
     rig_stop(&r);
 }
 
-/* A message with as many descriptors as one likes. */
-static void send_descriptors(rig *r, const dirty_msg_dispatch *head, const void *bytes,
-                             const int *fds, size_t count) {
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(8 * sizeof(int))];
-    } control = {.room = {0}};
-    struct iovec iov[] = {{(void *)(uintptr_t)head, sizeof *head},
-                          {(void *)(uintptr_t)bytes, head->have_len}};
-    struct msghdr m = {.msg_iov = iov,
-                       .msg_iovlen = 2,
-                       .msg_control = control.room,
-                       .msg_controllen = CMSG_SPACE(count * sizeof *fds)};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(count * sizeof *fds);
-    memcpy(CMSG_DATA(c), fds, count * sizeof *fds);
-    assert_int_equal(sendmsg(r->channels[0], &m, MSG_NOSIGNAL),
-                     sizeof *head + head->have_len);
-}
-
-static size_t count_descriptors(pid_t pid) {
-    char path[64];
-    size_t count = 0;
-    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-    DIR *d = opendir(path);
-    assert_non_null(d);
-    while (readdir(d) != NULL)
-        count++;
-    closedir(d);
-    return count;
-}
-
 /* A second descriptor has no room, and the kernel says that something was cut off. */
 static void more_descriptors_than_one_are_given_back(void **state) {
     rig *r = *state;
@@ -581,6 +669,8 @@ int main(void) {
         cmocka_unit_test(a_large_echo_comes_back),
         cmocka_unit_test(a_request_may_come_in_any_two_pieces),
         cmocka_unit_test(a_request_may_come_byte_by_byte),
+        cmocka_unit_test(a_slow_request_is_given_back_with_its_bytes),
+        cmocka_unit_test(a_gathered_request_that_was_cut_is_lost_alone),
         cmocka_unit_test(bytes_behind_the_request_stay_in_the_socket),
         cmocka_unit_test(a_request_that_does_not_come_is_a_timeout),
         cmocka_unit_test(a_trickle_does_not_stretch_the_time),
