@@ -1,9 +1,7 @@
 #include "arbiter/session.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <poll.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -28,112 +26,10 @@
 /* That memory is short is said once in this time. */
 #define QUIET_MS 5000
 
-/* -- State ----------------------------------------------------------------------- */
-
-static bool edge_is_legal(session_state from, session_state to) {
-    static const uint8_t edges[] = {
-        [SESSION_IDLE] = 1 << SESSION_READING | 1 << SESSION_QUEUED |
-                         1 << SESSION_RUNNING | 1 << SESSION_ANSWERING |
-                         1 << SESSION_LINGER | 1 << SESSION_CLOSING,
-        [SESSION_READING] = 1 << SESSION_QUEUED | 1 << SESSION_RUNNING |
-                            1 << SESSION_ANSWERING | 1 << SESSION_LINGER |
-                            1 << SESSION_CLOSING,
-        [SESSION_QUEUED] = 1 << SESSION_RUNNING | 1 << SESSION_ANSWERING |
-                           1 << SESSION_LINGER | 1 << SESSION_CLOSING,
-        [SESSION_RUNNING] = 1 << SESSION_IDLE | 1 << SESSION_QUEUED |
-                            1 << SESSION_GATHERING | 1 << SESSION_ANSWERING |
-                            1 << SESSION_LINGER | 1 << SESSION_CLOSING,
-        [SESSION_GATHERING] = 1 << SESSION_QUEUED | 1 << SESSION_ANSWERING |
-                              1 << SESSION_LINGER | 1 << SESSION_CLOSING,
-        [SESSION_ANSWERING] =
-            1 << SESSION_IDLE | 1 << SESSION_LINGER | 1 << SESSION_CLOSING,
-        [SESSION_LINGER] = 1 << SESSION_CLOSING,
-        [SESSION_CLOSING] = 0,
-    };
-    return edges[from] >> to & 1;
-}
-
 static void on_poll(uv_poll_t *handle, int status, int events);
 static void on_timer(uv_timer_t *handle);
-static void on_closed(uv_handle_t *handle);
 
-static void stop_looking(session *s) {
-    if (s->looking)
-        DL_DELETE2(s->a->looks, s, look_prev, look_next);
-    s->looking = false;
-}
-
-/* Give back what the present state holds. */
-static void leave(session *s, session_state to) {
-    arbiter *a = s->a;
-    switch (s->state) {
-    case SESSION_IDLE:
-        DL_DELETE2(a->idle_sessions, s, spare_prev, spare_next);
-        stop_looking(s);
-        break;
-    case SESSION_QUEUED: app_dequeue(a, s); break;
-    case SESSION_RUNNING:
-        if (s->request.lane != NULL && to == SESSION_CLOSING)
-            lane_abandon(s->request.lane);
-        else if (s->request.lane != NULL)
-            lane_detach(s->request.lane);
-        break;
-    case SESSION_LINGER: DL_DELETE2(a->lingering, s, spare_prev, spare_next); break;
-    case SESSION_READING:
-    case SESSION_GATHERING:
-    case SESSION_ANSWERING:
-    case SESSION_CLOSING: break;
-    }
-}
-
-/* Nothing of the request before must be left in the next one. */
-static void reset_request(session *s) {
-    session_request *r = &s->request;
-    upload_close(s->a, &r->upload);
-    memset(r, 0, offsetof(session_request, action) + 1);
-}
-
-static void close_handles(session *s) {
-    s->wake_ns = 0;
-    s->a->closing_count++;
-    upload_close(s->a, &s->request.upload);
-    uv_close((uv_handle_t *)&s->poll, on_closed);
-    uv_close((uv_handle_t *)&s->timer, on_closed);
-}
-
-/* Take what the state that has begun holds. */
-static void enter(session *s) {
-    arbiter *a = s->a;
-    switch (s->state) {
-    case SESSION_IDLE:
-        reset_request(s);
-        DL_APPEND2(a->idle_sessions, s, spare_prev, spare_next);
-        break;
-    case SESSION_QUEUED: app_enqueue(a, s); break;
-    case SESSION_LINGER: DL_APPEND2(a->lingering, s, spare_prev, spare_next); break;
-    case SESSION_CLOSING: close_handles(s); break;
-    case SESSION_READING:
-    case SESSION_RUNNING:
-    case SESSION_GATHERING:
-    case SESSION_ANSWERING: break;
-    }
-}
-
-/* An edge that is not there is a bug of ours, which shall cost this connection alone. */
-bool session_set_state(session *s, session_state to) {
-    if (s->state == SESSION_CLOSING)
-        return false;
-    if (!edge_is_legal(s->state, to)) {
-        dirty_log(DIRTY_LOG_ERROR, "internal error: a connection is closed",
-                  "session_state=%d next=%d", (int)s->state, (int)to);
-        shutdown(s->fd, SHUT_RDWR);
-        to = SESSION_CLOSING;
-    }
-    leave(s, to);
-    s->state = to;
-    enter(s);
-    return to != SESSION_CLOSING;
-}
+/* -- Waiting ----------------------------------------------------------------------- */
 
 /* A change costs system calls, no change none. */
 void session_poll(session *s, int events) {
@@ -204,13 +100,13 @@ int session_open(arbiter *a, int fd, session **out) {
     if (++a->session_count > a->session_peak)
         a->session_peak = a->session_count;
     a->counters.connections++;
-    enter(s); /* IDLE */
+    session_enter_first(s);
     session_poll(s, SESSION_INPUT);
     *out = s;
     return 0;
 }
 
-static void on_closed(uv_handle_t *handle) {
+void session_handle_closed(uv_handle_t *handle) {
     session *s = handle->data;
     if (--s->open_handles > 0)
         return;
@@ -369,7 +265,7 @@ void sessions_step(arbiter *a) {
     const session *last = a->looks != NULL ? a->looks->look_prev : NULL;
     while (a->looks != NULL) {
         session *s = a->looks;
-        stop_looking(s);
+        session_stop_looking(s);
         receive_next(s);
         if (s == last)
             break;

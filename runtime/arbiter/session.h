@@ -17,9 +17,9 @@
  *
  * Ending. session_close marks: from then on the session is in CLOSING, and every call on
  * it does nothing. What a state holds (a place in a queue, the link to a lane, a list) is
- * taken when the state is entered and given back when it is left, in session.c's enter()
- * and leave() alone. Its memory goes with its handles, never within the turn of the loop
- * that ended it: who holds a pointer may go on to use it, and finds it ended. */
+ * taken when the state is entered and given back when it is left, in session_state.c
+ * alone. Its memory goes with its handles, never within the turn of the loop that ended
+ * it: who holds a pointer may go on to use it, and finds it ended. */
 #ifndef DIRTY_ARBITER_SESSION_H
 #define DIRTY_ARBITER_SESSION_H
 
@@ -136,7 +136,16 @@ void session_answer(session *s, const void *frame, size_t len, bool keep);
  * gets one look at it. */
 void sessions_step(arbiter *a);
 
-/* -- For receive.c, which reads requests -- */
+/* -- For session_state.c and receive.c, which reads requests -- */
+
+/* Take what its first state, IDLE, holds. */
+void session_enter_first(session *s);
+
+/* Take it from arbiter.looks. Idempotent. */
+void session_stop_looking(session *s);
+
+/* One of its handles is closed. */
+void session_handle_closed(uv_handle_t *handle);
 
 /* Go to another state: gives back what the former holds and takes what the next one does.
  * False: it has ended, nothing changes any more. */
