@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <utlist.h>
 
 #include "arbiter/plan.h"
 #include "arbiter/refusal.h"
@@ -109,9 +108,8 @@ static bool make_room(arbiter *a) {
         session_evict(a->lingering);
         return true;
     }
-    DL_FOREACH2(a->idle_sessions, s, spare_next) {
-        if (++tries > EVICT_TRIES)
-            break;
+    for (s = a->idle_sessions; s != NULL && tries < EVICT_TRIES; s = s->spare_next) {
+        tries++;
         if (session_has_input(s))
             continue; /* its next request has come: it is not idle any more */
         a->counters.evicted++;
