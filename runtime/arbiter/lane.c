@@ -464,16 +464,19 @@ static void send_interrupt(const lane *l, unsigned reason) {
 static void seize(lane *l) {
     session *s = l->session;
     dirty_baton_state state = dirty_baton_read(l->page, l->seq);
-    if (state == DIRTY_BATON_RUNNING && dirty_now_ns() < l->grace_until_ns) {
-        /* It was reading when its deadline came, and has begun since: it gets its grace.
-         */
+    if (dirty_now_ns() < l->grace_until_ns &&
+        (state == DIRTY_BATON_RUNNING || state == DIRTY_BATON_WRITING)) {
+        /* It was reading when its deadline came, and has begun since, or answers itself
+         * by now: it gets its grace. */
         l->seize_ns = l->grace_until_ns;
-        send_interrupt(l, l->interrupted);
+        if (state == DIRTY_BATON_RUNNING)
+            send_interrupt(l, l->interrupted);
         return;
     }
     bool mine = (state == DIRTY_BATON_RUNNING || state == DIRTY_BATON_READING) &&
                 dirty_baton_move(l->page, l->seq, state, DIRTY_BATON_TAKEN);
-    bool lost_race = !mine && state == DIRTY_BATON_RUNNING;
+    bool lost_race =
+        !mine && (state == DIRTY_BATON_RUNNING || state == DIRTY_BATON_READING);
     if (lost_race || (state == DIRTY_BATON_ANSWERED && !l->late)) {
         l->late = true; /* it has just gone on: its DONE is near */
         l->seize_ns = dirty_now_ns() + REPORT_MS * DIRTY_NS_PER_MS;
