@@ -399,12 +399,19 @@ static void on_message(lane *l, const uint8_t *bytes, size_t len, int file) {
         close(file); /* nobody has asked for it */
 }
 
+/* The one descriptor that a message brought, -1: none. */
+static int take_file(struct msghdr *m) {
+    int fds[DIRTY_FDPASS_MAX];
+    if (dirty_fdpass_take(m, fds) == 2)
+        close(fds[1]);
+    return fds[0];
+}
+
 /* Receive one message. 1: handled, 0: none there, negative: the channel has ended. */
 static int receive(lane *l) {
     uint8_t bytes[MESSAGE_MAX];
     struct iovec piece = {bytes, sizeof bytes};
     dirty_fdpass_room room;
-    int fds[DIRTY_FDPASS_MAX];
     struct msghdr m = {.msg_iov = &piece, .msg_iovlen = 1};
     dirty_fdpass_expect(&m, &room);
     ssize_t n;
@@ -415,9 +422,7 @@ static int receive(lane *l) {
         return 0;
     if (n < (ssize_t)sizeof(dirty_msg_plain))
         return -1;
-    if (dirty_fdpass_take(&m, fds) == 2)
-        close(fds[1]);
-    on_message(l, bytes, (size_t)n, fds[0]);
+    on_message(l, bytes, (size_t)n, m.msg_controllen == 0 ? -1 : take_file(&m));
     return 1;
 }
 
