@@ -66,13 +66,68 @@ describe("dirty", function()
         contains(r.stderr, "can't be written")
     end)
 
-    it("does not load modules from the directory it is started in", function()
-        local dir = tempdir.new()
-        finally(function() tempdir.remove(dir) end)
-        for _, name in ipairs { "argparse", "cjson" } do
-            tempdir.write(dir .. "/" .. name .. ".lua", "error 'taken in'")
+    describe("started in a directory of somebody else's", function()
+        local dir, trap
+        -- What the command and the runtime load by name; each would leave a mark.
+        local NAMES = { "argparse", "cjson", "ffi", "helper", "dirty/init", "dirty/cli",
+            "dirty/cli/parser", "dirty/config", "dirty/lane", "dirty/fault", "dirty/json",
+            "dirty/sys", "dirty/core" }
+        -- Templates that are looked for in that directory, whatever comes before and behind.
+        local RELATIVE = { "./?.lua;;", "%s/?.lua;;", "%s/?.lua;./?.lua;./?/init.lua;;", "?.lua;;",
+            ";;?.lua", "%s/?.lua;?.lua;;./?.lua", ".//?.lua;/nowhere/?.lua;;", "../here/?.lua;;", false }
+
+        before_each(function()
+            dir = tempdir.new()
+            trap = dir .. "/trapped"
+            assert.equal(0, process.run({ "mkdir", "-p", dir .. "/here/dirty/cli" }).exit)
+            for _, name in ipairs(NAMES) do
+                tempdir.write(("%s/here/%s.lua"):format(dir, name),
+                    ("io.open(%q, 'a'):write(%q, '\\n')"):format(trap, name))
+                tempdir.write(("%s/here/%s.so"):format(dir, name), "no library")
+            end
+        end)
+        after_each(function() tempdir.remove(dir) end)
+
+        -- Run a command there with each LUA_PATH; its last result.
+        local function run(args)
+            local r
+            for _, path in ipairs(RELATIVE) do
+                path = path and path:format(dir .. "/nowhere")
+                r = dirty(args, { cwd = dir .. "/here", env = {
+                    LUA_PATH = path, LUA_CPATH = path and path:gsub("%.lua", ".so") } })
+                assert.is_nil(tempdir.read(trap), ("%s with LUA_PATH=%s"):format(args[1],
+                    tostring(path)))
+                assert.not_equal(70, r.exit, r.stderr)
+            end
+            return r
         end
-        assert.equal(0, dirty({ "--version" }, { cwd = dir }).exit)
+
+        it("does not load modules from there, whatever LUA_PATH says", function()
+            for _, args in ipairs { { "--version" }, { "--help" }, { "status", "-s", "/nowhere/s" },
+                { "call", "-s", "/nowhere/s", "a", "b", '{"a":1}' }, { "stop", "-s", "/nowhere/s" },
+                { "stack", "-s", "/nowhere/s" }, { "reload", "-s", "/nowhere/s" },
+                { "ping", "-s", "/nowhere/s" }, { "metrics", "-s", "/nowhere/s" },
+                { "config", "--json" } } do
+                run(args)
+            end
+        end)
+
+        it("keeps the configuration file from doing so", function()
+            local conf = tempdir.write(dir .. "/c.lua", "local ok, why = pcall(require, 'helper')\n"
+                .. "assert(not ok and why:find('not found'))\nworkers = 0")
+            assert.equal(0, run({ "serve", "--config", conf }).exit)
+            assert.equal(0, run({ "config", "--config", conf }).exit)
+        end)
+
+        it("looks there for apps and what they require, not for the runtime's own", function()
+            tempdir.write(dir .. "/here/words.lua", [[
+                local helper = require "helped"
+                return { count = function(_, text) return helper(text) end }]])
+            tempdir.write(dir .. "/here/helped.lua", "return string.len")
+            local r = run { "check", "--app", "words" }
+            assert.equal(0, r.exit, r.stdout .. r.stderr)
+            contains(r.stdout, "app words (module words): ok, ")
+        end)
     end)
 
     it("tells an error of its own with a traceback and status 70", function()

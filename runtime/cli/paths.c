@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/search_path.h"
+
 static const char registry_key; /* its address: where the table of templates is kept */
 
 /* From the executable's directory to the Lua modules, and from those to the directory of
@@ -70,18 +72,19 @@ static void set_lua_templates(lua_State *L, int templates, const char *exe_dir) 
     lua_setfield(L, templates, "lua");
 }
 
-/* Set package[field] to templates[own], then templates[original] without what begins
- * with "./"; package and templates are absolute indices. [-0, +0] */
+/* Set package[field] to templates[own], then templates[original] without what depends on
+ * the working directory; package and templates are absolute indices. [-0, +0] */
 static void set_search(lua_State *L, int package, const char *field, int templates,
                        const char *own, const char *original) {
+    size_t len;
     lua_getfield(L, templates, own);
     lua_getfield(L, templates, original);
-    const char *safe = lua_tostring(L, -1);
-    while (strncmp(safe, "./", 2) == 0)
-        safe += strcspn(safe, ";") + (strchr(safe, ';') != NULL);
-    lua_pushfstring(L, "%s;%s", lua_tostring(L, -2), safe);
+    const char *all = lua_tolstring(L, -1, &len);
+    char *absolute = lua_newuserdata(L, len + 1);
+    dirty_search_path_absolute(all, absolute);
+    lua_pushfstring(L, "%s;%s", lua_tostring(L, -3), absolute);
     lua_setfield(L, package, field);
-    lua_pop(L, 2);
+    lua_pop(L, 3);
 }
 
 void dirty_paths_setup(lua_State *L) {

@@ -15,8 +15,9 @@
 #include <lua.h>
 
 /* Set package.path and package.cpath of L to the runtime's own places and then LuaJIT's
- * defaults without the relative ones: no file of the directory that the command is
- * started in can take a module's place. Needs the package library. May raise. [-0, +0] */
+ * defaults, LUA_PATH and LUA_CPATH among them, without the relative ones, wherever they
+ * stand: no file of the directory that the command is started in can take a module's
+ * place. Needs the package library. May raise. [-0, +0] */
 void dirty_paths_setup(lua_State *L);
 
 /* Push a table {lua=, c=, apps=, default_lua=, default_c=}: the templates of the

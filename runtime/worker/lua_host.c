@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
@@ -9,6 +10,7 @@
 #include <lualib.h>
 
 #include "base/log.h"
+#include "base/search_path.h"
 #include "worker/lua_state.h"
 #include "worker/worker.h"
 
@@ -34,6 +36,16 @@ static void set_path(lua_State *L, const char *field, const char *path) {
     lua_pop(L, 1);
 }
 
+/* The same, of `path` only what does not depend on the working directory. [-0, +0, m] */
+static void set_absolute_path(lua_State *L, const char *field, const char *path) {
+    if (path == NULL)
+        return;
+    char *absolute = lua_newuserdata(L, strlen(path) + 1);
+    dirty_search_path_absolute(path, absolute);
+    set_path(L, field, absolute);
+    lua_pop(L, 1);
+}
+
 static int ref_field(lua_State *L, int index, const char *name) {
     lua_getfield(L, index, name);
     return luaL_ref(L, LUA_REGISTRYINDEX);
@@ -46,13 +58,17 @@ static int collect(lua_State *L);
 static int open_state(lua_State *L) {
     dirty_host *h = lua_touserdata(L, 1);
     luaL_openlibs(L);
-    set_path(L, "path", h->start->lua_path);
-    set_path(L, "cpath", h->start->lua_cpath);
+    /* Our own modules, and lua-cjson, are none of those that lie about in the directory
+     * where the apps are. */
+    set_absolute_path(L, "path", h->start->lua_path);
+    set_absolute_path(L, "cpath", h->start->lua_cpath);
     dirty_lua_memory_try_seat(&h->memory, L);
     dirty_lua_api_open(L, &h->scope);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "dirty.lane");
     lua_call(L, 1, 1);
+    set_path(L, "path", h->start->lua_path);
+    set_path(L, "cpath", h->start->lua_cpath);
     int lane = lua_gettop(L);
     h->codec.encode = ref_field(L, lane, "encode");
     h->codec.decode = ref_field(L, lane, "decode");

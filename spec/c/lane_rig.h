@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -28,7 +29,6 @@
 
 #define RIG_LANES_MAX 8
 #define RIG_WAIT_MS 20000
-#define RIG_PATH "./?.lua;./?/init.lua;./lua/?.lua;./lua/?/init.lua;./spec/apps/?.lua"
 #define RIG_CPATH                                                                \
     "/usr/lib/x86_64-linux-gnu/lua/5.1/?.so;/usr/lib/aarch64-linux-gnu/lua/5.1/" \
     "?.so;/usr/local/lib/lua/5.1/?.so"
@@ -59,6 +59,18 @@ typedef struct rig_frame {
     uint8_t *payload; /* owned by the test */
 } rig_frame;
 
+/* The Lua path of workers. The runtime's own modules are found by absolute places only.
+ */
+static inline const char *rig_path(void) {
+    static char path[2 * PATH_MAX + 100];
+    char here[PATH_MAX];
+    assert_non_null(getcwd(here, sizeof here));
+    snprintf(path, sizeof path,
+             "./?.lua;./?/init.lua;%s/lua/?.lua;%s/lua/?/init.lua;./spec/apps/?.lua",
+             here, here);
+    return path;
+}
+
 static inline void rig_init(rig *r, uint32_t lanes) {
     memset(r, 0, sizeof *r);
     r->lanes = lanes;
@@ -71,7 +83,7 @@ static inline void rig_init(rig *r, uint32_t lanes) {
                                                .max_depth = 1000,
                                                .send_timeout_ms = 20000},
                                     .patience_ms = RIG_WAIT_MS,
-                                    .lua_path = RIG_PATH};
+                                    .lua_path = rig_path()};
 }
 
 /* -- Apps written for a test ------------------------------------------------------- */
@@ -79,7 +91,7 @@ static inline void rig_init(rig *r, uint32_t lanes) {
 /* A directory of its own for a test's apps, and the Lua path that finds them. */
 typedef struct rig_apps {
     char dir[64];
-    char path[256];
+    char path[2 * PATH_MAX + 200];
     char files[32][128];
     int count;
 } rig_apps;
@@ -88,7 +100,7 @@ static inline void rig_apps_open(rig_apps *a) {
     memset(a, 0, sizeof *a);
     snprintf(a->dir, sizeof a->dir, "/tmp/dirty-rig-XXXXXX");
     assert_non_null(mkdtemp(a->dir));
-    snprintf(a->path, sizeof a->path, "%s/?.lua;%s", a->dir, RIG_PATH);
+    snprintf(a->path, sizeof a->path, "%s/?.lua;%s", a->dir, rig_path());
 }
 
 static inline void rig_apps_write(rig_apps *a, const char *name, const char *text) {
