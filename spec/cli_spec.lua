@@ -74,7 +74,8 @@ describe("dirty", function()
             "dirty/sys", "dirty/core" }
         -- Templates that are looked for in that directory, whatever comes before and behind.
         local RELATIVE = { "./?.lua;;", "%s/?.lua;;", "%s/?.lua;./?.lua;./?/init.lua;;", "?.lua;;",
-            ";;?.lua", "%s/?.lua;?.lua;;./?.lua", ".//?.lua;/nowhere/?.lua;;", "../here/?.lua;;", false }
+            ";;?.lua", "%s/?.lua;?.lua;;./?.lua", ".//?.lua;/nowhere/?.lua;;", "../here/?.lua;;",
+            false }
 
         before_each(function()
             dir = tempdir.new()
@@ -298,9 +299,57 @@ describe("dirty call", function()
     end)
 end)
 
+describe("what a terminal is given", function()
+    local printable = require "dirty.cli.printable"
+
+    it("has escapes in place of what it would take for a command", function()
+        for text, wanted in pairs {
+            ["plain\ttext"] = "plain\ttext", ["\27[2J"] = "\\x1b[2J", ["a\rb"] = "a\\x0db",
+            ["\0\7\8\127"] = "\\x00\\x07\\x08\\x7f", [""] = "",
+            ["\155" .. "1m"] = "\\x9b1m", ["\194\155" .. "1m"] = "\\u009b1m",
+            ["\194\160\195\169\226\130\172"] = "\194\160\195\169\226\130\172",
+            ["\240\159\144\159"] = "\240\159\144\159", ["\240\159\144"] = "\\xf0\\x9f\\x90",
+            ["\226\128\174x"] = "\\u202ex", ["\226\129\166x"] = "\\u2066x",
+            ["\226\128\168"] = "\\u2028", ["\195"] = "\\xc3", ["\195\27"] = "\\xc3\\x1b",
+            ["\192\155"] = "\\xc0\\x9b", ["\224\130\155"] = "\\xe0\\x82\\x9b",
+            ["\237\160\128"] = "\\xed\\xa0\\x80",
+            ["\244\144\128\128"] = "\\xf4\\x90\\x80\\x80",
+        } do
+            assert.equal(wanted, printable.value(text))
+            assert.equal(wanted, printable.line(text))
+            assert.equal(wanted, printable.block(text))
+        end
+        assert.equal("a\nb\n", printable.value("a\r\nb\n"))
+        assert.equal("a\\nb\\n", printable.line("a\nb\n"))
+        assert.equal("a\n    b\n    \n    c", printable.block("a\nb\n\nc\n\n"))
+    end)
+
+    it("is the same JSON", function()
+        local value = {}
+        for code = 0, 127 do
+            value[#value + 1] = string.char(code)
+        end
+        value[#value + 1] = "\194\155\226\128\174\195\169"
+        local text = cjson.encode(value)
+        assert.same(value, cjson.decode(printable.json(text)))
+        assert.equal('["\\u009b","\\u202e\195\169","\\u001b[2J","\\ufffd"]\n', printable.json(
+            '["\194\155","\226\128\174\195\169","\27[2J","\155"]\n'))
+    end)
+
+    it("is written by one module alone", function()
+        local files = process.run({ "sh", "-c", "grep -lE 'io[.](stdout|stderr|write)|print[(]' "
+            .. "lua/dirty/cli.lua lua/dirty/cli/*.lua" })
+        assert.equal("lua/dirty/cli/say.lua\n", files.stdout)
+    end)
+end)
+
 describe("the page of dirty status", function()
     local page = require "dirty.cli.status_page"
     local units = require "dirty.cli.units"
+
+    local function text_of(status)
+        return table.concat(page.lines(status), "\n") .. "\n"
+    end
 
     it("shows what there is and passes over what there is not", function()
         local null = cjson.null
@@ -316,14 +365,14 @@ describe("the page of dirty status", function()
             { workers = { { retry_in_ms = "?", boot_failures = null, last_exit = {} } },
                 apps = { a = { circuit = "open", retry_in_ms = null, ready = null } } },
         } do
-            assert.truthy(page.text(answer):find("counters: ", 1, true))
+            assert.truthy(text_of(answer):find("counters: ", 1, true))
             assert.is_string(page.not_ready(answer))
         end
-        assert.truthy(page.text({ counters = { new = 7 } }):find("new 7", 1, true))
+        assert.truthy(text_of({ counters = { new = 7 } }):find("new 7", 1, true))
     end)
 
     it("tells what went wrong, and what is about to happen", function()
-        local text = page.text {
+        local text = text_of {
             arbiter = { pid = 9, supervisor_pid = 8, restarts = 2, last_exit = "signal 9" },
             queue = { length = 3, limit = 5, oldest_ms = 1500 },
             reload = { number = 4, state = "covering",

@@ -71,9 +71,12 @@ describe("dirty outside of a worker", function()
         finally(function() io.stderr = real end) -- luacheck: ignore 122
         dirty.log.info("hello", { b = "two words", a = 1, ["c d"] = 'say "so"\n' })
         dirty.log.warn("bare")
+        dirty.log.error("\27[2J\nok: \194\1552J", { name = "\27]0;x\7",
+            plain = "caf\195\169\194\155" })
         assert.same({
             'info: hello a=1 b="two words" c_d="say \\"so\\"\\n"\n',
             "warn: bare\n",
+            'error: ?[2J\\nok: ?2J name="?]0;x?" plain=caf\195\169?\n',
         }, written)
     end)
 end)

@@ -103,7 +103,7 @@ describe("dirty call", function()
 
     it("has an exit status for each kind of failure, and tells code and message", function()
         for _, case in ipairs {
-            { 3, "APP: ", { "apps.echo", "fail", "boom" }, "boom\nstack traceback:" },
+            { 3, "APP: ", { "apps.echo", "fail", "boom" }, "boom\n    stack traceback:" },
             { 3, "APP: ", { "show", "refuse" }, "not today" },
             { 3, "APP: ", { "show", "raise" }, "" },
             { 3, "ACTION_NOT_FOUND: ", { "show", "nosuch" }, "nosuch" },

@@ -3,6 +3,7 @@
 
 local exit = require "dirty.cli.exit"
 local parser = require "dirty.cli.parser"
+local say = require "dirty.cli.say"
 
 local _M = {}
 
@@ -12,7 +13,7 @@ local MODULES = { scale = "ask", cancel = "ask", kill = "ask", ping = "ask",
 
 local function complain(command, text)
     local name = command and command ~= "dirty" and "dirty " .. command or "dirty"
-    io.stderr:write(("%s: %s\ntry '%s --help'\n"):format(name, text, name))
+    say.err("%s: %s\ntry '%s --help'\n", name, text, name)
     return exit.USAGE
 end
 
@@ -25,9 +26,9 @@ function _M.main(args)
         return complain(wrong.command, wrong.text)
     end
     local status = require("dirty.cli." .. (MODULES[parsed.command] or parsed.command)).run(parsed)
-    local written, err = io.stdout:flush()
+    local written, err = say.flush()
     if not written then
-        io.stderr:write(("dirty: what was printed can't be written to stdout: %s\n"):format(err))
+        say.err("dirty: what was printed can't be written to stdout: %s\n", err)
         return status == exit.OK and exit.OTHER or status
     end
     return status

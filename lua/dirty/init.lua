@@ -105,14 +105,22 @@ end
 
 -- -- Log --------------------------------------------------------------------------------
 
+-- Without what a terminal takes for a command: controls as bytes and as UTF-8. The runtime's
+-- own log does that itself.
+local function tame(text)
+    return (gsub(gsub(text, "%c", "?"), "\194[\128-\159]", "?"))
+end
+
+local function escaped(text)
+    return gsub(gsub(text, "\n", "\\n"), "\t", "\\t")
+end
+
 local function quoted(value)
     local text = tostring(value)
     if text ~= "" and not find(text, "[%s%c\"=\\]") then
-        return text
+        return tame(text)
     end
-    text = gsub(gsub(gsub(text, "[\\\"]", "\\%0"), "\n", "\\n"), "\t", "\\t")
-    text = gsub(text, "%c", "?")
-    return '"' .. text .. '"'
+    return '"' .. tame(escaped(gsub(text, "[\\\"]", "\\%0"))) .. '"'
 end
 
 -- Fields as logfmt, in the order of their names.
@@ -131,7 +139,8 @@ local function log_at(level)
         if host then
             host.log(level, tostring(msg), text)
         else
-            io.stderr:write(level, ": ", tostring(msg), text == "" and "" or " ", text, "\n")
+            io.stderr:write(level, ": ", tame(escaped(tostring(msg))), text == "" and "" or " ",
+                text, "\n")
         end
     end
 end

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 #define BUF_MIN 256
 
 void dirty_buf_init(dirty_buf *b) {
@@ -65,45 +67,20 @@ void dirty_buf_printf(dirty_buf *b, const char *format, ...) {
     va_end(again);
 }
 
-/* Length of the valid UTF-8 sequence at `p` (RFC 3629, section 4), 0 if there is none. */
-static size_t utf8_sequence(const uint8_t *p, size_t left) {
-    static const struct {
-        uint8_t mask, lead, len;
-        uint32_t min;
-    } forms[] = {{0x80, 0x00, 1, 0},
-                 {0xe0, 0xc0, 2, 0x80},
-                 {0xf0, 0xe0, 3, 0x800},
-                 {0xf8, 0xf0, 4, 0x10000}};
-    for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) {
-        if ((p[0] & forms[f].mask) != forms[f].lead)
-            continue;
-        if (forms[f].len > left)
-            return 0;
-        uint32_t code = p[0] & (uint8_t)~forms[f].mask;
-        for (size_t i = 1; i < forms[f].len; i++) {
-            if ((p[i] & 0xc0) != 0x80)
-                return 0;
-            code = code << 6 | (p[i] & 0x3f);
-        }
-        bool surrogate = code >= 0xd800 && code <= 0xdfff;
-        return code >= forms[f].min && code <= 0x10ffff && !surrogate ? forms[f].len : 0;
-    }
-    return 0;
-}
-
 void dirty_buf_json_string(dirty_buf *b, const char *text, size_t len) {
     const uint8_t *p = (const uint8_t *)text, *end = p + len;
     dirty_buf_append(b, "\"", 1);
     while (p < end) {
-        size_t n = utf8_sequence(p, (size_t)(end - p));
+        uint32_t code;
+        size_t n = dirty_utf8_sequence(p, (size_t)(end - p), &code);
         if (n == 0)
             dirty_buf_append_cstr(b, "\\ufffd");
         else if (*p == '"' || *p == '\\')
             dirty_buf_printf(b, "\\%c", *p);
         else if (*p == '\n')
             dirty_buf_append_cstr(b, "\\n");
-        else if (*p < 0x20 || *p == 0x7f)
-            dirty_buf_printf(b, "\\u%04x", *p);
+        else if (dirty_utf8_is_control(code))
+            dirty_buf_printf(b, "\\u%04x", (unsigned)code);
         else
             dirty_buf_append(b, p, n);
         p += n ? n : 1;

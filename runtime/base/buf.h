@@ -27,8 +27,9 @@ void dirty_buf_append_cstr(dirty_buf *b, const char *text);
 void dirty_buf_printf(dirty_buf *b, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Append `text` as a JSON string with its quotes. Control characters are escaped, bytes
- * from 0x80 on that are not valid UTF-8 become U+FFFD, so the result is valid JSON. */
+/* Append `text` as a JSON string with its quotes. Controls (base/utf8.h) are escaped,
+ * bytes from 0x80 on that are not valid UTF-8 become U+FFFD, so the result is valid JSON.
+ */
 void dirty_buf_json_string(dirty_buf *b, const char *text, size_t len);
 
 /* Drop the first `count` bytes and move the rest to the front. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/logfmt.h"
+#include "base/utf8.h"
 
 #define LINE_MAX_LEN 4096
 
@@ -200,6 +201,9 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) 
         at = at + (size_t)n < room ? at + (size_t)n : room - 1;
     if (line[at - 1] == ' ')
         at--;
+    /* whatever was quoted or not: a line is one line, and commands nothing to the
+     * terminal of who reads it */
+    at = dirty_utf8_tame(line, at, "");
     if (level == DIRTY_LOG_ERROR && state.tap != NULL)
         state.tap(line + stamped, at - stamped);
     if (state.json) {

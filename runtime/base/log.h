@@ -54,8 +54,8 @@ void dirty_log_tap(void (*tap)(const char *text, size_t len));
 int dirty_log_level_parse(const char *name);
 
 /* Log `msg` and the fields. Fields come as logfmt text made from `format`, values that
- * may hold spaces or quotes in %s go through dirty_log_text() first; format "" for none.
- */
+ * may hold spaces or quotes in %s go through DIRTY_LOG_QUOTE first; format "" for none.
+ * What is a control (base/utf8.h) or no UTF-8 comes out as '?'. */
 void dirty_log(dirty_log_level level, const char *msg, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

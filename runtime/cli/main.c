@@ -10,9 +10,12 @@
 #include <lualib.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/utf8.h"
 #include "cli/paths.h"
 #include "cli/sys.h"
 #include "luabind/core.h"
@@ -97,6 +100,21 @@ static int run(lua_State *L) {
     return 0;
 }
 
+/* The message on top of the stack may hold words of a peer or an app. */
+static void tell_internal_error(lua_State *L) {
+    size_t len;
+    const char *message = lua_tolstring(L, -1, &len);
+    char *copy = message != NULL ? malloc(len) : NULL;
+    if (copy != NULL) {
+        memcpy(copy, message, len);
+        len = dirty_utf8_tame(copy, len, "\n\t");
+        fprintf(stderr, "dirty: internal error: %.*s\n", (int)len, copy);
+    } else {
+        fputs("dirty: internal error: (no message)\n", stderr);
+    }
+    free(copy);
+}
+
 /* Started with descriptor 0, 1 or 2 closed, the next that is opened would take its place,
  * and be written to as if it were the terminal. A stdout that was closed stays one that
  * nothing can be written to: what a command prints there is lost, and it says so. */
@@ -119,9 +137,7 @@ int main(int argc, char **argv) {
         return EXIT_INTERNAL;
     }
     if (lua_cpcall(L, run, &command) != 0) {
-        const char *message = lua_tostring(L, -1);
-        fprintf(stderr, "dirty: internal error: %s\n",
-                message != NULL ? message : "(no message)");
+        tell_internal_error(L);
         command.status = EXIT_INTERNAL;
     }
     lua_close(L);

@@ -13,6 +13,7 @@
 #include "base/birth.h"
 #include "base/clock.h"
 #include "worker/lua_host.h"
+#include "worker/printed.h"
 
 /* A line that begins with this says that a step is done and the next begins. */
 #define STEP_MARK '+'
@@ -80,11 +81,11 @@ static void fail_all(const dirty_probe *probe, uint32_t first, const dirty_buf *
 }
 
 static _Noreturn void run_child(const dirty_probe *probe, uint32_t first, int fd,
-                                pid_t parent) {
-    setpgid(0, 0);
+                                dirty_printed *printed, pid_t parent) {
+    setsid(); /* without the terminal: what an app does there would be its operator's */
     dirty_birth_mark();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
+    if (getppid() != parent || dirty_printed_enter(printed) < 0)
         _exit(1);
     dirty_host *host;
     dirty_buf why = {0};
@@ -111,23 +112,32 @@ typedef struct trial {
     int fd;
     uint64_t began_ns;
     dirty_buf text; /* owned; read, but not yet a line */
+    dirty_printed printed;
 } trial;
 
 static int start_child(trial *t) {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return -errno;
+    int rc = dirty_printed_open(&t->printed);
+    if (rc == 0 && pipe2(ends, O_CLOEXEC) < 0)
+        rc = -errno;
+    if (rc < 0) {
+        dirty_printed_close(&t->printed);
+        return rc;
+    }
     fflush(NULL); /* or the child would write our buffered output again */
     pid_t parent = getpid();
     t->pid = fork();
     if (t->pid == 0) {
         close(ends[0]);
-        run_child(t->probe, t->next, ends[1], parent);
+        run_child(t->probe, t->next, ends[1], &t->printed, parent);
     }
-    int rc = t->pid < 0 ? -errno : 0;
+    rc = t->pid < 0 ? -errno : 0;
+    dirty_printed_begin(&t->printed);
     close(ends[1]);
-    if (rc < 0)
+    if (rc < 0) {
         close(ends[0]);
+        dirty_printed_close(&t->printed);
+    }
     t->fd = ends[0];
     t->began_ns = dirty_now_ns();
     return rc;
@@ -154,21 +164,37 @@ static bool is_complete(const trial *t) {
     return t->next >= t->probe->start->app_count;
 }
 
+/* Wait until the child says something: 1, or 0 when its app's time is up; -errno. What
+ * the app prints meanwhile is passed on, and does not give it more time. */
+static int wait_for_line(trial *t) {
+    uint32_t timeout_ms = t->probe->timeout_ms;
+    uint64_t deadline = timeout_ms ? t->began_ns + timeout_ms * DIRTY_NS_PER_MS : 0;
+    for (;;) {
+        struct pollfd p[] = {{.fd = t->fd, .events = POLLIN},
+                             {.fd = t->printed.fd, .events = POLLIN}};
+        int left_ms = dirty_ms_until(deadline, dirty_now_ns());
+        int n = poll(p, 2, left_ms);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0 && p[1].revents != 0)
+            dirty_printed_pass(&t->printed);
+        if (n > 0 && p[0].revents != 0)
+            return 1;
+        if (n == 0 || left_ms == 0)
+            return 0;
+    }
+}
+
 /* Read what the child says, until it has said all, ends, or is late. */
 static int listen_to(trial *t) {
     while (!is_complete(t)) {
-        uint32_t timeout_ms = t->probe->timeout_ms;
-        uint64_t deadline = timeout_ms ? t->began_ns + timeout_ms * DIRTY_NS_PER_MS : 0;
-        struct pollfd p = {.fd = t->fd, .events = POLLIN};
-        int n = poll(&p, 1, dirty_ms_until(deadline, dirty_now_ns()));
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        if (n == 0) {
+        int rc = wait_for_line(t);
+        if (rc < 0)
+            return rc;
+        if (rc == 0) {
             t->late = true;
             return 0;
         }
-        if (n < 0)
-            continue;
         if (dirty_buf_reserve(&t->text, 4096) < 0)
             return -ENOMEM;
         ssize_t got = read(t->fd, t->text.base + t->text.len, 4096);
@@ -206,6 +232,7 @@ static int end_child(trial *t) {
         while (waitpid(t->pid, &status, 0) < 0 && errno == EINTR)
             continue;
     }
+    dirty_printed_close(&t->printed);
     return status;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/bytes.h"
+#include "base/utf8.h"
 
 /* -- Growth -------------------------------------------------------------------------- */
 
@@ -146,9 +147,13 @@ static const json_case json_cases[] = {
     CASE("\t\r\b\f", "\"\\u0009\\u000d\\u0008\\u000c\""),
     CASE("\0\1\x1f\x7f", "\"\\u0000\\u0001\\u001f\\u007f\""),
     /* the first and the last of each length */
-    CASE("\xc2\x80\xdf\xbf", "\"\xc2\x80\xdf\xbf\""),
+    CASE("\xc2\x80\xdf\xbf", "\"\\u0080\xdf\xbf\""),
     CASE("\xe0\xa0\x80\xef\xbf\xbf", "\"\xe0\xa0\x80\xef\xbf\xbf\""),
     CASE("\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", "\"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\""),
+    /* controls: the last of C1, what parts lines, what turns the writing round */
+    CASE("\xc2\x9f\xc2\xa0", "\"\\u009f\xc2\xa0\""),
+    CASE("\xe2\x80\xa7\xe2\x80\xa8\xe2\x80\xae\xe2\x80\xaf",
+         "\"\xe2\x80\xa7\\u2028\\u202e\xe2\x80\xaf\""),
     /* around the surrogates */
     CASE("\xed\x9f\xbf\xee\x80\x80", "\"\xed\x9f\xbf\xee\x80\x80\""),
     CASE("\xed\xa0\x80", "\"" BAD BAD BAD "\""),
@@ -197,6 +202,37 @@ static void every_byte_alone_makes_a_json_string(void **state) {
     }
 }
 
+/* -- Controls (base/utf8.h) ------------------------------------------------------------
+ */
+
+static void a_text_is_tamed_in_place(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *keep, *tame;
+    } cases[] = {
+        {"", "", ""},
+        {"plain caf\xc3\xa9", "", "plain caf\xc3\xa9"},
+        {"\x1b[2J\a\x7f\n\t", "", "?[2J????"},
+        {"\x1b[2J\a\x7f\n\t", "\n\t", "?[2J??\n\t"},
+        {"\xc2\x9b"
+         "2J\x9b"
+         "2J",
+         "\n", "?2J?2J"},
+        {"\xe2\x80\xae-\xe2\x81\xa6-\xe2\x80\xa8-\xd8\x9c", "", "?-?-?-?"},
+        {"\xf0\x9f\x90\x9f\xf0\x9f\x90", "", "\xf0\x9f\x90\x9f???"},
+        {"\xc3\x1b\xc3", "", "???"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t len = strlen(cases[i].text);
+        char *exact = malloc(len ? len : 1); /* nothing behind it */
+        memcpy(exact, cases[i].text, len);
+        len = dirty_utf8_tame(exact, len, cases[i].keep);
+        assert_int_equal(len, strlen(cases[i].tame));
+        assert_memory_equal(exact, cases[i].tame, len);
+        free(exact);
+    }
+}
+
 /* -- Integers (base/bytes.h)
  * -------------------------------------------------------------- */
 
@@ -225,6 +261,7 @@ int main(void) {
         cmocka_unit_test(consume_keeps_the_rest),
         cmocka_unit_test(json_strings_are_valid_whatever_the_bytes),
         cmocka_unit_test(every_byte_alone_makes_a_json_string),
+        cmocka_unit_test(a_text_is_tamed_in_place),
         cmocka_unit_test(integers_are_big_endian),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

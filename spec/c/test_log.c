@@ -103,6 +103,18 @@ static void a_quoted_value_stays_on_its_line(void **state) {
     assert_string_equal(DIRTY_LOG_QUOTE("caf\xc3\xa9"), "\"caf\xc3\xa9\"");
 }
 
+static void a_line_is_one_line_whatever_its_fields_hold(void **state) {
+    const place *p = *state;
+    dirty_log_open(p->path, DIRTY_LOG_INFO);
+    dirty_log(DIRTY_LOG_INFO, "a \x1b[2J message \xc2\x9b", "bare=%s name=%s",
+              "x\nts=forged\x1b]0;title\a\x9b\xe2\x80\xae", "caf\xc3\xa9");
+    const char *text = content_of(p->path);
+    assert_non_null(strstr(
+        text,
+        "msg=\"a ?[2J message ?\" bare=x?ts=forged?]0;title??? name=caf\xc3\xa9\n"));
+    assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+}
+
 static void a_quoted_value_that_is_too_long_is_cut_and_still_quoted(void **state) {
     (void)state;
     static const char *const fillers[] = {"x", "\n", "\""};
@@ -350,6 +362,7 @@ int main(void) {
         TEST(lines_below_the_level_are_left_out),
         TEST(levels_have_names),
         TEST(a_quoted_value_stays_on_its_line),
+        TEST(a_line_is_one_line_whatever_its_fields_hold),
         TEST(a_quoted_value_that_is_too_long_is_cut_and_still_quoted),
         TEST(a_line_that_is_too_long_is_cut_to_one_line),
         TEST(errno_survives_a_line),

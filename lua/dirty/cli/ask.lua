@@ -4,6 +4,7 @@
 
 local cjson = require "cjson"
 local exit = require "dirty.cli.exit"
+local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"
 
 local _M = {}
@@ -54,7 +55,11 @@ function _M.run(parsed)
     if answer == nil then
         return status
     end
-    io.stdout:write(parsed.json and cjson.encode(answer) or tell(answer, parsed), "\n")
+    if parsed.json then
+        say.json(cjson.encode(answer))
+    else
+        say.out("%s\n", tell(answer, parsed))
+    end
     return exit.OK
 end
 

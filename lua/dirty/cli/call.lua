@@ -4,6 +4,7 @@
 local cjson = require "cjson"
 local exit = require "dirty.cli.exit"
 local output = require "dirty.cli.output"
+local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"
 local spec = require "dirty.config.spec"
 local kinds = require "dirty.config.kinds"
@@ -81,7 +82,7 @@ local function check(parsed)
 end
 
 local function usage(err)
-    io.stderr:write(("dirty call: %s\n"):format(err))
+    say.err("dirty call: %s\n", err)
     return exit.USAGE
 end
 

@@ -3,6 +3,7 @@
 
 local config = require "dirty.config"
 local exit = require "dirty.cli.exit"
+local say = require "dirty.cli.say"
 local show = require "dirty.config.show"
 local sys = require "dirty.sys"
 
@@ -19,7 +20,7 @@ function _M.load(parsed)
         ids, err = config.resolve(loaded, sys)
     end
     if not ids then
-        io.stderr:write(("dirty %s: %s\n"):format(parsed.command, err))
+        say.err("dirty %s: %s\n", parsed.command, err)
         return nil
     end
     return loaded, ids
@@ -34,10 +35,13 @@ function _M.run(parsed)
         return exit.USAGE
     end
     for _, warning in ipairs(loaded.warnings) do
-        io.stderr:write("dirty config: warning: " .. warning .. "\n")
+        say.err("dirty config: warning: %s\n", warning)
     end
-    io.stdout:write(parsed.json and show.json(loaded)
-        or show.lua(loaded, sys.version.dirty))
+    if parsed.json then
+        say.json(show.json(loaded))
+    else
+        say.bytes(show.lua(loaded, sys.version.dirty), "")
+    end
     return exit.OK
 end
 

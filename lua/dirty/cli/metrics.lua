@@ -2,6 +2,7 @@
 -- @module dirty.cli.metrics
 
 local exit = require "dirty.cli.exit"
+local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"
 
 local _M = {}
@@ -14,8 +15,11 @@ function _M.run(parsed)
     if not text then
         return status
     end
-    io.stdout:write(text)
-    return exit.OK
+    local ok, err = say.bytes(text, "")
+    if not ok then
+        say.err("dirty metrics: stdout: %s\n", err)
+    end
+    return ok and exit.OK or exit.OTHER
 end
 
 return _M

@@ -2,11 +2,10 @@
 -- @module dirty.cli.output
 
 local exit = require "dirty.cli.exit"
-local sys = require "dirty.sys"
+local printable = require "dirty.cli.printable"
+local say = require "dirty.cli.say"
 
 local _M = {}
-
-local STDOUT = 1
 
 -- The index of the value that --output takes: the first bytes, else the first of all.
 local function file_index(values)
@@ -27,15 +26,16 @@ local function write_file(path, data)
         ok, err = ok and closed, err or close_err
     end
     if not ok then
-        io.stderr:write(("dirty call: --output %s\n"):format(
-            err and err:find(path, 1, true) and err or path .. ": " .. tostring(err)))
+        say.err("dirty call: --output %s\n",
+            err and err:find(path, 1, true) and err or path .. ": " .. tostring(err))
         return exit.OTHER
     end
     return exit.OK
 end
 
+-- What is no text at all; what else a terminal would take for a command is escaped.
 local function garbles_terminal(data)
-    return sys.isatty(STDOUT) and data:find("[%z\1-\6\14-\26\28-\31]")
+    return say.is_to_terminal() and data:find("[%z\1-\6\14-\26\28-\31]")
 end
 
 -- One value alone is exact: JSON ends its line, bytes are bytes (a terminal gets the end of
@@ -44,20 +44,20 @@ local function line_end(values, value)
     if value[1] == "j" or #values > 1 then
         return "\n"
     end
-    return sys.isatty(STDOUT) and value[2]:sub(-1) ~= "\n" and "\n" or ""
+    return say.is_to_terminal() and value[2]:sub(-1) ~= "\n" and "\n" or ""
 end
 
 local function write_stdout(values)
     for _, value in ipairs(values) do
         if value[1] == "b" and garbles_terminal(value[2]) then
-            io.stderr:write(("dirty call: the answer has %d bytes that would garble the "
-                .. "terminal: write them to a file with --output FILE, or into a pipe\n")
-                :format(#value[2]))
+            say.err("dirty call: the answer has %d bytes that would garble the terminal: write "
+                .. "them to a file with --output FILE, or into a pipe\n", #value[2])
             return exit.OTHER
         end
-        local ok, err = io.stdout:write(value[2], line_end(values, value))
+        local ok, err = say.bytes(value[2], line_end(values, value),
+            value[1] == "j" and printable.json or printable.value)
         if not ok then
-            io.stderr:write(("dirty call: stdout: %s\n"):format(err))
+            say.err("dirty call: stdout: %s\n", err)
             return exit.OTHER
         end
     end

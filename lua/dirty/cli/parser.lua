@@ -50,7 +50,8 @@ string that begins with @, write it as JSON: '"@home"'. Options end at --.
 Output: a string comes out raw, every other value as JSON, nil as null. Several values come
 out one per line. With --output the first value that is a string (a picture's bytes, say) goes
 to FILE, the first value of all if none is, and the others to stdout.
-Bytes that would garble a terminal are not written to one.
+To a terminal control characters go as escapes (\x1b), and bytes that would garble it not at all;
+into a file or a pipe every byte goes as it is.
 An error is told on stderr: its code, message, and traceback if there is one.
 
 Exit status: 0 a value; 2 usage; 3 the app failed (APP, APP_NOT_FOUND, ACTION_NOT_FOUND,

@@ -69,36 +69,34 @@ function _M.run(conf, options, boot)
     return _M.read(lines, conf)
 end
 
-local function indent(text)
-    return "    " .. text:gsub("\n+$", ""):gsub("\n", "\n    ") .. "\n"
-end
-
-local function failure_text(report)
+local function write_failure(report, write)
     local message, traceback = report.message or "", report.traceback or ""
     if traceback:sub(1, #message) == message then
         traceback = traceback:sub(#message + 1):gsub("^\n+", "")
     end
-    return indent(message) .. (traceback ~= "" and indent(traceback) or "")
+    write("    %s\n", message)
+    if traceback ~= "" then
+        write("    %s\n", traceback)
+    end
 end
 
 --- Write the reports for people.
 -- @tparam {table,...} reports of `run`
--- @tparam file out
+-- @tparam function write of dirty.cli.say
 -- @tparam boolean failed_only leave out what went well
 -- @treturn boolean all went well
-function _M.write(reports, out, failed_only)
+function _M.write(reports, write, failed_only)
     local all_ok = true
     for _, report in ipairs(reports) do
         local what = ("app %s (module %s%s)"):format(report.app, report.spec.module,
             report.spec.object and ", object " .. report.spec.object or "")
         local took = report.ms and (", %.0f ms"):format(report.ms) or ""
         if report.ok and not failed_only then
-            out:write(("%s: ok%s%s\n"):format(what, took,
-                report.file and ", " .. report.file or ""))
+            write("%s: ok%s%s\n", what, took, report.file and ", " .. report.file or "")
         elseif not report.ok then
             all_ok = false
-            out:write(("%s: failed, %s%s\n"):format(what, report.phase or "load", took),
-                failure_text(report))
+            write("%s: failed, %s%s\n", what, report.phase or "load", took)
+            write_failure(report, write)
         end
     end
     return all_ok

@@ -3,6 +3,7 @@
 
 local cjson = require "cjson"
 local exit = require "dirty.cli.exit"
+local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"
 local sys = require "dirty.sys"
 
@@ -24,18 +25,17 @@ end
 
 local function write_end(parsed, number, last, seconds)
     if parsed.json then
-        io.stdout:write(cjson.encode { reload = number, result = last.result,
-            reason = last.reason }, "\n")
+        say.json(cjson.encode { reload = number, result = last.result, reason = last.reason })
     elseif last.result == "done" then
-        io.stdout:write(("reload %d: done in %.1f s\n"):format(number, seconds))
+        say.out("reload %d: done in %.1f s\n", number, seconds)
     end
     if last.result == "done" then
         return exit.OK
     end
-    io.stderr:write(("dirty reload: reload %d: %s: %s\n%s\n"):format(number, last.result,
-        last.reason, last.result == "partial"
+    say.err("dirty reload: reload %d: %s: %s\n%s\n", number, last.result, last.reason,
+        last.result == "partial"
             and "the workers that could not be replaced serve with the old code"
-            or "nothing was changed, the old code and configuration serve on"))
+            or "nothing was changed, the old code and configuration serve on")
     return exit.FAILED
 end
 
@@ -47,17 +47,17 @@ local function wait_for(parsed, arbiter_pid, number, deadline)
         if not status then
             return failed
         elseif status.arbiter.pid ~= arbiter_pid then
-            io.stderr:write(("dirty reload: the arbiter (pid %d) has ended meanwhile; the one "
-                .. "that serves now (pid %d) has read the configuration when it started\n")
-                :format(arbiter_pid, status.arbiter.pid))
+            say.err("dirty reload: the arbiter (pid %d) has ended meanwhile; the one "
+                .. "that serves now (pid %d) has read the configuration when it started\n",
+                arbiter_pid, status.arbiter.pid)
             return exit.FAILED
         end
         local last = end_of(status.reload, number)
         if last then
             return write_end(parsed, number, last, sys.now() - began)
         elseif sys.now() > deadline then
-            io.stderr:write(("dirty reload: TIMEOUT: reload %d goes on (%s), `dirty status` "
-                .. "tells how it ends\n"):format(number, tostring(status.reload.state)))
+            say.err("dirty reload: TIMEOUT: reload %d goes on (%s), `dirty status` tells how it "
+                .. "ends\n", number, tostring(status.reload.state))
             return exit.TIMEOUT
         end
         sys.sleep(LOOK_EVERY)
@@ -87,8 +87,11 @@ function _M.run(parsed)
     elseif parsed.wait then
         return wait_for(parsed, status.arbiter.pid, answer.reload, deadline)
     end
-    io.stdout:write(parsed.json and cjson.encode(answer)
-        or ("reload %d has begun; `dirty status` tells how it ends"):format(answer.reload), "\n")
+    if parsed.json then
+        say.json(cjson.encode(answer))
+    else
+        say.out("reload %d has begun; `dirty status` tells how it ends\n", answer.reload)
+    end
     return exit.OK
 end
 

@@ -4,6 +4,7 @@
 local config_command = require "dirty.cli.config"
 local exit = require "dirty.cli.exit"
 local probe = require "dirty.cli.probe"
+local say = require "dirty.cli.say"
 local socket_path = require "dirty.socket_path"
 local source = require "dirty.cli.source"
 local start = require "dirty.cli.start"
@@ -12,7 +13,7 @@ local sys = require "dirty.sys"
 local _M = {}
 
 local function complain(err)
-    io.stderr:write(("dirty serve: %s\n"):format(err))
+    say.err("dirty serve: %s\n", err)
 end
 
 -- Whether there is something to serve; if not, the exit status.
@@ -124,7 +125,7 @@ local function load_apps(conf, options, child)
     if not reports then
         complain(err)
         return exit.INTERNAL
-    elseif first and not probe.write(reports, io.stderr, true) then
+    elseif first and not probe.write(reports, say.err, true) then
         complain("an app does not load; `dirty check` boots them all and says more")
         return exit.BOOT
     elseif not first then

@@ -4,6 +4,7 @@
 local cjson = require "cjson"
 local exit = require "dirty.cli.exit"
 local kinds = require "dirty.config.kinds"
+local say = require "dirty.cli.say"
 local socket_path = require "dirty.socket_path"
 local sys = require "dirty.sys"
 
@@ -66,16 +67,16 @@ end
 -- @treturn number exit status
 function _M.report(info)
     local message = info.message:gsub("^" .. info.code .. ": ", "")
-    io.stderr:write(("dirty: %s: %s\n"):format(info.code, message))
+    say.err("dirty: %s: %s\n", info.code, message)
     if info.code == "DENIED" then
-        io.stderr:write(denied_remedy(info), "\n")
+        say.err("%s\n", denied_remedy(info))
     end
     local traceback = info.details.traceback
     if type(traceback) == "string" then
         if traceback:sub(1, #message) == message then
             traceback = traceback:sub(#message + 1)
         end
-        io.stderr:write((traceback:gsub("^\n+", ""):gsub("\n*$", "\n")))
+        say.err("    %s\n", (traceback:gsub("^\n+", "")))
     end
     return exit.of_code(info.code)
 end
@@ -85,7 +86,7 @@ end
 -- @tparam string text
 -- @treturn number exit status
 function _M.usage(parsed, text)
-    io.stderr:write(("dirty %s: %s\n"):format(parsed.command, text))
+    say.err("dirty %s: %s\n", parsed.command, text)
     return exit.USAGE
 end
 
@@ -137,8 +138,7 @@ end
 local function decode(parsed, answer)
     local ok, value = pcall(cjson.decode, answer)
     if not ok then
-        io.stderr:write(("dirty %s: the answer is no JSON: %s\n"):format(parsed.command,
-            answer:sub(1, 200)))
+        say.err("dirty %s: the answer is no JSON: %s\n", parsed.command, answer:sub(1, 200))
         return nil, exit.OTHER
     end
     return value

@@ -4,6 +4,7 @@
 local cjson = require "cjson"
 local units = require "dirty.cli.units"
 local exit = require "dirty.cli.exit"
+local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"
 local sys = require "dirty.sys"
 
@@ -50,9 +51,8 @@ end
 local function write_lane(lane)
     local traceback = lane.traceback ~= cjson.null and lane.traceback
         or "no traceback came: it is inside a C function, or its app sets interruptible = false"
-    io.stdout:write(("worker %d (pid %d) lane %d: %s.%s for %s\n    %s\n"):format(lane.worker,
-        lane.pid, lane.lane, lane.app, lane.action, units.duration(lane.running_ms / 1000),
-        (traceback:gsub("\n+$", ""):gsub("\n", "\n    "))))
+    say.out("worker %d (pid %d) lane %d: %s.%s for %s\n    %s\n", lane.worker, lane.pid, lane.lane,
+        lane.app, lane.action, units.duration(lane.running_ms / 1000), traceback)
 end
 
 --- Ask and print.
@@ -68,10 +68,9 @@ function _M.run(parsed)
     if not lanes then
         return status
     elseif parsed.json then
-        io.stdout:write(#lanes > 0 and cjson.encode(lanes) or "[]", "\n")
+        say.json(#lanes > 0 and cjson.encode(lanes) or "[]")
     elseif #lanes == 0 then
-        io.stdout:write(worker and ("nothing runs in worker %d\n"):format(worker)
-            or "nothing runs\n")
+        say.out(worker and "nothing runs in worker %d\n" or "nothing runs\n", worker)
     else
         for _, lane in ipairs(lanes) do
             write_lane(lane)

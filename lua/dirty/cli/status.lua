@@ -4,6 +4,7 @@
 local cjson = require "cjson"
 local exit = require "dirty.cli.exit"
 local page = require "dirty.cli.status_page"
+local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"
 
 local _M = {}
@@ -17,19 +18,21 @@ function _M.run(parsed)
         return failed
     end
     if parsed.json then
-        io.stdout:write(answer, "\n")
+        say.json(answer)
         return exit.OK
     end
     local ok, status = pcall(cjson.decode, answer)
     if not ok or type(status) ~= "table" then
-        io.stderr:write("dirty status: the answer is no JSON object; --json shows it\n")
+        say.err("dirty status: the answer is no JSON object; --json shows it\n")
         return exit.OTHER
     elseif parsed.ready then
         local why = page.not_ready(status)
-        io.stderr:write(why and ("dirty status: %s\n"):format(why) or "")
+        if why then
+            say.err("dirty status: %s\n", why)
+        end
         return why and exit.FAILED or exit.OK
     end
-    io.stdout:write(page.text(status))
+    say.lines(page.lines(status))
     return exit.OK
 end
 

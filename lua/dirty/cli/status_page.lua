@@ -227,8 +227,8 @@ end
 
 --- The page.
 -- @tparam table status as `@arbiter` `status` answers, decoded
--- @treturn string
-function _M.text(status)
+-- @treturn {string,...} its lines, with words that are not ours in them
+function _M.lines(status)
     local out = {}
     for _, part in ipairs { arbiter_lines, reload_lines, worker_lines, app_lines,
         counter_lines } do
@@ -236,7 +236,7 @@ function _M.text(status)
             out[#out + 1] = line
         end
     end
-    return table.concat(out, "\n") .. "\n"
+    return out
 end
 
 --- What is not served.

@@ -2,6 +2,7 @@
 -- @module dirty.cli.stop
 
 local exit = require "dirty.cli.exit"
+local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"
 local sys = require "dirty.sys"
 
@@ -38,7 +39,7 @@ local function wait_gone(pids, deadline)
     for _, pid in ipairs(pids) do
         while runs(pid) do
             if sys.now() > deadline then
-                io.stderr:write(("dirty stop: TIMEOUT: process %d has not ended yet\n"):format(pid))
+                say.err("dirty stop: TIMEOUT: process %d has not ended yet\n", pid)
                 return exit.TIMEOUT
             end
             sys.sleep(LOOK_EVERY)

@@ -20,8 +20,8 @@ end
 -- @treturn number exit status
 function _M.run()
     local v = _M.all()
-    io.stdout:write(("dirty %s\n%s\nlibuv %s\nlua-cjson %s\nprotocol %d\n"):format(
-        v.dirty, v.luajit, v.libuv, v.cjson, v.protocol))
+    require("dirty.cli.say").out("dirty %s\n%s\nlibuv %s\nlua-cjson %s\nprotocol %d\n", v.dirty,
+        v.luajit, v.libuv, v.cjson, v.protocol)
     return 0
 end
 

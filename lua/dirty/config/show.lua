@@ -17,7 +17,9 @@ for word in ([[and break do else elseif end false for function goto if in local 
 end
 
 local function quote(text)
-    return (("%q"):format(text):gsub("\\\n", "\\n"):gsub("\r", "\\r"):gsub("%z", "\\0"))
+    return (("%q"):format(text):gsub("\\\n", "\\n"):gsub("%c", function(char)
+        return ("\\%03d"):format(char:byte())
+    end))
 end
 
 local function scalar(value)
@@ -127,7 +129,7 @@ function _M.json(config)
     if #config.apps == 0 then -- an empty table has no way to say that it is a list
         text = text:gsub('"apps":{}', '"apps":[]', 1)
     end
-    return text .. "\n"
+    return text
 end
 
 return _M
