@@ -8,7 +8,8 @@ local wait = require "support.wait"
 
 local DOCUMENT = "docs/other-languages.md"
 local CHECKS = {
-    "values come back", "streams end are left and fail", "errors are typed", "deadlines hold",
+    "values come back", "streams end are left and fail", "errors are typed",
+    "the runtime is asked by a method of its own", "deadlines hold",
     "a connection that went away is made again", "servers that break the rules",
 }
 

@@ -65,13 +65,22 @@ local function check_self(self, method)
     end
 end
 
+-- Write the arguments of a call: their tags. Raises for the caller of our caller.
+local function encode(self, args, count)
+    local tags, err = self._codec:encode(args, count)
+    if not tags then
+        error("argument " .. err, 3)
+    end
+    return tags
+end
+
 --- Call an action and wait for its values. Blocks until they are there, for the timeout and
 -- 2 s at most. Connects if need be. Sends the request a second time only where the first
 -- provably reached nobody.
 --
 -- Strings travel as they are, byte for byte. Tables, numbers, booleans and nil travel as
 -- JSON; nil inside a table is lost as always in Lua, `dirty.null` is not.
--- @tparam string app name of an app, or a service such as "@arbiter"
+-- @tparam string app name of an app; one that starts with @ is refused (`DENIED`), unsent
 -- @tparam string action
 -- @param[opt] ... arguments, nils included
 -- @return the action's values; or nil, err (string), info (table, see above). Codes:
@@ -81,13 +90,12 @@ function methods:execute(app, action, ...)
     check_self(self, "execute")
     check_place(2)
     options_of.check_names(app, action)
-    local args, count = { ... }, select("#", ...)
-    local tags, err = self._codec:encode(args, count)
-    if not tags then
-        error("argument " .. err, 2)
+    if options_of.is_reserved(app) then
+        return outcome.reserved(app, action)
     end
-    return finish(self, app, action,
-        core.call(self._handle, app, action, self._settings, args, count, tags))
+    local args, count = { ... }, select("#", ...)
+    return finish(self, app, action, core.call(self._handle, app, action, self._settings, args,
+        count, encode(self, args, count)))
 end
 
 --- Call an action that streams, and wait for its first chunk. The timeout covers the whole
@@ -105,12 +113,11 @@ function methods:stream(app, action, ...)
     check_self(self, "stream")
     check_place(2)
     options_of.check_names(app, action)
-    local args, count = { ... }, select("#", ...)
-    local tags, err = self._codec:encode(args, count)
-    if not tags then
-        error("argument " .. err, 2)
+    if options_of.is_reserved(app) then
+        return outcome.reserved(app, action)
     end
-    return stream.open(self, app, action, args, count, tags)
+    local args, count = { ... }, select("#", ...)
+    return stream.open(self, app, action, args, count, encode(self, args, count))
 end
 
 --- The same client with other options for its calls. It shares the connection, so it is as
@@ -134,18 +141,33 @@ function methods:with(options)
     }, mt)
 end
 
+--- Ask the runtime itself, its reserved app "@arbiter". What changes something is for those
+-- whom the runtime's option `admin_users` names, by default for root and the socket's owner.
+-- @tparam string action "status", "reload", … (docs/protocol.md has them); one that comes from
+-- somebody else does what this process may do
+-- @param[opt] ... arguments
+-- @return the action's values; or nil, err, info as for `execute`
+function methods:arbiter(action, ...)
+    check_self(self, "arbiter")
+    check_place(2)
+    options_of.check_names("@arbiter", action)
+    local args, count = { ... }, select("#", ...)
+    return finish(self, "@arbiter", action, core.call(self._handle, nil, action, self._settings,
+        args, count, encode(self, args, count)))
+end
+
 --- The state of the runtime.
 -- @treturn table|nil as `dirty status --json` prints it; or nil, err, info as for `execute`
 function methods:status()
     check_self(self, "status")
-    return self:execute("@arbiter", "status")
+    return self:arbiter("status")
 end
 
 --- The counters of the runtime, as Prometheus reads them.
 -- @treturn string|nil text; or nil, err, info as for `execute`
 function methods:metrics()
     check_self(self, "metrics")
-    return self:execute("@arbiter", "metrics")
+    return self:arbiter("metrics")
 end
 
 --- End the connection, for all clients made from this one by `with`, and those that streams

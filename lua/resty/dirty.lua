@@ -76,29 +76,38 @@ end
 
 -- -- Calls -------------------------------------------------------------------------------
 
--- Check the names of a call that was not made before, and write them once for all calls.
--- Raises for the caller of the function that calls our caller.
-local function learn(self, app, action)
+-- Check the names of a call that was not made before, and write them once for all calls. Nil
+-- for a name that the method may not call. Raises for the caller of the function that calls our
+-- caller.
+local function learn(self, method, app, action)
     options_of.check_names(app, action, 5)
+    if options_of.is_reserved(app) and method ~= "arbiter" then
+        return nil
+    end
     local calls = self._calls
     if calls.count >= CALLS_MAX then -- somebody makes names up: begin anew
         clear(calls.by_app)
+        clear(calls.of_arbiter)
         calls.count = 0
     end
     local call = {
         app = app, action = action, names = self._codec:encode_names(app, action),
     }
+    local by_app = method == "arbiter" and calls.of_arbiter or calls.by_app
     calls.count = calls.count + 1
-    calls.by_app[app] = calls.by_app[app] or {}
-    calls.by_app[app][action] = call
+    by_app[app] = by_app[app] or {}
+    by_app[app][action] = call
     return call
 end
 
--- Make a call and read the first frame of its answer: the exchange; or nil, err, info. Raises
--- for the caller of our caller.
-local function begin(self, method, streams, app, action, args, argc)
-    local by_action = self._calls.by_app[app]
-    local call = by_action and by_action[action] or learn(self, app, action)
+-- Make a call and read the first frame of its answer: the exchange; or nil, err, info. `known`
+-- has the calls of its kind that were made before. Raises for the caller of our caller.
+local function begin(self, method, known, app, action, args, argc)
+    local by_action = known[app]
+    local call = by_action and by_action[action] or learn(self, method, app, action)
+    if not call then
+        return outcome.reserved(app, action)
+    end
     local x, err, info = exchange.begin(self, call, args, argc)
     if not x and err == "BAD_VALUE" then
         error("argument " .. info, 3)
@@ -106,7 +115,7 @@ local function begin(self, method, streams, app, action, args, argc)
         local words = err == "TOO_LONG" and refusal.too_long(info) or info
         return outcome.own(errors.codes.PROTOCOL, words, "no", call)
     end
-    x.streams = streams
+    x.streams = method == "stream"
     local ok
     ok, err, info = exchange.run(x)
     if ok then
@@ -118,23 +127,8 @@ local function begin(self, method, streams, app, action, args, argc)
     return nil, err, info
 end
 
---- Call an action and wait for its values, for the timeout and 2 s at most; other requests
--- go on meanwhile. Sends the request a second time only where the first provably reached
--- nobody.
---
--- Strings travel as they are, byte for byte. Tables, numbers, booleans and nil travel as
--- JSON; nil inside a table is lost as always in Lua, `dirty.null` (`ngx.null`) is not.
--- @tparam string app name of an app, or a service such as "@arbiter"
--- @tparam string action
--- @param[opt] ... arguments, nils included
--- @return the action's values; or nil, err (string), info (table, see above). Codes: any of
--- the list in docs/protocol.md. Wrong use raises
-function methods:execute(app, action, ...)
-    check_use(self, "execute")
-    local x, err, info = begin(self, "execute", false, app, action, { ... }, select("#", ...))
-    if not x then
-        return nil, err, info
-    end
+-- The values of a call that has been answered. Its exchange is let go.
+local function values_of(self, x, app, action)
     exchange.finish(x)
     local list, count = x.values, x.count
     exchange.give_back(self, x)
@@ -142,6 +136,27 @@ function methods:execute(app, action, ...)
         return exchange.too_many({ app = app, action = action }, count)
     end
     return unpack(list, 1, count)
+end
+
+--- Call an action and wait for its values, for the timeout and 2 s at most; other requests
+-- go on meanwhile. Sends the request a second time only where the first provably reached
+-- nobody.
+--
+-- Strings travel as they are, byte for byte. Tables, numbers, booleans and nil travel as
+-- JSON; nil inside a table is lost as always in Lua, `dirty.null` (`ngx.null`) is not.
+-- @tparam string app name of an app; one that starts with @ is refused (`DENIED`), unsent
+-- @tparam string action
+-- @param[opt] ... arguments, nils included
+-- @return the action's values; or nil, err (string), info (table, see above). Codes: any of
+-- the list in docs/protocol.md. Wrong use raises
+function methods:execute(app, action, ...)
+    check_use(self, "execute")
+    local x, err, info = begin(self, "execute", self._calls.by_app, app, action, { ... },
+        select("#", ...))
+    if not x then
+        return nil, err, info
+    end
+    return values_of(self, x, app, action)
 end
 
 --- Call an action that streams, and wait for its first chunk. The timeout covers the whole
@@ -157,7 +172,8 @@ end
 -- if s.err then ngx.log(ngx.ERR, s.err) end
 function methods:stream(app, action, ...)
     check_use(self, "stream")
-    local x, err, info = begin(self, "stream", true, app, action, { ... }, select("#", ...))
+    local x, err, info = begin(self, "stream", self._calls.by_app, app, action, { ... },
+        select("#", ...))
     if not x then
         return nil, err, info
     end
@@ -186,18 +202,34 @@ function methods:with(options)
     }, mt)
 end
 
+--- Ask the runtime itself, its reserved app "@arbiter". What changes something is for those
+-- whom the runtime's option `admin_users` names, by default for root and the socket's owner.
+-- @tparam string action "status", "reload", … (docs/protocol.md has them); one that comes from
+-- a browser does what nginx may do
+-- @param[opt] ... arguments
+-- @return the action's values; or nil, err, info as for `execute`
+function methods:arbiter(action, ...)
+    check_use(self, "arbiter")
+    local x, err, info = begin(self, "arbiter", self._calls.of_arbiter, "@arbiter", action, { ... },
+        select("#", ...))
+    if not x then
+        return nil, err, info
+    end
+    return values_of(self, x, "@arbiter", action)
+end
+
 --- The state of the runtime.
 -- @treturn table|nil as `dirty status --json` prints it; or nil, err, info as for `execute`
 function methods:status()
     check_use(self, "status", CALLS)
-    return self:execute("@arbiter", "status")
+    return self:arbiter("status")
 end
 
 --- The counters of the runtime, as Prometheus reads them.
 -- @treturn string|nil text; or nil, err, info as for `execute`
 function methods:metrics()
     check_use(self, "metrics", CALLS)
-    return self:execute("@arbiter", "metrics")
+    return self:arbiter("metrics")
 end
 
 --- The body of the HTTP request that runs, from memory or from the temporary file that nginx
@@ -285,7 +317,7 @@ function _M.new(options)
         },
         _values = codec,
         _settings = settings,
-        _calls = { by_app = {}, count = 0 },
+        _calls = { by_app = {}, of_arbiter = {}, count = 0 },
         _spare = {},
     }, mt)
 end

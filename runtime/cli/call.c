@@ -130,13 +130,14 @@ static int call(lua_State *L) {
     if (open_client(L, call) != 0)
         return push_failure(L, call->client);
     const char *app = field(L, 1, "app", NULL), *action = field(L, 1, "action", NULL);
-    if (app == NULL || action == NULL)
-        return luaL_error(L, "app and action must be strings");
-    int rc = dirty_request_new(&call->request, app, action);
+    if (action == NULL)
+        return luaL_error(L, "action must be a string");
+    int rc = app != NULL ? dirty_request_new(&call->request, app, action)
+                         : dirty_request_new_arbiter(&call->request, action);
     if (rc == DIRTY_EMEMORY)
         return luaL_error(L, "not enough memory");
     if (rc != 0)
-        return luaL_error(L, "%s or %s is no name", app, action);
+        return luaL_error(L, "%s or %s is no name", app ? app : "@arbiter", action);
     fill_request(L, call->request);
     if (dirty_call(call->client, call->request, &call->reply) != 0)
         return push_failure(L, call->client);

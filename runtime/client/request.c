@@ -27,7 +27,7 @@ static dirty_slice copy_name(char *room, const char *name) {
     return (dirty_slice){room, len};
 }
 
-int dirty_request_reset(dirty_request *r, const char *app, const char *action) {
+static int set_names(dirty_request *r, const char *app, const char *action) {
     if (r == NULL || !name_is_valid(app) || !name_is_valid(action))
         return DIRTY_EINVALID;
     r->app_name = copy_name(r->app, app);
@@ -40,6 +40,26 @@ int dirty_request_reset(dirty_request *r, const char *app, const char *action) {
     r->has_metadata = false;
     r->argc = 0;
     return 0;
+}
+
+/* A name may come from somebody else, an URL say, who must not reach what this process
+ * may do by itself: it is refused where it would be called. */
+int dirty_request_reset(dirty_request *r, const char *app, const char *action) {
+    int rc = set_names(r, app, action);
+    if (rc == 0 && app[0] == '@')
+        dirty_request_refuse(r, DIRTY_EDENIED,
+                             "names that start with @ are the runtime's own, which "
+                             "requests of dirty_request_new_arbiter reach");
+    return rc;
+}
+
+int dirty_request_reset_arbiter(dirty_request *r, const char *action) {
+    return set_names(r, "@arbiter", action);
+}
+
+int dirty_request_new_arbiter(dirty_request **out, const char *action) {
+    int rc = dirty_request_new(out, "@arbiter", action);
+    return rc == 0 ? dirty_request_reset_arbiter(*out, action) : rc;
 }
 
 int dirty_request_new(dirty_request **out, const char *app, const char *action) {

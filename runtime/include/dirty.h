@@ -100,14 +100,20 @@ DIRTY_API int dirty_default_socket(char *out, size_t cap);
 typedef struct dirty_request dirty_request;
 
 /* Names are copied. 0, DIRTY_EMEMORY, or DIRTY_EINVALID for a name that is not 1 to 255
- * bytes of printable ASCII without spaces (*out is NULL in both cases). A name that
- * starts with '@' is a service of the runtime itself: "@arbiter", "status". */
+ * bytes of printable ASCII without spaces (*out is NULL in both cases). An app's name
+ * that starts with '@' is the runtime's own: its calls fail with DIRTY_EDENIED, unsent,
+ * so that names may come from whom they like. */
 DIRTY_API int dirty_request_new(dirty_request **out, const char *app, const char *action);
 DIRTY_API void dirty_request_free(dirty_request *r);
+
+/* A request to the runtime itself: its action "status", say (docs/protocol.md has them).
+ * Returns as dirty_request_new does. */
+DIRTY_API int dirty_request_new_arbiter(dirty_request **out, const char *action);
 
 /* Make it another call: new names, no arguments, no metadata, default priority and
  * budget. Returns as dirty_request_new does; on failure the request is as it was. */
 DIRTY_API int dirty_request_reset(dirty_request *r, const char *app, const char *action);
+DIRTY_API int dirty_request_reset_arbiter(dirty_request *r, const char *action);
 
 /* Add an argument: raw bytes (a Lua string at the other end), or the UTF-8 text of one
  * JSON value, which the server checks. 0, DIRTY_EMEMORY, or DIRTY_EINVALID (more than
@@ -164,6 +170,7 @@ typedef struct dirty_reply dirty_reply;
  *   - DIRTY_EOVERLOADED: the server accepted no connection within the budget;
  *   - DIRTY_EPROTOCOL: what came is no answer to this call, or is over max_message, as
  * the request may be; or the action streams, which a plain call can't take;
+ *   - DIRTY_EDENIED: also for an app's name that starts with '@', nothing was sent;
  *   - DIRTY_EMEMORY: no memory in this process;
  *   - DIRTY_EINVALID: the request failed when it was built.
  *
@@ -289,7 +296,8 @@ DIRTY_API void dirty_async_ready(dirty_async *a);
  * it borrows must stay until then. *ticket (may be NULL) names the call. The callback
  * never comes before this returns. 0; or, with the request still the caller's and no
  * callback: DIRTY_EOVERLOADED (max_waiting calls wait), DIRTY_EMEMORY, DIRTY_EINVALID
- * (the request failed when it was built), DIRTY_EPROTOCOL (it is over max_message). */
+ * (the request failed when it was built), DIRTY_EPROTOCOL (it is over max_message),
+ * DIRTY_EDENIED (the app's name starts with '@'). */
 DIRTY_API int dirty_async_call(dirty_async *a, dirty_request *r, dirty_async_cb cb,
                                void *arg, uint64_t *ticket);
 

@@ -91,7 +91,10 @@ static void add_args(lua_State *L, dirty_request *r) {
 
 static int fill_request(lua_State *L, dirty_request *r) {
     size_t len;
-    int rc = dirty_request_reset(r, lua_tostring(L, APP_AT), lua_tostring(L, ACTION_AT));
+    const char *action = lua_tostring(L, ACTION_AT);
+    int rc = lua_isnil(L, APP_AT)
+                 ? dirty_request_reset_arbiter(r, action)
+                 : dirty_request_reset(r, lua_tostring(L, APP_AT), action);
     if (rc < 0)
         return rc;
     dirty_request_set_budget_ms(r, (uint32_t)number_setting(L, "budget_ms"));

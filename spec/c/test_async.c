@@ -858,8 +858,16 @@ static void a_refused_call_can_be_read(void **state) {
     dirty_request_addf(r, "%q");
     expect_refused(a, dirty_async_call(a, r, note, &g, NULL), DIRTY_EINVALID, "%q");
     dirty_request_free(r);
-    for (int i = 0; i < 2; i++)
-        assert_int_equal(dirty_async_call(a, make("x"), note, &g, NULL), 0);
+    r = make("x");
+    dirty_request_reset(r, "@arbiter", "stop");
+    expect_refused(a, dirty_async_call(a, r, note, &g, NULL), DIRTY_EDENIED,
+                   "dirty_request_new_arbiter");
+    expect_refused(a, dirty_async_stream(a, r, note, &g, NULL), DIRTY_EDENIED,
+                   "@arbiter.stop was not called");
+    assert_int_equal(dirty_async_pending(a), 0);
+    dirty_request_reset_arbiter(r, "status");
+    assert_int_equal(dirty_async_call(a, r, note, &g, NULL), 0);
+    assert_int_equal(dirty_async_call(a, make("x"), note, &g, NULL), 0);
     assert_int_equal(dirty_async_err(a), 0);
     assert_string_equal(dirty_async_errmsg(a), "");
     r = make("x");

@@ -109,13 +109,60 @@ static void test_megabytes(void **state) {
     free(big);
 }
 
+/* Names that come from somebody else must not reach what this process may do. */
+static void names_of_the_runtimes_own_are_refused(void **state) {
+    (void)state;
+    static const char *const names[] = {"@arbiter", "@", "@other"};
+    rig r;
+    dirty_stream *stream;
+    dirty_request *made;
+    rig_start(&r, serve_echo, NULL, 4000);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_int_equal(dirty_request_reset(r.request, names[i], "stop"), 0);
+        assert_int_equal(dirty_request_add_integer(r.request, 1), 0);
+        rig_expect_failure(&r, DIRTY_EDENIED, "no", "dirty_request_new_arbiter");
+        assert_int_equal(dirty_stream_open(r.client, r.request, &stream), DIRTY_EDENIED);
+        assert_null(stream);
+        assert_int_equal(dirty_callf(r.client, &r.reply, names[i], "stop", ""),
+                         DIRTY_EDENIED);
+        assert_non_null(strstr(dirty_errmsg(r.client), names[i]));
+        assert_int_equal(dirty_request_new(&made, names[i], "stop"), 0);
+        assert_int_equal(dirty_call(r.client, made, &r.reply), DIRTY_EDENIED);
+        dirty_request_free(made);
+    }
+    assert_int_equal(r.server.connections, 0);
+    /* the request is another one after that */
+    dirty_request_reset(r.request, "app", "action");
+    dirty_request_add_bytes(r.request, "x", 1);
+    rig_expect_bytes(&r, "x", 1);
+    rig_stop(&r);
+}
+
+static void the_arbiter_is_asked_by_functions_of_its_own(void **state) {
+    (void)state;
+    rig r;
+    dirty_request *made;
+    rig_start(&r, serve_echo, NULL, 4000);
+    assert_int_equal(dirty_request_new_arbiter(&made, "status"), 0);
+    assert_int_equal(dirty_call(r.client, made, &r.reply), 0);
+    assert_true(dirty_slice_equals(r.server.route.app, "@arbiter", 8));
+    assert_true(dirty_slice_equals(r.server.route.action, "status", 6));
+    dirty_request_free(made);
+    assert_int_equal(dirty_request_new_arbiter(&made, "two words"), DIRTY_EINVALID);
+    assert_null(made);
+    assert_int_equal(dirty_request_new_arbiter(&made, NULL), DIRTY_EINVALID);
+    assert_int_equal(dirty_request_reset_arbiter(r.request, ""), DIRTY_EINVALID);
+    assert_int_equal(dirty_request_reset_arbiter(NULL, "status"), DIRTY_EINVALID);
+    rig_stop(&r);
+}
+
 static void test_head_of_a_request(void **state) {
     (void)state;
     rig r;
     const char *data;
     size_t len;
     rig_start(&r, serve_echo, NULL, 4000);
-    dirty_request_reset(r.request, "@arbiter", "status");
+    assert_int_equal(dirty_request_reset_arbiter(r.request, "status"), 0);
     dirty_request_set_metadata(r.request, "{\"old\":1}", 9);
     dirty_request_add_bytes(r.request, "x", 1);
     dirty_request_set_metadata(r.request, "{\"t\":1}", 7);
@@ -553,6 +600,8 @@ int main(void) {
         cmocka_unit_test(test_no_values_at_all),
         cmocka_unit_test(test_as_many_values_as_there_can_be),
         cmocka_unit_test(test_megabytes),
+        cmocka_unit_test(names_of_the_runtimes_own_are_refused),
+        cmocka_unit_test(the_arbiter_is_asked_by_functions_of_its_own),
         cmocka_unit_test(test_head_of_a_request),
         cmocka_unit_test(test_a_connection_is_kept),
         cmocka_unit_test(test_a_connection_closed_while_idle_is_reopened),

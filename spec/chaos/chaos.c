@@ -128,7 +128,7 @@ static void await_strength(void) {
     dirty_options_init(&o);
     o.socket = options.socket;
     o.timeout_ms = 2000;
-    if (dirty_open(&c, &o) < 0 || dirty_request_new(&status, "@arbiter", "status") < 0)
+    if (dirty_open(&c, &o) < 0 || dirty_request_new_arbiter(&status, "status") < 0)
         die("status");
     uint64_t end_ns = ape.last_shot_ns + STRENGTH_MS * DIRTY_NS_PER_MS;
     uint64_t now_ns;

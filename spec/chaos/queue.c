@@ -154,7 +154,7 @@ static void await_queue(void) {
     dirty_options_init(&o);
     o.socket = options.socket;
     o.timeout_ms = SETTLED_MS; /* without memory nobody is accepted, not we either */
-    if (dirty_open(&c, &o) < 0 || dirty_request_new(&status, "@arbiter", "status") < 0)
+    if (dirty_open(&c, &o) < 0 || dirty_request_new_arbiter(&status, "status") < 0)
         die("status");
     uint64_t grown_ns = dirty_now_ns();
     while (dirty_now_ns() < grown_ns + SETTLED_MS * DIRTY_NS_PER_MS &&

@@ -172,7 +172,7 @@ end
 local function warm_up(rt, o)
     rt.asking = rt:client()
     storm(rt, { calm = 0.5, storm = 0, grace = o.grace, margin_ms = 5000, spin = 0 })
-    assert(rt.asking:execute("@arbiter", "reload"))
+    assert(rt.asking:arbiter("reload"))
     return holdings(rt, o.workers)
 end
 
@@ -185,8 +185,8 @@ local function run(rt, o, mark)
     end
     count_faults(report, add)
     report.once = check_once(rt, add)
-    assert(rt.asking:execute("@arbiter", "scale", tostring(o.workers)))
-    assert(rt.asking:execute("@arbiter", "reload")) -- it may be another arbiter by now
+    assert(rt.asking:arbiter("scale", tostring(o.workers)))
+    assert(rt.asking:arbiter("reload")) -- it may be another arbiter by now
     report.before, report.after = before, compare(rt, o, before, add)
     for _, line in ipairs(census.strays(mark)) do
         add("stray: " .. line)

@@ -198,6 +198,10 @@ check("errors of wrong use point at the caller's line", function(c)
     where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
     raises(where, function() c:execute("") end)
     where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
+    raises(where, function() return (c:arbiter("echo", print)) end)
+    where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
+    raises(where, function() return (c:arbiter()) end)
+    where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
     raises(where, function() c:with { tiemout = 1 }:close() end)
     where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
     raises(where, function() client.new { timeout = 0 }:close() end)
@@ -393,7 +397,49 @@ end)
 check("the status is an ordinary call", function(c)
     local _, err = c:status()
     has(err, "CONNECTION") -- the puppet knows no such action
-    equal("@arbiter", c:with({ metadata = { 1 } }):execute("@arbiter", "request").app)
+    _, err = c:metrics()
+    has(err, "CONNECTION")
+end)
+
+check("the runtime itself is asked by a method of its own", function(c)
+    equal("@arbiter", c:with({ metadata = { 1 } }):arbiter("request").app)
+    local got = pack(c:arbiter("echo", "stop", nil, { n = 1 }, nil))
+    equal(4, got.n)
+    equal("stop", got[1])
+    equal(1, got[3].n)
+    local _, err, info = c:arbiter("fail", 12, "not you", { started = "no" })
+    equal("DENIED: not you", err)
+    equal("@arbiter", info.app)
+    raises("action is a string, not a number", c.arbiter, c, 5)
+    raises("printable ASCII", c.arbiter, c, "")
+    raises("argument #1 is a function", c.arbiter, c, "echo", print)
+    raises("client:arbiter", c.arbiter, {}, "status")
+end)
+
+-- A name that comes from an URL must not reach what the process may do by itself.
+check("names of the runtime's own are refused, and nothing is sent", function(c, options)
+    local nobody = client.new { socket = options.socket .. ".not" }
+    c:arbiter("echo", 1) -- names that were used by it are none for all
+    local accepted = c:execute("app", "request").accepted
+    for _, caller in ipairs { c, c:with { timeout = 1 }, nobody } do
+        for _, method in ipairs { "execute", "stream" } do
+            for _, app in ipairs { "@arbiter", "@", "@other" } do
+                local value, err, info = caller[method](caller, app, "echo", 1)
+                equal(nil, value)
+                has(err, ("DENIED: %s.echo was not called: names that start with @ are the "
+                    .. "runtime's own"):format(app))
+                has(err, "client:arbiter")
+                equal("DENIED", info.code)
+                equal(403, info.http_status)
+                equal("no", info.started)
+                equal("client", info.phase)
+                equal(app, info.app)
+                equal("echo", info.action)
+            end
+        end
+    end
+    equal(accepted, c:execute("app", "request").accepted)
+    raises("action is", c.execute, c, "@arbiter", 5)
 end)
 
 -- -- Streams -----------------------------------------------------------------------------

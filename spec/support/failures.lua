@@ -126,7 +126,7 @@ way("DENIED", function(rt)
     end
     process.run { "chmod", "0755", rt.dir }
     return of_command(process.run { "setpriv", "--reuid=65534", "--regid=65534",
-        "--clear-groups", process.dirty(), "call", "-s", rt.socket, "@arbiter", "stop" })
+        "--clear-groups", process.dirty(), "stop", "-s", rt.socket })
 end)
 way("NO_WORKERS", function(rt)
     tempdir.write(rt.dir .. "/broken", "")

@@ -77,6 +77,17 @@ def errors_are_typed():
     assert isinstance(error, dirty.ConnectionLost)
 
 
+def the_runtime_is_asked_by_a_method_of_its_own():
+    client = dirty.Client(RUNTIME)
+    assert client.arbiter("ping") == [client.arbiter("status")[0]["arbiter"]["pid"]]
+    client.close()
+    for app in "@arbiter", "@", "@other":
+        fails("DENIED no", client.call, app, "stop")
+        fails("DENIED no", list, client.stream(app, "stop"))
+    assert client.sock is None                 # nothing was sent
+    fails("DENIED no", dirty.Client(RUNTIME + ".none").call, "@arbiter", "stop")
+
+
 def deadlines_hold():
     client = dirty.Client(RUNTIME)
     begun = time.monotonic()
@@ -84,7 +95,7 @@ def deadlines_hold():
     assert isinstance(error, dirty.CallTimeout) and error.details["phase"] == "run", error.details
     other = threading.Thread(target=dirty.Client(RUNTIME).call, args=("apps.echo", "sleep", 1500))
     other.start()
-    while dirty.Client(RUNTIME).call("@arbiter", "status")[0]["workers"][0]["lanes"][0].get(
+    while dirty.Client(RUNTIME).arbiter("status")[0]["workers"][0]["lanes"][0].get(
             "action") != "sleep":
         assert time.monotonic() < begun + 10
     error = fails("TIMEOUT no", client.call, "apps.echo", "noop", timeout=0.05)
@@ -150,7 +161,8 @@ def servers_that_break_the_rules():
     fails("CONNECTION no", dirty.Client(HOSTILE + ".deaf").call, "app", "fine", b"x" * (8 << 20))
 
 
-for check in (values_come_back, streams_end_are_left_and_fail, errors_are_typed, deadlines_hold,
+for check in (values_come_back, streams_end_are_left_and_fail, errors_are_typed,
+              the_runtime_is_asked_by_a_method_of_its_own, deadlines_hold,
               a_connection_that_went_away_is_made_again, servers_that_break_the_rules):
     check()
     print(check.__name__.replace("_", " "))

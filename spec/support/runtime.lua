@@ -101,9 +101,12 @@ function methods.client(self, o)
     return require("dirty").client(opts)
 end
 
---- Call an action over a connection of its own.
+--- Call an action over a connection of its own; of "@arbiter" by the method made for it.
 -- @return as client:execute
 function methods.call(self, app, action, ...)
+    if app == "@arbiter" then
+        return self:client():arbiter(action, ...)
+    end
     return self:client():execute(app, action, ...)
 end
 

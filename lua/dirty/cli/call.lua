@@ -8,6 +8,7 @@ local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"
 local spec = require "dirty.config.spec"
 local kinds = require "dirty.config.kinds"
+local operator = require "dirty.cli.operator"
 
 local _M = {}
 
@@ -65,9 +66,13 @@ end
 local priority = kinds.count(0, 9)
 
 local function check(parsed)
+    if parsed.app:sub(1, 1) == "@" then
+        return nil, ("the app %q: names that start with @ are the runtime's own; it has commands: "
+            .. "%s"):format(parsed.app, table.concat(operator.NAMES, ", "))
+    end
     for _, what in ipairs { "app", "action" } do
         local fault = spec.name_fault(parsed[what])
-        if fault and not (what == "app" and parsed.app:match("^@.")) then
+        if fault then
             return nil, ("the %s %q: the name must be %s"):format(what, parsed[what], fault)
         end
     end

@@ -26,7 +26,8 @@ end
 --- Begin a call (dirty.sys.call) from a command's flags --socket and --timeout.
 -- @tparam table parsed the command line
 -- @tparam number default_timeout seconds
--- @treturn table|nil `{socket=, timeout_ms=, max_message=}`
+-- @treturn table|nil `{socket=, timeout_ms=, max_message=}`; with an action it is a call to the
+--   runtime itself, with `app` to that app
 -- @treturn nil|string what is wrong with the flags
 function _M.request(parsed, default_timeout)
     local path = parsed.socket or (socket_path.default(sys))
@@ -110,7 +111,7 @@ local function ask(parsed, action, args)
     if not request then
         return nil, nil, err
     end
-    request.app, request.action, request.args = "@arbiter", action, {}
+    request.action, request.args = action, {}
     for i, arg in ipairs(args or {}) do
         request.args[i] = { "b", arg }
     end

@@ -108,6 +108,14 @@ local function check_name(what, name, level)
     end
 end
 
+--- Whether an app's name is one of the runtime's own, which methods made for it reach and no
+-- other call does: a name may come from somebody else, from an URL say.
+-- @tparam string app
+-- @treturn boolean
+function _M.is_reserved(app)
+    return app:byte() == 64 -- @
+end
+
 --- Check the names of an app and an action.
 -- @param app
 -- @param action

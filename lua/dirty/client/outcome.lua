@@ -41,6 +41,16 @@ function _M.own(entry, message, started, call, elapsed_ms)
         started, entry.http_status)
 end
 
+--- A call by a name of the runtime's own, which is not made.
+-- @tparam string app
+-- @tparam string action
+-- @return nil, err, info
+function _M.reserved(app, action)
+    return _M.own(errors.codes.DENIED, ("%s.%s was not called: names that start with @ are the "
+        .. "runtime's own, which client:arbiter(action, …) asks"):format(app, action), "no",
+        { app = app, action = action })
+end
+
 --- Whether the app of a failed call may have run: as the details say, else as the code says.
 -- @param told `started` of an ERROR's details, of any type
 -- @tparam table entry of `dirty.errors`
