@@ -115,8 +115,12 @@ describe("config.load", function()
             "lua_path = '/srv/app'", "chdir = {}", "on_starting = 5", "socket_user = {}",
             "graceful_timeout = '30'", "interruptible = 1", "timeout_grace = -0.5",
             "max_memory = 1000", "max_rss = '2m'", "max_requests = -1", "max_requests_jitter = 1.5",
+            "admin_users = true", "admin_users = 'root'", "admin_users = 0", "admin_users = { '' }",
+            "admin_users = { 1.5 }", "admin_users = { root = true }", "admin_users = { -1 }",
+            "admin_users = { 'root', {} }", "local u = {} for i = 1, 65 do u[i] = i end "
+                .. "admin_users = u",
         } do
-            local name = text:match("^[%w_]+")
+            local name = text:match("admin_users") or text:match("^[%w_]+")
             local err = refused(text)
             assert.truthy(err:find("c.lua:1: " .. name, 1, true), err)
             assert.truthy(err:find("must be", 1, true), err)
@@ -168,6 +172,13 @@ describe("config.load", function()
         assert.is_nil(conf)
         assert.equal('--chdir "/nowhere": can\'t change to this directory: '
             .. "No such file or directory", err)
+    end)
+
+    it("reads who may change things, nobody among them", function()
+        assert.is_nil(load("").values.admin_users)
+        assert.is_false(load("admin_users = {}").values.admin_users)
+        assert.is_false(load("admin_users = false").values.admin_users)
+        assert.same({ "root", "1000" }, load("admin_users = { 'root', 1000 }").values.admin_users)
     end)
 
     it("makes paths absolute that are opened again later", function()
@@ -298,6 +309,20 @@ describe("config.resolve", function()
             conf_of { socket_user = "7", socket_group = "8" }, fake_sys()))
     end)
 
+    it("finds the ids of those who may change things, and tells who is not there", function()
+        local function ids_of(users)
+            local conf = conf_of { admin_users = users }
+            local ok, err = config.resolve(conf, fake_sys())
+            return ok and conf.admin_uids, err
+        end
+        assert.is_nil(ids_of(nil))
+        assert.same({}, ids_of(false))
+        assert.same({ 33, 7 }, ids_of { "www-data", "7" })
+        local ids, err = ids_of { "www-data", "nobdy" }
+        assert.is_nil(ids)
+        assert.equal('admin_users = "nobdy" (default): there is no such user', err)
+    end)
+
     it("refuses who is not there and a path that does not fit", function()
         local ids, err = config.resolve(conf_of { socket_user = "nobdy" }, fake_sys())
         assert.is_nil(ids)
@@ -380,10 +405,22 @@ describe("config.show", function()
         assert.truthy(printed:find("timeout = 0.25 -- file", 1, true))
     end)
 
+    it("prints lists that it reads again", function()
+        for _, users in ipairs { { "root", "7" }, false } do
+            local conf = assert(config.load(fake_sys(), {}))
+            conf.values.admin_users = users
+            local path = tempdir.write(dir .. "/b.lua", show.lua(conf, "0.1.0"))
+            assert.same(users, assert(config.load(fake_sys(), { config = path })).values.admin_users)
+        end
+    end)
+
     it("prints JSON", function()
         local cjson = require "cjson"
         local conf = assert(config.load(fake_sys(),
-            { config = tempdir.write(dir .. "/a.lua", text) }))
+            { config = tempdir.write(dir .. "/a.lua", text .. " admin_users = { 'root', 7 }") }))
+        assert.same({ "root", "7" }, cjson.decode(show.json(conf)).options.admin_users.value)
+        conf.values.admin_users = false
+        assert.is_false(cjson.decode(show.json(conf)).options.admin_users.value)
         local got = cjson.decode(show.json(conf))
         assert.equal(4, got.options.workers.value)
         assert.equal(cjson.null, got.options.pidfile.value)

@@ -368,34 +368,118 @@ describe("dirty stop", function()
 end)
 
 describe("a command of somebody else", function()
-    it("gets DENIED where it changes things, with what to do", function()
+    -- What changes things, each as a command.
+    local CHANGES = { { "reload" }, { "scale", "1" }, { "kill", "1" }, { "cancel", "1" },
+        { "reopen-logs" }, { "stack" }, { "stop", "--now" } }
+
+    local function runs_as(uid, ...)
+        return process.run { "setpriv", "--reuid=" .. uid, "--regid=" .. uid, "--clear-groups", ... }
+    end
+
+    -- Whether this machine has what is needed.
+    local function may_be_others()
         if unistd.geteuid() ~= 0 then
             pending("needs root, to be somebody else")
-            return
-        end
-        local function nobody_runs(...)
-            return process.run { "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-                ... }
-        end
-        if nobody_runs("test", "-x", process.dirty()).exit ~= 0 then
+        elseif runs_as(65534, "test", "-x", process.dirty()).exit ~= 0 then
             pending("the checkout is in a directory that is closed to others")
+        else
+            return true
+        end
+    end
+
+    local function start_open(o)
+        start(o)
+        assert.equal(0, process.run({ "chmod", "0755", rt.dir }).exit)
+    end
+
+    local function as(uid, command, ...)
+        return runs_as(uid, process.dirty(), command, "--socket", rt.socket, ...)
+    end
+
+    local function denied(r, ...)
+        assert.equal(1, r.exit, r.stdout .. r.stderr)
+        for _, part in ipairs { "DENIED: @arbiter ", ... } do
+            contains(r.stderr, part)
+        end
+    end
+
+    it("gets DENIED where it changes things, with what to do", function()
+        if not may_be_others() then
             return
         end
-        start { apps = { "apps.echo" }, args = { "--socket-mode", "0666", "--workers", "2" } }
-        assert.equal(0, process.run({ "chmod", "0755", rt.dir }).exit)
-        local function as_nobody(command, ...)
-            return nobody_runs(process.dirty(), command, "--socket", rt.socket, ...)
+        start_open { apps = { "apps.echo" }, args = { "--socket-mode", "0666", "--workers", "2" } }
+        for _, command in ipairs(CHANGES) do
+            denied(as(65534, unpack(command)), command[1]:gsub("-", "_"),
+                "the caller is uid 65534", "run it as root (sudo dirty ...)")
         end
-        for _, command in ipairs { { "reload" }, { "scale", "1" }, { "kill", "1" },
-            { "cancel", "1" }, { "reopen-logs" }, { "stack" }, { "stop", "--now" } } do
-            local r = as_nobody(unpack(command))
-            assert.equal(1, r.exit, r.stderr)
-            contains(r.stderr, "DENIED: @arbiter " .. command[1]:gsub("-", "_"))
-            contains(r.stderr, "the caller is uid 65534")
-            contains(r.stderr, "run it as root (sudo dirty ...)")
-        end
-        assert.equal(0, as_nobody("ping").exit)
-        assert.equal(0, as_nobody("status", "--ready").exit)
+        assert.equal(0, as(65534, "ping").exit)
+        assert.equal(0, as(65534, "status", "--ready").exit)
         assert.equal(2, #rt:status().workers)
+    end)
+
+    it("is let in by admin_users, and those who are not in it are kept out", function()
+        if not may_be_others() then
+            return
+        end
+        start_open { config = "workers = 2\nsocket_mode = '0666'\napps = { 'apps.echo' }\n"
+            .. "admin_users = { 65534, 'daemon' }" }
+        for _, uid in ipairs { 0, 33 } do
+            for _, command in ipairs(CHANGES) do
+                denied(as(uid, unpack(command)), command[1]:gsub("-", "_"),
+                    "is for the users that admin_users names (uid 65534, uid 1)",
+                    "the caller is uid " .. uid, "send a signal to the supervisor")
+            end
+        end
+        assert.equal(2, #rt:status().workers)
+        for _, uid in ipairs { 65534, 1 } do
+            assert.equal(0, as(uid, "scale", "+1").exit)
+        end
+        assert.equal(4, #rt:status().workers)
+        assert.equal(0, as(65534, "stop", "--wait").exit)
+        assert.same({ exit = 0 }, rt:wait())
+    end)
+
+    it("can be turned off, for root too, by a reload as by the start", function()
+        local config = "workers = 2\napps = { 'apps.echo' }\n"
+        start { config = config .. "admin_users = {}" }
+        for _, command in ipairs(CHANGES) do
+            denied(dirty(unpack(command)), command[1]:gsub("-", "_"),
+                "is turned off (admin_users)", "send a signal to the supervisor")
+        end
+        assert.equal(0, dirty("status", "--ready").exit)
+        -- signals are for who may send them, as ever
+        tempdir.write(rt.dir .. "/dirty.conf.lua", config)
+        rt:signal(signal.SIGHUP)
+        wait.until_true(function() return dirty("scale", "3").exit == 0 end, 20, "a reload")
+        tempdir.write(rt.dir .. "/dirty.conf.lua", config .. "admin_users = { 'no-such-user' }")
+        local r = expect(6, 'admin_users = "no-such-user"', "reload", "--wait")
+        contains(r.stderr, "there is no such user")
+        -- with hooks the file is run in the arbiter too
+        tempdir.write(rt.dir .. "/dirty.conf.lua", config .. "admin_users = false\n"
+            .. "function worker_init() end")
+        expect(0, "reload 3 has begun", "reload")
+        wait.until_true(function() return dirty("scale", "3").exit == 1 end, 20, "its effect")
+        -- and so for an arbiter that takes another's place
+        local pid = rt:status().arbiter.pid
+        signal.kill(pid, signal.SIGKILL)
+        wait.until_true(function()
+            local status = rt:call("@arbiter", "status")
+            return status and status.arbiter.pid ~= pid and status.ready
+        end, 20, "another arbiter")
+        denied(dirty("stop"), "is turned off (admin_users)")
+        assert.same({ exit = 0 }, rt:stop())
+    end)
+
+    it("is known before the runtime starts, or not let in", function()
+        local dir = tempdir.new()
+        finally(function() tempdir.remove(dir) end)
+        local path = tempdir.write(dir .. "/c.lua",
+            "apps = { 'apps.echo' }\nadmin_users = { 'no-such-user' }")
+        for _, command in ipairs { "serve", "check", "config" } do
+            local r = process.run_dirty { command, "--config", path, "--socket", dir .. "/s" }
+            assert.equal(2, r.exit)
+            contains(r.stderr, ('admin_users = "no-such-user" (file %s:2): there is no such user')
+                :format(path))
+        end
     end)
 end)

@@ -14,7 +14,7 @@
 -- `values` and `from` (where a value is from, for people) are keyed by name of option, `apps`
 -- is a list as dirty.config.spec makes it, hooks are functions in `values`, `file` is the path
 -- of the file as it was given and `path` its absolute one, `modules` the names of what the
--- file has loaded, `warnings` are texts.
+-- file has loaded, `warnings` are texts, `admin_uids` what `resolve_admins` has found.
 -- @module dirty.config
 
 local file = require "dirty.config.file"
@@ -29,6 +29,9 @@ local _M = {}
 _M.FILE = "dirty.conf.lua"
 
 local function shown(value)
+    if type(value) == "table" then
+        return "a table"
+    end
     return type(value) == "string" and ("%q"):format(value):gsub("\\\n", "\\n") or tostring(value)
 end
 
@@ -267,11 +270,7 @@ function _M.reload(sys, flags, running)
     return ok and config, err
 end
 
-local function lookup_id(config, name, find, kind)
-    local value = config.values[name]
-    if not value then
-        return -1
-    end
+local function find_id(config, name, value, find, kind)
     local id = tonumber(value) or find(value)
     if not id or id < 0 or id >= 4294967295 then
         return nil, ("%s = %s (%s): there is no such %s"):format(
@@ -280,8 +279,36 @@ local function lookup_id(config, name, find, kind)
     return id
 end
 
---- Check what only this machine can tell: the socket's path, its owner and its group, and
--- that there are the user and the group to run as.
+local function lookup_id(config, name, find, kind)
+    local value = config.values[name]
+    if not value then
+        return -1
+    end
+    return find_id(config, name, value, find, kind)
+end
+
+--- Find the numbers of the users in `admin_users`, for `config.admin_uids`: a list, empty where
+-- nobody is meant, or nil where the option is not set. Users may be in a directory that is slow
+-- to answer: not for a process that others wait for.
+-- @tparam table config
+-- @tparam table sys the module dirty.sys
+-- @treturn boolean|nil true
+-- @treturn nil|string what is wrong
+function _M.resolve_admins(config, sys)
+    local users, uids = config.values.admin_users, {}
+    for i, user in ipairs(users or {}) do
+        local uid, err = find_id(config, "admin_users", user, sys.user_id, "user")
+        if not uid then
+            return nil, err
+        end
+        uids[i] = uid
+    end
+    config.admin_uids = users ~= nil and uids or nil
+    return true
+end
+
+--- Check what only this machine can tell: the socket's path, its owner and its group, that
+-- there are the user and the group to run as, and who may change things (`config.admin_uids`).
 -- @tparam table config
 -- @tparam table sys the module dirty.sys
 -- @treturn table|nil `{uid=, gid=}` of the socket, -1: leave
@@ -307,6 +334,11 @@ function _M.resolve(config, sys)
         if not id then
             return nil, err
         end
+    end
+    local found
+    found, err = _M.resolve_admins(config, sys)
+    if not found then
+        return nil, err
     end
     return { uid = uid, gid = gid }
 end

@@ -62,10 +62,13 @@ typedef struct dirty_arbiter_options {
     uint32_t socket_mode;    /* permission bits, 0600 */
     int64_t socket_uid;      /* -1: leave */
     int64_t socket_gid;      /* -1: leave */
-    uint32_t backlog;        /* of listen(2) */
-    uint32_t workers;        /* 1..DIRTY_WORKERS_MAX */
-    uint32_t threads;        /* lanes per worker, 1..DIRTY_THREADS_MAX */
-    uint32_t max_queue;      /* requests that may wait, over all apps */
+    /* Who may change things over the socket; NULL: root and the socket's owner. */
+    const uid_t *admin_uids;
+    uint32_t admin_count; /* 0 with a list: nobody */
+    uint32_t backlog;     /* of listen(2) */
+    uint32_t workers;     /* 1..DIRTY_WORKERS_MAX */
+    uint32_t threads;     /* lanes per worker, 1..DIRTY_THREADS_MAX */
+    uint32_t max_queue;   /* requests that may wait, over all apps */
     uint32_t graceful_timeout_ms;
     uint32_t timeout_grace_ms; /* from an interrupt to the kill */
     uint32_t boot_timeout_ms;

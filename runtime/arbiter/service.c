@@ -254,7 +254,7 @@ static void do_stack(session *s) {
 
 static const struct {
     const char *name;
-    bool changes; /* for root and the socket's owner only */
+    bool changes; /* for those only who may_change */
     void (*run)(session *s);
 } actions[] = {
     {"status", false, do_status},
@@ -270,9 +270,17 @@ static const struct {
 };
 #define ACTION_COUNT (sizeof actions / sizeof *actions)
 
+/* Those whom the option admin_users names, root only if it does; without it root and the
+ * socket's owner. */
 static bool may_change(const session *s) {
+    const dirty_arbiter_options *o = s->a->o;
     uid_t owner = listener_owner(s->a);
-    return s->peer_uid == 0 || (owner != (uid_t)-1 && s->peer_uid == owner);
+    if (o->admin_uids == NULL)
+        return s->peer_uid == 0 || (owner != (uid_t)-1 && s->peer_uid == owner);
+    for (uint32_t i = 0; i < o->admin_count; i++)
+        if (o->admin_uids[i] == s->peer_uid)
+            return true;
+    return false;
 }
 
 static void refuse_action(session *s) {
@@ -285,12 +293,33 @@ static void refuse_action(session *s) {
     refuse(s, &r, "@arbiter has no action \"%s\"; it has: %s", s->request.action, names);
 }
 
+/* "uid 7, uid 8": as many of admin_users as fit. */
+static const char *list_admins(const dirty_arbiter_options *o, char *out, size_t size) {
+    size_t at = 0;
+    for (uint32_t i = 0; i < o->admin_count && at < size; i++)
+        at += (size_t)snprintf(out + at, size - at, "%suid %u", i ? ", " : "",
+                               (unsigned)o->admin_uids[i]);
+    return out;
+}
+
 static void refuse_denied(session *s) {
     refusal r = {DIRTY_CODE_DENIED, "no", NULL, ",\"app\":\"@arbiter\"", false};
-    refuse(
-        s, &r,
-        "@arbiter %s is for root and the socket's owner (uid %u), the caller is uid %u",
-        s->request.action, (unsigned)listener_owner(s->a), (unsigned)s->peer_uid);
+    const dirty_arbiter_options *o = s->a->o;
+    char admins[400];
+    if (o->admin_uids == NULL)
+        refuse(s, &r,
+               "@arbiter %s is for root and the socket's owner (uid %u), the caller is "
+               "uid %u",
+               s->request.action, (unsigned)listener_owner(s->a), (unsigned)s->peer_uid);
+    else if (o->admin_count == 0)
+        refuse(s, &r, "@arbiter %s is turned off (admin_users), the caller is uid %u",
+               s->request.action, (unsigned)s->peer_uid);
+    else
+        refuse(s, &r,
+               "@arbiter %s is for the users that admin_users names (%s), the caller is "
+               "uid %u",
+               s->request.action, list_admins(o, admins, sizeof admins),
+               (unsigned)s->peer_uid);
 }
 
 static void run_action(session *s, size_t i) {

@@ -4,7 +4,8 @@
  *   metrics         Prometheus text, as bytes
  *   ping            the arbiter's process id
  *
- * and for root and the socket's owner alone, else DENIED:
+ * and for those whom the option admin_users names, by default root and the socket's
+ * owner, else DENIED:
  *
  *   stop [HOW]      "graceful" or "now"
  *   reload          roll to the configuration as it is now

@@ -91,6 +91,26 @@ static const dirty_app_spec *push_apps(lua_State *L, int index, uint32_t *count)
     return apps;
 }
 
+/* Push a block with the numbers of options.admin_uids; NULL and nil where that is nil. An
+ * empty list is one too. [-0, +1] */
+static const uid_t *push_admins(lua_State *L, int index, uint32_t *count) {
+    *count = 0;
+    lua_getfield(L, index, "admin_uids");
+    if (!lua_istable(L, -1))
+        return NULL;
+    int list = lua_gettop(L);
+    size_t len = lua_objlen(L, list);
+    uid_t *uids = lua_newuserdata(L, (len + 1) * sizeof *uids);
+    for (size_t i = 0; i < len; i++) {
+        lua_rawgeti(L, list, (int)i + 1);
+        uids[i] = (uid_t)luaL_checknumber(L, -1);
+        lua_pop(L, 1);
+    }
+    lua_remove(L, list);
+    *count = (uint32_t)len;
+    return uids;
+}
+
 static dirty_wire_limits get_limits(lua_State *L, int index) {
     return (dirty_wire_limits){
         .max_message = get_number(L, index, "max_message", UINT32_MAX),
@@ -106,9 +126,14 @@ static void hold(lua_State *L) {
 }
 
 static void push_held(lua_State *L, int index, dirty_arbiter_options *out) {
-    lua_createtable(L, 4, 0);
+    lua_createtable(L, 5, 0);
     lua_pushvalue(L, index);
     hold(L);
+    out->admin_uids = push_admins(L, index, &out->admin_count);
+    if (out->admin_uids != NULL)
+        hold(L);
+    else
+        lua_pop(L, 1);
     out->apps = push_apps(L, index, &out->app_count);
     hold(L);
     lua_getfield(L, index, "hooks");

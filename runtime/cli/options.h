@@ -3,7 +3,8 @@
  *
  * The table has a field for every field of dirty_arbiter_options (arbiter/arbiter.h),
  * under the same name, and of what it holds: `limits`' fields stand beside the others,
- * `apps` is a list of tables with the fields of dirty_app_spec, `hooks` a table of
+ * `admin_uids` is a list of numbers or nil, `apps` one of tables with the fields of
+ * dirty_app_spec, `hooks` a table of
  * functions (cli/hooks.h), `source` a table of functions (cli/source.h) or nil,
  * `supervised` the table of cli/supervise.h or nil. */
 #ifndef DIRTY_CLI_OPTIONS_H

@@ -4,8 +4,8 @@
 local _M = {}
 
 local STATUS = "Exit status: 0; 2 usage; 3 refused, the reason is on stderr; 4 TIMEOUT; "
-    .. "5 CONNECTION (nothing\nserves there); 1 any other error, DENIED among them: only root and "
-    .. "the socket's owner may ask."
+    .. "5 CONNECTION (nothing\nserves there); 1 any other error, DENIED among them: whom "
+    .. "admin_users names may ask,\nelse root and the socket's owner."
 
 local RELOAD = [[
 Reads the configuration file again, with the same flags, loads the apps' code anew and replaces
@@ -18,8 +18,8 @@ has ended, and says how: done; failed (nothing was changed) or partial (some wor
 be replaced and serve with the old code), with the reason on stderr.
 
 Exit status: 0 agreed, with --wait: done; 6 failed or partial, the reason is on stderr; 2 usage;
-4 TIMEOUT, it still goes on; 5 CONNECTION; 1 any other error, DENIED among them: only root and
-the socket's owner may ask for this.
+4 TIMEOUT, it still goes on; 5 CONNECTION; 1 any other error, DENIED among them: whom admin_users
+names may ask, else root and the socket's owner.
 
 Example:
    dirty reload --wait && echo "the new code serves"]]

@@ -57,6 +57,10 @@ end
 
 -- What the caller can do about a DENIED.
 local function denied_remedy(info)
+    if info.message:find("admin_users", 1, true) then
+        return "run it as a user that the option admin_users names, or send a signal to the "
+            .. "supervisor: TERM stops, HUP reloads"
+    end
     local owner = info.message:match("owner %(uid (%d+)%)")
     return owner and owner ~= "0"
         and ("run it as that user (sudo -u '#%s' dirty ...) or as root"):format(owner)

@@ -106,8 +106,12 @@ end
 local function read_file(parsed, running)
     local at = sys.now()
     local ok, conf, err = pcall(config.reload, sys, parsed, running)
-    if not ok or not conf then
-        return carry.fault(reason_of(tostring(ok and err or conf)))
+    local found, unknown = ok and conf, nil
+    if found then
+        found, unknown = config.resolve_admins(conf, sys)
+    end
+    if not found then
+        return carry.fault(reason_of(tostring(unknown or ok and err or conf)))
     end
     return carry.line(conf, sys.now() - at), conf
 end

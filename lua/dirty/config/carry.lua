@@ -13,7 +13,7 @@ local json = cjson.new()
 json.encode_max_depth(1010) -- that of the apps' options, and what they are in
 json.decode_max_depth(1010)
 
-local FIELDS = { "from", "apps", "file", "path", "modules", "warnings" }
+local FIELDS = { "from", "apps", "file", "path", "modules", "warnings", "admin_uids" }
 
 --- Make the line.
 -- @tparam table conf of dirty.config

@@ -153,6 +153,29 @@ function _M.principal(what, example)
     return kind
 end
 
+--- The largest number of users in a list.
+_M.USERS_MAX = 64
+
+--- A list of users, each by name or number. None of them is false, as is an empty list.
+-- @treturn table kind
+function _M.users()
+    local one = _M.principal("user", "root")
+    local must = 'a list of up to %d users by name or number, for example { "root", "deploy" }, '
+        .. "or false for nobody"
+    local function check(value)
+        local users, count = {}, 0
+        for key, user in pairs(type(value) == "table" and value or {}) do
+            count = count + 1
+            users[key] = one.check(user)
+        end
+        if value ~= false and (type(value) ~= "table" or #users ~= count or count > _M.USERS_MAX) then
+            return nil, must:format(_M.USERS_MAX)
+        end
+        return count > 0 and users
+    end
+    return { check = check, name = "users" }
+end
+
 --- Templates of Lua's package.path.
 -- @tparam string example
 -- @treturn table kind

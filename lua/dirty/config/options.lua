@@ -21,6 +21,17 @@ local function octal(value)
     return ('"%04o"'):format(value)
 end
 
+local function user_list(value)
+    if not value then
+        return "false"
+    end
+    local out = {}
+    for i, user in ipairs(value) do
+        out[i] = ("%q"):format(user)
+    end
+    return "{ " .. table.concat(out, ", ") .. " }"
+end
+
 local _M = {}
 
 --- The options in the order they are shown.
@@ -42,6 +53,10 @@ _M.list = {
     {
         name = "socket_group", kind = kinds.principal("group", "www-data"),
         flag = "--socket-group", argname = "G", help = "Group of the socket: a name or a number.",
+    },
+    {
+        name = "admin_users", kind = kinds.users(), format = user_list,
+        help = "Users that may stop, reload and change the runtime over the socket; false: nobody.",
     },
     {
         name = "user", kind = kinds.principal("user", "www-data"), flag = "--user",
