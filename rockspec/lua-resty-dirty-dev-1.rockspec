@@ -45,6 +45,7 @@ build = {
          ["resty.dirty.body"] = "lua/resty/dirty/body.lua",
          ["resty.dirty.connection"] = "lua/resty/dirty/connection.lua",
          ["resty.dirty.exchange"] = "lua/resty/dirty/exchange.lua",
+         ["resty.dirty.facts"] = "lua/resty/dirty/facts.lua",
          ["resty.dirty.refusal"] = "lua/resty/dirty/refusal.lua",
          ["resty.dirty.stream"] = "lua/resty/dirty/stream.lua",
       },

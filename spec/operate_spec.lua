@@ -373,7 +373,8 @@ describe("a command of somebody else", function()
         { "reopen-logs" }, { "stack" }, { "stop", "--now" } }
 
     local function runs_as(uid, ...)
-        return process.run { "setpriv", "--reuid=" .. uid, "--regid=" .. uid, "--clear-groups", ... }
+        return process.run { "setpriv", "--reuid=" .. uid, "--regid=" .. uid, "--clear-groups",
+            ... }
     end
 
     -- Whether this machine has what is needed.

@@ -53,8 +53,8 @@ int dirty_socket_path_set(struct sockaddr_un *address, const char *path,
                                  "the socket path is empty");
     if (len >= sizeof address->sun_path)
         return dirty_failure_set(failure, DIRTY_ECONNECTION, "no",
-                                 "socket path of %zu bytes is too long, the system takes "
-                                 "%zu at most: %.400s",
+                                 "socket path of %zu bytes is too long, a unix socket's "
+                                 "address takes %zu at most; use a shorter one: %.400s",
                                  len, sizeof address->sun_path - 1, path);
     memset(address, 0, sizeof *address);
     address->sun_family = AF_UNIX;
@@ -119,8 +119,9 @@ static int explain_denied(const char *path, dirty_failure *failure) {
             path, dir, uid, gid, describe_path(dir, what, sizeof what));
     return dirty_failure_set(
         failure, DIRTY_ECONNECTION, "no",
-        "may not use %s (%s): the caller is uid %lu gid %lu; change the server's option "
-        "socket_mode, socket_user or socket_group",
+        "may not use %s (%s): the caller is uid %lu gid %lu; let a group of the caller's "
+        "in by the server's options socket_group and socket_mode 0660, or change "
+        "socket_user",
         path, describe_path(path, what, sizeof what), uid, gid);
 }
 

@@ -80,7 +80,7 @@ http {
 local function configuration(self, o)
     local words = {
         modules = load_modules(), paths = PATHS, dir = self.dir, root = unistd.getcwd(),
-        user = unistd.getuid() == 0 and "user root;" or "",
+        user = unistd.getuid() == 0 and ("user %s;"):format(o.user or "root") or "",
         workers = o.workers or 1, level = o.level or "info",
         main = o.main or "", http = o.http or "", server = o.server or "",
     }
@@ -95,8 +95,8 @@ end
 
 --- Start nginx and wait until it answers.
 -- @tparam table o `server`, `http`, `main` (text of these blocks), `workers` (1), `level`
---   (of the error log, "info"), `files` (text by name, in its directory, where Lua finds
---   modules), `words` (replaced in the text: `$name`), `env`; or `config`, all of the
+--   (of the error log, "info"), `user` (of its workers, where root starts it), `files` (text
+--   by name, in its directory, where Lua finds modules), `words` (replaced in the text: `$name`), `env`; or `config`, all of the
 --   configuration, with `$user daemon off; pid $dir/nginx.pid;`, in http `$paths`, and
 --   `$modules` where it loads none itself
 -- @treturn table nginx: `dir`, `socket`, `pid` of the master

@@ -168,7 +168,8 @@ function _M.users()
             count = count + 1
             users[key] = one.check(user)
         end
-        if value ~= false and (type(value) ~= "table" or #users ~= count or count > _M.USERS_MAX) then
+        local is_list = type(value) == "table" and #users == count
+        if value ~= false and (not is_list or count > _M.USERS_MAX) then
             return nil, must:format(_M.USERS_MAX)
         end
         return count > 0 and users

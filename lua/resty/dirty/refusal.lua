@@ -1,23 +1,50 @@
---- The words of resty.dirty for what goes wrong: what it was, the value, and what helps.
+--- The words of resty.dirty for what goes wrong: what it was, the value, and what helps. Those
+-- for a connection that can't be had are libdirty's (runtime/client/socket_path.c).
 -- @module resty.dirty.refusal
+
+local facts = require "resty.dirty.facts"
 
 local _M = {}
 
 local LISTEN = "nothing listens at %s: %s; start the runtime with: dirty serve --socket %s"
 
+-- "mode 0600, owner uid 0, group gid 0" of a path, or why that can't be told.
+local function describe(path)
+    local found, err = facts.of(path)
+    return found and ("mode %04o, owner uid %d, group gid %d"):format(found.mode, found.uid,
+        found.gid) or "not to be looked at: " .. (err or "no FFI here")
+end
+
+local function explain_denied(path)
+    local uid, gid = facts.caller()
+    local dir = facts.closed_directory(path)
+    if not uid then
+        return ("may not use %s: the user of nginx's workers (its directive user) may not write "
+            .. "to the socket, or not search its directory; let a group of the caller's in by the "
+            .. "server's options socket_group and socket_mode 0660, or change socket_user")
+            :format(path)
+    elseif dir then
+        return ("may not reach %s: the directory %s is closed to the caller, uid %d gid %d (%s); "
+            .. "open it for searching (chmod o+x, or a group), or let the server use another "
+            .. "socket path"):format(path, dir, uid, gid, describe(dir))
+    end
+    return ("may not use %s (%s): the caller is uid %d gid %d; let a group of the caller's in by "
+        .. "the server's options socket_group and socket_mode 0660, or change socket_user"):format(
+        path, describe(path), uid, gid)
+end
+
 -- By nginx's words for the error of connect(2).
 local CONNECT = {
     ["no such file or directory"] = function(path)
-        return LISTEN:format(path, "there is no such socket", path)
+        local dir = path:match("^(.*)/[^/]*$") or "."
+        local there, err = facts.of(dir == "" and "/" or dir)
+        return LISTEN:format(path, (there or not err) and "there is no such socket"
+            or "there is no such directory", path)
     end,
     ["connection refused"] = function(path)
         return LISTEN:format(path, "its server has ended, or it is no socket", path)
     end,
-    ["permission denied"] = function(path)
-        return ("may not use %s: the user of nginx's workers (its directive user) may not "
-            .. "write to the socket, or not search its directory; change the runtime's option "
-            .. "socket_mode, socket_user or socket_group"):format(path)
-    end,
+    ["permission denied"] = explain_denied,
     ["protocol wrong type for socket"] = function(path)
         return ("%s is a socket of another type: no runtime listens there"):format(path)
     end,
@@ -41,8 +68,8 @@ function _M.connect(path, err, budget_ms)
         return "OVERLOADED", ("the listen queue of %s stayed full for the budget of %d ms; "
             .. "raise the server's option backlog, or call less"):format(path, budget_ms)
     elseif #path > _M.PATH_MAX then
-        return "CONNECTION", ("socket path of %d bytes is too long: a unix socket's address "
-            .. "takes %d; use a shorter one"):format(#path, _M.PATH_MAX)
+        return "CONNECTION", ("socket path of %d bytes is too long, a unix socket's address takes "
+            .. "%d at most; use a shorter one: %s"):format(#path, _M.PATH_MAX, path:sub(1, 400))
     end
     local words = CONNECT[err]
     return "CONNECTION", words and words(path) or ("can't connect to %s: %s"):format(path, err)
