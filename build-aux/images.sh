@@ -51,7 +51,6 @@ wait_for() { # what, command…
 
 [ "$(id -u)" -eq 0 ] || fail "needs root"
 mkdir "$dir/root" "$dir/run" "$dir/socket"
-chown www-data:www-data "$dir/socket"
 
 echo "making debian:12-slim"
 mmdebstrap --quiet --variant=minbase bookworm "$dir/base.tar" >"$dir/base.log" 2>&1 ||
@@ -70,6 +69,9 @@ done
 echo "running them"
 dirty=$(buildah_here from --pull=never localhost/dirty)
 web=$(buildah_here from --pull=never localhost/web)
+# as a new volume takes them from the image
+owner=$(buildah_here run "$dirty" -- stat -c %u:%g /run/dirty)
+chown "$owner" "$dir/socket" && chmod 0750 "$dir/socket"
 in_dirty() { buildah_here run -v "$dir/socket:/run/dirty" "$dirty" -- "$@"; }
 in_dirty dirty serve --config /etc/dirty.conf.lua >"$dir/serve.log" 2>&1 &
 wait_for "a healthy runtime" in_dirty dirty status --ready
@@ -80,5 +82,7 @@ curl -sS --fail-with-body --data-binary @$photo http://127.0.0.1:8080/thumbnail 
     -o "$dir/small.jpg" 2>"$dir/curl.log" ||
     fail "no thumbnail: $(cat "$dir/curl.log"; head -c 300 "$dir/small.jpg")"
 [ "$(head -c 3 "$dir/small.jpg" | od -An -tx1 | tr -d ' ')" = ffd8ff ] || fail "no JPEG"
+in_web() { buildah_here run -v "$dir/socket:/run/dirty:ro" "$web" -- "$@"; }
+[ "$(in_web id -u)" != "${owner%:*}" ] || fail "nginx runs as the socket's owner"
 in_dirty dirty stop --wait || fail "no stop"
 echo "images: built, run, one thumbnail of $(wc -c <"$dir/small.jpg") bytes made"

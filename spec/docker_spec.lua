@@ -73,8 +73,8 @@ describe("examples/docker/Dockerfile", function()
                 end
             end
         end
-        for _, name in ipairs { "dirty", "web" } do
-            assert.same({ "www-data" }, all(by_name[name], "USER"))
+        for name, user in pairs { dirty = "dirty", web = "www-data" } do
+            assert.same({ user }, all(by_name[name], "USER"))
             assert.equal(1, #all(by_name[name], "HEALTHCHECK"))
             assert.equal(1, #all(by_name[name], "STOPSIGNAL"))
         end
@@ -141,6 +141,10 @@ describe("the images of examples/docker", function()
         local config = document.text(DIR .. "dirty.conf.lua")
         assert.truthy(config:find('"/run/dirty/dirty.sock"', 1, true))
         assert.same({ "DIRTY_SOCKET=/run/dirty/dirty.sock" }, all(by_name.base, "ENV"))
+        -- nginx's group may call: here one that who runs this may give the socket to
+        assert.truthy(config:find('\nsocket_group = "www-data"\nsocket_mode = "0660"\n', 1, true))
+        config = config:gsub('"www%-data"', tostring(unistd.getgid()))
+            :gsub('{ "dirty" }', ("{ %d }"):format(unistd.geteuid()))
         tempdir.write(out .. "/dirty.conf.lua", (config:gsub("/run/dirty", out)
             :gsub("/usr/local", out .. "/usr/local")))
         local argv = in_image(all(by_name.dirty, "CMD")[1])
@@ -158,6 +162,8 @@ describe("the images of examples/docker", function()
         local small = assert(dirty:execute("images", "thumbnail", tempdir.read(PHOTO),
             { width = 64 }))
         assert.equal("\255\216\255", small:sub(1, 3))
+        local mode = process.run({ "stat", "-c", "%a %g", socket }).stdout
+        assert.equal(("660 %d\n"):format(unistd.getgid()), mode)
         served:signal(signal[all(by_name.dirty, "STOPSIGNAL")[1]])
         assert.same({ exit = 0 }, served:wait())
     end)

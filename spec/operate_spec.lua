@@ -1,5 +1,6 @@
 -- The commands that look after a running runtime, as an operator types them.
 local cjson = require "cjson"
+local document = require "support.document"
 local process = require "support.process"
 local runtime = require "support.runtime"
 local signal = require "posix.signal"
@@ -438,6 +439,29 @@ describe("a command of somebody else", function()
         assert.equal(4, #rt:status().workers)
         assert.equal(0, as(65534, "stop", "--wait").exit)
         assert.same({ exit = 0 }, rt:wait())
+    end)
+
+    it("may call and no more, with the rights that docs/operations.md recommends", function()
+        if not may_be_others() then
+            return
+        end
+        -- a user and a group that are on every Debian
+        local rights = document.text("docs/operations.md"):match("```lua\n(.-)```")
+            :gsub('"dirty"', '"daemon"')
+        start_open { config = "workers = 1\napps = { 'apps.echo' }\n" .. rights }
+        local web = process.run { "id", "-u", "www-data" }.stdout:match "%d+"
+        local r = as(web, "call", "apps.echo", "length", "abc")
+        assert.same({ 0, "3\n" }, { r.exit, r.stdout }, r.stderr)
+        for _, command in ipairs(CHANGES) do
+            denied(as(web, unpack(command)), "the caller is uid " .. web)
+        end
+        -- not even whom the socket belongs to
+        denied(as(1, "stop"), "admin_users names (uid 0)")
+        r = as(65534, "call", "apps.echo", "length", "abc")
+        assert.equal(5, r.exit)
+        contains(r.stderr, "may not use " .. rt.socket .. " (mode 0660, owner uid 1, group gid "
+            .. process.run({ "id", "-g", "www-data" }).stdout:match "%d+")
+        expect(0, "", "stop", "--wait")
     end)
 
     it("can be turned off, for root too, by a reload as by the start", function()

@@ -178,7 +178,8 @@ describe("a client that can't connect", function()
         denied = { "CONNECTION: may not use $path (mode 0640, owner uid 7, group gid 8): ",
             "the caller is " .. CALLER_SAYS, "socket_group", "socket_mode 0660", "socket_user" },
         closed = { "CONNECTION: may not reach $path: the directory ",
-            "/closed is closed to the caller", CALLER_SAYS, "(mode 0710, owner uid 7, group gid 8)", "another socket path" },
+            "/closed is closed to the caller", CALLER_SAYS, "(mode 0710, owner uid 7, group gid 8)",
+            "another socket path" },
         full = { "OVERLOADED: the listen queue of $path stayed full for the budget of 300 ms",
             "option backlog" },
         long = { "CONNECTION: socket path of ", " bytes is too long, a unix socket's address takes "

@@ -1,5 +1,8 @@
 -- The runtime of this example: dirty serve --config dirty.conf.lua
 socket = "run/dirty.sock"
+-- Here one user runs both. Where they serve, the runtime has a user of its own, and nginx's group
+-- may call:
+--   user = "dirty"  socket_group = "www-data"  socket_mode = "0660"  admin_users = { "root" }
 workers = 4
 timeout = 10
 

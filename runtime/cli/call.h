@@ -6,7 +6,8 @@
 #include <lua.h>
 
 /* Add to the table on top of the stack:
- *   call{socket=, app=|nil (the runtime itself), action=, timeout_ms=, max_message=, args={{tag, data}, ...},
+ *   call{socket=, app=|nil (the runtime itself), action=, timeout_ms=, max_message=,
+ *        args={{tag, data}, ...},
  *        priority=|nil, metadata=|nil}
  *     -> {{tag, data}, ...}
  *      | nil, {code=, message=, details= (JSON text), started=}

@@ -96,9 +96,10 @@ end
 --- Start nginx and wait until it answers.
 -- @tparam table o `server`, `http`, `main` (text of these blocks), `workers` (1), `level`
 --   (of the error log, "info"), `user` (of its workers, where root starts it), `files` (text
---   by name, in its directory, where Lua finds modules), `words` (replaced in the text: `$name`), `env`; or `config`, all of the
---   configuration, with `$user daemon off; pid $dir/nginx.pid;`, in http `$paths`, and
---   `$modules` where it loads none itself
+--   by name, in its directory, where Lua finds modules), `words` (replaced in the text:
+--   `$name`), `env`; or `config`, all of the configuration, with
+--   `$user daemon off; pid $dir/nginx.pid;`, in http `$paths`, and `$modules` where it loads
+--   none itself
 -- @treturn table nginx: `dir`, `socket`, `pid` of the master
 function _M.start(o)
     local self = setmetatable({ dir = o.dir or tempdir.new() }, mt)

@@ -47,7 +47,7 @@ _M.list = {
         help = "Permission bits of the socket, octal.",
     },
     {
-        name = "socket_user", kind = kinds.principal("user", "www-data"),
+        name = "socket_user", kind = kinds.principal("user", "dirty"),
         flag = "--socket-user", argname = "U", help = "Owner of the socket: a name or a number.",
     },
     {
@@ -59,11 +59,11 @@ _M.list = {
         help = "Users that may stop, reload and change the runtime over the socket; false: nobody.",
     },
     {
-        name = "user", kind = kinds.principal("user", "www-data"), flag = "--user",
+        name = "user", kind = kinds.principal("user", "dirty"), flag = "--user",
         argname = "U", help = "Run arbiter and workers as this user; for root only.",
     },
     {
-        name = "group", kind = kinds.principal("group", "www-data"), flag = "--group",
+        name = "group", kind = kinds.principal("group", "dirty"), flag = "--group",
         argname = "G", help = "Run them with this group. Default: the user's.",
     },
     {
