@@ -12,13 +12,11 @@
 /* -- Building ----------------------------------------------------------------------- */
 
 static bool name_is_valid(const char *name) {
-    if (name == NULL || name[0] == '\0')
-        return false;
-    size_t len = 0;
-    for (; name[len] != '\0'; len++)
-        if (name[len] < 0x21 || name[len] > 0x7e || len == DIRTY_NAME_MAX)
+    size_t len = name != NULL ? strnlen(name, DIRTY_NAME_MAX + 1) : 0;
+    for (size_t i = 0; i < len; i++)
+        if (name[i] < 0x21 || name[i] > 0x7e)
             return false;
-    return true;
+    return len > 0 && len <= DIRTY_NAME_MAX;
 }
 
 static dirty_slice copy_name(char *room, const char *name) {
