@@ -116,7 +116,7 @@ typedef struct trial {
 } trial;
 
 static int start_child(trial *t) {
-    int ends[2];
+    int ends[2] = {-1, -1};
     int rc = dirty_printed_open(&t->printed);
     if (rc == 0 && pipe2(ends, O_CLOEXEC) < 0)
         rc = -errno;
