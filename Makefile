@@ -252,6 +252,15 @@ $(BUILD)/crowd/crowd: $(CROWD_OBJ) $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(SAN) $^ -o $@
 
+# -- random: a hundred connections that do whatever a client may do --------------------------
+RANDOM_OBJ = $(patsubst %,$(BUILD)/obj/spec/%.o,$(addprefix random/,ask delivery history judge \
+             peer peer_read peer_send random spoil world) chaos/monkey chaos/call)
+test-lua test-run: $(BUILD)/random/random
+
+$(BUILD)/random/random: $(RANDOM_OBJ) $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) $^ -o $@
+
 # -- spawn: a program that owns a runtime, for the specs -------------------------------------
 $(BUILD)/spawn/owner: $(BUILD)/obj/spec/spawn/owner.o $(LIB_OBJ)
 	@mkdir -p $(@D)
