@@ -20,24 +20,24 @@ static const struct {
     unsigned weight;
     unsigned without; /* left out where this bit is set */
 } kinds[ASK_KINDS] = {
-    [ASK_NOOP] = {"noop", "noop", 10, 0},
-    [ASK_ECHO] = {"echo", "echo", 26, 0},
-    [ASK_EDGE] = {"edge", "echo", 8, 0},
-    [ASK_LARGE] = {"large", "echo", 2, 0},
-    [ASK_SLEEP] = {"sleep", "sleep", 14, 0},
-    [ASK_FAIL] = {"fail", "fail", 5, 0},
-    [ASK_SPIN] = {"spin", "spin", 2, 0},
-    [ASK_COUNT] = {"count", "count", 6, 0},
-    [ASK_NOTE] = {"note", "note", 10, 0},
-    [ASK_DIE] = {"die", "die", 1, WITHOUT_DEATH},
+    [ASK_NOOP] = {"noop", "noop", 30, 0},
+    [ASK_ECHO] = {"echo", "echo", 80, 0},
+    [ASK_EDGE] = {"edge", "echo", 24, 0},
+    [ASK_LARGE] = {"large", "echo", 5, 0},
+    [ASK_SLEEP] = {"sleep", "sleep", 40, 0},
+    [ASK_FAIL] = {"fail", "fail", 14, 0},
+    [ASK_SPIN] = {"spin", "spin", 3, 0},
+    [ASK_COUNT] = {"count", "count", 18, 0},
+    [ASK_NOTE] = {"note", "note", 30, 0},
+    [ASK_DIE] = {"die", "die", 2, WITHOUT_DEATH},
     [ASK_STUCK] = {"stuck", "stuck", 1, WITHOUT_DEATH},
-    [ASK_PING] = {"ping", "ping", 3, WITHOUT_SERVICE},
-    [ASK_STATUS] = {"status", "status", 2, WITHOUT_SERVICE},
-    [ASK_METRICS] = {"metrics", "metrics", 1, WITHOUT_SERVICE},
-    [ASK_NO_APP] = {"no-app", "echo", 2, 0},
-    [ASK_NO_ACTION] = {"no-action", "ecko", 2, 0},
-    [ASK_NO_SERVICE] = {"no-service", "nonesuch", 1, 0},
-    [ASK_BAD] = {"bad", "echo", 6, WITHOUT_BAD},
+    [ASK_PING] = {"ping", "ping", 9, WITHOUT_SERVICE},
+    [ASK_STATUS] = {"status", "status", 5, WITHOUT_SERVICE},
+    [ASK_METRICS] = {"metrics", "metrics", 3, WITHOUT_SERVICE},
+    [ASK_NO_APP] = {"no-app", "echo", 6, 0},
+    [ASK_NO_ACTION] = {"no-action", "ecko", 6, 0},
+    [ASK_NO_SERVICE] = {"no-service", "nonesuch", 3, 0},
+    [ASK_BAD] = {"bad", "echo", 18, WITHOUT_BAD},
 };
 
 static const char *const app_names[ASK_APPS] = {"wide", "one", "noted", "nobodys"};
@@ -97,7 +97,7 @@ static void pick_numbers(ask *a, uint64_t *rng) {
     a->budget_ms = pick_budget_ms(rng);
     switch (a->kind) {
     case ASK_SLEEP:
-        a->number = random_within(rng, 0, random_chance(rng, 10) ? 150 : 30);
+        a->number = random_within(rng, 0, random_chance(rng, 8) ? 120 : 12);
         break;
     case ASK_COUNT: a->number = random_below(rng, 40); break;
     case ASK_SPIN: a->number = 60000; /* fallthrough */
@@ -156,12 +156,13 @@ static void append_bytes(ask *a, dirty_buf *b, uint64_t *rng, uint32_t len) {
 }
 
 /* As the runtime writes it: what is echoed comes back byte for byte. */
-static void append_json(dirty_buf *b, uint64_t *rng) {
+static void append_json(dirty_buf *b, uint64_t *rng, bool alone) {
     static const char *const texts[] = {"null",  "true",    "false",
                                         "0",     "17",      "-2.5",
                                         "1e+20", "[1,2,3]", "{\"a\":[true,null]}",
                                         "{}"};
-    const char *text = texts[random_below(rng, sizeof texts / sizeof *texts)];
+    uint32_t first = alone ? 0 : 1; /* nil and more is an error: return nil, err */
+    const char *text = texts[random_within(rng, first, sizeof texts / sizeof *texts - 1)];
     dirty_value_append(b, DIRTY_TAG_JSON, text, (uint32_t)strlen(text));
 }
 
@@ -185,7 +186,7 @@ static void append_values(ask *a, dirty_buf *b, uint64_t *rng) {
         if (random_chance(rng, 50))
             append_bytes(a, b, rng, random_below(rng, SMALL_BYTES));
         else
-            append_json(b, rng);
+            append_json(b, rng, i > 0 || a->argc == 1);
 }
 
 static void append_args(ask *a, dirty_buf *b, uint64_t *rng) {
@@ -208,7 +209,7 @@ static void append_args(ask *a, dirty_buf *b, uint64_t *rng) {
     case ASK_FAIL:
     case ASK_NOTE: append_text(a, b); break;
     case ASK_BAD: /* what is spoiled must be there */
-        append_json(b, rng);
+        append_json(b, rng, false);
         append_bytes(a, b, rng, random_below(rng, random_chance(rng, 20) ? 20000 : 120));
         a->argc = 2;
         break;

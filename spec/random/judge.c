@@ -8,7 +8,6 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/json_peek.h"
-#include "spec/random/peer.h"
 #include "wire/request.h"
 
 /* How long ago a worker may have died that makes a place fail. */
@@ -218,11 +217,8 @@ static verdict_of_frame judge_lost(question *q, const fault_report *r) {
 }
 
 static verdict_of_frame judge_overloaded(question *q) {
-    world *w = q->w;
-    uint32_t waiting = 0;
-    for (uint32_t i = 0; i < w->peer_count; i++)
-        waiting += peer_waits(&w->peers[i]);
-    waiting += world_hang_ups(w, q->now_ns);
+    const world *w = q->w;
+    uint32_t waiting = world_most_waiting(w, q->now_ns);
     return waiting >= w->max_queue
                ? FRAME_KEEPS
                : wrong(

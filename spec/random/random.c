@@ -26,7 +26,7 @@
 
 #define PEERS_MAX 512
 #define ALL_NOTES 4096
-#define TIDE_NS (400 * DIRTY_NS_PER_MS)
+#define TIDE_NS (900 * DIRTY_NS_PER_MS)
 #define RUN_OUT_S 40
 /* So many complaints, and the rest of the run would tell no more. */
 #define ENOUGH_COMPLAINTS 10
@@ -46,7 +46,7 @@ static world all = {.peers = peers,
                     .send_timeout_ms = 500,
                     .grace_ms = 300,
                     .graceful_ms = 5000,
-                    .margin_ms = 1500,
+                    .margin_ms = 3000,
                     .max_queue = 60,
                     .threads = 1,
                     .slow = 1,
@@ -168,7 +168,7 @@ static const char usage[] =
     "the server's options: --recv-timeout-ms, --send-timeout-ms, --timeout-ms, "
     "--grace-ms,\n"
     "  --graceful-ms, --max-queue, --threads\n"
-    "  --margin-ms N     what everything may take beyond its limit (1500)\n"
+    "  --margin-ms N     what everything may take beyond its limit (3000)\n"
     "  --slow X          how much longer on a slow machine (1)\n";
 
 static _Noreturn void refuse(const char *what) {

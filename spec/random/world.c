@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "base/clock.h"
+#include "spec/random/peer.h"
 
 #define LOOK_NS (100 * DIRTY_NS_PER_MS)
 /* Whoever hung up so lately may not have been noticed by the server. */
@@ -52,7 +53,25 @@ void world_check_arbiter(world *w, uint64_t now_ns) {
     w->arbiter = arbiter;
 }
 
+/* Moments are longer on a slow machine. */
+static uint64_t moment_of(const world *w, uint64_t now_ns) {
+    return now_ns / (uint64_t)(MOMENT_NS * w->slow);
+}
+
+static void note_waiting(world *w, uint64_t now_ns) {
+    uint64_t moment = moment_of(w, now_ns);
+    uint32_t waiting = 0;
+    for (uint32_t i = 0; i < w->peer_count; i++)
+        waiting += peer_waits(&w->peers[i]);
+    for (; w->moment < moment && moment - w->moment <= MOMENTS; w->moment++)
+        w->waiting[(w->moment + 1) % MOMENTS] = 0;
+    w->moment = moment;
+    if (waiting > w->waiting[moment % MOMENTS])
+        w->waiting[moment % MOMENTS] = waiting;
+}
+
 void world_watch(world *w, uint64_t now_ns) {
+    note_waiting(w, now_ns);
     w->credits += (uint32_t)(w->ape.kills - w->kills_seen) * w->threads;
     w->kills_seen = w->ape.kills;
     if (w->ape.beheadings != w->beheadings_seen) {
@@ -91,9 +110,11 @@ void world_note_hang_up(world *w, uint64_t now_ns) {
     w->hung_up_ns[w->hung_up_next++ % HANG_UPS] = now_ns;
 }
 
-uint32_t world_hang_ups(const world *w, uint64_t now_ns) {
+uint32_t world_most_waiting(const world *w, uint64_t now_ns) {
     uint64_t for_ns = (uint64_t)(NOTICED_NS * w->slow);
     uint32_t count = 0;
+    for (uint32_t i = 0; i < MOMENTS; i++)
+        count = w->waiting[i] > count ? w->waiting[i] : count;
     for (uint32_t i = 0; i < HANG_UPS; i++)
         count += w->hung_up_ns[i] != 0 && w->hung_up_ns[i] + for_ns > now_ns;
     return count;

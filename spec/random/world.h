@@ -12,6 +12,9 @@
 #include "spec/random/history.h"
 #include "wire/code.h"
 
+/* How many requests waited at most, remembered for moments of this length. */
+#define MOMENTS 8
+#define MOMENT_NS 50000000ull
 /* Hang-ups that are remembered: their requests may still wait at the server. */
 #define HANG_UPS 1024
 
@@ -56,6 +59,8 @@ typedef struct world {
     uint64_t served_ns; /* somebody was last taken or answered */
     uint64_t hung_up_ns[HANG_UPS];
     uint32_t hung_up_next;
+    uint32_t waiting[MOMENTS]; /* at most, in the last moments, a ring */
+    uint64_t moment;           /* the present one */
 
     history all;
     uint64_t began_ns;
@@ -85,8 +90,9 @@ void world_expect_loss(world *w, uint64_t until_ns);
 
 void world_note_hang_up(world *w, uint64_t now_ns);
 
-/* How many have hung up in the last moments. */
-uint32_t world_hang_ups(const world *w, uint64_t now_ns);
+/* How many requests the server may have seen waiting at once in the last moments, those
+ * whose callers it may not have seen leave included. */
+uint32_t world_most_waiting(const world *w, uint64_t now_ns);
 
 /* The fate of an ask: "once", "maybe", "no" (spec/support/aftermath.lua). */
 void world_fate(world *w, const ask *a, const char *fate);
