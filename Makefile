@@ -39,7 +39,7 @@ UV_LIBS       := $(shell pkg-config --libs libuv 2>/dev/null)
 
 # These goals work before the packages are there; what they build is built by a make of its
 # own, which reads pkg-config again.
-BARE_GOALS = deps demo test lint asan tsan memcheck crowd fuzz bench bench-openresty chaos clean help images reloads uninstall
+BARE_GOALS = deps demo test lint asan tsan memcheck crowd random fuzz bench bench-openresty chaos clean help images reloads uninstall
 ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(and $(LUAJIT_LIBS),$(UV_LIBS)),)
 $(error pkg-config finds no luajit or no libuv: run `make deps` first)
@@ -151,11 +151,13 @@ LONG_SPECS = $(wildcard spec/openresty/*_spec.lua) $(patsubst %,spec/%_spec.lua,
              demo deps docker docs examples_c install operations other_languages promises readme rocks)
 SHORT_SPECS = $(filter-out $(LONG_SPECS),$(wildcard spec/*_spec.lua))
 
+ASAN_MAKE = DIRTY_CORE=$(BUILD)/lua DIRTY_SPEC_SLOW=3 UBSAN_OPTIONS=print_stacktrace=1 \
+	    LSAN_OPTIONS=suppressions=$(CURDIR)/build-aux/lsan.supp:print_suppressions=0 \
+	    $(SUBMAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined
+
 asan: deps ## run all tests with the address and undefined sanitizers (SHORT=1: fewer)
 	@+$(SUBMAKE) all lua54 $(BUILD)/spawn/owner $(BUILD)/crowd/crowd
-	@+$(if $(SHORT),DIRTY_SPECS='$(SHORT_SPECS)') DIRTY_CORE=$(BUILD)/lua DIRTY_SPEC_SLOW=3 UBSAN_OPTIONS=print_stacktrace=1 \
-	    LSAN_OPTIONS=suppressions=$(CURDIR)/build-aux/lsan.supp:print_suppressions=0 \
-	    $(SUBMAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined test-run
+	@+$(if $(SHORT),DIRTY_SPECS='$(SHORT_SPECS)') $(ASAN_MAKE) test-run
 
 # What runs in threads, and the course of a whole runtime: start, load, reload, crash, stop.
 WATCHED = spec/course_spec.lua
@@ -229,7 +231,7 @@ test-lua test-run: $(CHAOS_TOOLS)
 
 .PHONY: chaos
 chaos: deps ## kill workers under load for CHAOS_SECONDS (60) and account for every call
-	@$(MAKE) --no-print-directory --silent all $(CHAOS_TOOLS) $(BUILD)/bench/load
+	@$(MAKE) --no-print-directory --silent all $(CHAOS_TOOLS) $(BUILD)/bench/load $(BUILD)/random/random
 	@DIRTY_BUILD=$(BUILD) CHAOS_SECONDS=$(CHAOS_SECONDS) luajit spec/chaos/run.lua
 
 $(BUILD)/chaos/chaos: $(CHAOS_OBJ) $(LIB_OBJ)
@@ -255,7 +257,18 @@ $(BUILD)/crowd/crowd: $(CROWD_OBJ) $(LIB_OBJ)
 # -- random: a hundred connections that do whatever a client may do --------------------------
 RANDOM_OBJ = $(patsubst %,$(BUILD)/obj/spec/%.o,$(addprefix random/,ask delivery history judge \
              peer peer_read peer_send random spoil world) chaos/monkey chaos/call)
+RANDOM_SECONDS ?= 60
+RANDOM_RUN = DIRTY_BUILD=$(BUILD) RANDOM_SECONDS=$(RANDOM_SECONDS) RANDOM_SEED=$(RANDOM_SEED) \
+             RANDOM_WITHOUT=$(RANDOM_WITHOUT) luajit spec/random/run.lua
 test-lua test-run: $(BUILD)/random/random
+
+.PHONY: random random-run
+random: deps ## let random clients loose for RANDOM_SECONDS (60); RANDOM_SEED=n repeats; ASAN=1: sanitizers
+	@+$(SUBMAKE) all
+	@+$(if $(ASAN),$(ASAN_MAKE),$(SUBMAKE)) random-run
+
+random-run: all $(BUILD)/random/random
+	@$(RANDOM_RUN)
 
 $(BUILD)/random/random: $(RANDOM_OBJ) $(LIB_OBJ)
 	@mkdir -p $(@D)

@@ -33,11 +33,16 @@ uint64_t peer_answer_due_ns(const peer *p, const ask *a) {
     return since_ns + ms * DIRTY_NS_PER_MS + world_margin_ns(w);
 }
 
+/* What came late, counted from the last of its bytes. */
 static void note_lateness(peer *p, const ask *a, uint64_t now_ns) {
     uint64_t limit_ns = ask_limit_ms(a, p->w->app_timeout_ms) * DIRTY_NS_PER_MS;
-    double late_ms = ((double)now_ns - (double)(peer_since_ns(p, a) + limit_ns)) / 1e6;
-    if (!p->lags && ask_is_whole(a) && ask_is_routed(a) && a->frame.len <= ASK_HEAD_MAX &&
-        late_ms > p->w->tally.worst_late_ms)
+    uint64_t since_ns = peer_since_ns(p, a);
+    if (p->lags || !ask_is_whole(a) || !ask_is_routed(a) || a->frame.len > ASK_HEAD_MAX)
+        return;
+    if (a->whole_ns > since_ns)
+        since_ns = a->whole_ns;
+    double late_ms = ((double)now_ns - (double)(since_ns + limit_ns)) / 1e6;
+    if (late_ms > p->w->tally.worst_late_ms)
         p->w->tally.worst_late_ms = late_ms;
 }
 

@@ -1,23 +1,18 @@
 --- A runtime whose processes are killed under load, and what is left of it afterwards.
 --
 -- The load comes from the program of spec/chaos, which accounts for every call; this module
--- starts the runtime, compares what the arbiter holds before and after, and looks for what
--- was left behind.
+-- starts the runtime and puts together what it says and what support.aftermath finds.
 -- @module support.chaos
 
+local aftermath = require "support.aftermath"
+local census = require "support.census"
 local cjson = require "cjson"
 local process = require "support.process"
 local runtime = require "support.runtime"
 local tempdir = require "support.tempdir"
-local census = require "support.census"
 local wait = require "support.wait"
 
 local _M = {}
-
--- How much larger the arbiter may be afterwards: what malloc keeps for the next time.
-local RSS_ROOM_MIB = 3
--- The sanitizers' malloc keeps what was freed, to find who uses it.
-local SANITIZED = process.BUILD:find("san", 1, true) ~= nil
 
 local CONFIG = [[
 workers = %d
@@ -68,88 +63,6 @@ local function storm(rt, o)
     return _M.measure(argv, (2 * o.calm + o.storm + 40) * wait.SLOW)
 end
 
--- -- Before and after ----------------------------------------------------------------------
-
--- The one connection that is left is the one that asks.
-local function is_at_rest(rt, workers)
-    local status = rt.asking:status()
-    if not status or #status.workers ~= workers or not status.ready or status.arbiter.sessions ~= 1
-        or status.reload.state ~= "idle" then
-        return false
-    end
-    for _, worker in ipairs(status.workers) do
-        if worker.state ~= "ready" then
-            return false
-        end
-    end
-    return status
-end
-
--- What the arbiter holds when nothing is under way.
-local function holdings(rt, workers)
-    local status = wait.until_true(function() return is_at_rest(rt, workers) end, 15,
-        function() return "at rest\n" .. cjson.encode(rt.asking:status() or {}) end)
-    local pid = status.arbiter.pid
-    local descriptors, kinds = census.descriptors(pid)
-    return { pid = pid, descriptors = descriptors, kinds = kinds,
-        pages = census.shared_pages(pid), rss_mib = census.rss_mib(pid) }
-end
-
-local function differences(before, after)
-    local lines = {}
-    for kind, count in pairs(after.kinds) do
-        if count ~= (before.kinds[kind] or 0) then
-            lines[#lines + 1] = ("%s %d → %d"):format(kind, before.kinds[kind] or 0, count)
-        end
-    end
-    return table.concat(lines, ", ")
-end
-
--- Some descriptors close a moment after what used them: what stays is a leak.
-local function compare(rt, o, before, add)
-    local after = holdings(rt, o.workers)
-    local ok = pcall(wait.until_true, function()
-        after = holdings(rt, o.workers)
-        return after.descriptors == before.descriptors and after.pages == before.pages
-    end, 5)
-    if not ok then
-        add(("the arbiter holds %d descriptors and %d shared pages, before it was %d and %d: %s")
-            :format(after.descriptors, after.pages, before.descriptors, before.pages,
-                differences(before, after)))
-    end
-    if after.rss_mib > before.rss_mib + RSS_ROOM_MIB and not SANITIZED then
-        add(("the arbiter has %.1f MiB resident, before it was %.1f"):format(after.rss_mib,
-            before.rss_mib))
-    end
-    return after
-end
-
--- -- At most once ----------------------------------------------------------------------------
-
-local function count_lines(text)
-    local counts = {}
-    for line in (text or ""):gmatch("[^\n]+") do
-        counts[line] = (counts[line] or 0) + 1
-    end
-    return counts
-end
-
--- Each call that was answered has run once, none has run twice, none that was said to be
--- unstarted has run. Returns how many were looked at.
-local function check_once(rt, add)
-    local runs = count_lines(tempdir.read(rt.scratch .. "/once.log"))
-    local calls = 0
-    for id, fate in (tempdir.read(rt.scratch .. "/fates") or ""):gmatch("(%x+) (%a+)\n") do
-        local times = runs[id] or 0
-        calls = calls + 1
-        if times > 1 or (fate == "once" and times ~= 1) or (fate == "no" and times ~= 0) then
-            add(("call %s, which should have run %s, has run %d times"):format(id,
-                fate == "maybe" and "at most once" or fate == "no" and "never" or "once", times))
-        end
-    end
-    return calls
-end
-
 -- -- The whole ----------------------------------------------------------------------------------
 
 local function count_faults(report, add)
@@ -173,7 +86,7 @@ local function warm_up(rt, o)
     rt.asking = rt:client()
     storm(rt, { calm = 0.5, storm = 0, grace = o.grace, margin_ms = 5000, spin = 0 })
     assert(rt.asking:arbiter("reload"))
-    return holdings(rt, o.workers)
+    return aftermath.holdings(rt, o.workers)
 end
 
 local function run(rt, o, mark)
@@ -184,20 +97,12 @@ local function run(rt, o, mark)
         report.problems[#report.problems + 1] = problem
     end
     count_faults(report, add)
-    report.once = check_once(rt, add)
+    report.once = aftermath.check_once(rt.scratch .. "/once.log", rt.scratch .. "/fates", add)
     assert(rt.asking:arbiter("scale", tostring(o.workers)))
     assert(rt.asking:arbiter("reload")) -- it may be another arbiter by now
-    report.before, report.after = before, compare(rt, o, before, add)
-    for _, line in ipairs(census.strays(mark)) do
-        add("stray: " .. line)
-    end
-    local ended = rt:stop(10)
-    if ended.exit ~= 0 then
-        add("the runtime ended with " .. cjson.encode(ended))
-    end
-    for _, one in ipairs(census.all(mark)) do
-        add(("left behind: pid %d (%s)"):format(one.pid, one.title))
-    end
+    report.before, report.after = before, aftermath.compare(rt, o.workers, before, add)
+    aftermath.check_strays(mark, add)
+    aftermath.check_end(mark, rt:stop(10), add)
     return report
 end
 
