@@ -97,12 +97,12 @@ static void pick_end(delivery *d, uint64_t *rng, const delivery_shape *shape,
                      const delivery_choice *choice) {
     uint32_t dice = random_below(rng, 100);
     bool inside = shape->size > 1 && random_chance(rng, 60);
-    if (dice < 12 && !(choice->without & WITHOUT_HALF_CLOSE)) {
+    if (dice < 16 && !(choice->without & WITHOUT_HALF_CLOSE)) {
         d->then = END_HALF_CLOSE;
         inside = inside && !shape->bad;
-    } else if (dice < 20 && !(choice->without & WITHOUT_HANG_UP)) {
+    } else if (dice < 24 && !(choice->without & WITHOUT_HANG_UP)) {
         d->then = END_HANG_UP;
-    } else if (dice < 24 && !(choice->without & WITHOUT_STALL) && shape->size > 1) {
+    } else if (dice < 28 && !(choice->without & WITHOUT_STALL) && shape->size > 1) {
         d->then = END_STALL;
         inside = true;
     } else {
@@ -110,6 +110,12 @@ static void pick_end(delivery *d, uint64_t *rng, const delivery_shape *shape,
     }
     if (inside)
         d->stop_at = pick_place(rng, shape);
+    /* Most times while those before it wait or run. */
+    if (inside && !choice->first && !(choice->without & WITHOUT_PIPELINE) &&
+        random_chance(rng, 70)) {
+        d->awaits = false;
+        d->wait_us = d->cuts = 0;
+    }
 }
 
 void delivery_pick(delivery *d, uint64_t *rng, const delivery_shape *shape,

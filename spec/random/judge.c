@@ -64,20 +64,19 @@ static bool is_echo(const ask *a, const uint8_t *payload, size_t len) {
            memcmp(payload + 2, a->frame.base + a->args_at, want) == 0;
 }
 
-/* The queue that a status tells of can't be longer than there are connections. */
-static bool is_status(const world *w, const uint8_t *payload, size_t len) {
+/* The length of the queue that a status tells of, -1: it is none. */
+static long queue_of(const uint8_t *payload, size_t len) {
     dirty_value v;
     static const char mark[] = "\"queue\":{\"length\":";
     if (!is_one_value(payload, len, DIRTY_TAG_JSON, &v) || v.bytes.len < 2 ||
         v.bytes.base[0] != '{')
-        return false;
+        return -1;
     const char *at = memmem(v.bytes.base, v.bytes.len, mark, sizeof mark - 1);
-    unsigned long length = 0;
-    if (at == NULL)
-        return false;
-    for (at += sizeof mark - 1; *at >= '0' && *at <= '9' && length < 1ul << 40; at++)
-        length = length * 10 + (unsigned long)(*at - '0');
-    return length <= w->max_queue;
+    long length = at != NULL ? 0 : -1;
+    for (at = at ? at + sizeof mark - 1 : at; length >= 0 && *at >= '0' && *at <= '9';
+         at++)
+        length = length < 1l << 40 ? length * 10 + (*at - '0') : length;
+    return length;
 }
 
 static bool is_right_value(const question *q, const uint8_t *payload, size_t len) {
@@ -92,7 +91,7 @@ static bool is_right_value(const question *q, const uint8_t *payload, size_t len
     case ASK_SLEEP: return is_number(payload, len, a->number);
     case ASK_NOTE: ask_text(a, text); return is_text(payload, len, DIRTY_TAG_BYTES, text);
     case ASK_PING: return is_one_value(payload, len, DIRTY_TAG_JSON, &v);
-    case ASK_STATUS: return is_status(q->w, payload, len);
+    case ASK_STATUS: return queue_of(payload, len) >= 0;
     case ASK_METRICS: return is_one_value(payload, len, DIRTY_TAG_BYTES, &v);
     case ASK_COUNT:
     case ASK_FAIL:
@@ -126,9 +125,12 @@ static verdict_of_frame judge_value(question *q, const dirty_frame *frame,
                    ? FRAME_KEEPS
                    : wrong("the end of a stream after %u of %u chunks", a->chunks,
                            a->number);
-    return is_right_value(q, payload, frame->payload_len)
-               ? FRAME_KEEPS
-               : wrong("a RESPONSE of %u bytes that is not its own", frame->payload_len);
+    if (!is_right_value(q, payload, frame->payload_len))
+        return wrong("a RESPONSE of %u bytes that is not its own", frame->payload_len);
+    if (a->kind == ASK_STATUS && queue_of(payload, frame->payload_len) > q->w->max_queue)
+        return wrong("the status tells of a queue of %ld, max_queue is %u",
+                     queue_of(payload, frame->payload_len), q->w->max_queue);
+    return FRAME_KEEPS;
 }
 
 /* -- Errors

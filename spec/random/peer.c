@@ -125,6 +125,11 @@ static const char *fault_in_stop(const peer *p, const ask *a) {
     return "no answer to a request that was there before the stop";
 }
 
+/* Whether a worker may have it. */
+static bool is_with_lane(const ask *a) {
+    return ask_is_routed(a) && (ask_is_whole(a) || a->sent >= ASK_HEAD_MAX);
+}
+
 /* Why the server may not have ended the connection. NULL: it may. */
 static const char *fault_of_end(peer *p, uint64_t now_ns) {
     world *w = p->w;
@@ -142,7 +147,7 @@ static const char *fault_of_end(peer *p, uint64_t now_ns) {
         return NULL;
     if (a != NULL && may_be_cut_short(p, a, now_ns))
         return NULL;
-    if (a != NULL && world_takes_credit(w, peer_since_ns(p, a)))
+    if (a != NULL && is_with_lane(a) && world_takes_credit(w, a->first_ns))
         return NULL;
     if (w->stopping_ns != 0)
         return fault_in_stop(p, a);

@@ -91,8 +91,8 @@ static void note_frame(peer *p, const dirty_frame *frame, const uint8_t *payload
 }
 
 /* False: it was wrong, and the connection has been given up. */
-static bool take(peer *p, const dirty_frame *frame, const uint8_t *payload,
-                 uint64_t now_ns) {
+static bool take(peer *p, const dirty_frame *frame, const uint8_t *payload) {
+    uint64_t now_ns = dirty_now_ns(); /* it was read before, and sent before that */
     char why[400];
     question q = {.w = p->w, .a = peer_head(p), .now_ns = now_ns, .shut = p->shut};
     bool sealed = p->sealed;
@@ -131,7 +131,7 @@ static bool parse(peer *p, uint64_t now_ns) {
         if (fault == DIRTY_WIRE_MORE || have - DIRTY_FRAME_HEADER_LEN < frame.payload_len)
             break;
         at += DIRTY_FRAME_HEADER_LEN + frame.payload_len;
-        goes_on = take(p, &frame, bytes + DIRTY_FRAME_HEADER_LEN, now_ns);
+        goes_on = take(p, &frame, bytes + DIRTY_FRAME_HEADER_LEN);
     }
     if (goes_on)
         dirty_buf_consume(&p->in, at);

@@ -26,7 +26,7 @@
 
 #define PEERS_MAX 512
 #define ALL_NOTES 4096
-#define TIDE_NS (900 * DIRTY_NS_PER_MS)
+#define TIDE_NS (2000 * DIRTY_NS_PER_MS)
 #define RUN_OUT_S 40
 /* So many complaints, and the rest of the run would tell no more. */
 #define ENOUGH_COMPLAINTS 10
@@ -47,7 +47,7 @@ static world all = {.peers = peers,
                     .grace_ms = 300,
                     .graceful_ms = 5000,
                     .margin_ms = 3000,
-                    .max_queue = 60,
+                    .max_queue = 80,
                     .threads = 1,
                     .slow = 1,
                     .all = {.lines = lines, .room = ALL_NOTES}};

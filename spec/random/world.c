@@ -7,7 +7,7 @@
 
 #define LOOK_NS (100 * DIRTY_NS_PER_MS)
 /* Whoever hung up so lately may not have been noticed by the server. */
-#define NOTICED_NS (250 * DIRTY_NS_PER_MS)
+#define NOTICED_NS (1000 * DIRTY_NS_PER_MS)
 /* Of what happened on all connections, where the arbiter died by itself. */
 #define LAST_NOTES 120
 
@@ -70,9 +70,14 @@ static void note_waiting(world *w, uint64_t now_ns) {
         w->waiting[moment % MOMENTS] = waiting;
 }
 
+static void note_loss(world *w, uint64_t at_ns, uint32_t connections) {
+    w->losses[w->losses_next++ % LOSSES] = (world_loss){at_ns, connections};
+}
+
 void world_watch(world *w, uint64_t now_ns) {
     note_waiting(w, now_ns);
-    w->credits += (uint32_t)(w->ape.kills - w->kills_seen) * w->threads;
+    if (w->ape.kills != w->kills_seen)
+        note_loss(w, w->ape.last_shot_ns, w->threads);
     w->kills_seen = w->ape.kills;
     if (w->ape.beheadings != w->beheadings_seen) {
         w->beheadings_seen = w->ape.beheadings;
@@ -91,14 +96,18 @@ bool world_lost_worker(const world *w, uint64_t since_ns) {
 }
 
 bool world_takes_credit(world *w, uint64_t since_ns) {
-    if (w->credits == 0 || !world_lost_worker(w, since_ns))
-        return false;
-    w->credits--;
-    return true;
+    for (uint32_t i = 0; i < LOSSES; i++) {
+        world_loss *loss = &w->losses[i];
+        if (loss->left > 0 && loss->at_ns >= since_ns) {
+            loss->left--;
+            return true;
+        }
+    }
+    return false;
 }
 
 void world_expect_loss(world *w, uint64_t until_ns) {
-    w->credits += w->threads;
+    note_loss(w, until_ns, w->threads - 1);
     if (until_ns > w->danger_ns)
         w->danger_ns = until_ns;
 }

@@ -14,14 +14,24 @@
 
 /* How many requests waited at most, remembered for moments of this length. */
 #define MOMENTS 8
-#define MOMENT_NS 50000000ull
+#define MOMENT_NS 125000000ull
 /* Hang-ups that are remembered: their requests may still wait at the server. */
 #define HANG_UPS 1024
 
 /* More of them follow from the first, as a rule. */
 #define COMPLAINTS_PRINTED 3
 
+/* Ends of workers that are remembered. */
+#define LOSSES 256
+
 struct peer;
+
+/* A worker has ended, or will have by then. It may have cut short what so many
+ * connections were being told. */
+typedef struct world_loss {
+    uint64_t at_ns;
+    uint32_t left;
+} world_loss;
 
 typedef struct tally {
     uint64_t connections, asks, refused, resets;
@@ -52,10 +62,11 @@ typedef struct world {
     pid_t arbiter;        /* 0: not known */
     uint64_t beheaded_ns; /* the arbiter was last killed, or seen to be gone */
     uint64_t stopping_ns; /* the runtime was told to stop */
-    uint64_t danger_ns;   /* until then a worker may end by what was asked of it */
     uint64_t kills_seen, beheadings_seen;
-    uint64_t look_ns;   /* when the arbiter is next looked for */
-    uint32_t credits;   /* connections that a worker's end may have cut short */
+    uint64_t look_ns; /* when the arbiter is next looked for */
+    world_loss losses[LOSSES];
+    uint32_t losses_next;
+    uint64_t danger_ns; /* until then a worker may end by what was asked of it */
     uint64_t served_ns; /* somebody was last taken or answered */
     uint64_t hung_up_ns[HANG_UPS];
     uint32_t hung_up_next;
@@ -79,13 +90,13 @@ void world_watch(world *w, uint64_t now_ns);
 void world_check_arbiter(world *w, uint64_t now_ns);
 
 /* A connection has ended inside a frame, or without an answer: may the end of a worker
- * since `since_ns` explain it? Each may explain so many as it has lanes. */
+ * since `since_ns` explain it? Each explains so many as it has lanes, once. */
 bool world_takes_credit(world *w, uint64_t since_ns);
 
 /* May a worker have ended since then? */
 bool world_lost_worker(const world *w, uint64_t since_ns);
 
-/* A worker may end by what is asked of it, until then. */
+/* A worker may end by what is asked of it, until then: the one that asks is answered. */
 void world_expect_loss(world *w, uint64_t until_ns);
 
 void world_note_hang_up(world *w, uint64_t now_ns);

@@ -17,7 +17,7 @@ local _M = {}
 
 -- Limits so short that every one of them is reached all the time.
 local LIMITS = { timeout_ms = 3000, grace_ms = 300, recv_timeout_ms = 400, send_timeout_ms = 500,
-    graceful_ms = 5000, max_queue = 60 }
+    graceful_ms = 5000, max_queue = 80 }
 
 local CONFIG = [[
 workers = %d
