@@ -130,6 +130,15 @@ static bool is_with_lane(const ask *a) {
     return ask_is_routed(a) && (ask_is_whole(a) || a->sent >= ASK_HEAD_MAX);
 }
 
+/* Whether a worker that was killed may be why it ended: the one that has the ask in hand,
+ * or the one that had the ask before, when that answer was out and not yet noted to be.
+ */
+static bool is_lost_worker(const peer *p, const ask *a) {
+    if (p->head > 0)
+        return world_takes_credit(p->w, p->asks[p->head - 1].first_ns);
+    return a != NULL && is_with_lane(a) && world_takes_credit(p->w, a->first_ns);
+}
+
 /* Why the server may not have ended the connection. NULL: it may. */
 static const char *fault_of_end(peer *p, uint64_t now_ns) {
     world *w = p->w;
@@ -147,7 +156,7 @@ static const char *fault_of_end(peer *p, uint64_t now_ns) {
         return NULL;
     if (a != NULL && may_be_cut_short(p, a, now_ns))
         return NULL;
-    if (a != NULL && is_with_lane(a) && world_takes_credit(w, a->first_ns))
+    if (is_lost_worker(p, a))
         return NULL;
     if (w->stopping_ns != 0)
         return fault_in_stop(p, a);

@@ -100,6 +100,7 @@ static void note_sent(peer *p, ask *a, size_t n, uint64_t before_ns) {
         a->header_ns = dirty_now_ns();
     if (ask_is_whole(a)) {
         a->whole_ns = dirty_now_ns();
+        peer_note(p, "sent id %llu whole", (unsigned long long)a->id);
         expect_loss(p, a);
     }
 }

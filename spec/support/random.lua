@@ -195,7 +195,7 @@ end
 local ROUNDS = {
     { workers = 3, threads = 1, kill_ms = 100, reload = 20, scale = 15 },
     { workers = 2, threads = 3, kill_ms = 150, reload = 20, scale = 15 },
-    { workers = 3, threads = 1, kill_ms = 0, steady_ms = 1000, without = "death" },
+    { workers = 3, threads = 1, kill_ms = 0, steady_ms = 1000 },
     { workers = 3, threads = 1, kill_ms = 100, reload = 20, behead = 40 },
 }
 
