@@ -120,15 +120,15 @@ local function warm_up(rt, o)
     local report = storm(rt, merge(o, { calm = 0.4, storm = 0, seed = o.seed + 500000000 }))
     if #report.problems == 0 then
         rt.asking = rt:client()
-        assert(rt.asking:execute("@arbiter", "reload"))
+        assert(rt.asking:arbiter("reload"))
         report.holdings = aftermath.holdings(rt, o.workers)
     end
     return report
 end
 
 local function look_around(rt, o, before, mark, report, add)
-    assert(rt.asking:execute("@arbiter", "scale", tostring(o.workers)))
-    assert(rt.asking:execute("@arbiter", "reload")) -- it may be another arbiter by now
+    assert(rt.asking:arbiter("scale", tostring(o.workers)))
+    assert(rt.asking:arbiter("reload")) -- it may be another arbiter by now
     report.before, report.after = before, aftermath.compare(rt, o.workers, before, add)
     if report.after.restarts ~= report.beheadings then
         add(("%d arbiters were started again, %d were killed"):format(report.after.restarts,
