@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+
+/* How soon what had no room is tried again. */
+#define AGAIN_MS 100
 
 /* 0 or -errno. A path that begins with @ is an abstract socket's name. */
 static int set_address(dirty_notify *n, const char *path) {
@@ -30,12 +33,8 @@ static int set_address(dirty_notify *n, const char *path) {
 }
 
 static int open_socket(dirty_notify *n) {
-    const struct timeval second = {.tv_sec = 1};
     n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (n->fd < 0)
-        return -errno;
-    setsockopt(n->fd, SOL_SOCKET, SO_SNDTIMEO, &second, sizeof second);
-    return 0;
+    return n->fd < 0 ? -errno : 0;
 }
 
 /* WATCHDOG_PID names another process where a shell that was started for us passes the
@@ -81,22 +80,81 @@ void dirty_notify_close(dirty_notify *n) {
     n->fd = -1;
 }
 
+/* -- Sending ------------------------------------------------------------------------ */
+
+static bool is_full(int rc) {
+    return rc == -EAGAIN || rc == -EWOULDBLOCK || rc == -ENOBUFS;
+}
+
+/* 0 or -errno. */
+static int send_now(dirty_notify *n, const char *text) {
+    ssize_t rc;
+    do
+        rc = sendto(n->fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT,
+                    (const struct sockaddr *)&n->address, n->address_len);
+    while (rc < 0 && errno == EINTR);
+    return rc < 0 ? -errno : 0;
+}
+
+/* Say what has become of a message, once for all that end alike. */
+static void tell(dirty_notify *n, int rc) {
+    if (rc < 0 && !n->in_trouble)
+        dirty_log(DIRTY_LOG_WARN,
+                  is_full(rc) ? "the service manager does not read, it is told later"
+                              : "the service manager can't be told",
+                  "reason=%s", DIRTY_LOG_QUOTE(strerror(-rc)));
+    if (rc == 0 && n->in_trouble && n->count == 0) {
+        dirty_log(DIRTY_LOG_INFO, "the service manager reads again", "lost=%u", n->lost);
+        n->lost = 0;
+    }
+    n->in_trouble = rc < 0 || (n->in_trouble && n->count > 0);
+}
+
+static void keep(dirty_notify *n, const char *text) {
+    if (n->count == DIRTY_NOTIFY_KEPT_MAX) {
+        n->first = (n->first + 1) % DIRTY_NOTIFY_KEPT_MAX;
+        n->count--;
+        n->lost++;
+    }
+    unsigned at = (n->first + n->count++) % DIRTY_NOTIFY_KEPT_MAX;
+    snprintf(n->kept[at], sizeof n->kept[at], "%s", text);
+    if (n->again_at_ns == 0)
+        n->again_at_ns = dirty_now_ns() + AGAIN_MS * DIRTY_NS_PER_MS;
+}
+
+void dirty_notify_again(dirty_notify *n) {
+    uint64_t now_ns = dirty_now_ns();
+    if (n->count == 0 || now_ns < n->again_at_ns)
+        return;
+    while (n->count > 0) {
+        int rc = send_now(n, n->kept[n->first]);
+        if (is_full(rc)) {
+            n->again_at_ns = now_ns + AGAIN_MS * DIRTY_NS_PER_MS;
+            return;
+        }
+        n->first = (n->first + 1) % DIRTY_NOTIFY_KEPT_MAX;
+        n->count--;
+        tell(n, rc);
+    }
+    n->again_at_ns = 0;
+}
+
 void dirty_notify_send(dirty_notify *n, const char *format, ...) {
-    char text[1500];
+    char text[DIRTY_NOTIFY_TEXT_SIZE];
     if (n->fd < 0)
         return;
     va_list args;
     va_start(args, format);
-    int len = vsnprintf(text, sizeof text, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (len >= (int)sizeof text)
-        len = (int)sizeof text - 1;
-    ssize_t rc;
-    do
-        rc = sendto(n->fd, text, (size_t)len, MSG_NOSIGNAL,
-                    (const struct sockaddr *)&n->address, n->address_len);
-    while (rc < 0 && errno == EINTR);
-    if (rc < 0)
-        dirty_log(DIRTY_LOG_WARN, "the service manager can't be told", "reason=%s",
-                  DIRTY_LOG_QUOTE(strerror(errno)));
+    int rc = n->count > 0 ? -EAGAIN : send_now(n, text); /* what is kept goes first */
+    if (is_full(rc))
+        keep(n, text);
+    tell(n, rc);
+}
+
+void dirty_notify_beat(dirty_notify *n) {
+    if (n->fd < 0 || n->count > 0)
+        return;
+    tell(n, send_now(n, "WATCHDOG=1"));
 }

@@ -1,10 +1,18 @@
 /* notify: tell systemd how the service does, by datagrams to $NOTIFY_SOCKET as
- * sd_notify(3) describes them. Without that variable every call does nothing. */
+ * sd_notify(3) describes them. Without that variable every call does nothing.
+ *
+ * Nothing here waits. Where the listener's buffer is full a message is kept, in order,
+ * and sent when there is room: a start or a stop must not be lost because the listener
+ * was slow. Of too many the oldest go. */
 #ifndef DIRTY_SUPERVISOR_NOTIFY_H
 #define DIRTY_SUPERVISOR_NOTIFY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/un.h>
+
+#define DIRTY_NOTIFY_TEXT_SIZE 1500
+#define DIRTY_NOTIFY_KEPT_MAX 16
 
 typedef struct dirty_notify {
     int fd; /* -1: nobody listens */
@@ -12,18 +20,28 @@ typedef struct dirty_notify {
     uint32_t address_len;
     uint32_t
         watchdog_ms; /* how often WATCHDOG=1 is due: half of WATCHDOG_USEC. 0: never */
+    bool in_trouble; /* the last message could not be sent, which has been logged */
+    uint64_t again_at_ns; /* when to call dirty_notify_again, 0: nothing is kept */
+    unsigned first, count, lost;
+    char kept[DIRTY_NOTIFY_KEPT_MAX][DIRTY_NOTIFY_TEXT_SIZE]; /* a ring, from `first` */
 } dirty_notify;
 
 /* Read NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID and take them out of the
  * environment, which apps inherit. What can't be used is said in the log. */
 void dirty_notify_open(dirty_notify *n);
 
-/* Close the descriptor. */
+/* Close the descriptor. What is kept is lost. */
 void dirty_notify_close(dirty_notify *n);
 
-/* Send assignments, each on a line of its own: "READY=1\nSTATUS=serves". Waits at most a
- * second for room in the listener's buffer. Errors are logged. */
+/* Send assignments, each on a line of its own: "READY=1\nSTATUS=serves", now or as soon
+ * as there is room. The first of errors in a row is logged. */
 void dirty_notify_send(dirty_notify *n, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Send WATCHDOG=1 if there is room now: it would say nothing later. */
+void dirty_notify_beat(dirty_notify *n);
+
+/* Send what is kept, if the moment has come and there is room. */
+void dirty_notify_again(dirty_notify *n);
 
 #endif

@@ -147,7 +147,7 @@ static void on_report(supervisor *s, const dirty_report *r) {
         if (s->pidfile_due)
             write_pidfile(s);
         if (s->notify.watchdog_ms > 0)
-            dirty_notify_send(&s->notify, "WATCHDOG=1");
+            dirty_notify_beat(&s->notify);
         break;
     case DIRTY_REPORT_SAID: dirty_owner_pass_on(r->text); break;
     case DIRTY_REPORT_ENDED: break; /* ours to say */
@@ -219,7 +219,7 @@ static void tell_watchdog(supervisor *s) {
         s->tell_at_ns = 0;
     } else if (now_ns >= s->tell_at_ns) {
         s->tell_at_ns = now_ns + s->notify.watchdog_ms * DIRTY_NS_PER_MS;
-        dirty_notify_send(&s->notify, "WATCHDOG=1");
+        dirty_notify_beat(&s->notify);
     }
 }
 
@@ -231,7 +231,7 @@ static uint64_t earlier(uint64_t a_ns, uint64_t b_ns) {
 static uint64_t next_ns(const supervisor *s) {
     uint64_t own_ns =
         s->keeper == 0 ? s->start_at_ns : earlier(s->kill_at_ns, s->silence.look_at_ns);
-    return earlier(own_ns, s->tell_at_ns);
+    return earlier(earlier(own_ns, s->tell_at_ns), s->notify.again_at_ns);
 }
 
 static void wait_for_events(supervisor *s) {
@@ -239,6 +239,7 @@ static void wait_for_events(supervisor *s) {
                                               {.fd = s->report_fd, .events = POLLIN}};
     dirty_owner_poll(&fds[2]);
     tell_watchdog(s);
+    dirty_notify_again(&s->notify);
     poll(fds, 2 + DIRTY_OWNER_FDS, dirty_ms_until(next_ns(s), dirty_now_ns()));
     if (dirty_owner_is_gone(&fds[2])) {
         dirty_log_msg(DIRTY_LOG_WARN, "the program that started this is gone");

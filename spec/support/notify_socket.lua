@@ -8,7 +8,9 @@ ffi.cdef [[
     typedef struct { uint16_t family; char path[108]; } dirty_spec_address;
     int socket(int, int, int);
     int bind(int, const dirty_spec_address *, uint32_t);
+    int connect(int, const dirty_spec_address *, uint32_t);
     ssize_t recv(int, void *, size_t, int);
+    ssize_t send(int, const void *, size_t, int);
     int close(int);
 ]]
 
@@ -27,7 +29,20 @@ function _M.open(name)
     ffi.copy(address.path, (name:gsub("^@", "\0")))
     local fd = ffi.C.socket(AF_UNIX, SOCK_DGRAM, 0)
     assert(fd >= 0 and ffi.C.bind(fd, address, 2 + #name) == 0, "bind " .. name)
-    return setmetatable({ fd = fd, messages = {}, times = {} }, mt)
+    return setmetatable({ fd = fd, address = address, address_len = 2 + #name, messages = {},
+        times = {} }, mt)
+end
+
+--- Send to it until it takes no more, as if it had not been read for long.
+-- @treturn number how many messages that were
+function methods.fill(self)
+    local fd, count = ffi.C.socket(AF_UNIX, SOCK_DGRAM, 0), 0
+    assert(fd >= 0 and ffi.C.connect(fd, self.address, self.address_len) == 0, "connect")
+    while ffi.C.send(fd, "FILLER", 6, MSG_DONTWAIT) == 6 do
+        count = count + 1
+    end
+    ffi.C.close(fd)
+    return count
 end
 
 --- Take what has come.
