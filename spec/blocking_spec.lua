@@ -1,8 +1,11 @@
 -- What supervisor, keeper and arbiter call and that could wait for somebody: each is made to
 -- wait, and the runtime goes on (docs/blocking.md has the list).
+local fcntl = require "posix.fcntl"
 local notify_socket = require "support.notify_socket"
 local runtime = require "support.runtime"
 local signal = require "posix.signal"
+local stat = require "posix.sys.stat"
+local tempdir = require "support.tempdir"
 local unistd = require "posix.unistd"
 local wait = require "support.wait"
 
@@ -84,4 +87,77 @@ describe("a service manager that does not read", function()
         assert.same({ exit = 0 }, rt:stop(5))
         notify:wait("^STOPPING=1\n", at)
     end)
+end)
+
+-- A pipe that nobody reads and that is full: what is written to its `path` waits for ever.
+local function full_pipe()
+    local dir = tempdir.new()
+    local path = dir .. "/pipe"
+    assert(stat.mkfifo(path, 384))
+    local reader = assert(fcntl.open(path, fcntl.O_RDONLY + fcntl.O_NONBLOCK))
+    local writer = assert(fcntl.open(path, fcntl.O_WRONLY + fcntl.O_NONBLOCK))
+    for _, piece in ipairs { ("x"):rep(4096), "x" } do
+        while unistd.write(writer, piece) do end
+    end
+    unistd.close(writer)
+    defer(function()
+        unistd.close(reader)
+        tempdir.remove(dir)
+    end)
+    return path
+end
+
+-- The slowest of calls over so many seconds; each must be answered.
+local function slowest_call(rt, seconds)
+    local worst, ends = 0, wait.now() + seconds
+    repeat
+        local at = wait.now()
+        assert.equal("x", (rt:client { timeout = 20 }:execute("apps.echo", "echo", "x")))
+        worst = math.max(worst, wait.now() - at)
+    until wait.now() > ends
+    return worst
+end
+
+-- What a hook may do that takes for ever. Some are not ended by a signal.
+local WAYS = {
+    print = "for _ = 1, 100 do print(('x'):rep(3000)) end while true do end",
+    poll = "while true do ffi.C.poll(nil, 0, 60000) end",
+    lock = [[
+        local lock = ffi.new "uint64_t[8]"
+        ffi.C.pthread_mutex_lock(lock)
+        ffi.C.pthread_mutex_lock(lock)]],
+    fifo = "os.execute('mkfifo ' .. dir .. '/never') io.open(dir .. '/never', 'w')",
+    execute = "os.execute('sleep 1021')",
+    popen = "kept = io.popen('sleep 1022') kept:read('*a')",
+    match = "local text = ('a'):rep(40) text:find(('a*'):rep(40) .. 'b')",
+}
+
+describe("a worker_exit that does not return", function()
+    for name, way in pairs(WAYS) do
+        it("holds up no call, whatever it does: " .. name, function()
+            local rt = start { stdout_path = full_pipe(), config = [[
+                workers = 2
+                apps = { "apps.echo" }
+                local dir, kept = debug.getinfo(1, "S").source:match "@(.*)/"
+                local ffi = require "ffi"
+                ffi.cdef "int poll(void *, unsigned long, int); int pthread_mutex_lock(void *);"
+                function worker_exit() ]] .. way .. " end" }
+            local before = rt:status()
+            kill(before.workers[1].pid, signal.SIGKILL)
+            wait.until_true(function()
+                return rt:log():find('msg="worker ended" worker=1', 1, true)
+            end, 5, "its end")
+            assert.is_true(slowest_call(rt, 1) < 0.5)
+            wait.until_true(function()
+                local worker = rt:status().workers[1]
+                return worker.generation == 2 and worker.state == "ready"
+            end, 5, "the next worker")
+            assert.equal(before.arbiter.pid, rt:status().arbiter.pid)
+            contains(rt:log(), 'hook=worker_exit error="ended: it ran for more than 2000 ms')
+            local at = wait.now()
+            assert.same({ exit = 0 }, rt:stop(8))
+            assert.is_true(wait.now() - at < 4)
+            assert.falsy(rt:log():find("killed by", 1, true))
+        end)
+    end
 end)

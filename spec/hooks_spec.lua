@@ -69,10 +69,15 @@ local function start(threads, app)
     end
 end
 
--- The lines so far, with words for the pids.
+-- The lines so far, with words for the pids. Each worker_exit has a process of its own.
 local function lines_of(names)
-    local out = {}
+    local out, own = {}, {}
     for line in io.lines(life) do
+        local pid = line:match "^(%d+) worker_exit"
+        if pid then
+            assert.is_nil(names[tonumber(pid)] or own[pid])
+            own[pid], line = true, line:gsub("^%d+", "child")
+        end
         out[#out + 1] = line:gsub("%d+", function(digits)
             return names[tonumber(digits)]
         end)
@@ -129,9 +134,9 @@ describe("the life of a worker", function()
             "two new", "two init second",
             "two worker_init 1 2",
             "one close second", "one close first",
-            "arbiter worker_exit 1 1 0 gone",
+            "child worker_exit 1 1 0 gone",
             "two close second", "two close first",
-            "arbiter worker_exit 1 2 0 gone",
+            "child worker_exit 1 2 0 gone",
         }, lines)
     end)
 
@@ -174,34 +179,109 @@ describe("the life of a worker", function()
     end)
 end)
 
--- All calls wait for it, and so does the end of the runtime.
+-- The worker's place waits for it, and so does the end of the runtime.
 describe("a worker_exit that does not end", function()
+    local function wait_generation(generation)
+        return wait.until_true(function()
+            local status = rt:call("@arbiter", "status")
+            for _, worker in ipairs(status and status.workers or {}) do
+                if worker.state ~= "ready" or worker.generation ~= generation then
+                    return nil
+                end
+            end
+            return status and #status.workers == 12 and status
+        end, 20, "new workers")
+    end
+
+    local function kill_all(status)
+        for _, worker in ipairs(status.workers) do
+            signal.kill(worker.pid, signal.SIGKILL)
+        end
+    end
+
     it("keeps nobody waiting for longer than one does, however many workers end", function()
         rt = runtime.start { config = [[
-            workers = 6
-            arbiter_timeout = 8
+            workers = 12
             graceful_timeout = 1
             apps = { "apps.echo" }
             function worker_exit() while true do end end]] }
         local before = rt:status()
-        for _, worker in ipairs(before.workers) do
-            signal.kill(worker.pid, signal.SIGKILL)
-        end
-        local status = wait.until_true(function()
-            local status = rt:call("@arbiter", "status")
-            for _, worker in ipairs(status and status.workers or {}) do
-                if worker.state ~= "ready" or worker.generation ~= 2 then
-                    status = nil
-                    break
-                end
-            end
-            return status
-        end, 20, "new workers")
+        local at = wait.now()
+        kill_all(before)
+        local status = wait_generation(2)
+        assert.is_true(wait.now() - at < 2 + 3)
+        kill_all(status)
+        status = wait_generation(3)
         assert.same({ before.arbiter.pid, 0 }, { status.arbiter.pid, status.arbiter.hangs })
         local log = rt:log()
         local _, ended = log:gsub('hook=worker_exit error="ended: it ran for more than 2000 ms', "")
         local _, left_out = log:gsub('msg="a hook is left out" hook=worker_exit worker=', "")
-        assert.same({ 1, 5 }, { ended, left_out })
+        assert.same({ 8, 16 }, { ended, left_out }) -- eight run at once
         assert.same({ exit = 0 }, rt:stop())
+    end)
+end)
+
+describe("a worker_exit", function()
+    it("has what the file has opened and made, as it was, and leaves alone what it starts",
+        function()
+            rt = runtime.start { config = [[
+                workers = 1
+                apps = { "apps.echo" }
+                local dir = debug.getinfo(1, "S").source:match "@(.*)/"
+                local out, count = io.open(dir .. "/seen", "a"), 0
+                out:write "opened\n"
+                function on_starting() count = 1 end
+                function worker_exit(worker)
+                    count = count + 1 -- of a copy, which goes when this returns
+                    out:write(count, " ", worker.generation, "\n")
+                    os.execute("(sleep 0.3; echo done >>" .. dir .. "/seen) &")
+                    print("bye", worker.generation)
+                end]] }
+            for generation = 1, 2 do
+                signal.kill(rt:status().workers[1].pid, signal.SIGKILL)
+                wait.until_true(function()
+                    return rt:status().workers[1].generation == generation + 1
+                        and rt:status().workers[1].state == "ready"
+                end, 10, "the next worker")
+            end
+            wait.until_true(function()
+                local _, done = (tempdir.read(rt.dir .. "/seen") or ""):gsub("done\n", "")
+                return done == 2
+            end, 10, "what it has started")
+            local seen = tempdir.read(rt.dir .. "/seen"):gsub("done\n", "")
+            assert.equal("opened\n2 1\n2 2\n", seen)
+            assert.truthy(rt:log():find('msg="output" by=arbiter stream=stdout text="bye\\t2"', 1,
+                true))
+        end)
+
+    it("may end its process, crash or call the runtime: nothing else is changed", function()
+        rt = runtime.start { config = [[
+            workers = 1
+            apps = { "apps.echo" }
+            local dir, ffi = debug.getinfo(1, "S").source:match "@(.*)/", require "ffi"
+            ffi.cdef "int raise(int);"
+            function worker_exit(worker)
+                if worker.generation == 1 then
+                    os.exit(3)
+                elseif worker.generation == 2 then
+                    ffi.C.raise(9)
+                end
+                local client = require("dirty").client { socket = dir .. "/dirty.sock" }
+                print("the runtime says", client:execute("@arbiter", "ping"))
+            end]] }
+        local arbiter = rt:status().arbiter.pid
+        for generation = 1, 3 do
+            signal.kill(rt:status().workers[1].pid, signal.SIGKILL)
+            wait.until_true(function()
+                local worker = rt:status().workers[1]
+                return worker.generation == generation + 1 and worker.state == "ready"
+            end, 10, "the next worker")
+        end
+        assert.equal(arbiter, rt:status().arbiter.pid)
+        for _, part in ipairs { 'hook=worker_exit error="ended its process with status 3"',
+            'hook=worker_exit error="ended by signal 9"',
+            'text="the runtime says\\t' .. arbiter } do
+            assert.truthy(rt:log():find(part, 1, true), part .. "\n" .. rt:log())
+        end
     end)
 end)

@@ -12,6 +12,7 @@
 
 #include "arbiter/apart.h"
 #include "arbiter/app.h"
+#include "arbiter/exit_hook.h"
 #include "arbiter/herald.h"
 #include "arbiter/lane.h"
 #include "arbiter/listener.h"
@@ -20,6 +21,7 @@
 #include "arbiter/refusal.h"
 #include "arbiter/roll.h"
 #include "arbiter/session.h"
+#include "base/capture.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -65,6 +67,29 @@ static void close_sessions(uv_timer_t *handle) {
     uv_close((uv_handle_t *)&a->retry_timer, NULL);
 }
 
+/* What the configuration and its hooks print goes to the log. What they have started may
+ * print on, so the loop does not wait for its end. */
+static void open_outputs(arbiter *a) {
+    static const char *const streams[] = {"stdout", "stderr"};
+    int ends[2], rc = dirty_capture_open();
+    if (rc < 0)
+        dirty_log(DIRTY_LOG_WARN, "what hooks print is not logged", "reason=%s remedy=%s",
+                  DIRTY_LOG_QUOTE(strerror(-rc)), DIRTY_LOG_QUOTE(dirty_log_remedy(rc)));
+    dirty_capture_ends(ends, a->output_ends);
+    for (int i = 0; i < 2; i++) {
+        a->outputs[i].stream = streams[i];
+        a->outputs[i].fd = ends[i];
+        if (ends[i] >= 0 &&
+            output_open(&a->outputs[i], &a->loop, "by=arbiter") == 0)
+            uv_unref((uv_handle_t *)&a->outputs[i].poll);
+    }
+}
+
+static void close_outputs(arbiter *a) {
+    for (int i = 0; i < 2; i++)
+        output_close(&a->outputs[i], NULL);
+}
+
 /* The workers are gone: let answers that are under way get out, then the loop runs out.
  */
 static void finish(arbiter *a) {
@@ -79,6 +104,7 @@ static void finish(arbiter *a) {
     places_close(a);
     roll_close(a);
     herald_close(a);
+    close_outputs(a);
     DL_FOREACH_SAFE (a->sessions, s, next)
         if (s->state == SESSION_IDLE || s->state == SESSION_READING)
             session_close(s);
@@ -208,6 +234,7 @@ static void on_signal(uv_signal_t *handle, int number) {
     case SIGCHLD:
         places_reap(a);
         roll_reap(a);
+        exit_hooks_reap(a);
         break;
     case SIGHUP: roll_start(a); break;
     case SIGTTIN: scale(a, 1); break;
@@ -270,6 +297,8 @@ static void flush_outputs(arbiter *a) {
     DL_FOREACH (a->workers, w)
         for (int i = 0; i < 2; i++)
             output_flush(&w->outputs[i]);
+    for (int i = 0; i < 2; i++)
+        output_flush(&a->outputs[i]);
 }
 
 static void on_check(uv_timer_t *handle) {
@@ -319,9 +348,13 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
     dirty_log_who("arbiter");
     uv_set_process_title("dirty: arbiter");
     raise_descriptor_limit(a);
+    open_outputs(a);
     int failed = start(a);
-    if (failed != DIRTY_SERVE_OK && a->roll != NULL)
-        roll_close(a); /* its handle is all there is to run for */
+    if (failed != DIRTY_SERVE_OK) {
+        close_outputs(a);
+        if (a->roll != NULL)
+            roll_close(a);
+    }
     uv_run(&a->loop, UV_RUN_DEFAULT);
     int status = failed ? failed : a->status;
     places_deinit(a);

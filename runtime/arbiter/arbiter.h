@@ -3,7 +3,7 @@
  * It owns the listening socket, a session per client connection, a queue per app and the
  * worker processes. It reads the first bytes of a request, picks a lane and passes those
  * bytes and the client's descriptor on; payloads and answers never enter it
- * (docs/design.md). It runs no app code and no Lua but the configuration's hooks. */
+ * (docs/design.md). It runs no app code and no Lua but the configuration's. */
 #ifndef DIRTY_ARBITER_H
 #define DIRTY_ARBITER_H
 
@@ -25,8 +25,8 @@ typedef struct dirty_worker_info {
 } dirty_worker_info;
 
 /* The configuration's hooks; a NULL function is skipped. They must not raise or longjmp;
- * on_starting, worker_exit run in the arbiter, post_fork and worker_init in the worker.
- */
+ * on_starting runs in the arbiter, post_fork and worker_init in the worker, worker_exit
+ * in a child of the arbiter. */
 typedef struct dirty_hooks {
     void *ctx;
     void (*on_starting)(void *ctx, pid_t arbiter_pid);

@@ -1,12 +1,14 @@
 #include "arbiter/child.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -29,11 +31,13 @@ static void reset_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* The apps' stdout and stderr become the pipes; the log keeps going where it went. */
+/* stdout and stderr become the pipes, if there are some; the log keeps going where it
+ * went. */
 static void take_outputs(const int *outputs) {
     dirty_log_keep();
-    dup2(outputs[0], STDOUT_FILENO);
-    dup2(outputs[1], STDERR_FILENO);
+    for (int i = 0; i < 2; i++)
+        if (outputs[i] >= 0)
+            dup2(outputs[i], STDOUT_FILENO + i);
     setvbuf(stdout, NULL, _IOLBF, 0); /* a line is logged when it is printed */
 }
 
@@ -65,6 +69,25 @@ static void close_foreign(const int *channels, uint32_t count) {
         from = (unsigned)keep[i] + 1;
     }
     close_range(from, ~0u, 0);
+}
+
+/* Close what an exec would close: all that is ours, but not a file that Lua of the
+ * configuration has opened and a hook may use. */
+static void close_on_exec(void) {
+    DIR *dir = opendir("/proc/self/fd");
+    const struct dirent *entry;
+    if (dir == NULL) {
+        close_foreign(NULL, 0);
+        return;
+    }
+    while ((entry = readdir(dir)) != NULL) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+        int flags =
+            fd > 2 && fd != dirfd(dir) && fd != dirty_log_fd() ? fcntl(fd, F_GETFD) : 0;
+        if (flags > 0 && (flags & FD_CLOEXEC) != 0)
+            close(fd);
+    }
+    closedir(dir);
 }
 
 /* A worker must not reach the batons of others: what an app breaks is its own. */
@@ -143,26 +166,66 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
     _exit(o->worker_main(&start));
 }
 
-pid_t child_probe(arbiter *a, bool same, int report_fd) {
+/* -- Other children ---------------------------------------------------------------------
+ */
+
+/* Fork, with default signals in the child: one that came before they are reset would be
+ * taken for one of the arbiter's. The child leads a process group. */
+static pid_t fork_plain(void) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     pid_t pid = fork();
     if (pid == 0) {
         setpgid(0, 0);
-        dirty_birth_mark();
         reset_signals();
-        unmap_others(a, NULL);
-        uv_set_process_title("dirty: probe");
-        dirty_log_who("probe");
-        leave_libuv();
-        close_foreign(&report_fd, 1);
-        _exit(a->boot->source.probe(a->boot->source.ctx, same, report_fd));
+        return 0;
     }
     int saved = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (pid > 0)
         setpgid(pid, pid);
     errno = saved;
+    return pid;
+}
+
+static void become(arbiter *a, const char *title, const char *who) {
+    unmap_others(a, NULL);
+    take_outputs(a->output_ends);
+    uv_set_process_title(title);
+    dirty_log_who(who);
+    leave_libuv();
+}
+
+pid_t child_probe(arbiter *a, bool same, int report_fd) {
+    pid_t pid = fork_plain();
+    if (pid != 0)
+        return pid;
+    dirty_birth_mark();
+    become(a, "dirty: probe", "probe");
+    close_foreign(&report_fd, 1);
+    _exit(a->boot->source.probe(a->boot->source.ctx, same, report_fd));
+}
+
+/* It leaves no mark of its own: what the hook starts may outlive it. */
+static _Noreturn void run_exit_hook(const worker *w, pid_t arbiter_pid) {
+    const dirty_hooks *hooks = &w->a->o->hooks;
+    dirty_worker_info info = {w->place->number, w->generation, w->pid, w->deal->app_count,
+                              w->deal->specs};
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != arbiter_pid)
+        _exit(1);
+    become(w->a, "dirty: hook", "hook");
+    close_on_exec();
+    prefer_for_oom();
+    hooks->worker_exit(hooks->ctx, &info, w->wait_status);
+    fflush(NULL);
+    _exit(0);
+}
+
+pid_t child_exit_hook(worker *w) {
+    pid_t pid = fork_plain();
+    if (pid == 0)
+        run_exit_hook(w, w->a->pid);
     return pid;
 }

@@ -13,4 +13,8 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs);
  * its report to `report_fd`. Its pid, or -1 with errno. */
 pid_t child_probe(arbiter *a, bool same, int report_fd);
 
+/* Fork the child that calls the hook worker_exit for a worker that was reaped. Its pid,
+ * or -1 with errno. */
+pid_t child_exit_hook(worker *w);
+
 #endif

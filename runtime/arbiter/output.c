@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -38,8 +40,7 @@ static bool may_log(output *o) {
 
 static void tell_suppressed(output *o) {
     if (o->suppressed > 0)
-        dirty_log(DIRTY_LOG_WARN, "output suppressed",
-                  "worker=%u worker_pid=%d stream=%s lines=%llu", o->worker, (int)o->pid,
+        dirty_log(DIRTY_LOG_WARN, "output suppressed", "%s stream=%s lines=%llu", o->from,
                   o->stream, (unsigned long long)o->suppressed);
     o->suppressed = 0;
 }
@@ -48,8 +49,8 @@ static void log_line(output *o) {
     o->line[o->len] = '\0';
     if (o->len > 0 && may_log(o)) {
         tell_suppressed(o);
-        dirty_log(DIRTY_LOG_INFO, "output", "worker=%u worker_pid=%d stream=%s text=%s",
-                  o->worker, (int)o->pid, o->stream, DIRTY_LOG_QUOTE(o->line));
+        dirty_log(DIRTY_LOG_INFO, "output", "%s stream=%s text=%s", o->from, o->stream,
+                  DIRTY_LOG_QUOTE(o->line));
     } else if (o->len > 0) {
         o->suppressed++;
     }
@@ -84,11 +85,13 @@ static void on_readable(uv_poll_t *handle, int status, int events) {
         uv_poll_stop(&o->poll);
 }
 
-int output_open(output *o, uv_loop_t *loop, uint32_t worker, pid_t pid) {
+int output_open(output *o, uv_loop_t *loop, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(o->from, sizeof o->from, format, args);
+    va_end(args);
     o->filled_ns = dirty_now_ns();
     o->tokens = OUTPUT_BURST;
-    o->worker = worker;
-    o->pid = pid;
     int rc = uv_poll_init(loop, &o->poll, o->fd);
     if (rc < 0)
         return rc;

@@ -1,4 +1,4 @@
-/* output: what the apps of a worker print.
+/* output: what the apps of a worker print, and the configuration's hooks.
  *
  * A worker's stdout and stderr are pipes to the arbiter, which logs each line, tagged
  * with the worker and the stream: print() and the words of C libraries land in the log
@@ -19,8 +19,7 @@ typedef struct output {
     uv_poll_t poll;
     bool open;
     int fd;
-    uint32_t worker;
-    pid_t pid;
+    char from[48];       /* fields of the log line: whose it is */
     const char *stream;  /* "stdout", "stderr" */
     uint64_t filled_ns;  /* when `tokens` was last refilled */
     double tokens;       /* lines that may be logged now */
@@ -33,8 +32,10 @@ typedef struct output {
 /* Make the pipe: o->fd is our end, *theirs the worker's. 0 or -errno. */
 int output_pipe(output *o, const char *stream, int *theirs);
 
-/* Begin to log what comes. 0 or negative. */
-int output_open(output *o, uv_loop_t *loop, uint32_t worker, pid_t pid);
+/* Begin to log what comes from o->fd, with the fields of `format` in each line. 0 or
+ * negative. */
+int output_open(output *o, uv_loop_t *loop, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Called now and then: log an unfinished line to which nothing was added since the last
  * time, so that the last words of one that is stuck are seen while it is; and how many

@@ -359,7 +359,7 @@ bool places_all_ready(const arbiter *a) {
 bool places_all_gone(const arbiter *a) {
     const worker *w;
     DL_FOREACH (a->workers, w)
-        if (w->state != WORKER_DEAD)
+        if (!worker_is_gone(w))
             return false;
     return true;
 }

@@ -113,7 +113,7 @@ static void drop_next(roll *r) {
 static bool place_is_renewed(const arbiter *a, const place *p) {
     const worker *w;
     for (w = a->workers; w != NULL; w = w->next)
-        if (w->place == p && w != p->worker && w->state != WORKER_DEAD)
+        if (w->place == p && w != p->worker && !worker_is_gone(w))
             return false;
     return p->worker != NULL && p->worker->plan == a->plan &&
            p->worker->state == WORKER_READY;

@@ -13,6 +13,7 @@
 
 #include "arbiter/arbiter.h"
 #include "arbiter/answer_cache.h"
+#include "arbiter/output.h"
 #include "base/buf.h"
 #include "base/channel.h"
 #include "base/ratelimit.h"
@@ -54,6 +55,15 @@ typedef struct arbiter_counters {
     uint64_t exits[8]; /* workers that ended, by worker_exit_reason */
 } arbiter_counters;
 
+/* Calls of the hook worker_exit (exit_hook.h). */
+#define EXIT_HOOKS_AT_ONCE 8
+typedef struct exit_hooks {
+    unsigned running;
+    pid_t killed[EXIT_HOOKS_AT_ONCE]; /* not reaped yet, 0: none */
+    uint64_t rest_until_ns;           /* until then it is left out, 0: it is not */
+    unsigned missed;                  /* how often it was left out since */
+} exit_hooks;
+
 struct arbiter {
     const dirty_arbiter_options *boot; /* what we were started with: socket, pidfile */
     const dirty_arbiter_options *o; /* of the current plan: all that a reload changes */
@@ -74,12 +84,15 @@ struct arbiter {
     place **places; /* owned; the first plan->place_count are to be filled */
     uint32_t place_room;
     worker *workers; /* list of all, those that end included */
-    roll *roll;      /* owned: the reload under way, and what became of the last */
-    lane *idle;      /* list of lanes that are ready and free, last used first */
+    exit_hooks exit_hooks;
+    roll *roll; /* owned: the reload under way, and what became of the last */
+    lane *idle; /* list of lanes that are ready and free, last used first */
     uint64_t last_seq;
 
-    uint64_t oom_kills;     /* of our cgroup when last looked at */
-    session *sessions;      /* list of all */
+    output outputs[2];  /* what the configuration prints here and in hooks' processes */
+    int output_ends[2]; /* … what it is printed to, of base/capture.h; -1: none */
+    uint64_t oom_kills; /* of our cgroup when last looked at */
+    session *sessions;  /* list of all */
     session *idle_sessions; /* list of those that are idle, the longest idle first */
     session
         *lingering; /* list of those that linger with their answer out, oldest first */

@@ -125,7 +125,8 @@ static void append_workers(const arbiter *a, dirty_buf *out) {
     for (uint32_t i = 0; i < a->place_room; i++) {
         const place *p = a->places[i];
         const worker *w;
-        if (p->worker == NULL && i < a->plan->place_count) {
+        bool empty = p->worker == NULL || p->worker->state == WORKER_DEAD;
+        if (empty && i < a->plan->place_count) {
             dirty_buf_append_cstr(out, comma);
             append_empty_place(p, out);
             comma = ",";

@@ -15,7 +15,7 @@
 
 #include "arbiter/app.h"
 #include "arbiter/child.h"
-#include "arbiter/herald.h"
+#include "arbiter/exit_hook.h"
 #include "arbiter/place.h"
 #include "base/clock.h"
 #include "base/json_peek.h"
@@ -171,7 +171,8 @@ static void watch(worker *w) {
             w->open_handles += 2;
     }
     for (int i = 0; i < 2; i++) {
-        output_open(&w->outputs[i], loop, w->place->number, w->pid);
+        output_open(&w->outputs[i], loop, "worker=%u worker_pid=%d", w->place->number,
+                    (int)w->pid);
         w->outputs[i].poll.data = w;
         if (w->outputs[i].open)
             w->open_handles++;
@@ -485,29 +486,29 @@ static void log_exit(const worker *w, const char *how, bool expected) {
 }
 
 void worker_reaped(worker *w, int wait_status) {
-    place *p = w->place;
     arbiter *a = w->a;
-    char how[160];
-    bool was_ready = w->ready_lanes == w->lane_count;
     bool expected = w->state == WORKER_DRAINING;
+    uv_timer_stop(&w->timer);
     retire_lanes(w);
     set_state(w, WORKER_DEAD);
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_drain_channel(&w->lanes[i]);
-    worker_exit_reason reason = reason_of(w, wait_status, expected);
-    w->exit_reason = reason;
-    a->counters.exits[reason]++;
-    describe_exit(w, wait_status, reason, how, sizeof how);
-    log_exit(w, how, expected);
-    for (uint32_t i = 0; i < w->lane_count; i++)
+    w->wait_status = wait_status;
+    w->exit_reason = reason_of(w, wait_status, expected);
+    a->counters.exits[w->exit_reason]++;
+    describe_exit(w, wait_status, w->exit_reason, w->how, sizeof w->how);
+    log_exit(w, w->how, expected);
+    for (uint32_t i = 0; i < w->lane_count; i++) {
         lane_settle(&w->lanes[i], wait_status);
-    if (a->o->hooks.worker_exit != NULL) {
-        dirty_worker_info info = {p->number, w->generation, w->pid, w->deal->app_count,
-                                  w->deal->specs};
-        a->o->hooks.worker_exit(a->o->hooks.ctx, &info, wait_status);
-        herald_tell(a, DIRTY_REPORT_ALIVE, "%s", ""); /* many may end in one turn */
+        if (w->lanes[i].poll_open) /* a process that it left may hold the other end */
+            uv_poll_stop(&w->lanes[i].poll);
     }
-    place_worker_gone(p, w, was_ready, w->boot_error[0] ? w->boot_error : how);
+    exit_hook_call(w);
+}
+
+void worker_gone(worker *w) {
+    bool was_ready = w->ready_lanes == w->lane_count;
+    place_worker_gone(w->place, w, was_ready, w->boot_error[0] ? w->boot_error : w->how);
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_close(&w->lanes[i], on_lane_closed);
     for (int i = 0; i < 2; i++)

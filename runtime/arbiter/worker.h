@@ -3,8 +3,8 @@
  *   BOOTING ──all lanes ready──► READY ──► DRAINING ──► (exits) ──► DEAD
  *      └────────────────────────────┴──────► DYING (killed) ────────► ┘
  *
- * A worker fills a place. Its memory lives until its process is reaped and its handles
- * are closed. */
+ * A worker fills a place. Its memory lives until its process is reaped, the hook
+ * worker_exit has returned and its handles are closed. */
 #ifndef DIRTY_ARBITER_WORKER_H
 #define DIRTY_ARBITER_WORKER_H
 
@@ -45,7 +45,7 @@ struct worker {
     uint64_t spawned_ns;
     uint32_t ready_lanes;
     uint32_t open_handles;
-    uv_timer_t timer;    /* bounds BOOTING and DRAINING */
+    uv_timer_t timer;    /* bounds BOOTING, DRAINING and worker_exit */
     uint64_t ready_ns;   /* when it became ready, 0: not yet */
     uint64_t max_rss;    /* in bytes: a larger one is replaced, 0: never; from ready on */
     uint64_t served;     /* requests its lanes finished */
@@ -54,6 +54,10 @@ struct worker {
     const char *condemned; /* why it is to be killed as soon as its other lanes are free;
                               NULL: it is not */
     worker_exit_reason exit_reason; /* DEAD: why it ended */
+    char how[160];                  /* … in words */
+    int wait_status;                /* DEAD */
+    bool hook_due;           /* DEAD: it is not gone before worker_exit has returned */
+    pid_t hook_pid;          /* … which this process runs, 0: it has not begun */
     const char *kill_reason; /* why we killed it, for log and details; NULL: we did not */
     char boot_error[1000];   /* what its BOOT_FAILED said, "" if it said nothing */
     const app *boot_app;     /* … the app that it named; NULL: none */
@@ -91,8 +95,11 @@ void worker_channel_ended(worker *w);
 /* A lane has become free: goes on with an end that waited for it. */
 void worker_progress(worker *w);
 
-/* Waitpid said it ended: settle its lanes, free it, tell its place. */
+/* Waitpid said it ended: settle its lanes, call the hook worker_exit. */
 void worker_reaped(worker *w, int wait_status);
+
+/* The hook has returned, or there is none: tell its place, free it. */
+void worker_gone(worker *w);
 
 /* "drained", "boot", … of a worker_exit_reason */
 const char *worker_exit_reason_name(int reason);
@@ -106,6 +113,11 @@ const char *worker_state_name(worker_state state);
 /* Which app of its list it was booting when it ended, as it said itself or as its page
  * tells. -1: nothing tells. */
 int worker_boots(const worker *w);
+
+/* It was reaped, and nothing is done for it any more. */
+static inline bool worker_is_gone(const worker *w) {
+    return w->state == WORKER_DEAD && !w->hook_due;
+}
 
 /* Index of the app in this worker's list, -1: not hosted. */
 static inline int worker_hosts(const worker *w, const app *p) {

@@ -4,8 +4,10 @@
 #include <luajit.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/time.h>
 
+#include "base/capture.h"
 #include "base/clock.h"
 #include "cli/offspring.h"
 
@@ -81,10 +83,13 @@ int dirty_bounded_cpcall(lua_State *L, lua_CFunction function, void *arg, uint32
     struct sigaction ours = {.sa_handler = on_signal}, former; /* no SA_RESTART */
     sigemptyset(&ours.sa_mask);
     sigaction(SIGALRM, &ours, &former);
+    dirty_capture_begin();
     begin(L, ms);
     int rc = lua_cpcall(L, function, arg);
+    fflush(NULL); /* what it wrote must not be in the buffers of what is forked later */
     bool late = finish(L);
     sigaction(SIGALRM, &former, NULL);
+    dirty_capture_end();
     if (rc != 0 || !late)
         return rc;
     push_message(L);

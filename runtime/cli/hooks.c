@@ -7,21 +7,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
+#include "base/capture.h"
 #include "base/log.h"
-#include "cli/bounded.h"
-
-/* All calls of worker_exit together may take DIRTY_BOUNDED_MS in such a time. */
-#define EXIT_WINDOW_MS 30000
 
 /* The hooks of one configuration: `ctx` of the functions below. Owned by the collector.
  */
 typedef struct hook_set {
     lua_State *L;
-    int table;             /* reference in the registry */
-    uint64_t exits_from;   /* when the time began that exits_ns is of */
-    uint64_t exits_ns;     /* what worker_exit has taken since */
-    uint32_t exits_missed; /* how often it was left out since */
+    int table; /* reference in the registry */
 } hook_set;
 
 /* One call of a hook. Of the arguments only those are set that the hook has. */
@@ -34,7 +27,6 @@ struct hook_call {
     const dirty_app_spec *const *apps;
     bool has_status;
     int wait_status;
-    uint32_t limit_ms; /* what it may take, 0: any time */
 };
 
 static void set_integer(lua_State *L, const char *name, lua_Integer value) {
@@ -95,17 +87,11 @@ static int call_protected(lua_State *L) {
     return 0;
 }
 
-static int call_limited(lua_State *L, struct hook_call *call) {
-    if (call->limit_ms == 0)
-        return lua_cpcall(L, call_protected, call);
-    return dirty_bounded_cpcall(L, call_protected, call, call->limit_ms);
-}
-
 static void run_hook(const hook_set *set, struct hook_call *call) {
     lua_State *L = set->L;
     call->set = set;
     int top = lua_gettop(L);
-    if (call_limited(L, call) != 0) {
+    if (lua_cpcall(L, call_protected, call) != 0) {
         const char *message = lua_tostring(L, -1);
         dirty_log(DIRTY_LOG_ERROR, "a hook raised an error", "hook=%s error=%s",
                   call->name,
@@ -118,7 +104,10 @@ static void run_hook(const hook_set *set, struct hook_call *call) {
 static void on_starting(void *ctx, pid_t arbiter_pid) {
     struct hook_call call = {
         .name = "on_starting", .push_first = push_arbiter, .pid = arbiter_pid};
+    dirty_capture_begin();
     run_hook(ctx, &call);
+    fflush(NULL); /* what it wrote to files must not be in the buffers of others */
+    dirty_capture_end();
 }
 
 static struct hook_call worker_call(const char *name, const dirty_worker_info *worker) {
@@ -146,38 +135,11 @@ static void worker_init(void *ctx, const dirty_worker_start *start) {
     run_hook(ctx, &call);
 }
 
-/* What worker_exit may take now, 0: nothing. */
-static uint32_t exit_allowance_ms(hook_set *set, uint64_t now_ns) {
-    if (set->exits_from == 0 ||
-        now_ns - set->exits_from >= EXIT_WINDOW_MS * DIRTY_NS_PER_MS) {
-        if (set->exits_missed > 0)
-            dirty_log(DIRTY_LOG_WARN, "a hook is called again",
-                      "hook=worker_exit missed=%u", set->exits_missed);
-        set->exits_from = now_ns;
-        set->exits_ns = set->exits_missed = 0;
-    }
-    uint64_t taken_ms = set->exits_ns / DIRTY_NS_PER_MS;
-    return taken_ms < DIRTY_BOUNDED_MS ? (uint32_t)(DIRTY_BOUNDED_MS - taken_ms) : 0;
-}
-
 static void worker_exit(void *ctx, const dirty_worker_info *worker, int wait_status) {
-    hook_set *set = ctx;
     struct hook_call call = worker_call("worker_exit", worker);
-    uint64_t began_ns = dirty_now_ns();
     call.has_status = true;
     call.wait_status = wait_status;
-    call.limit_ms = exit_allowance_ms(set, began_ns);
-    if (call.limit_ms == 0) {
-        set->exits_missed++;
-        dirty_log(
-            DIRTY_LOG_WARN, "a hook is left out",
-            "hook=worker_exit worker=%u worker_pid=%d reason=\"it took %d ms within "
-            "%d s, and calls wait for it\"",
-            worker->number, (int)worker->pid, DIRTY_BOUNDED_MS, EXIT_WINDOW_MS / 1000);
-        return;
-    }
-    run_hook(set, &call);
-    set->exits_ns += dirty_now_ns() - began_ns;
+    run_hook(ctx, &call);
 }
 
 static bool has_hook(lua_State *L, int index, const char *name) {

@@ -5,10 +5,9 @@
  *   worker_init(worker)
  *   worker_exit(worker, status)   status = {exit=N} or {signal=N, name="SIGSEGV"}
  *
- * They run in the configuration's Lua state (a worker has its copy by fork), each under a
- * protected call: one that raises is logged with its traceback and changes nothing. All
- * calls wait for worker_exit, so it has a limit of time (cli/bounded.h): that of one call
- * for all of them within 30 s, then it is left out, which is logged. */
+ * They run in the configuration's Lua state, of which workers and the children that call
+ * worker_exit (arbiter/exit_hook.h) have a copy by fork, each under a protected call: one
+ * that raises is logged with its traceback and changes nothing. */
 #ifndef DIRTY_HOOKS_H
 #define DIRTY_HOOKS_H
 
