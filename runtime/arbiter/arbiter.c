@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/patience.h"
 
 /* How long idle connections and lingering ones may take to close at the end. */
 #define LAST_WORDS_MS 500
@@ -249,6 +250,8 @@ static void on_signal(uv_signal_t *handle, int number) {
 static void open_signals(arbiter *a) {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a log at its limit is no reason to end */
+    dirty_patience_init();
+    dirty_patience_begin(DIRTY_PATIENCE_MS);
     for (size_t i = 0; i < sizeof signal_numbers / sizeof *signal_numbers; i++) {
         uv_signal_init(&a->loop, &a->signals[i]);
         a->signals[i].data = a;
@@ -301,7 +304,9 @@ static void flush_outputs(arbiter *a) {
         output_flush(&a->outputs[i]);
 }
 
+/* As long as the loop turns, its patience never ends. */
 static void on_check(uv_timer_t *handle) {
+    dirty_patience_begin(DIRTY_PATIENCE_MS);
     places_check_memory(handle->data);
     apart_check(handle->data);
     give_back_memory(handle->data);
@@ -356,6 +361,7 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
             roll_close(a);
     }
     uv_run(&a->loop, UV_RUN_DEFAULT);
+    dirty_patience_end();
     int status = failed ? failed : a->status;
     places_deinit(a);
     plan_unref(a, a->plan);

@@ -15,6 +15,7 @@
 #include "arbiter/place.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/patience.h"
 
 /* The report of a probe: a JSON line an app, tracebacks included. */
 #define REPORT_MAX (4u << 20)
@@ -321,6 +322,7 @@ static void report_is_whole(roll *r) {
     uv_timer_stop(&r->timer);
     int rc = source->finish(source->ctx, (const char *)r->report.base, r->report.len,
                             &options, why, sizeof why);
+    dirty_patience_begin(DIRTY_PATIENCE_MS); /* its limit has the same timer */
     dirty_buf_deinit(&r->report);
     if (rc < 0) {
         end(r, "failed", "%s", why);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fdpass.h"
 #include "base/log.h"
 
 /* Take PATH.lock. It may be unlinked by its last owner between our open and flock: then
@@ -49,6 +50,7 @@ static int bind_path(dirty_endpoint *e, uint32_t mode) {
     e->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (e->fd < 0 || fchmod(e->fd, (mode_t)mode) < 0)
         return -errno;
+    dirty_fdpass_refuse(e->fd);
     mode_t before = umask(0);
     int rc = bind(e->fd, (struct sockaddr *)&address, sizeof address) < 0 ? -errno : 0;
     umask(before);

@@ -3,6 +3,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
 void dirty_fdpass_attach(struct msghdr *m, dirty_fdpass_room *room, const int *fds,
                          size_t count) {
     memset(room, 0, sizeof *room);
@@ -40,4 +44,9 @@ size_t dirty_fdpass_take(struct msghdr *m, int fds[DIRTY_FDPASS_MAX]) {
         fds[i] = -1;
     }
     return 0;
+}
+
+void dirty_fdpass_refuse(int socket) {
+    const int none = 0;
+    setsockopt(socket, SOL_SOCKET, SO_PASSRIGHTS, &none, sizeof none);
 }

@@ -27,4 +27,9 @@ void dirty_fdpass_expect(struct msghdr *m, dirty_fdpass_room *room);
  * open here or more were sent, all are closed: 0. */
 size_t dirty_fdpass_take(struct msghdr *m, int fds[DIRTY_FDPASS_MAX]);
 
+/* Let nobody send descriptors to `socket`, nor to one that is accepted from it: what came
+ * unasked would be closed by the receiver, which may wait as long as the sender likes
+ * (SO_LINGER). Needs Linux 6.16; before that nothing happens. */
+void dirty_fdpass_refuse(int socket);
+
 #endif

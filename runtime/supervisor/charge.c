@@ -91,6 +91,7 @@ static void become_arbiter(supervisor *s, const int *report, dirty_supervised *o
     for (int number = 1; number < 32; number++)
         if (sigismember(&signals, number) > 0)
             signal(number, SIG_DFL);
+    signal(SIGALRM, SIG_DFL);
     sigemptyset(&signals);
     sigprocmask(SIG_SETMASK, &signals, NULL);
     *out = (dirty_supervised){.listen_fd = s->endpoint.fd,

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/patience.h"
 #include "supervisor/orphans.h"
 #include "supervisor/sweep.h"
 
@@ -87,7 +88,9 @@ static _Noreturn void keep(pid_t arbiter, pid_t supervisor_pid) {
     uint64_t look_at_ns = dirty_now_ns() + LOOK_MS * DIRTY_NS_PER_MS;
     for (;;) {
         look(arbiter, &look_at_ns);
+        dirty_patience_end();
         int wait_status, number = next_signal(look_at_ns);
+        dirty_patience_begin(DIRTY_PATIENCE_MS);
         if (number == SIGCHLD) {
             if (reap(arbiter, &wait_status))
                 end_with(wait_status);
@@ -123,5 +126,6 @@ pid_t dirty_keeper_run(pid_t supervisor_pid, void (*set_title)(const char *title
     }
     set_title("dirty: keeper");
     close_descriptors();
+    dirty_patience_init();
     keep(arbiter, supervisor_pid);
 }

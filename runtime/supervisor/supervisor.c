@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/patience.h"
 #include "base/pidfile.h"
 #include "base/report.h"
 #include "supervisor/charge.h"
@@ -240,7 +241,9 @@ static void wait_for_events(supervisor *s) {
     dirty_owner_poll(&fds[2]);
     tell_watchdog(s);
     dirty_notify_again(&s->notify);
+    dirty_patience_end();
     poll(fds, 2 + DIRTY_OWNER_FDS, dirty_ms_until(next_ns(s), dirty_now_ns()));
+    dirty_patience_begin(DIRTY_PATIENCE_MS);
     if (dirty_owner_is_gone(&fds[2])) {
         dirty_log_msg(DIRTY_LOG_WARN, "the program that started this is gone");
         stop(s, SIGQUIT);
@@ -259,6 +262,7 @@ static int end(supervisor *s) {
     if (s->signal_fd >= 0)
         close(s->signal_fd);
     dirty_log(DIRTY_LOG_INFO, "ended", "status=%d", s->status);
+    dirty_patience_end();
     return s->status;
 }
 
@@ -283,6 +287,7 @@ int dirty_supervisor_run(const dirty_supervisor_options *o, dirty_supervised *ou
         s.status = DIRTY_SERVE_INTERNAL;
         return end(&s);
     }
+    dirty_patience_init();
     o->set_title("dirty: supervisor");
     dirty_notify_send(&s.notify, "STATUS=Starting");
     while (!s.done) {
