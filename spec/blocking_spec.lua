@@ -6,6 +6,7 @@ local runtime = require "support.runtime"
 local signal = require "posix.signal"
 local stat = require "posix.sys.stat"
 local tempdir = require "support.tempdir"
+local tree = require "support.tree"
 local unistd = require "posix.unistd"
 local wait = require "support.wait"
 
@@ -160,4 +161,105 @@ describe("a worker_exit that does not return", function()
             assert.falsy(rt:log():find("killed by", 1, true))
         end)
     end
+end)
+
+describe("what a configuration leaves behind", function()
+    local function reload(rt, times)
+        for number = 1, times do
+            rt:signal(signal.SIGHUP)
+            wait.until_true(function()
+                local last = rt:status().reload
+                return last.number == number and last.result == "done"
+            end, 10, "reloaded")
+        end
+    end
+
+    it("holds up no end, though its finalizers wait for ever", function()
+        local rt = start { config = [[
+            workers = 1
+            apps = { "apps.echo" }
+            local ffi = require "ffi"
+            ffi.cdef "int poll(void *, unsigned long, int);"
+            local kept = newproxy(true)
+            getmetatable(kept).__gc = function()
+                while true do ffi.C.poll(nil, 0, 60000) end
+            end
+            package.loaded.kept = kept]] }
+        local at = wait.now()
+        assert.same({ exit = 0 }, rt:stop(10))
+        assert.is_true(wait.now() - at < 6)
+        assert.falsy(rt:log():find("the arbiter hangs", 1, true))
+    end)
+
+    it("holds up no call when a reload collects it", function()
+        local rt = start { config = [[
+            workers = 1
+            apps = { "apps.echo" }
+            local program = io.popen "exec sleep 1031" -- its end is waited for when it is collected
+            function worker_exit() return program end]] }
+        local arbiter = rt:status().arbiter.pid
+        reload(rt, 3)
+        assert.is_true(slowest_call(rt, 1) < 3)
+        assert.equal(arbiter, rt:status().arbiter.pid)
+        assert.same({ exit = 0 }, rt:stop(8))
+    end)
+
+    it("but what the present one has started lives on", function()
+        local rt = start { config = [[
+            workers = 1
+            apps = { "apps.echo" }
+            local program = io.popen "exec sleep 1032"
+            function worker_exit() return program end]] }
+        local function count()
+            local n = 0
+            for _, entry in ipairs(rt:tree()) do
+                n = n + (entry.title == "sleep 1032" and 1 or 0)
+            end
+            return n
+        end
+        reload(rt, 3)
+        -- that of the supervisor's copy, and that of the arbiter's present configuration
+        wait.until_true(function() return count() == 2 end, 10, "two programs")
+        assert.is_true(slowest_call(rt, 3) < 3)
+        assert.equal(2, count())
+    end)
+
+    it("may print to what nobody reads, also while another arbiter comes up", function()
+        local rt = start { stdout_path = full_pipe(), config = [[
+            workers = 1
+            apps = { "apps.echo" }
+            if io.open "/proc/self/cmdline":read "*a":find("dirty: ", 1, true) then
+                for _ = 1, 300 do print(("words "):rep(500)) end
+            end
+            function on_starting() for _ = 1, 300 do print(("more "):rep(500)) end end
+            function worker_exit() end]] }
+        rt:signal(signal.SIGHUP)
+        wait.until_true(function() return rt:status().reload.result == "done" end, 10, "reloaded")
+        local arbiter = rt:status().arbiter.pid
+        kill(arbiter, signal.SIGKILL)
+        wait_for_another(rt, arbiter)
+        assert.falsy(rt:log():find("the configuration can't be read", 1, true))
+        wait.until_true(function() return rt:log():find('text="more', 1, true) end, 5, "its words")
+        assert.same({ exit = 0 }, rt:stop(5))
+    end)
+end)
+
+describe("a keeper that is stuck", function()
+    it("is replaced with its arbiter when that has died, whatever arbiter_timeout is", function()
+        local rt = start { config = "workers = 1 arbiter_timeout = 0 apps = { 'apps.echo' }" }
+        local arbiter = rt:status().arbiter.pid
+        kill(tree.find(rt:tree(), "^dirty: keeper").pid, signal.SIGSTOP)
+        kill(arbiter, signal.SIGKILL)
+        wait_for_another(rt, arbiter, 15)
+        contains(rt:log(), "its keeper does not end")
+    end)
+
+    it("holds up no end", function()
+        local rt = start { apps = { "apps.echo" }, args = { "--workers", "1" } }
+        kill(tree.find(rt:tree(), "^dirty: keeper").pid, signal.SIGSTOP)
+        local list = rt:tree()
+        rt:signal(signal.SIGTERM)
+        rt:wait(8)
+        tree.wait_gone(list, 2)
+    end)
 end)

@@ -452,8 +452,7 @@ void roll_close(arbiter *a) {
     roll *r = a->roll;
     close_pipe(r);
     if (r->probe_pid > 0) {
-        kill(-r->probe_pid, SIGKILL);
-        waitpid(r->probe_pid, NULL, 0);
+        kill(-r->probe_pid, SIGKILL); /* reaped by whoever gets our children */
         r->probe_pid = 0;
     }
     plan_unref(a, r->next);

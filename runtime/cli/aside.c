@@ -14,12 +14,15 @@
 
 #include "base/birth.h"
 #include "base/buf.h"
+#include "base/capture.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/bounded.h"
 
 /* A configuration as a line, its apps' options included. */
 #define LINE_MAX_BYTES (16u << 20)
+/* How long a killed child may take to disappear. */
+#define END_MS 1000
 
 /* -- In the child ------------------------------------------------------------------ */
 
@@ -77,11 +80,14 @@ static const char *read_line(int fd, uint64_t until_ns, dirty_buf *line) {
     return NULL;
 }
 
+/* One that even SIGKILL does not end, in a file system that does not answer, is left to
+ * the keeper. */
 static void end_child(pid_t pid) {
+    uint64_t until_ns = dirty_now_ns() + END_MS * DIRTY_NS_PER_MS;
     setpgid(pid, pid); /* it may not have come to it */
     kill(-pid, SIGKILL);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        continue;
+    while (waitpid(pid, NULL, WNOHANG) == 0 && dirty_now_ns() < until_ns)
+        poll(NULL, 0, 1);
 }
 
 static int push_failure(lua_State *L, const char *text) {
@@ -99,12 +105,15 @@ static int aside(lua_State *L) {
         return push_failure(L, strerror(errno));
     fflush(NULL); /* or the child would write our buffered output again */
     pid_t parent = getpid();
+    dirty_capture_open();
+    dirty_capture_begin();
     pid_t pid = fork();
     if (pid == 0) {
         close(ends[0]);
         run_child(L, ends[1], parent);
     }
     const char *why = pid < 0 ? strerror(errno) : NULL;
+    dirty_capture_end();
     dirty_buf line = {0};
     close(ends[1]);
     if (pid > 0) {
@@ -130,6 +139,7 @@ static int call_kept(lua_State *L) {
 static int bounded(lua_State *L) {
     luaL_checktype(L, 1, LUA_TFUNCTION);
     lua_settop(L, 1);
+    dirty_capture_open();
     int function = luaL_ref(L, LUA_REGISTRYINDEX);
     int rc = dirty_bounded_cpcall(L, call_kept, &function, DIRTY_BOUNDED_MS);
     luaL_unref(L, LUA_REGISTRYINDEX, function);

@@ -6,10 +6,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include "base/capture.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "cli/offspring.h"
+#include "supervisor/owner.h"
 
 /* How many instructions pass between two looks at the clock. */
 #define LOOK_EVERY 10000
@@ -20,6 +23,8 @@
 static uint64_t until_ns;
 static uint32_t allowed_ms;
 static lua_State *volatile running; /* NULL: none is */
+static void (*volatile kill_programs)(void);
+static volatile sig_atomic_t exit_status;
 
 static bool is_over(void) {
     return dirty_now_ns() >= until_ns;
@@ -45,7 +50,7 @@ static void on_signal(int number) {
     if (running == NULL || !is_over())
         return;
     lua_sethook(running, on_count, LUA_MASKCOUNT, 1); /* may be called in a handler */
-    dirty_offspring_kill();
+    kill_programs();
 }
 
 static void set_timer(uint32_t ms, long again_us) {
@@ -56,7 +61,6 @@ static void set_timer(uint32_t ms, long again_us) {
 }
 
 static void begin(lua_State *L, uint32_t ms) {
-    dirty_offspring_note();
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     lua_sethook(L, on_count, LUA_MASKCOUNT, LOOK_EVERY);
@@ -74,15 +78,17 @@ static bool finish(lua_State *L) {
     lua_sethook(L, NULL, 0, 0);
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
     if (late)
-        dirty_offspring_kill();
-    dirty_offspring_forget();
+        kill_programs();
     return late;
 }
 
-int dirty_bounded_cpcall(lua_State *L, lua_CFunction function, void *arg, uint32_t ms) {
+/* As dirty_bounded_cpcall; `kill` ends programs that it waits for. */
+static int run(lua_State *L, lua_CFunction function, void *arg, uint32_t ms,
+               void (*kill)(void)) {
     struct sigaction ours = {.sa_handler = on_signal}, former; /* no SA_RESTART */
     sigemptyset(&ours.sa_mask);
     sigaction(SIGALRM, &ours, &former);
+    kill_programs = kill;
     dirty_capture_begin();
     begin(L, ms);
     int rc = lua_cpcall(L, function, arg);
@@ -94,4 +100,41 @@ int dirty_bounded_cpcall(lua_State *L, lua_CFunction function, void *arg, uint32
         return rc;
     push_message(L);
     return DIRTY_BOUNDED_LATE;
+}
+
+int dirty_bounded_cpcall(lua_State *L, lua_CFunction function, void *arg, uint32_t ms) {
+    dirty_offspring_note();
+    return run(L, function, arg, ms, dirty_offspring_kill);
+}
+
+static int collect(lua_State *L) {
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    return 0;
+}
+
+void dirty_bounded_collect(lua_State *L, uint32_t ms) {
+    int top = lua_gettop(L);
+    if (run(L, collect, NULL, ms, dirty_offspring_kill_former) != 0)
+        dirty_log(DIRTY_LOG_ERROR,
+                  "what the former configuration left can't be collected", "reason=%s",
+                  DIRTY_LOG_QUOTE(lua_tostring(L, -1)));
+    lua_settop(L, top);
+}
+
+static void on_exit_late(int number) {
+    (void)number;
+    dirty_owner_end((int)exit_status);
+    _exit((int)exit_status);
+}
+
+void dirty_bounded_exit(int status, uint32_t ms) {
+    struct sigaction action = {.sa_handler = on_exit_late};
+    sigset_t own;
+    exit_status = status;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGALRM, &action, NULL);
+    sigemptyset(&own);
+    sigaddset(&own, SIGALRM);
+    sigprocmask(SIG_UNBLOCK, &own, NULL);
+    set_timer(ms, AGAIN_US);
 }

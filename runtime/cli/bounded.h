@@ -7,7 +7,10 @@
  * started are killed: os.execute and io.popen wait for those, the latter even when its
  * handle is collected. Not to be ended are __gc, a message handler of xpcall and C
  * functions that go on after EINTR or need no system call: for those there is the
- * supervisor (supervisor/silence.h). */
+ * supervisor (supervisor/silence.h).
+ *
+ * What Lua prints meanwhile is captured (base/capture.h), and the collector runs: where
+ * others wait it is to be stopped outside of such calls. */
 #ifndef DIRTY_CLI_BOUNDED_H
 #define DIRTY_CLI_BOUNDED_H
 
@@ -25,5 +28,13 @@
  * or DIRTY_BOUNDED_LATE with a message. In the main thread alone, not nested. A hook that
  * L has is lost. [-0, +(0|1), -] */
 int dirty_bounded_cpcall(lua_State *L, lua_CFunction function, void *arg, uint32_t ms);
+
+/* Collect all garbage, for `ms` at the most. What the configuration has made may wait for
+ * anything when it is collected, as a handle of io.popen waits for its program. Programs
+ * that were there before the last call above began are killed when the time is over. */
+void dirty_bounded_collect(lua_State *L, uint32_t ms);
+
+/* The process ends with `status` within `ms`, whatever it waits for then: finalizers. */
+void dirty_bounded_exit(int status, uint32_t ms);
 
 #endif

@@ -91,6 +91,7 @@ static void run_hook(const hook_set *set, struct hook_call *call) {
     lua_State *L = set->L;
     call->set = set;
     int top = lua_gettop(L);
+    lua_gc(L, LUA_GCRESTART, 0); /* the arbiter has it stopped (cli/source.h) */
     if (lua_cpcall(L, call_protected, call) != 0) {
         const char *message = lua_tostring(L, -1);
         dirty_log(DIRTY_LOG_ERROR, "a hook raised an error", "hook=%s error=%s",
@@ -108,6 +109,7 @@ static void on_starting(void *ctx, pid_t arbiter_pid) {
     run_hook(ctx, &call);
     fflush(NULL); /* what it wrote to files must not be in the buffers of others */
     dirty_capture_end();
+    lua_gc(((hook_set *)ctx)->L, LUA_GCSTOP, 0);
 }
 
 static struct hook_call worker_call(const char *name, const dirty_worker_info *worker) {

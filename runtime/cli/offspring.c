@@ -59,8 +59,15 @@ static bool keep(pid_t pid) {
     return true;
 }
 
+static void forget(void) {
+    free(note.pids);
+    note.pids = NULL;
+    note.count = note.room = 0;
+    note.whole = false;
+}
+
 void dirty_offspring_note(void) {
-    dirty_offspring_forget();
+    forget();
     snprintf(note.path, sizeof note.path, "/proc/self/task/%d/children", (int)getpid());
     if (each_child(keep) < 0)
         return;
@@ -69,9 +76,19 @@ void dirty_offspring_note(void) {
     note.whole = true;
 }
 
+static bool is_noted(pid_t pid) {
+    return note.count > 0 &&
+           bsearch(&pid, note.pids, note.count, sizeof pid, compare) != NULL;
+}
+
 static bool kill_unknown(pid_t pid) {
-    if (note.count == 0 ||
-        bsearch(&pid, note.pids, note.count, sizeof pid, compare) == NULL)
+    if (!is_noted(pid))
+        kill(pid, SIGKILL);
+    return true;
+}
+
+static bool kill_known(pid_t pid) {
+    if (is_noted(pid) && getpgid(pid) == getpgrp())
         kill(pid, SIGKILL);
     return true;
 }
@@ -83,9 +100,9 @@ void dirty_offspring_kill(void) {
     errno = error;
 }
 
-void dirty_offspring_forget(void) {
-    free(note.pids);
-    note.pids = NULL;
-    note.count = note.room = 0;
-    note.whole = false;
+void dirty_offspring_kill_former(void) {
+    int error = errno;
+    if (note.whole)
+        each_child(kill_known);
+    errno = error;
 }

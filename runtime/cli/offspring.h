@@ -1,17 +1,18 @@
 /* offspring: the child processes that the main thread has started since it noted those
- * there were. There is one note at a time; without /proc/PID/task/TID/children there are
- * none. */
+ * there were, and those from before. There is one note at a time; without
+ * /proc/PID/task/TID/children there are none. */
 #ifndef DIRTY_CLI_OFFSPRING_H
 #define DIRTY_CLI_OFFSPRING_H
 
-/* Note the children there are. */
+/* Note the children there are, in the place of the former note. */
 void dirty_offspring_note(void);
 
 /* Kill those that are not in the note; they are not reaped. May be called by a signal
- * handler between note and forget. */
+ * handler. */
 void dirty_offspring_kill(void);
 
-/* Give the note's memory back. */
-void dirty_offspring_forget(void);
+/* The same for those that are in it, but for those that have left our process group: the
+ * runtime's own have. */
+void dirty_offspring_kill_former(void);
 
 #endif

@@ -7,7 +7,9 @@
 
 #include "arbiter/arbiter.h"
 #include "base/buf.h"
+#include "base/capture.h"
 #include "base/log.h"
+#include "cli/bounded.h"
 #include "cli/options.h"
 #include "cli/try_apps.h"
 
@@ -23,7 +25,9 @@ static int serve(lua_State *L) {
     lua_settop(L, 1);
     dirty_cli_options_push(L, 1, &options);
     fflush(NULL); /* what the configuration printed must not be in the workers' buffers */
-    lua_pushinteger(L, dirty_arbiter_run(&options));
+    int status = dirty_arbiter_run(&options);
+    dirty_bounded_exit(status, DIRTY_BOUNDED_MS);
+    lua_pushinteger(L, status);
     return 1;
 }
 
@@ -46,11 +50,16 @@ static dirty_buf *push_buf(lua_State *L) {
 static int probe(lua_State *L) {
     dirty_arbiter_options options;
     luaL_checktype(L, 2, LUA_TBOOLEAN);
-    lua_settop(L, 2);
+    lua_settop(L, 3);
     dirty_cli_options_push(L, 1, &options);
     dirty_buf *kept = push_buf(L);
     dirty_buf lines = {0}; /* on the stack, where a sanitizer in the child sees it */
+    bool captured = lua_toboolean(L, 3) && dirty_capture_open() == 0;
+    if (captured)
+        dirty_capture_begin();
     int rc = dirty_cli_try_apps(&options, lua_toboolean(L, 2), &lines);
+    if (captured)
+        dirty_capture_end();
     *kept = lines;
     if (rc < 0)
         return push_error(L, rc);

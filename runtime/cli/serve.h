@@ -5,7 +5,9 @@
 #include <lua.h>
 
 /* Add to the table on top of the stack:
- *   probe(options, boot) -> lines | nil, text, errno    as worker/probe.h says
+ *   probe(options, boot, captured) -> lines | nil, text, errno
+ *       As worker/probe.h says. What the apps print is captured (base/capture.h), if
+ *       that is wanted.
  *   serve(options) -> exit status        returns once the runtime has ended
  *   log_open(path|nil, level, format|nil) -> true | nil, text, errno
  *   log(level, text)

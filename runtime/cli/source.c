@@ -51,8 +51,11 @@ static int run(lua_CFunction function, step *s, uint32_t limit_ms) {
     lua_State *L = s->from->L;
     int top = lua_gettop(L);
     s->rc = -1;
+    if (limit_ms > 0)
+        lua_gc(L, LUA_GCRESTART, 0);
     int rc = limit_ms > 0 ? dirty_bounded_cpcall(L, function, s, limit_ms)
                           : lua_cpcall(L, function, s);
+    lua_gc(L, LUA_GCSTOP, 0); /* what it runs may take any time */
     /* One that returned late is whole: its Lua went on after what was ended. */
     if (rc != 0 && rc != DIRTY_BOUNDED_LATE) {
         tell(s, lua_tostring(L, -1));
@@ -126,6 +129,7 @@ static int source_probe(void *ctx, bool same, int report_fd) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != from->owner)
         return 1;
+    lua_gc(from->L, LUA_GCRESTART, 0);
     parked_put(&s.report_to, report_fd);
     return run(probe_protected, &s, 0) < 0 ? 1 : 0;
 }
@@ -197,7 +201,9 @@ static void source_release(void *ctx, const dirty_arbiter_options *options) {
     made *m = (made *)options;
     luaL_unref(from->L, LUA_REGISTRYINDEX, m->held);
     free(m);
-    lua_gc(from->L, LUA_GCCOLLECT, 0); /* reloads are rare, and leave nothing behind */
+    /* reloads are rare, and leave nothing behind */
+    dirty_bounded_collect(from->L, DIRTY_BOUNDED_MS);
+    lua_gc(from->L, LUA_GCSTOP, 0);
 }
 
 /* -- Life
@@ -219,6 +225,7 @@ void dirty_cli_source_push(lua_State *L, int index, dirty_config_source *out) {
     lua_setmetatable(L, -2);
     lua_pushvalue(L, index);
     from->functions = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_gc(L, LUA_GCSTOP, 0);
     *out = (dirty_config_source){.ctx = from,
                                  .probe = source_probe,
                                  .finish = source_finish,

@@ -12,7 +12,8 @@
  * do anything and take any time. `report` is all that comes from there: the line that
  * read gave, then, if it gave options, the lines of worker/probe.h. The others are called
  * in the arbiter, one after the other; finish has a limit of time (cli/bounded.h), and
- * may be ended anywhere by it. */
+ * may be ended anywhere by it. The collector of L runs in such calls alone: what it ends
+ * may take any time, too. */
 #ifndef DIRTY_CLI_SOURCE_H
 #define DIRTY_CLI_SOURCE_H
 

@@ -7,8 +7,12 @@
 
 #include "base/log.h"
 #include "base/pidfile.h"
+#include "cli/bounded.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/sweep.h"
+
+/* The metatable of dirty_rights that the collector owns. */
+#define RIGHTS "dirty.rights"
 
 static lua_Number get_number(lua_State *L, int index, const char *name) {
     lua_getfield(L, index, name);
@@ -72,10 +76,12 @@ static int supervise(lua_State *L) {
     fflush(
         NULL); /* what the configuration printed must not be in the arbiters' buffers */
     int status = dirty_supervisor_run(&options, &child);
-    if (status == DIRTY_SUPERVISED)
+    if (status == DIRTY_SUPERVISED) {
         push_supervised(L, &child);
-    else
-        lua_pushinteger(L, status);
+        return 1;
+    }
+    dirty_bounded_exit(status, DIRTY_BOUNDED_MS);
+    lua_pushinteger(L, status);
     return 1;
 }
 
@@ -93,14 +99,10 @@ static int find_rights(lua_State *L, int index, dirty_rights *rights, char *why,
 }
 
 static int settle(lua_State *L) {
-    char why[300];
-    dirty_rights rights;
     luaL_checktype(L, 1, LUA_TTABLE);
+    const dirty_rights *rights = luaL_checkudata(L, 2, RIGHTS);
     dirty_supervised child = {.parent_pid = (pid_t)get_number(L, 1, "parent_pid")};
-    if (find_rights(L, 2, &rights, why, sizeof why) < 0)
-        return push_failure(L, why);
-    int rc = dirty_supervised_settle(&child, &rights);
-    dirty_rights_deinit(&rights);
+    int rc = dirty_supervised_settle(&child, rights);
     if (rc < 0)
         return push_failure(L, strerror(-rc));
     lua_pushboolean(L, 1);
@@ -120,15 +122,28 @@ static int drop(lua_State *L) {
     return 1;
 }
 
+static int free_rights(lua_State *L) {
+    dirty_rights_deinit(lua_touserdata(L, 1));
+    return 0;
+}
+
+/* Found once, for all arbiters: who knows users and groups may be far away. */
 static int rights_of(lua_State *L) {
     char why[300];
-    dirty_rights rights;
-    if (find_rights(L, 1, &rights, why, sizeof why) < 0)
+    lua_settop(L, 2);
+    dirty_rights *rights = lua_newuserdata(L, sizeof *rights);
+    *rights = (dirty_rights){.uid = -1, .gid = -1};
+    if (luaL_newmetatable(L, RIGHTS)) {
+        lua_pushcfunction(L, free_rights);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    if (find_rights(L, 1, rights, why, sizeof why) < 0)
         return push_failure(L, why);
-    lua_pushnumber(L, (lua_Number)rights.uid);
-    lua_pushnumber(L, (lua_Number)rights.gid);
-    dirty_rights_deinit(&rights);
-    return 2;
+    lua_pushnumber(L, (lua_Number)rights->uid);
+    lua_pushnumber(L, (lua_Number)rights->gid);
+    lua_pushvalue(L, 3);
+    return 3;
 }
 
 static int try_pidfile(lua_State *L) {

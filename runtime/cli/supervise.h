@@ -17,12 +17,12 @@
  *       supervisor_pid=, parent_pid=, restarts=, hangs=, last_exit=}. `options` has
  *       socket_path, socket_mode, socket_uid, socket_gid, backlog, start_timeout_ms,
  *       silence_ms and pidfile|nil.
- *   settle(table, user|nil, group|nil) -> true | nil, text
- *       In such a process: become that user, and end with the parent from now on.
+ *   settle(table, rights) -> true | nil, text
+ *       In such a process: take those rights, and end with the parent from now on.
  *   drop(user|nil, group|nil) -> true | nil, text
  *       Become that user for good, in any process.
- *   rights(user|nil, group|nil) -> uid, gid | nil, text
- *       Whom those two would become, -1: who we are.
+ *   rights(user|nil, group|nil) -> uid, gid, rights | nil, text
+ *       Whom those two would become, -1: who we are; for settle.
  * May raise. [-0, +0] */
 void dirty_supervise_register(lua_State *L);
 

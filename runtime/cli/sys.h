@@ -19,8 +19,8 @@
  *   serve(options) -> status    log_open(path, level)    log(level, text)   (cli/serve.h)
  *   aside(f, ms) -> line    bounded(f) -> true                         (cli/aside.h)
  *   spare_children()
- *   supervise(options) -> status | table    settle(table, user, group)
- *   drop(user, group)    rights(user, group) -> uid, gid
+ *   supervise(options) -> status | table    settle(table, rights)
+ *   drop(user, group)    rights(user, group) -> uid, gid, rights
  *   try_pidfile(path) -> true | nil, text                              (cli/supervise.h)
  * } */
 int luaopen_dirty_sys(lua_State *L);

@@ -162,6 +162,20 @@ static void make_one_line(char *text) {
             *text = ' ';
 }
 
+/* The earlier of two moments, 0 being never. */
+static uint64_t earlier(uint64_t a_ns, uint64_t b_ns) {
+    return a_ns == 0 || (b_ns > 0 && b_ns < a_ns) ? b_ns : a_ns;
+}
+
+/* The arbiter is gone: its keeper is to end, too, as soon as it has swept. */
+static void end_reports(supervisor *s) {
+    uint64_t until_ns = dirty_now_ns() + (DIRTY_SWEEP_MS + MARGIN_MS) * DIRTY_NS_PER_MS;
+    close(s->report_fd);
+    s->report_fd = -1;
+    silence_end(&s->silence);
+    s->kill_at_ns = earlier(s->kill_at_ns, until_ns);
+}
+
 static void read_reports(supervisor *s) {
     dirty_report r;
     int rc;
@@ -171,10 +185,8 @@ static void read_reports(supervisor *s) {
         silence_broken(&s->silence);
         on_report(s, &r);
     }
-    if (rc < 0) {
-        close(s->report_fd);
-        s->report_fd = -1;
-    }
+    if (rc < 0)
+        end_reports(s);
 }
 
 /* -- Life ------------------------------------------------------------------------------
@@ -193,11 +205,16 @@ static void reap(supervisor *s) {
         }
 }
 
+static const char *why_late(const supervisor *s) {
+    if (s->report_fd < 0)
+        return "it is gone, and its keeper does not end";
+    return s->phase == STOPPING ? "it does not end as told" : "it does not come up";
+}
+
 static void kill_hanging(supervisor *s) {
     uint64_t now_ns = dirty_now_ns();
     if (s->keeper > 0 && s->kill_at_ns > 0 && now_ns >= s->kill_at_ns)
-        charge_kill(s, s->phase == STOPPING ? "it does not end as told"
-                                            : "it does not come up");
+        charge_kill(s, why_late(s));
     else if (s->keeper > 0 && silence_look(&s->silence, now_ns))
         charge_kill(s, "it said nothing for arbiter_timeout");
 }
@@ -222,11 +239,6 @@ static void tell_watchdog(supervisor *s) {
         s->tell_at_ns = now_ns + s->notify.watchdog_ms * DIRTY_NS_PER_MS;
         dirty_notify_beat(&s->notify);
     }
-}
-
-/* The earlier of two moments, 0 being never. */
-static uint64_t earlier(uint64_t a_ns, uint64_t b_ns) {
-    return a_ns == 0 || (b_ns > 0 && b_ns < a_ns) ? b_ns : a_ns;
 }
 
 static uint64_t next_ns(const supervisor *s) {

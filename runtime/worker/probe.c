@@ -229,8 +229,7 @@ static int end_child(trial *t) {
     kill(-t->pid, SIGKILL);
     if (!exited) {
         kill(t->pid, SIGKILL);
-        while (waitpid(t->pid, &status, 0) < 0 && errno == EINTR)
-            continue;
+        wait_exited(t->pid, &status, 1000); /* else it is left to our parents */
     }
     dirty_printed_close(&t->printed);
     return status;

@@ -59,10 +59,12 @@ end
 -- @tparam table conf of dirty.config
 -- @tparam table options of dirty.cli.start
 -- @tparam boolean boot also make and close the objects (new, init, close), not only load
+-- @tparam[opt] boolean captured what they print goes to the log of the arbiter that this
+--   process is to be
 -- @treturn {table,...}|nil reports, as `read` gives them
 -- @treturn nil|string why there is none
-function _M.run(conf, options, boot)
-    local lines, err = sys.probe(options, boot)
+function _M.run(conf, options, boot, captured)
+    local lines, err = sys.probe(options, boot, captured)
     if not lines then
         return nil, "the apps can't be tried: " .. err
     end

@@ -62,14 +62,15 @@ end
 -- Whoever the arbiter becomes must be able to connect and to open the log again: the socket
 -- is theirs unless the configuration says whose it is, and so is a log file that is made.
 local function find_owner(conf, ids)
-    local uid, gid = sys.rights(conf.values.user, conf.values.group)
+    local uid, gid, rights = sys.rights(conf.values.user, conf.values.group)
     if not uid then
         complain(gid)
         return nil
     elseif uid >= 0 then
         sys.log_owner(uid, gid)
     end
-    return { uid = ids.uid >= 0 and ids.uid or uid, gid = ids.gid >= 0 and ids.gid or gid }
+    return { uid = ids.uid >= 0 and ids.uid or uid, gid = ids.gid >= 0 and ids.gid or gid,
+        rights = rights }
 end
 
 -- Everything up to the first fork. The ids of the socket, or nil and the exit status.
@@ -121,7 +122,7 @@ local function load_apps(conf, options, child)
     if not first then
         options.boot_timeout_ms = math.min(options.boot_timeout_ms, PATIENCE_MS)
     end
-    local reports, err = probe.run(conf, options, false)
+    local reports, err = probe.run(conf, options, false, not first)
     if not reports then
         complain(err)
         return exit.INTERNAL
@@ -156,7 +157,7 @@ end
 
 -- Be the arbiter until it ends. Returns the exit status.
 local function serve(parsed, conf, ids, child)
-    local ok, err = sys.settle(child, conf.values.user, conf.values.group)
+    local ok, err = sys.settle(child, ids.rights)
     if not ok then
         complain(err)
         return exit.INTERNAL
