@@ -230,6 +230,28 @@ describe("a request that nobody would read", function()
         assert.same({ 0, 5, false }, { request.budget_ms, request.priority, request.has_metadata })
     end)
 
+    it("carries a deadline as near as a double tells it", function()
+        local function round(ns)
+            local call = { app = "a", action = "b", deadline_ns = ns, metadata = "1" }
+            local request = assert(codec:decode_request(frame_of(
+                codec:encode_request(1, call, { "arg" }, 1)):sub(17)))
+            assert.same({ 1, { "arg" } }, { request.metadata, request.args })
+            return request.deadline_ns
+        end
+        for _, ns in ipairs { 0, 1, 2 ^ 32 - 1, 2 ^ 32, 2 ^ 53 - 1, 2 ^ 53, 2 ^ 62 } do
+            assert.equal(ns, round(ns))
+        end
+        assert.equal(1, round(1.75))
+        assert.equal(2 ^ 63, round(2 ^ 63))
+        assert.equal(2 ^ 63, round(math.huge))
+        for _, wrong in ipairs { -1, 0 / 0 } do
+            assert.equal("BAD_EXTENSION",
+                fault_of { app = "a", action = "b", deadline_ns = wrong })
+        end
+        assert.is_nil(codec:decode_request(frame_of(
+            codec:encode_request(1, { app = "a", action = "b" }, {}, 0)):sub(17)).deadline_ns)
+    end)
+
     it("carries metadata of any kind", function()
         for _, metadata in ipairs { { trace = "x" }, 5, true, { 1, { 2 } } } do
             local call = { app = "a", action = "b", metadata = assert(codec:json(metadata)) }

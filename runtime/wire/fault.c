@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "wire/extension.h"
 #include "wire/frame.h"
 
 typedef struct fault_info {
@@ -19,7 +20,8 @@ static const fault_info faults[] = {
          "and a server takes only REQUEST"},
     [-DIRTY_WIRE_TOO_LONG] = {"TOO_LONG", "the message is longer than max_message"},
     [-DIRTY_WIRE_BAD_FLAGS] = {"BAD_FLAGS",
-                               "unknown flag: only bit 0 (metadata) is spoken"},
+                               "unknown flag: bits 0 (metadata) and 1 (extensions) are "
+                               "spoken"},
     [-DIRTY_WIRE_BAD_PRIORITY] = {"BAD_PRIORITY",
                                   "wrong priority: 0 (first) to 9 (last)"},
     [-DIRTY_WIRE_BAD_NAME] = {"BAD_NAME", "wrong app or action name: 1 to 255 bytes of "
@@ -35,6 +37,10 @@ static const fault_info faults[] = {
     [-DIRTY_WIRE_TOO_MANY] = {"TOO_MANY", "more values than max_args"},
     [-DIRTY_WIRE_BAD_JSON] = {"BAD_JSON", "a value with tag 'j' is not JSON"},
     [-DIRTY_WIRE_BAD_LENGTH] = {"BAD_LENGTH", "an END message has no payload"},
+    [-DIRTY_WIRE_BAD_EXTENSION] =
+        {"BAD_EXTENSION",
+         "wrong extensions: at most 1024 bytes of type, length and value, each within "
+         "them, of type 1 (deadline) at most one, of 8 bytes"},
 };
 
 static const fault_info *info_of(dirty_wire_fault fault) {
@@ -57,8 +63,9 @@ const char *dirty_wire_fault_name(dirty_wire_fault fault) {
 void dirty_wire_fault_members(dirty_buf *out, dirty_wire_fault fault,
                               uint32_t max_message, uint32_t max_args) {
     dirty_buf_printf(out,
-                     ",\"fault\":\"%s\",\"versions\":[%d],\"tags\":[\"b\",\"j\"],"
+                     ",\"fault\":\"%s\",\"versions\":[%d],\"types\":[1,2,3,4,5],"
+                     "\"flags\":[0,1],\"extensions\":[%d],\"tags\":[\"b\",\"j\"],"
                      "\"max_message\":%u,\"max_args\":%u",
-                     dirty_wire_fault_name(fault), DIRTY_WIRE_VERSION, max_message,
-                     max_args);
+                     dirty_wire_fault_name(fault), DIRTY_WIRE_VERSION,
+                     DIRTY_EXTENSION_DEADLINE, max_message, max_args);
 }

@@ -26,7 +26,8 @@ typedef enum dirty_wire_fault {
     DIRTY_WIRE_TOO_MANY = -11,   /* more values than the limit */
     DIRTY_WIRE_BAD_JSON = -12,   /* a value that is not JSON: said by users */
     DIRTY_WIRE_BAD_LENGTH = -13, /* an END frame with a payload */
-    DIRTY_WIRE_FAULT_LAST = DIRTY_WIRE_BAD_LENGTH
+    DIRTY_WIRE_BAD_EXTENSION = -14, /* a block of extensions that can't be read */
+    DIRTY_WIRE_FAULT_LAST = DIRTY_WIRE_BAD_EXTENSION
 } dirty_wire_fault;
 
 /* One line, lower case, that says what was wrong and what is spoken or allowed. */
@@ -37,7 +38,8 @@ const char *dirty_wire_fault_name(dirty_wire_fault fault);
 
 /* Append the members that the details of every PROTOCOL error carry, JSON text led by a
  * comma: the fault's name, and what is spoken and allowed here.
- *   ,"fault":"BAD_TAG","versions":[1],"tags":["b","j"],"max_message":…,"max_args":… */
+ *   ,"fault":"BAD_TAG","versions":[1],"types":[1,2,3,4,5],"flags":[0,1],
+ *    "extensions":[1],"tags":["b","j"],"max_message":…,"max_args":… */
 void dirty_wire_fault_members(dirty_buf *out, dirty_wire_fault fault,
                               uint32_t max_message, uint32_t max_args);
 

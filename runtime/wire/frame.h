@@ -30,7 +30,7 @@ typedef enum dirty_frame_type {
     DIRTY_FRAME_RESPONSE = 2,
     DIRTY_FRAME_ERROR = 3,
     DIRTY_FRAME_CHUNK = 4,
-    DIRTY_FRAME_END = 5
+    DIRTY_FRAME_END = 5 /* 6 to 8 are reserved: many requests on one connection */
 } dirty_frame_type;
 
 typedef struct dirty_frame {

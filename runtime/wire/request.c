@@ -13,9 +13,21 @@ static bool name_is_valid(dirty_slice name) {
     return true;
 }
 
-/* What is missing: more of this message, or of a message that is too short for it. */
-static dirty_wire_fault missing(size_t need, size_t payload_len) {
-    return need > payload_len ? DIRTY_WIRE_TRUNCATED : DIRTY_WIRE_MORE;
+/* The block of extensions, whose length is at `at`; there are bytes for that. */
+static dirty_wire_fault take_extension(const uint8_t *payload, size_t have,
+                                       size_t payload_len, dirty_route *out) {
+    size_t at = out->values_at + DIRTY_EXTENSION_HEAD_LEN;
+    if (have < at)
+        return DIRTY_WIRE_MORE;
+    size_t len = dirty_get16(payload + out->values_at);
+    if (len > payload_len - at)
+        return DIRTY_WIRE_TRUNCATED;
+    if (len > DIRTY_EXTENSION_MAX)
+        return DIRTY_WIRE_BAD_EXTENSION;
+    if (have < at + len)
+        return DIRTY_WIRE_MORE;
+    out->values_at = at + len;
+    return dirty_extension_decode(payload + at, len, &out->extension);
 }
 
 dirty_wire_fault dirty_route_decode(const uint8_t *payload, size_t have,
@@ -23,7 +35,8 @@ dirty_wire_fault dirty_route_decode(const uint8_t *payload, size_t have,
     if (have > payload_len) /* what follows belongs to the next message */
         have = payload_len;
     if (have < DIRTY_ROUTE_FIXED_LEN)
-        return missing(DIRTY_ROUTE_FIXED_LEN, payload_len);
+        return payload_len < DIRTY_ROUTE_FIXED_LEN ? DIRTY_WIRE_TRUNCATED
+                                                   : DIRTY_WIRE_MORE;
     out->budget_ms = dirty_get32(payload);
     out->priority = payload[4];
     out->flags = payload[5];
@@ -35,16 +48,20 @@ dirty_wire_fault dirty_route_decode(const uint8_t *payload, size_t have,
         return DIRTY_WIRE_BAD_FLAGS;
     if (app_len == 0 || action_len == 0)
         return DIRTY_WIRE_BAD_NAME;
-    size_t need = DIRTY_ROUTE_FIXED_LEN + app_len + action_len;
-    if (have < need)
-        return missing(need, payload_len);
+    bool extended = out->flags & DIRTY_FLAG_EXTENSION;
+    size_t names_end = DIRTY_ROUTE_FIXED_LEN + app_len + action_len;
+    if (names_end + (extended ? DIRTY_EXTENSION_HEAD_LEN : 0) > payload_len)
+        return DIRTY_WIRE_TRUNCATED;
+    if (have < names_end)
+        return DIRTY_WIRE_MORE;
     const char *names = (const char *)payload + DIRTY_ROUTE_FIXED_LEN;
     out->app = (dirty_slice){names, app_len};
     out->action = (dirty_slice){names + app_len, action_len};
-    out->values_at = need;
+    out->values_at = names_end;
     if (!name_is_valid(out->app) || !name_is_valid(out->action))
         return DIRTY_WIRE_BAD_NAME;
-    return DIRTY_WIRE_OK;
+    out->extension = (dirty_extension){0};
+    return extended ? take_extension(payload, have, payload_len, out) : DIRTY_WIRE_OK;
 }
 
 dirty_wire_fault dirty_request_open(const uint8_t *payload, size_t payload_len,
@@ -71,7 +88,9 @@ dirty_wire_fault dirty_request_open(const uint8_t *payload, size_t payload_len,
 
 int dirty_request_encode_head(dirty_buf *out, uint64_t id, const dirty_route *route,
                               size_t values_len) {
-    size_t route_len = DIRTY_ROUTE_FIXED_LEN + route->app.len + route->action.len;
+    size_t extension_len = dirty_extension_len(&route->extension);
+    size_t route_len =
+        DIRTY_ROUTE_FIXED_LEN + route->app.len + route->action.len + extension_len;
     if (!name_is_valid(route->app) || !name_is_valid(route->action) ||
         route->priority > DIRTY_PRIORITY_LAST || route->flags & ~DIRTY_FLAGS_KNOWN ||
         values_len > UINT32_MAX - route_len)
@@ -81,12 +100,14 @@ int dirty_request_encode_head(dirty_buf *out, uint64_t id, const dirty_route *ro
     uint8_t *p = head + DIRTY_FRAME_HEADER_LEN;
     dirty_put32(p, route->budget_ms);
     p[4] = route->priority;
-    p[5] = route->flags;
+    p[5] = (uint8_t)((route->flags & ~DIRTY_FLAG_EXTENSION) |
+                     (extension_len > 0 ? DIRTY_FLAG_EXTENSION : 0));
     dirty_put16(p + 6, route->argc);
     p[8] = (uint8_t)route->app.len;
     p[9] = (uint8_t)route->action.len;
     dirty_buf_append(out, head, sizeof head);
     dirty_buf_append(out, route->app.base, route->app.len);
     dirty_buf_append(out, route->action.base, route->action.len);
+    dirty_extension_append(out, &route->extension);
     return 0;
 }

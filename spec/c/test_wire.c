@@ -89,6 +89,8 @@ static void assert_meaning(const fixture *f) {
     if (w.frame.type == DIRTY_FRAME_REQUEST) {
         assert_int_equal(w.route.budget_ms, fixture_number(f, "budget_ms", -1));
         assert_int_equal(w.route.priority, fixture_number(f, "priority", -1));
+        assert_int_equal(w.route.extension.deadline_ns,
+                         fixture_number(f, "deadline_ns", 0));
         assert_slice(f, "app", w.route.app);
         assert_slice(f, "action", w.route.action);
         assert_int_equal(w.metadata.base != NULL, fixture_text(f, "metadata", 0) != NULL);
@@ -238,6 +240,8 @@ static void members_name_the_fault_and_the_limits(void **state) {
     dirty_wire_fault_members(&b, DIRTY_WIRE_TOO_MANY, 4096, 7);
     dirty_buf_append(&b, "", 1);
     assert_string_equal(b.base, ",\"fault\":\"TOO_MANY\",\"versions\":[1],"
+                                "\"types\":[1,2,3,4,5],\"flags\":[0,1],"
+                                "\"extensions\":[1],"
                                 "\"tags\":[\"b\",\"j\"],\"max_message\":4096,"
                                 "\"max_args\":7");
     dirty_buf_deinit(&b);
@@ -334,10 +338,51 @@ static void a_request_that_nobody_would_read_is_not_written(void **state) {
         assert_true(head_of(ok, wrong[i], 0, 0, 0) < 0);
     }
     assert_true(head_of(ok, ok, 10, 0, 0) < 0);
-    assert_true(head_of(ok, ok, 0, 2, 0) < 0);
+    assert_true(head_of(ok, ok, 0, 4, 0) < 0);
     assert_int_equal(head_of(ok, ok, 0, 0, UINT32_MAX - 16), 0);
     assert_true(head_of(ok, ok, 0, 0, UINT32_MAX - 15) < 0);
     assert_true(head_of(ok, ok, 0, 0, SIZE_MAX) < 0);
+}
+
+/* -- Extensions ---------------------------------------------------------------------- */
+
+static uint64_t deadline_of(const char *value) {
+    dirty_buf entries = {0};
+    dirty_extension e;
+    fixture_bytes("01 00 08", &entries);
+    fixture_bytes(value, &entries);
+    assert_int_equal(dirty_extension_decode(entries.base, entries.len, &e),
+                     DIRTY_WIRE_OK);
+    dirty_buf_deinit(&entries);
+    return e.deadline_ns;
+}
+
+/* 0 is no deadline to us, and of the others none may make a sum run over. */
+static void a_deadline_is_there_and_not_too_far(void **state) {
+    (void)state;
+    assert_int_equal(deadline_of("00*8"), 1);
+    assert_int_equal(deadline_of("00*7 01"), 1);
+    assert_int_equal(deadline_of("00*7 02"), 2);
+    assert_true(deadline_of("7f ff*7") == DIRTY_DEADLINE_MAX_NS);
+    assert_true(deadline_of("80 00*7") == DIRTY_DEADLINE_MAX_NS);
+    assert_true(deadline_of("ff*8") == DIRTY_DEADLINE_MAX_NS);
+}
+
+static void extensions_that_say_nothing_are_not_written(void **state) {
+    (void)state;
+    dirty_extension none = {0};
+    dirty_buf b = {0};
+    dirty_extension_append(&b, &none);
+    assert_int_equal(b.len, 0);
+    assert_int_equal(dirty_extension_len(&none), 0);
+    /* a flag alone makes no block */
+    dirty_route route = {.app = dirty_slice_cstr("a"),
+                         .action = dirty_slice_cstr("b"),
+                         .flags = DIRTY_FLAG_EXTENSION};
+    assert_int_equal(dirty_request_encode_head(&b, 1, &route, 0), 0);
+    assert_int_equal(b.len, DIRTY_FRAME_HEADER_LEN + DIRTY_ROUTE_FIXED_LEN + 2);
+    assert_int_equal(b.base[DIRTY_FRAME_HEADER_LEN + 5], 0);
+    dirty_buf_deinit(&b);
 }
 
 static void decode_error(const dirty_buf *b, dirty_error *out) {
@@ -430,6 +475,8 @@ static void random_message(walked *w, char bytes[256], uint64_t *seed) {
                              .argc = (uint16_t)w->count,
                              .app = {bytes, 1 + harness_random(seed, 255)},
                              .action = {bytes, 1 + harness_random(seed, 255)}};
+    if (harness_random(seed, 2))
+        w->route.extension.deadline_ns = 1 + (*seed & DIRTY_DEADLINE_MAX_NS >> 1);
     w->metadata = (dirty_slice){bytes, harness_random(seed, 100)};
 }
 
@@ -516,6 +563,8 @@ int main(void) {
         cmocka_unit_test(an_error_passes_however_small_the_limit_is),
         cmocka_unit_test(as_many_values_as_the_limit_pass_and_one_more_does_not),
         cmocka_unit_test(a_request_that_nobody_would_read_is_not_written),
+        cmocka_unit_test(a_deadline_is_there_and_not_too_far),
+        cmocka_unit_test(extensions_that_say_nothing_are_not_written),
         cmocka_unit_test(errors_that_are_too_long_are_cut_to_what_every_peer_takes),
         cmocka_unit_test(an_error_without_details_says_whether_it_started),
         cmocka_unit_test(what_is_written_is_read_the_same),

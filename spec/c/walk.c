@@ -139,7 +139,21 @@ bool walk_is_inside(const walked *w, const uint8_t *bytes, size_t len) {
     return inside;
 }
 
+/* Is the block of extensions, if there is one, the one that we would write? */
+static bool extension_is_canonical(const walked *w, const uint8_t *payload) {
+    const dirty_route *route = &w->route;
+    size_t at = DIRTY_ROUTE_FIXED_LEN + route->app.len + route->action.len;
+    dirty_buf again = {0};
+    dirty_extension_append(&again, &route->extension);
+    bool same = route->values_at - at == again.len &&
+                (again.len == 0 || memcmp(payload + at, again.base, again.len) == 0);
+    dirty_buf_deinit(&again);
+    return same;
+}
+
 bool walk_is_canonical(const walked *w, const uint8_t *bytes) {
+    if (w->frame.type == DIRTY_FRAME_REQUEST)
+        return extension_is_canonical(w, bytes + DIRTY_FRAME_HEADER_LEN);
     if (w->frame.type != DIRTY_FRAME_ERROR)
         return true;
     return dirty_get16(bytes + DIRTY_FRAME_HEADER_LEN + 2) == 0 &&

@@ -45,7 +45,7 @@ end
 
 local BYTES = { id = true, app = true, action = true, metadata = true, message = true,
     details = true }
-local NUMBERS = { budget_ms = true, priority = true, code = true, after = true,
+local NUMBERS = { budget_ms = true, deadline_ns = true, priority = true, code = true, after = true,
     max_message = true, max_args = true }
 
 local function add_line(record, line)

@@ -124,7 +124,7 @@ end
 -- -- The checks ----------------------------------------------------------------------------
 
 local function check_request(f, request)
-    for _, key in ipairs { "app", "action", "budget_ms", "priority" } do
+    for _, key in ipairs { "app", "action", "budget_ms", "priority", "deadline_ns" } do
         check(request[key] == f[key], key, "differs")
     end
     check(request.has_metadata == (f.metadata ~= nil), "metadata")

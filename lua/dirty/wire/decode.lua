@@ -16,6 +16,7 @@ local VALUE_HEAD_LEN = spoken.VALUE_HEAD_LEN
 local MAGIC_1, MAGIC_2, VERSION = 0x44, 0x57, spoken.PROTOCOL_VERSION
 local ROUTE_FIXED_LEN = 10
 local U32 = 4294967296
+local DEADLINE_MAX = 2 ^ 63
 local ID_NUMBER_HIGH = 2097152 -- 2^53 / 2^32: ids from there up are strings
 
 local function u32(a, b, c, d)
@@ -191,21 +192,61 @@ function _M:decode_error(payload)
     return { code = c1 * 256 + c2, message = message, details = object }
 end
 
--- The fixed part of a route and its names; `at` is where the values start.
-local function take_route(payload)
+-- The value of a deadline: a double in every Lua.
+local function take_deadline(payload, at)
+    local h1, h2, h3, h4, l1, l2, l3, l4 = byte(payload, at, at + 7)
+    local ns = u32(h1, h2, h3, h4) * (U32 + 0.0) + u32(l1, l2, l3, l4)
+    return ns < DEADLINE_MAX and ns or DEADLINE_MAX
+end
+
+-- The entries from `at` to `stop`; types that are not known are skipped.
+local function take_entries(payload, at, stop, request)
+    while at <= stop do
+        local kind, n1, n2 = byte(payload, at, at + 2)
+        local value = at + 3
+        local past = value + (n1 and n2 and n1 * 256 + n2 or 0)
+        if value > stop + 1 or past > stop + 1 then
+            return fault("BAD_EXTENSION")
+        elseif kind == spoken.EXTENSION_DEADLINE then
+            if past - value ~= 8 or request.deadline_ns then
+                return fault("BAD_EXTENSION")
+            end
+            request.deadline_ns = take_deadline(payload, value)
+        end
+        at = past
+    end
+    return at
+end
+
+-- The block of extensions behind the names: where the values start.
+local function take_extensions(payload, at, request)
+    local n1, n2 = byte(payload, at, at + 1)
+    local len = n1 * 256 + n2
+    if at + 1 + len > #payload then
+        return fault("TRUNCATED")
+    elseif len > spoken.EXTENSION_MAX then
+        return fault("BAD_EXTENSION", len .. " bytes")
+    end
+    return take_entries(payload, at + 2, at + 1 + len, request)
+end
+
+-- The fixed part of a route and its names; `at` is where the block of extensions or the values
+-- start.
+local function take_names(payload)
     local b1, b2, b3, b4, priority, flags, n1, n2, app_len, action_len =
         byte(payload, 1, ROUTE_FIXED_LEN)
     if not action_len then
         return fault("TRUNCATED")
     elseif priority > spoken.PRIORITY_LAST then
         return fault("BAD_PRIORITY", "got " .. priority)
-    elseif flags > 1 then
+    elseif flags > spoken.FLAG_METADATA + spoken.FLAG_EXTENSION then
         return fault("BAD_FLAGS", ("got 0x%02x"):format(flags))
     elseif app_len == 0 or action_len == 0 then
         return fault("BAD_NAME")
     end
+    local has_extensions = flags >= spoken.FLAG_EXTENSION
     local stop = ROUTE_FIXED_LEN + app_len + action_len
-    if stop > #payload then
+    if stop + (has_extensions and 2 or 0) > #payload then
         return fault("TRUNCATED")
     end
     local names = sub(payload, ROUTE_FIXED_LEN + 1, stop)
@@ -215,14 +256,27 @@ local function take_route(payload)
     return {
         budget_ms = u32(b1, b2, b3, b4), priority = priority, argc = n1 * 256 + n2,
         app = sub(names, 1, app_len), action = sub(names, app_len + 1),
-        has_metadata = flags == 1,
+        has_metadata = flags % 2 == 1, has_extensions = has_extensions,
     }, stop + 1
+end
+
+-- The route; `at` is where the values start.
+local function take_route(payload)
+    local request, at, text = take_names(payload)
+    if request and request.has_extensions then
+        local why
+        at, why, text = take_extensions(payload, at, request)
+        if not at then
+            return nil, why, text
+        end
+    end
+    return request, at, text
 end
 
 --- Read the payload of a REQUEST.
 -- @tparam string payload all of it
 -- @treturn table|nil `app`, `action`, `budget_ms`, `priority`, `argc`, `args` (1…argc),
--- `has_metadata`, `metadata`; nil, fault, text
+-- `has_metadata`, `metadata`, `deadline_ns` where the request has one; nil, fault, text
 function _M:decode_request(payload)
     local request, at, text = take_route(payload)
     if not request then

@@ -16,8 +16,13 @@ local TAG_BYTES, TAG_JSON = spoken.TAG_BYTES, spoken.TAG_JSON
 local HEADER_LEN, VALUE_HEAD_LEN = spoken.HEADER_LEN, spoken.VALUE_HEAD_LEN
 local NAME_MAX = spoken.NAME_MAX
 local PRIORITY_LAST, PRIORITY_DEFAULT = spoken.PRIORITY_LAST, spoken.PRIORITY_DEFAULT
+local FLAG_METADATA, FLAG_EXTENSION = spoken.FLAG_METADATA, spoken.FLAG_EXTENSION
+local DEADLINE_MAX = 2 ^ 63
 local MAGIC_1, MAGIC_2, VERSION = 0x44, 0x57, spoken.PROTOCOL_VERSION
 local U32 = 4294967296
+-- The block of extensions with a deadline: its length, type 1, 8 bytes.
+local DEADLINE_HEAD, DEADLINE_LEN = char(0, 11, spoken.EXTENSION_DEADLINE, 0, 8), 13
+local DEADLINE_LAST = DEADLINE_HEAD .. "\127\255\255\255\255\255\255\255"
 local ROUTE_HEAD_LEN = 8 -- without the lengths of the names, which go with them
 
 local function u16_bytes(n)
@@ -131,8 +136,22 @@ local function request_head(id, len, call, argc)
     local i1, i2, i3, i4 = u32_bytes(low)
     local b1, b2, b3, b4 = u32_bytes(call.budget_ms or 0)
     local n1, n2 = u16_bytes(argc)
+    local flags = (call.metadata and FLAG_METADATA or 0)
+        + (call.deadline_ns and FLAG_EXTENSION or 0)
     return char(MAGIC_1, MAGIC_2, VERSION, REQUEST, l1, l2, l3, l4, h1, h2, h3, h4, i1, i2, i3,
-        i4, b1, b2, b3, b4, call.priority or PRIORITY_DEFAULT, call.metadata and 1 or 0, n1, n2)
+        i4, b1, b2, b3, b4, call.priority or PRIORITY_DEFAULT, flags, n1, n2)
+end
+
+-- The block of extensions with a deadline.
+local function deadline_block(ns)
+    if ns >= DEADLINE_MAX then
+        return DEADLINE_LAST
+    end
+    ns = ns - ns % 1
+    local low = ns % U32
+    local h1, h2, h3, h4 = u32_bytes((ns - low) / U32)
+    local l1, l2, l3, l4 = u32_bytes(low)
+    return DEADLINE_HEAD .. char(h1, h2, h3, h4, l1, l2, l3, l4)
 end
 
 -- The names of a call whose other parts are right, too.
@@ -142,6 +161,8 @@ local function check_call(self, call, argc)
         return check_count(self, argc)
     elseif priority < 0 or priority > PRIORITY_LAST or priority % 1 ~= 0 then
         return fault("BAD_PRIORITY", tostring(priority))
+    elseif call.deadline_ns and not (call.deadline_ns >= 0) then
+        return fault("BAD_EXTENSION", "a deadline of " .. tostring(call.deadline_ns))
     end
     local names = call.names
     if names then
@@ -154,12 +175,13 @@ end
 -- @tparam number|string id
 -- @tparam table call `app`, `action` (strings) or `names` (of `encode_names`), `budget_ms`
 -- (whole, default 0: the server's timeout), `priority` (0 first to 9 last, default 5),
--- `metadata` (JSON text, see `json`)
+-- `metadata` (JSON text, see `json`), `deadline_ns` (a number from 0 up: when the caller gives
+-- up, by CLOCK_MONOTONIC in nanoseconds; nothing in this module has that clock)
 -- @tparam table args the arguments 1…argc: strings travel as bytes, everything else as JSON
 -- @tparam number argc how many there are, nils among them counted
 -- @tparam[opt] table pieces an array to use again
 -- @treturn table|nil pieces; nil, fault, text for what may not be sent: BAD_NAME,
--- BAD_PRIORITY, TOO_MANY, TOO_LONG, BAD_VALUE (the text begins with the argument's number:
+-- BAD_PRIORITY, BAD_EXTENSION, TOO_MANY, TOO_LONG, BAD_VALUE (the text begins with the argument's number:
 -- "#2 is a function")
 -- @treturn number bytes in all
 function _M:encode_request(id, call, args, argc, pieces)
@@ -176,13 +198,16 @@ function _M:encode_request(id, call, args, argc, pieces)
     if not last then
         return nil, args_len, why
     end
-    local len = ROUTE_HEAD_LEN + #names + metadata_len + args_len
+    local deadline_ns = call.deadline_ns
+    local len = ROUTE_HEAD_LEN + #names + (deadline_ns and DEADLINE_LEN or 0) + metadata_len
+        + args_len
     local ok
     ok, fault_name, text = check_len(self, len)
     if not ok then
         return nil, fault_name, text
     end
-    pieces[1] = request_head(id, len, call, argc) .. names
+    local head = request_head(id, len, call, argc)
+    pieces[1] = deadline_ns and head .. names .. deadline_block(deadline_ns) or head .. names
     trim(pieces, last)
     return pieces, HEADER_LEN + len
 end

@@ -13,6 +13,10 @@ _M.REQUEST, _M.RESPONSE, _M.ERROR, _M.CHUNK, _M.END = 1, 2, 3, 4, 5
 _M.TAG_BYTES, _M.TAG_JSON = 0x62, 0x6a
 --- Names of apps and actions, and priorities, in a REQUEST.
 _M.NAME_MAX, _M.PRIORITY_LAST, _M.PRIORITY_DEFAULT = 255, 9, 5
+--- Bits of a REQUEST's flags, and what a block of extensions holds: bytes at most, and the
+-- type that is known.
+_M.FLAG_METADATA, _M.FLAG_EXTENSION = 1, 2
+_M.EXTENSION_MAX, _M.EXTENSION_DEADLINE = 1024, 1
 --- The parts of an ERROR are bounded by themselves, whatever `max_message` is.
 _M.ERROR_MESSAGE_MAX, _M.ERROR_DETAILS_MAX = 65536, 262144
 _M.ERROR_PAYLOAD_MAX = 4 + 5 + _M.ERROR_MESSAGE_MAX + 5 + _M.ERROR_DETAILS_MAX
@@ -24,7 +28,7 @@ _M.FAULTS = {
     BAD_TYPE = "wrong message type: 1 REQUEST, 2 RESPONSE, 3 ERROR, 4 CHUNK, 5 END, "
         .. "and a server takes only REQUEST",
     TOO_LONG = "the message is longer than max_message",
-    BAD_FLAGS = "unknown flag: only bit 0 (metadata) is spoken",
+    BAD_FLAGS = "unknown flag: bits 0 (metadata) and 1 (extensions) are spoken",
     BAD_PRIORITY = "wrong priority: 0 (first) to 9 (last)",
     BAD_NAME = "wrong app or action name: 1 to 255 bytes of printable ASCII, no spaces",
     BAD_TAG = "wrong value tag: 'b' (bytes) and 'j' (JSON) are spoken, and metadata "
@@ -34,6 +38,8 @@ _M.FAULTS = {
     TOO_MANY = "more values than max_args",
     BAD_JSON = "a value with tag 'j' is not JSON",
     BAD_LENGTH = "an END message has no payload",
+    BAD_EXTENSION = "wrong extensions: at most 1024 bytes of type, length and value, each within "
+        .. "them, of type 1 (deadline) at most one, of 8 bytes",
 }
 
 --- What a function returns for a fault.
