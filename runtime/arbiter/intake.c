@@ -34,15 +34,39 @@ static void note_names(session *s, const dirty_route *route) {
     s->request.action[route->action.len] = '\0';
 }
 
+/* When its caller gives up, or we do; 0: never. */
+static uint64_t deadline_of(const session *s, const dirty_route *route) {
+    uint64_t at_ns = dirty_earlier_ns(plus_ms(s->request.arrived_ns, route->budget_ms),
+                                      route->extension.deadline_ns);
+    if (s->request.app == NULL)
+        return at_ns;
+    return dirty_earlier_ns(
+        plus_ms(s->request.arrived_ns, s->request.app->spec->timeout_ms), at_ns);
+}
+
+/* How long ago its caller has given up, 0: it has not. Budgets count from the first byte
+ * that we read, so only an absolute deadline can have passed where all came at once. */
+static uint64_t late_by_ns(const session *s) {
+    uint64_t now_ns =
+        s->state == SESSION_READING ? dirty_now_ns() : s->request.arrived_ns;
+    bool late = s->request.deadline_ns != 0 && s->request.deadline_ns < now_ns;
+    return late ? now_ns - s->request.deadline_ns : 0;
+}
+
+static void refuse_late(session *s, dirty_slice app_name, uint64_t late_ns) {
+    refusal r = {DIRTY_CODE_TIMEOUT, "no", "queue", NULL, false};
+    refuse(s, &r,
+           "%.*s.%s was not started: its deadline had passed %llu ms before it was read",
+           (int)app_name.len, app_name.base, s->request.action,
+           (unsigned long long)(late_ns / DIRTY_NS_PER_MS));
+}
+
 /* Note what the route says: the request is about to be admitted. */
 static void note_route(session *s, const dirty_route *route) {
     s->request.priority = route->priority;
     s->request.order = ++s->a->last_order;
     s->request.recv_left_ns = s->request.whole ? 0 : receive_time_left(s);
-    if (s->request.app != NULL)
-        s->request.deadline_ns = dirty_earlier_ns(
-            plus_ms(s->request.arrived_ns, s->request.app->spec->timeout_ms),
-            plus_ms(s->request.arrived_ns, route->budget_ms));
+    s->request.deadline_ns = deadline_of(s, route);
 }
 
 /* A request to one of our apps, whole or as much of it as we take: to a lane if one is
@@ -51,12 +75,9 @@ static void admit(session *s, const uint8_t *bytes, size_t len) {
     arbiter *a = s->a;
     size_t have = len < s->request.frame_len ? len : s->request.frame_len;
     bool open = a->phase == ARBITER_STARTING || a->phase == ARBITER_SERVING;
-    bool late =
-        s->request.deadline_ns != 0 && s->request.deadline_ns <= s->request.arrived_ns;
     lane *l = NULL;
     lane_send_result sent = LANE_LOST; /* a lost lane is none of the idle any more */
-    while (open && !late && sent == LANE_LOST &&
-           (l = lane_find(a, s->request.app)) != NULL)
+    while (open && sent == LANE_LOST && (l = lane_find(a, s->request.app)) != NULL)
         sent = lane_dispatch(l, s, bytes, have);
     if (l != NULL && sent == LANE_SENT) {
         keep_rest(s, bytes, len, have);
@@ -65,8 +86,6 @@ static void admit(session *s, const uint8_t *bytes, size_t len) {
     }
     if (!keep_rest(s, bytes, len, 0))
         session_fail(s);
-    else if (late)
-        refuse_timeout(s, "queue");
     else if (!open)
         refuse_shutdown(s, "no");
     else if (!places_have_hope(a, s->request.app))
@@ -115,7 +134,8 @@ intake_result intake_look(session *s, const uint8_t *bytes, size_t len, bool ful
     a->counters.requests++;
     s->request.whole = whole;
     note_route(s, &route);
-    if (s->request.app != NULL) {
+    uint64_t late_ns = late_by_ns(s);
+    if (s->request.app != NULL && late_ns == 0) {
         admit(s, bytes, len);
         return INTAKE_TAKEN;
     }
@@ -124,6 +144,8 @@ intake_result intake_look(session *s, const uint8_t *bytes, size_t len, bool ful
     dirty_slice app_name = {name, route.app.len};
     if (!keep_rest(s, bytes, len, 0))
         session_fail(s);
+    else if (late_ns > 0)
+        refuse_late(s, app_name, late_ns);
     else if (name[0] == '@')
         service_answer(s, app_name);
     else

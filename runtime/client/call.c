@@ -61,7 +61,7 @@ static int begin_sending(dirty_exchange *x) {
         return dirty_failure_set(&c->failure, DIRTY_ETIMEOUT, "no",
                                  "the budget of %u ms ended before the request was sent",
                                  x->budget_ms);
-    dirty_outgoing_init(&x->out, x->request, ++c->last_id, budget_ms);
+    dirty_outgoing_init(&x->out, x->request, ++c->last_id, budget_ms, x->deadline_ns);
     x->out_begun = true;
     return 0;
 }

@@ -218,19 +218,21 @@ void dirty_request_set_budget_ms(dirty_request *r, uint32_t budget_ms) {
 }
 
 uint64_t dirty_request_payload_len(const dirty_request *r) {
-    return DIRTY_ROUTE_FIXED_LEN + r->app_name.len + r->action_name.len + r->values_len;
+    return DIRTY_ROUTE_FIXED_LEN + r->app_name.len + r->action_name.len +
+           DIRTY_EXTENSION_WRITTEN_MAX + r->values_len;
 }
 
 /* -- Sending ------------------------------------------------------------------------ */
 
 void dirty_outgoing_init(dirty_outgoing *out, const dirty_request *r, uint64_t id,
-                         uint32_t budget_ms) {
+                         uint32_t budget_ms, uint64_t deadline_ns) {
     dirty_route route = {.budget_ms = budget_ms,
                          .priority = r->priority,
                          .flags = r->has_metadata ? DIRTY_FLAG_METADATA : 0,
                          .argc = (uint16_t)r->argc,
                          .app = r->app_name,
-                         .action = r->action_name};
+                         .action = r->action_name,
+                         .extension = {.deadline_ns = deadline_ns}};
     /* The room holds the longest head, so this buffer never grows. */
     dirty_buf head = {out->head, 0, sizeof out->head, false};
     int rc = dirty_request_encode_head(&head, id, &route, r->values_len);

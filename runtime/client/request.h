@@ -39,7 +39,7 @@ struct dirty_request {
 int dirty_request_refuse(dirty_request *r, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Payload bytes of the request. */
+/* Payload bytes of the request, with the deadline that goes with it. */
 uint64_t dirty_request_payload_len(const dirty_request *r);
 
 /* Header and route at their longest. */
@@ -55,9 +55,11 @@ typedef struct dirty_outgoing {
     uint8_t head[DIRTY_REQUEST_HEAD_MAX];
 } dirty_outgoing;
 
-/* Begin to send r as frame `id`. Its payload must fit the protocol (checked before). */
+/* Begin to send r as frame `id`. Its payload must fit the protocol (checked before).
+ * deadline_ns is the budget's end on the runtime's clock: it counts what the request
+ * waits before the server reads it. */
 void dirty_outgoing_init(dirty_outgoing *out, const dirty_request *r, uint64_t id,
-                         uint32_t budget_ms);
+                         uint32_t budget_ms, uint64_t deadline_ns);
 
 /* Fill up to `max` pieces with what comes next; how many, 0: all is sent. */
 int dirty_outgoing_next(const dirty_outgoing *out, struct iovec *pieces, int max);

@@ -2,8 +2,9 @@
  *
  *   length u16 · so many bytes of entries: type u8 · length u16 · value
  *
- * It is there where flag bit 1 of the request is set, behind the names. A type that is not
- * known is skipped, so that a new one needs no new version. Sans-I/O, allocates nothing. */
+ * It is there where flag bit 1 of the request is set, behind the names. A type that is
+ * not known is skipped, so that a new one needs no new version. Sans-I/O, allocates
+ * nothing. */
 #ifndef DIRTY_EXTENSION_H
 #define DIRTY_EXTENSION_H
 

@@ -21,11 +21,11 @@ typedef enum dirty_wire_fault {
     DIRTY_WIRE_BAD_PRIORITY = -6,
     DIRTY_WIRE_BAD_NAME = -7, /* app or action empty or not printable ASCII */
     DIRTY_WIRE_BAD_TAG = -8,
-    DIRTY_WIRE_BAD_COUNT = -9,   /* more or fewer values than the count says */
-    DIRTY_WIRE_TRUNCATED = -10,  /* a field reaches past the end of the payload */
-    DIRTY_WIRE_TOO_MANY = -11,   /* more values than the limit */
-    DIRTY_WIRE_BAD_JSON = -12,   /* a value that is not JSON: said by users */
-    DIRTY_WIRE_BAD_LENGTH = -13, /* an END frame with a payload */
+    DIRTY_WIRE_BAD_COUNT = -9,      /* more or fewer values than the count says */
+    DIRTY_WIRE_TRUNCATED = -10,     /* a field reaches past the end of the payload */
+    DIRTY_WIRE_TOO_MANY = -11,      /* more values than the limit */
+    DIRTY_WIRE_BAD_JSON = -12,      /* a value that is not JSON: said by users */
+    DIRTY_WIRE_BAD_LENGTH = -13,    /* an END frame with a payload */
     DIRTY_WIRE_BAD_EXTENSION = -14, /* a block of extensions that can't be read */
     DIRTY_WIRE_FAULT_LAST = DIRTY_WIRE_BAD_EXTENSION
 } dirty_wire_fault;

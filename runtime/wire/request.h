@@ -35,7 +35,7 @@ typedef struct dirty_route {
     uint16_t argc;
     dirty_slice app, action; /* borrowed from the payload */
     dirty_extension extension;
-    size_t values_at;        /* offset in the payload where metadata or values begin */
+    size_t values_at; /* offset in the payload where metadata or values begin */
 } dirty_route;
 
 /* Decode the route from the `have` bytes that are there of a payload of payload_len. OK,

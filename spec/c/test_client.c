@@ -162,6 +162,7 @@ static void test_head_of_a_request(void **state) {
     const char *data;
     size_t len;
     rig_start(&r, serve_echo, NULL, 4000);
+    uint64_t begun_ns = dirty_now_ns();
     assert_int_equal(dirty_request_reset_arbiter(r.request, "status"), 0);
     dirty_request_set_metadata(r.request, "{\"old\":1}", 9);
     dirty_request_add_bytes(r.request, "x", 1);
@@ -173,6 +174,9 @@ static void test_head_of_a_request(void **state) {
     assert_true(dirty_slice_equals(r.server.route.action, "status", 6));
     assert_int_equal(r.server.route.argc, 1);
     assert_in_range(r.server.route.budget_ms, 3000, 4000);
+    assert_in_range(r.server.route.extension.deadline_ns,
+                    begun_ns + 4000 * DIRTY_NS_PER_MS,
+                    dirty_now_ns() + 4000 * DIRTY_NS_PER_MS);
     assert_int_equal(dirty_reply_count(r.reply), 2);
     dirty_reply_value(r.reply, 0, &data, &len);
     assert_string_equal(data, "{\"t\":1}");
@@ -181,7 +185,10 @@ static void test_head_of_a_request(void **state) {
     dirty_request_set_metadata(r.request, NULL, 0);
     assert_int_equal(rig_call(&r), 0);
     assert_in_range(r.server.route.budget_ms, 1, 700);
-    assert_int_equal(r.server.route.flags, 0);
+    assert_in_range(r.server.route.extension.deadline_ns,
+                    begun_ns + 700 * DIRTY_NS_PER_MS,
+                    dirty_now_ns() + 700 * DIRTY_NS_PER_MS);
+    assert_int_equal(r.server.route.flags, DIRTY_FLAG_EXTENSION);
     assert_int_equal(dirty_reply_count(r.reply), 1);
 
     dirty_request_reset(r.request, "app", "action");

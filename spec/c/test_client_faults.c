@@ -72,6 +72,8 @@ static void set_answer(script *s, dirty_frame_type type, const char *hex) {
 }
 
 #define TWO_VALUES "0002 62 00000003 610062 6a 00000004 6e756c6c"
+#define THIRTY_TWO_BYTES \
+    "6161616161616161616161616161616161616161616161616161616161616161"
 #define APP_ERROR "0003 0000 62 00000004 626f6f6d 6a 00000002 7b7d"
 
 typedef struct script_rig {
@@ -235,7 +237,7 @@ static void test_limits_of_a_message(void **state) {
     (void)state;
     script_rig t = start();
     begin(&t);
-    set_answer(&t.s, DIRTY_FRAME_RESPONSE, TWO_VALUES);
+    set_answer(&t.s, DIRTY_FRAME_RESPONSE, "0001 62 00000020" THIRTY_TWO_BYTES);
     uint32_t len = (uint32_t)t.s.answer.len - DIRTY_FRAME_HEADER_LEN;
     for (int more = -1; more <= 1; more++) {
         dirty_options options;
@@ -250,9 +252,10 @@ static void test_limits_of_a_message(void **state) {
         else
             assert_int_equal(rig_call(&t.r), 0);
     }
-    /* The request's own payload: 10 bytes, the names, a value. */
+    /* The request's own payload: 10 bytes, the names, the deadline, a value. */
     char room[64] = {0};
-    uint32_t fits = len + 1 - 10 - 1 - 1 - DIRTY_VALUE_HEAD_LEN;
+    uint32_t fits =
+        len + 1 - 10 - 1 - 1 - DIRTY_EXTENSION_WRITTEN_MAX - DIRTY_VALUE_HEAD_LEN;
     dirty_request_add_bytes(t.r.request, room, fits);
     assert_int_equal(rig_call(&t.r), 0);
     dirty_request_reset(t.r.request, "a", "b");

@@ -60,7 +60,7 @@ static dirty_buf gather(const dirty_request *r, int max_pieces, size_t step) {
     static dirty_outgoing out; /* 600 bytes that valgrind watches */
     struct iovec pieces[64];
     dirty_buf all = {0};
-    dirty_outgoing_init(&out, r, 7, 1000);
+    dirty_outgoing_init(&out, r, 7, 1000, 123456789);
     while (dirty_outgoing_next(&out, pieces, max_pieces) > 0) {
         size_t len = pieces[0].iov_len < step ? pieces[0].iov_len : step;
         dirty_buf_append(&all, pieces[0].iov_base, len);
@@ -99,6 +99,8 @@ static void test_a_request_sent_in_steps_of_every_size(void **state) {
         dirty_route_decode(payload, frame.payload_len, frame.payload_len, &route), 0);
     assert_int_equal(
         dirty_request_open(payload, frame.payload_len, &route, 3, &metadata, &args), 0);
+    assert_int_equal(route.budget_ms, 1000);
+    assert_int_equal(route.extension.deadline_ns, 123456789);
     assert_true(dirty_slice_equals(metadata, "{}", 2));
     for (int i = 0; i < 3; i++)
         assert_int_equal(dirty_value_next(&args, &value), 0);
