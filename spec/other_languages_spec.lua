@@ -10,7 +10,8 @@ local DOCUMENT = "docs/other-languages.md"
 local CHECKS = {
     "values come back", "streams end are left and fail", "errors are typed",
     "the runtime is asked by a method of its own", "deadlines hold",
-    "a connection that went away is made again", "servers that break the rules",
+    "a request carries its deadline", "a connection that went away is made again",
+    "servers that break the rules",
 }
 
 describe(DOCUMENT, function()

@@ -254,6 +254,19 @@ check("a view has other options and the same connection", function(c)
     equal(true, after.budget_ms > 800, "budget of the client")
 end)
 
+check("a request carries the end of its budget as a deadline", function(c)
+    local spent_ms = 4000 -- on the way, on a machine that is slow
+    for _, timeout in ipairs { 5, 20, 3600 } do
+        local got = c:with { timeout = timeout }:execute("app", "request")
+        local left = got.deadline_in_ms
+        equal(true, left ~= nil and left <= timeout * 1000 and left > timeout * 1000 - spent_ms,
+            ("deadline in %s ms at a timeout of %d s"):format(tostring(left), timeout))
+    end
+    local s = assert(c:with { timeout = 20 }:stream("app", "request"))
+    local left = s().deadline_in_ms
+    equal(true, left ~= nil and left <= 20000 and left > 20000 - spent_ms, "deadline of a stream")
+end)
+
 check("get_client gives one for the whole process", function(_, options)
     pcall(dirty.get_client, options) -- it is made once, whoever comes first
     local one = dirty.get_client()

@@ -5,7 +5,8 @@
 -- It serves any number of connections until its stdin ends or it is killed. Actions:
 --
 -- * `echo` gives its arguments back; `request` gives app, budget_ms, priority and metadata
---   of the request in a table, and how many connections there have been
+--   of the request in a table, in how many milliseconds its deadline is, and how many
+--   connections there have been
 -- * `fail` (code number, message, details) gives that ERROR
 -- * `json` gives each argument back as if its bytes were JSON text
 -- * `raw` sends its argument as it is, with the request's id at bytes 9 to 16
@@ -19,6 +20,7 @@
 local poll = require "posix.poll"
 local socket = require "posix.sys.socket"
 local unistd = require "posix.unistd"
+local wait = require "support.wait"
 local wire = require "dirty.wire"
 
 local codec = wire.new { max_args = 65535 }
@@ -58,6 +60,7 @@ function actions.request(id, request)
         budget_ms = request.budget_ms,
         priority = request.priority,
         metadata = request.metadata,
+        deadline_in_ms = request.deadline_ns and request.deadline_ns / 1e6 - wait.now() * 1000,
         accepted = accepted,
     } }, 1)
 end

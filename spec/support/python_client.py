@@ -104,6 +104,32 @@ def deadlines_hold():
     assert client.call("apps.echo", "echo", 1, priority=0, metadata="a trace id") == [1]
 
 
+def a_request_carries_its_deadline():
+    """What reaches the runtime after that does not run, however long its budget is."""
+    listener, taken = socket.socket(socket.AF_UNIX), []
+    listener.bind(HOSTILE + ".keeper")
+    listener.listen()
+
+    def take():
+        peer, _ = listener.accept()
+        taken.append(peer.recv(65536))
+        peer.close()
+
+    keeper = threading.Thread(target=take)
+    keeper.start()
+    begun, client = time.monotonic(), dirty.Client(HOSTILE + ".keeper")
+    fails("CONNECTION unknown", client.call, "apps.echo", "noop", timeout=0.2, metadata="a trace")
+    keeper.join()
+    while time.monotonic() < begun + 1:
+        time.sleep(0.01)
+    with socket.socket(socket.AF_UNIX) as late:
+        late.settimeout(10)
+        late.connect(RUNTIME)
+        late.sendall(taken[0])
+        answer = late.recv(65536)
+    assert answer[3] == dirty.ERROR and b"its deadline had passed" in answer, answer
+
+
 def a_connection_that_went_away_is_made_again():
     client = dirty.Client(RUNTIME)
     client.call("apps.echo", "noop")
@@ -163,6 +189,7 @@ def servers_that_break_the_rules():
 
 for check in (values_come_back, streams_end_are_left_and_fail, errors_are_typed,
               the_runtime_is_asked_by_a_method_of_its_own, deadlines_hold,
-              a_connection_that_went_away_is_made_again, servers_that_break_the_rules):
+              a_request_carries_its_deadline, a_connection_that_went_away_is_made_again,
+              servers_that_break_the_rules):
     check()
     print(check.__name__.replace("_", " "))

@@ -156,13 +156,13 @@ end
 
 -- The names of a call whose other parts are right, too.
 local function check_call(self, call, argc)
-    local priority = call.priority or PRIORITY_DEFAULT
+    local priority, deadline_ns = call.priority or PRIORITY_DEFAULT, call.deadline_ns
     if argc > self.max_args then
         return check_count(self, argc)
     elseif priority < 0 or priority > PRIORITY_LAST or priority % 1 ~= 0 then
         return fault("BAD_PRIORITY", tostring(priority))
-    elseif call.deadline_ns and not (call.deadline_ns >= 0) then
-        return fault("BAD_EXTENSION", "a deadline of " .. tostring(call.deadline_ns))
+    elseif deadline_ns and (deadline_ns < 0 or deadline_ns ~= deadline_ns) then
+        return fault("BAD_EXTENSION", "a deadline of " .. tostring(deadline_ns))
     end
     local names = call.names
     if names then
@@ -181,8 +181,8 @@ end
 -- @tparam number argc how many there are, nils among them counted
 -- @tparam[opt] table pieces an array to use again
 -- @treturn table|nil pieces; nil, fault, text for what may not be sent: BAD_NAME,
--- BAD_PRIORITY, BAD_EXTENSION, TOO_MANY, TOO_LONG, BAD_VALUE (the text begins with the argument's number:
--- "#2 is a function")
+-- BAD_PRIORITY, BAD_EXTENSION, TOO_MANY, TOO_LONG, BAD_VALUE (the text begins with the
+-- argument's number: "#2 is a function")
 -- @treturn number bytes in all
 function _M:encode_request(id, call, args, argc, pieces)
     local names, fault_name, text = check_call(self, call, argc)

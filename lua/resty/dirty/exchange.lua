@@ -13,6 +13,7 @@ local clear = require "table.clear"
 
 local ceil, sub = math.ceil, string.sub
 local now_ms, update_time = connection.now_ms, ngx.update_time
+local machine_ns = connection.machine_ns
 
 local _M = {}
 
@@ -300,7 +301,8 @@ end
 local function new()
     return {
         peer = false, codec = false, route = { names = false, app = false, action = false,
-            budget_ms = 0, priority = 0, metadata = nil }, args = false, argc = 0, pieces = {},
+            budget_ms = 0, priority = 0, metadata = nil, deadline_ns = nil }, args = false,
+        argc = 0, pieces = {},
         len = 0, conn = connection.new(), id = 0, streams = false, budget_ms = 0, start_ms = 0,
         deadline_ms = 0, until_ms = 0, started = "no", sent_whole = false, retry = false,
         first_write_failed = false, first_frame = false, kind = false, frame_id = 0,
@@ -324,6 +326,8 @@ function _M.begin(client, call, args, argc)
     route.names, route.app, route.action = call.names, call.app, call.action
     route.priority, route.metadata = settings.priority, settings.metadata
     x.budget_ms, x.start_ms, x.deadline_ms = budget_ms, now, now + budget_ms
+    local begun_ns = machine_ns()
+    route.deadline_ns = begun_ns and begun_ns + budget_ms * 1e6
     x.until_ms = now + budget_ms + MARGIN_MS
     x.chunks, x.is_late = 0, false
     local ok, fault, text = encode(x, budget_ms)
