@@ -87,7 +87,7 @@ $(BUILD)/lua/dirty/core.so: $(call objects,luabind) $(BUILD)/libdirty.a
 
 # -- the client's tests share a fake server --------------------------------------------
 CLIENT_RIG = $(patsubst %,$(BUILD)/obj/spec/c/%.o,fake_server client_rig)
-$(patsubst %,$(BUILD)/spec/test_%,client client_faults client_connect client_memory stream async): $(CLIENT_RIG)
+$(patsubst %,$(BUILD)/spec/test_%,client client_faults client_connect client_memory stream async free_order): $(CLIENT_RIG)
 
 # -- the binding for Lua 5.4, which has another C API than 5.1 and LuaJIT ----------------
 LUA54_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null)

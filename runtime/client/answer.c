@@ -16,19 +16,19 @@ static dirty_failure *failure_of(dirty_exchange *x) {
 }
 
 static int fail_memory(dirty_exchange *x, size_t len) {
-    dirty_close(x->client);
+    dirty_conn_close(&x->client->conn);
     return dirty_failure_set(failure_of(x), DIRTY_EMEMORY, x->started,
                              "no memory in the client for an answer of %zu bytes", len);
 }
 
 static int fail_protocol(dirty_exchange *x, const char *why) {
-    dirty_close(x->client);
+    dirty_conn_close(&x->client->conn);
     return dirty_failure_set(failure_of(x), DIRTY_EPROTOCOL, x->started,
                              "broken answer from %s: %s", dirty_socket(x->client), why);
 }
 
 int dirty_exchange_fail_timeout(dirty_exchange *x) {
-    dirty_close(x->client);
+    dirty_conn_close(&x->client->conn);
     return dirty_failure_set(failure_of(x), DIRTY_ETIMEOUT, x->started,
                              "%s.%s got no answer from %s within its budget of %u ms "
                              "and %d ms more",
@@ -43,7 +43,7 @@ static int fail_read(dirty_exchange *x, int rc, size_t have, size_t want) {
         return DIRTY_EXCHANGE_AGAIN;
     if (rc == -ETIMEDOUT)
         return dirty_exchange_fail_timeout(x);
-    dirty_close(x->client);
+    dirty_conn_close(&x->client->conn);
     if (have > 0)
         return dirty_failure_set(failure_of(x), DIRTY_ECONNECTION, x->started,
                                  "the connection to %s was lost in the midst of the "
@@ -138,7 +138,7 @@ static int read_error(dirty_exchange *x) {
         return rc != 0 ? rc : fail_protocol(x, wrong);
     }
     if (!connection_is_good(x, &x->frame))
-        dirty_close(x->client);
+        dirty_conn_close(&x->client->conn);
     return dirty_err(x->client);
 }
 
@@ -147,7 +147,7 @@ static int refuse_frame(dirty_exchange *x, const dirty_frame *frame) {
     if (frame->type == DIRTY_FRAME_REQUEST)
         return fail_protocol(x, "it is a REQUEST");
     x->started = "yes";
-    dirty_close(x->client);
+    dirty_conn_close(&x->client->conn);
     return dirty_failure_set(failure_of(x), DIRTY_EPROTOCOL, x->started,
                              "%s.%s streams its result: use stream, a plain call takes a "
                              "single answer",

@@ -120,7 +120,7 @@ static void watch(dirty_async *a, dirty_link *l) {
 }
 
 static void bury(dirty_async *a, dirty_link *l) {
-    dirty_close(&l->client);
+    dirty_conn_close(&l->client.conn);
     DL_DELETE(a->links, l);
     a->link_count--;
     l->dead = true;
@@ -381,7 +381,7 @@ static bool leave(dirty_async *a) {
 
 void dirty_async_ready(dirty_async *a) {
     struct epoll_event events[ROUND_EVENTS];
-    if (a->depth > 0 || !is_ours(a))
+    if (a == NULL || a->depth > 0 || !is_ours(a))
         return; /* from a callback: the round under way goes on itself */
     int n = epoll_wait(a->epoll_fd, events, ROUND_EVENTS, 0);
     a->depth++;
@@ -467,7 +467,7 @@ static call *find_call(dirty_async *a, uint64_t ticket) {
 }
 
 int dirty_async_cancel(dirty_async *a, uint64_t ticket) {
-    call *c = is_ours(a) ? find_call(a, ticket) : NULL;
+    call *c = a != NULL && is_ours(a) ? find_call(a, ticket) : NULL;
     if (c == NULL)
         return DIRTY_EINVALID;
     a->depth++;
@@ -478,7 +478,7 @@ int dirty_async_cancel(dirty_async *a, uint64_t ticket) {
 }
 
 int dirty_async_pause(dirty_async *a, uint64_t ticket, int paused) {
-    call *c = is_ours(a) ? find_call(a, ticket) : NULL;
+    call *c = a != NULL && is_ours(a) ? find_call(a, ticket) : NULL;
     if (c == NULL)
         return DIRTY_EINVALID;
     c->paused = paused != 0;
@@ -491,7 +491,7 @@ int dirty_async_pause(dirty_async *a, uint64_t ticket, int paused) {
 }
 
 size_t dirty_async_pending(const dirty_async *a) {
-    return a->call_count;
+    return a == NULL ? 0 : a->call_count;
 }
 
 /* -- Life --------------------------------------------------------------------------- */

@@ -83,7 +83,7 @@ int dirty_exchange_send(dirty_exchange *x) {
         return 0;
     if (rc == -ETIMEDOUT)
         return dirty_exchange_fail_timeout(x);
-    dirty_close(c);
+    dirty_conn_close(&c->conn);
     return dirty_failure_set(&c->failure, DIRTY_ECONNECTION, "no", "can't send to %s: %s",
                              dirty_socket(c), strerrordesc_np(-rc));
 }
@@ -99,7 +99,7 @@ static int try_once(dirty_exchange *x) {
 
 void dirty_exchange_settle(dirty_exchange *x) {
     if (!x->sent_whole || dirty_conn_pending(&x->client->conn) > 0)
-        dirty_close(x->client);
+        dirty_conn_close(&x->client->conn);
 }
 
 /* Refuse what can't be sent. */

@@ -35,6 +35,7 @@ static int configure(dirty_client *c, const dirty_options *options) {
 
 int dirty_client_init(dirty_client *c, const dirty_options *options) {
     memset(c, 0, sizeof *c);
+    c->refs = 1;
     dirty_conn_init(&c->conn);
     dirty_failure_init(&c->failure);
     int rc = configure(c, options);
@@ -55,17 +56,25 @@ int dirty_open(dirty_client **out, const dirty_options *options) {
 }
 
 void dirty_close(dirty_client *c) {
-    if (c != NULL)
-        dirty_conn_close(&c->conn);
+    if (c == NULL)
+        return;
+    dirty_stream_cut(c->stream);
+    dirty_conn_close(&c->conn);
+}
+
+void dirty_client_release(dirty_client *c) {
+    if (--c->refs > 0)
+        return;
+    dirty_failure_deinit(&c->failure);
+    dirty_dealloc(c);
 }
 
 void dirty_free(dirty_client *c) {
     if (c == NULL)
         return;
-    dirty_stream_orphan(c->stream);
-    dirty_conn_close(&c->conn);
-    dirty_failure_deinit(&c->failure);
-    dirty_dealloc(c);
+    dirty_close(c);
+    c->freed = true;
+    dirty_client_release(c);
 }
 
 const char *dirty_socket(const dirty_client *c) {

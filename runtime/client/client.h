@@ -1,4 +1,7 @@
-/* client: what a dirty_client holds. dirty.h tells what it does. */
+/* client: what a dirty_client holds. dirty.h tells what it does.
+ *
+ * Its memory is shared: the user's until dirty_free, and that of each stream it made
+ * until that is closed. So a stream can ask whether its client was freed. */
 #ifndef DIRTY_CLIENT_H
 #define DIRTY_CLIENT_H
 
@@ -21,8 +24,13 @@ struct dirty_client {
     uint64_t last_id; /* of the last request sent; ids start at 1 */
     dirty_conn conn;
     dirty_stream *stream; /* the open one, or NULL */
+    uint32_t refs;        /* 1 for the user, 1 for each stream that is not closed */
+    bool freed;           /* by the user: only its streams know it now */
     dirty_failure failure;
 };
+
+/* One of those who share its memory is done with it. */
+void dirty_client_release(dirty_client *c);
 
 /* Set up a client with its options. 0, or as dirty_open, with the failure told: it wants
  * its failure ended in both cases. */

@@ -4,15 +4,30 @@
 #include "client/exchange.h"
 
 struct dirty_stream {
-    dirty_exchange x; /* x.client NULL: the client was freed */
-    bool first;       /* the first frame was read when the stream was opened */
-    int failed;       /* what ended it, 0: its END */
+    dirty_exchange x;   /* its client is shared: see client.h */
+    dirty_request call; /* what of the request is looked at later: it may be gone */
+    bool first;         /* the first frame was read when the stream was opened */
+    bool cut;           /* dirty_close ended its connection */
+    int failed;         /* what ended it, 0: its END */
 };
+
+/* -- Opening and leaving ------------------------------------------------------------ */
+
+/* Keep names and sizes of the request, and nothing that it owns or borrows: from here on
+ * nothing of it is sent. */
+static void keep_call(dirty_stream *s, const dirty_request *r) {
+    s->call = *r;
+    s->call.args = NULL;
+    s->call.cap = 0;
+    s->call.app_name.base = s->call.app;
+    s->call.action_name.base = s->call.action;
+    s->x.request = s->x.out.request = &s->call;
+}
 
 /* The next frame will be of another call, or there is none: let the client go. */
 static void release(dirty_stream *s) {
     dirty_client *c = s->x.client;
-    if (c != NULL && c->stream == s)
+    if (c->stream == s)
         c->stream = NULL;
 }
 
@@ -26,6 +41,7 @@ int dirty_stream_open(dirty_client *c, const dirty_request *r, dirty_stream **ou
                                  "no memory in the client for a stream");
     int rc = dirty_exchange_init(&s->x, c, r);
     s->x.streams = s->first = true;
+    s->cut = false;
     s->failed = 0;
     if (rc == 0)
         rc = dirty_exchange_start(&s->x);
@@ -37,16 +53,38 @@ int dirty_stream_open(dirty_client *c, const dirty_request *r, dirty_stream **ou
         return rc;
     }
     dirty_failure_clear(&c->failure);
+    keep_call(s, r);
+    c->refs++;
     if (!s->x.ended)
         c->stream = s;
     *out = s;
     return 0;
 }
 
+void dirty_stream_cut(dirty_stream *s) {
+    if (s == NULL)
+        return;
+    s->cut = true;
+    release(s);
+}
+
+void dirty_stream_close(dirty_stream *s) {
+    if (s == NULL)
+        return;
+    dirty_client *c = s->x.client;
+    if (c->stream == s)
+        dirty_conn_close(&c->conn); /* which tells the server to stop */
+    release(s);
+    dirty_exchange_deinit(&s->x);
+    dirty_dealloc(s);
+    dirty_client_release(c);
+}
+
+/* -- Reading ------------------------------------------------------------------------ */
+
 /* In a forked process: what is read here would be missing there. */
 static int refuse_copy(dirty_stream *s) {
     dirty_client *c = s->x.client;
-    s->x.ended = true;
     dirty_failure_set(&c->failure, DIRTY_EINVALID, "no",
                       "the stream is one of process %d, which opened it before this "
                       "process was forked: close it here, and open another",
@@ -54,14 +92,17 @@ static int refuse_copy(dirty_stream *s) {
     return dirty_exchange_describe(&s->x);
 }
 
+static int refuse_cut(dirty_stream *s) {
+    dirty_failure_set(&s->x.client->failure, DIRTY_ECANCELLED, "yes",
+                      "the stream of %s.%s was ended by dirty_close", s->call.app,
+                      s->call.action);
+    return dirty_exchange_describe(&s->x);
+}
+
 /* Read the frame behind those that were taken. */
 static int read_next(dirty_stream *s) {
-    if (!dirty_conn_is_ours(&s->x.client->conn))
-        return refuse_copy(s);
     int rc = dirty_exchange_read_answer(&s->x);
     if (rc != 0 || s->x.ended) {
-        if (rc < 0 || !dirty_conn_is_open(&s->x.client->conn))
-            s->x.ended = true;
         dirty_exchange_settle(&s->x);
         release(s);
     }
@@ -69,37 +110,32 @@ static int read_next(dirty_stream *s) {
     return rc == 0 ? 0 : dirty_exchange_describe(&s->x);
 }
 
+/* 0 with the next frame taken, or what ends the stream. */
+static int go_on(dirty_stream *s) {
+    if (s->x.client->freed)
+        return DIRTY_EINVALID; /* nobody is left to tell the words to */
+    if (s->first)
+        return 0;
+    if (s->cut)
+        return refuse_cut(s);
+    if (!dirty_conn_is_ours(&s->x.client->conn))
+        return refuse_copy(s);
+    return read_next(s);
+}
+
 int dirty_stream_next(dirty_stream *s, dirty_reply **chunk) {
     *chunk = NULL;
-    if (s == NULL || s->x.client == NULL)
+    if (s == NULL)
         return DIRTY_EINVALID;
-    if (!s->first) {
-        if (s->x.ended)
-            return s->failed;
-        int rc = read_next(s);
-        if (rc < 0)
-            return s->failed = rc;
-    }
+    if (!s->first && s->x.ended)
+        return s->failed;
+    int rc = go_on(s);
     s->first = false;
+    if (rc < 0) {
+        s->x.ended = true;
+        return s->failed = rc;
+    }
     *chunk = s->x.reply;
     s->x.reply = NULL;
     return *chunk != NULL;
-}
-
-void dirty_stream_close(dirty_stream *s) {
-    if (s == NULL)
-        return;
-    dirty_exchange_deinit(&s->x);
-    if (s->x.client != NULL && !s->x.ended)
-        dirty_close(s->x.client); /* which tells the server to stop */
-    release(s);
-    dirty_dealloc(s);
-}
-
-void dirty_stream_orphan(dirty_stream *s) {
-    if (s == NULL)
-        return;
-    s->x.client->stream = NULL;
-    s->x.client = NULL;
-    s->x.ended = true;
 }

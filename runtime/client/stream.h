@@ -4,7 +4,8 @@
 
 #include "dirty.h"
 
-/* The client ends before its stream: the stream has nothing to read from any more. */
-void dirty_stream_orphan(dirty_stream *s);
+/* The client ends its connection: the open stream has nothing to read from any more, and
+ * the client no open stream. NULL: there was none. */
+void dirty_stream_cut(dirty_stream *s);
 
 #endif

@@ -18,6 +18,10 @@
  * never prints, raises no signal and touches no signal handler. All functions that end
  * something take NULL.
  *
+ * Whatever was made may be ended in any order: requests, replies, clients, their streams,
+ * the runtime they call. Nothing keeps anything else alive or waits for it. What is used
+ * after something it needs has ended tells so by a code.
+ *
  * Threads and processes: a client belongs to one thread at a time; several clients are
  * independent of each other. In a forked process a client goes on with a connection of
  * its own; an open stream and an event-driven client stay their process's, in the child
@@ -78,10 +82,13 @@ DIRTY_API void dirty_options_init(dirty_options *options);
  * DIRTY_EMEMORY. Calls of a client that failed to open fail with the same words. */
 DIRTY_API int dirty_open(dirty_client **out, const dirty_options *options);
 
-/* End the connection. The client stays good: its next call connects again. */
+/* End the connection, and with it an open stream, which then fails with DIRTY_ECANCELLED.
+ * The client stays good: its next call connects again. */
 DIRTY_API void dirty_close(dirty_client *c);
 
-/* End the connection and the client. Requests and replies live on. */
+/* End the connection and the client. Requests and replies live on, and streams want their
+ * dirty_stream_close still; one that has not come to its end fails with DIRTY_EINVALID.
+ */
 DIRTY_API void dirty_free(dirty_client *c);
 
 /* The path of the socket this client speaks to. Borrowed from the client. */
@@ -212,19 +219,21 @@ DIRTY_API void dirty_reply_free(dirty_reply *reply);
 typedef struct dirty_stream dirty_stream;
 
 /* Make the call and wait for its first chunk. The client has one stream at a time and no
- * other call beside it (DIRTY_EINVALID). Request and what it borrows must stay until the
- * stream is closed. 0 with *out set, which wants dirty_stream_close, or as dirty_call. */
+ * other call beside it (DIRTY_EINVALID). Request and what it borrows need not stay once
+ * this has returned. 0 with *out set, which wants dirty_stream_close, or as dirty_call.
+ */
 DIRTY_API int dirty_stream_open(dirty_client *c, const dirty_request *r,
                                 dirty_stream **out);
 
 /* 1 with the next chunk in *chunk, which wants dirty_reply_free; 0 at the end; or a
  * negative code, told by the client: chunks that came before it stay good. After the end
- * or a failure it returns the same again. DIRTY_EINVALID: the client was freed,
- * or the stream was opened before this process was forked. */
+ * or a failure it returns the same again, whatever has been freed. DIRTY_ECANCELLED: the
+ * client was closed; DIRTY_EINVALID: the client was freed, or the stream was opened
+ * before this process was forked. */
 DIRTY_API int dirty_stream_next(dirty_stream *s, dirty_reply **chunk);
 
 /* Leave the stream. Before its end this closes the client's connection, which cancels the
- * call; the next call opens another. */
+ * call; the next call opens another. The client may be gone by then. */
 DIRTY_API void dirty_stream_close(dirty_stream *s);
 
 /* -- Event-driven client --------------------------------------------------------------
@@ -262,7 +271,7 @@ typedef struct dirty_outcome {
     const char *started;
 } dirty_outcome;
 
-/* Take the reply of an outcome: it is the caller's to free. */
+/* Take the reply of an outcome: it is the caller's to free, also after the client. */
 DIRTY_API dirty_reply *dirty_outcome_take(dirty_outcome *outcome);
 
 /* Comes exactly once for every call that was accepted (for a stream: once for each chunk

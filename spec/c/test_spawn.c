@@ -502,6 +502,120 @@ static void a_null_runtime_is_no_memory(void **state) {
     dirty_runtime_free(NULL);
 }
 
+/* -- With the clients of its own ------------------------------------------------------
+ */
+
+enum { OP_RUNTIME, OP_CLIENT, OP_STREAM, OP_ASYNC, OPS };
+
+typedef struct all_of_it {
+    own *t;
+    dirty_client *client;
+    dirty_stream *stream; /* in the midst */
+    int stream_end;       /* what it said last */
+    dirty_async *async;   /* with a call that waits for the stream's lane */
+    int async_ends, async_err;
+} all_of_it;
+
+static void note_end(dirty_async *a, dirty_outcome *o, void *arg) {
+    all_of_it *all = arg;
+    (void)a;
+    all->async_ends++;
+    all->async_err = o->err;
+}
+
+static void begin_all(all_of_it *all) {
+    dirty_options o;
+    dirty_async_options ao;
+    dirty_request *r;
+    dirty_reply *chunk;
+    spawn(all->t);
+    dirty_options_init(&o);
+    dirty_async_options_init(&ao);
+    o.socket = ao.client.socket = dirty_runtime_socket(all->t->rt);
+    assert_int_equal(dirty_open(&all->client, &o), 0);
+    assert_int_equal(dirty_request_new(&r, "apps.echo", "count"), 0);
+    dirty_request_addf(r, "%d", 1000000000);
+    assert_int_equal(dirty_stream_open(all->client, r, &all->stream), 0);
+    dirty_request_free(r);
+    assert_int_equal(dirty_stream_next(all->stream, &chunk), 1);
+    dirty_reply_free(chunk);
+    assert_int_equal(dirty_async_open(&all->async, &ao), 0);
+    assert_int_equal(dirty_request_new(&r, "apps.echo", "echo"), 0);
+    assert_int_equal(dirty_async_call(all->async, r, note_end, all, NULL), 0);
+    dirty_async_ready(all->async);
+}
+
+static void end_one(all_of_it *all, int op) {
+    switch (op) {
+    case OP_RUNTIME:
+        dirty_runtime_free(all->t->rt);
+        all->t->rt = NULL;
+        break;
+    case OP_CLIENT:
+        dirty_free(all->client);
+        all->client = NULL;
+        break;
+    case OP_STREAM:
+        dirty_stream_close(all->stream);
+        all->stream = NULL;
+        break;
+    default: dirty_async_free(all->async); all->async = NULL;
+    }
+}
+
+/* What is left works as long as there is a runtime, and tells if there is none. */
+static void use_what_is_left(all_of_it *all) {
+    dirty_reply *reply;
+    bool serves = all->t->rt != NULL;
+    if (all->stream != NULL) {
+        int rc = 1;
+        for (int i = 0; rc == 1 && (i == 0 || !serves); i++) {
+            rc = dirty_stream_next(all->stream, &reply);
+            dirty_reply_free(reply);
+        }
+        if (all->stream_end < 0)
+            assert_int_equal(rc, all->stream_end); /* the same again */
+        else if (all->client == NULL)
+            assert_int_equal(rc, DIRTY_EINVALID);
+        else
+            assert_true(serves ? rc == 1
+                               : rc == DIRTY_ECONNECTION || rc == DIRTY_ESHUTDOWN);
+        all->stream_end = rc;
+    } else if (all->client != NULL) {
+        int rc = dirty_callf(all->client, &reply, "apps.echo", "echo", "%d", 1);
+        assert_int_equal(rc, serves ? 0 : DIRTY_ECONNECTION);
+        dirty_reply_free(reply);
+    }
+    bool lane_is_free = all->stream == NULL || all->client == NULL;
+    while (all->async != NULL && (!serves || lane_is_free) && all->async_ends == 0) {
+        struct pollfd p = {.fd = dirty_async_fd(all->async), .events = POLLIN};
+        assert_int_equal(poll(&p, 1, 10000), 1);
+        dirty_async_ready(all->async);
+    }
+}
+
+/* A third of the orders, with what is left used in between: each of the four is the first
+ * of two. All orders of what is the client's are in test_free_order. */
+static void it_ends_before_or_after_what_calls_it(void **state) {
+    own *t = *state;
+    for (int number = 0; number < 24; number += 3) {
+        int left[OPS] = {OP_RUNTIME, OP_CLIENT, OP_STREAM, OP_ASYNC};
+        all_of_it all = {.t = t};
+        begin_all(&all);
+        for (int n = OPS, rest = number; n > 0; n--) {
+            int at = rest % n;
+            rest /= n;
+            end_one(&all, left[at]);
+            left[at] = left[n - 1];
+            use_what_is_left(&all);
+        }
+        assert_int_equal(all.async_ends, 1);
+        assert_true(all.async_err == 0 || all.async_err == DIRTY_ECANCELLED ||
+                    all.async_err == DIRTY_ECONNECTION ||
+                    all.async_err == DIRTY_ESHUTDOWN);
+    }
+}
+
 #define SPAWN_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(int argc, char **argv) {
@@ -513,6 +627,7 @@ int main(int argc, char **argv) {
         SPAWN_TEST(it_is_found_to_have_ended),
         SPAWN_TEST(the_socket_is_told_as_a_whole_path),
         SPAWN_TEST(freeing_ends_it),
+        SPAWN_TEST(it_ends_before_or_after_what_calls_it),
         SPAWN_TEST(the_thread_that_spawned_may_end),
         SPAWN_TEST(a_forked_process_lets_it_be),
         SPAWN_TEST(its_signals_are_not_inherited),
