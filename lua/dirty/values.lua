@@ -7,7 +7,8 @@
 local json = require "dirty.json"
 
 -- Taken at load: apps may change the globals and the strings' metatable later.
-local next, pcall, setmetatable, tonumber = next, pcall, setmetatable, tonumber
+local ipairs, next, pcall = ipairs, next, pcall
+local setmetatable, tonumber = setmetatable, tonumber
 local tostring, type = tostring, type
 local find, format, gsub, match = string.find, string.format, string.gsub, string.match
 local rep, sub, concat, huge = string.rep, string.sub, table.concat, math.huge
@@ -115,8 +116,24 @@ local function json_number(word)
         return nil
     end
     rest = gsub(gsub(rest, "^%.%d+", ""), "^[eE][+-]?%d+", "")
-    local n = rest == "" and tonumber(word)
-    return n and n < huge and n > -huge and n or nil
+    return rest == "" and tonumber(word) or nil
+end
+
+-- Where a text that begins as a number does ends to be one, and what JSON has there.
+local function number_flaw(text)
+    local at = match(text, "^[ \t\r\n]*-?()")
+    local stop = match(text, "^0()", at) or match(text, "^%d+()", at)
+    if not stop then
+        return at, "a digit"
+    end
+    for _, part in ipairs { "^%.()", "^[eE][+-]?()" } do
+        at = match(text, part, stop)
+        stop = at and match(text, "^%d+()", at) or not at and stop
+        if not stop then
+            return at, "a digit"
+        end
+    end
+    return match(text, "^[ \t\r\n]*()", stop), "the end"
 end
 
 -- lua-cjson decodes every number as a float: make whole numbers integers, in place.
@@ -131,10 +148,12 @@ local function with_integers(value)
     return value
 end
 
---- The value of a JSON text. A top-level null is nil; a nested one is `dirty.null`.
+--- The value of a JSON text. A top-level null is nil; a nested one is `dirty.null`. A number that
+-- is too large for a double is an infinity.
 -- @tparam string text
--- @treturn boolean true, then the value; or false, then what is wrong
-function _M:from_json(text)
+-- @tparam[opt] boolean is_checked whether somebody has told already that it is JSON
+-- @treturn boolean true, then the value; or false, then what is wrong and where
+function _M:from_json(text, is_checked)
     local literal = LITERALS[text] -- as it mostly comes, without spaces
     if literal then
         return true, literal()
@@ -147,25 +166,22 @@ function _M:from_json(text)
     if number then
         return true, number
     elseif word and find(word, "^[-%d]") then
-        return false, "it is not JSON: no number is written so" -- lua-cjson takes some
+        return false, "it is not JSON: " .. json.flaw_words(text, number_flaw(text))
     end
     local instance, err = self:json()
     if not instance then
         return false, err
     end
-    if find(text, "\0", 1, true) then
-        return false, "it is not JSON: it has a NUL" -- where lua-cjson would just stop
-    end
-    local ok, value = pcall(instance.decode, text)
+    local ok, value = json.decode(instance, text, is_checked)
     if not ok then
-        return false, "it is not JSON: " .. json.plain(value)
+        return false, "it is not JSON: " .. value
     elseif value == instance.null then
         value = nil
     end
     return true, math_type and with_integers(value) or value
 end
 
---- Decode a list in place.
+--- Decode a list that libdirty gave, in place: it has told that what it calls JSON is.
 -- @tparam string tags
 -- @tparam table list the texts 1…count, replaced by their values
 -- @tparam number count
@@ -174,7 +190,7 @@ end
 function _M:decode(tags, list, count)
     for i = 1, count do
         if sub(tags, i, i) == "j" then
-            local ok, value = self:from_json(list[i])
+            local ok, value = self:from_json(list[i], true)
             if not ok then
                 return nil, format("value %d: %s", i, value)
             end

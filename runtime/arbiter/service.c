@@ -105,6 +105,29 @@ refuse_argument(session *s, const char *format, ...) {
     refuse(s, &r, "%s", message);
 }
 
+/* Metadata and arguments keep the protocol, used or not. False: refused. */
+static bool check_values(session *s) {
+    const dirty_wire_limits *limits = &s->a->o->limits;
+    const uint8_t *payload = s->in.base + DIRTY_FRAME_HEADER_LEN;
+    size_t len = s->frame_len - DIRTY_FRAME_HEADER_LEN;
+    dirty_route route;
+    dirty_buf extra = {0};
+    char why[200] = "";
+    dirty_wire_fault fault = dirty_route_decode(payload, len, len, &route);
+    if (fault == DIRTY_WIRE_OK)
+        fault = dirty_request_check(payload, len, &route, limits->max_args,
+                                    limits->max_depth, why, sizeof why);
+    if (fault == DIRTY_WIRE_OK)
+        return true;
+    dirty_wire_fault_members(&extra, fault, limits->max_message, limits->max_args);
+    dirty_buf_append(&extra, "", 1);
+    refusal r = {DIRTY_CODE_PROTOCOL, "no", "receive",
+                 dirty_buf_failed(&extra) ? NULL : (const char *)extra.base, true};
+    refuse(s, &r, "%s", why);
+    dirty_buf_deinit(&extra);
+    return false;
+}
+
 /* The worker that serves in the place the argument names. NULL: refused. */
 static worker *get_worker(session *s, const char *number) {
     char *end;
@@ -346,6 +369,8 @@ void service_answer(session *s, dirty_slice app_name) {
         refuse_app(s, app_name);
         return;
     }
+    if (!check_values(s))
+        return;
     for (size_t i = 0; i < ACTION_COUNT; i++)
         if (strcmp(actions[i].name, s->request.action) == 0) {
             run_action(s, i);

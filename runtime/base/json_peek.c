@@ -61,18 +61,18 @@ static bool skip_value(scanner *s) {
 dirty_slice dirty_json_peek_string(dirty_slice text, const char *key) {
     const dirty_slice none = {NULL, 0};
     scanner s = {text.base, text.base + text.len};
-    dirty_slice name, value;
+    dirty_slice name, value, found = none;
     if (!take(&s, '{'))
         return none;
     do {
         if (!take_string(&s, &name) || !take(&s, ':'))
-            return none;
+            return found;
         if (dirty_slice_equals(name, key, strlen(key)))
-            return take_string(&s, &value) ? value : none;
+            found = peek(&s) == '"' && take_string(&s, &value) ? value : none;
         if (!skip_value(&s))
-            return none;
+            return found;
     } while (take(&s, ','));
-    return none;
+    return found;
 }
 
 static char unescaped(const char *p, size_t left, size_t *used) {

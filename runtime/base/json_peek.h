@@ -6,9 +6,10 @@
 
 #include "base/slice.h"
 
-/* The string value of `key` in the object `text`, as it is written, without its quotes;
- * base NULL if text is no object, has no such member or another kind of value there.
- * Never reads past text, whatever it holds. Borrowed from text. */
+/* The string value of `key` in the object `text`, as it is written, without its quotes,
+ * the last one where there are several, as who reads all of it has it; base NULL if text
+ * is no object, has no such member or another kind of value there. Never reads past text,
+ * whatever it holds. Borrowed from text. */
 dirty_slice dirty_json_peek_string(dirty_slice text, const char *key);
 
 /* Copy a string's value as dirty_json_peek_string gives it, escapes undone, into `out`,

@@ -95,7 +95,7 @@ static int drop_reply(dirty_exchange *x, int rc) {
 }
 
 static int read_response(dirty_exchange *x) {
-    dirty_wire_fault fault = DIRTY_WIRE_OK;
+    char why[200];
     if (x->reply == NULL)
         x->reply = dirty_reply_new(x->frame.payload_len);
     if (x->reply == NULL)
@@ -105,10 +105,9 @@ static int read_response(dirty_exchange *x) {
         return rc;
     if (rc != 0)
         return drop_reply(x, rc);
-    rc = dirty_reply_decode(x->reply, &fault);
+    rc = dirty_reply_decode(x->reply, why, sizeof why);
     if (rc < 0)
-        rc = rc == -ENOMEM ? fail_memory(x, x->frame.payload_len)
-                           : fail_protocol(x, dirty_wire_fault_text(fault));
+        rc = rc == -ENOMEM ? fail_memory(x, x->frame.payload_len) : fail_protocol(x, why);
     return rc < 0 ? drop_reply(x, rc) : 0;
 }
 

@@ -9,6 +9,7 @@
 #include "base/json_peek.h"
 #include "dirty.h"
 #include "wire/frame.h"
+#include "wire/json.h"
 
 void dirty_failure_init(dirty_failure *f) {
     f->payload = NULL;
@@ -75,6 +76,16 @@ static const char *started_of(int code, dirty_slice details) {
     return "unknown";
 }
 
+/* Is it JSON, and of an object? */
+static bool is_object(dirty_slice text) {
+    dirty_json_look look;
+    size_t at = 0;
+    while (at < text.len && strchr(" \t\r\n", text.base[at]) != NULL)
+        at++;
+    return at < text.len && text.base[at] == '{' &&
+           dirty_json_is_valid(text, DIRTY_JSON_DEPTH_MAX, &look);
+}
+
 const char *dirty_failure_take(dirty_failure *f, uint8_t *payload, size_t len) {
     dirty_error error;
     dirty_wire_fault fault = dirty_error_decode(payload, len, &error);
@@ -82,7 +93,7 @@ const char *dirty_failure_take(dirty_failure *f, uint8_t *payload, size_t len) {
         return dirty_wire_fault_text(fault);
     if (error.code == 0)
         return "its error code is 0, which is none";
-    if (error.details.len == 0 || error.details.base[0] != '{')
+    if (!is_object(error.details))
         return "its details are no JSON object";
     dirty_failure_clear(f);
     f->payload = payload;

@@ -1,8 +1,11 @@
 #include "client/reply.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
 
 #include "client/alloc.h"
+#include "wire/json.h"
 
 dirty_reply *dirty_reply_new(uint32_t payload_len) {
     dirty_reply *reply = dirty_realloc(NULL, sizeof *reply + (size_t)payload_len + 1);
@@ -32,6 +35,22 @@ static dirty_wire_fault read_values(dirty_reply *reply, dirty_value_reader *read
     return dirty_value_reader_end(reader);
 }
 
+/* True, or false with the first value that is not JSON in words. */
+static bool check_json(const dirty_reply *reply, char *why, size_t size) {
+    dirty_json_look look;
+    char place[160];
+    for (uint32_t i = 0; i < reply->count; i++) {
+        const dirty_value *v = &reply->values[i];
+        if (v->tag != DIRTY_TAG_JSON ||
+            dirty_json_is_valid(v->bytes, DIRTY_JSON_DEPTH_MAX, &look))
+            continue;
+        snprintf(why, size, "value %u is not JSON: %s", i + 1,
+                 dirty_json_explain(v->bytes, &look, place, sizeof place));
+        return false;
+    }
+    return true;
+}
+
 /* The byte after a value is the tag of the next, which is decoded by now, or the spare.
  */
 static void terminate_values(dirty_reply *reply) {
@@ -42,25 +61,37 @@ static void terminate_values(dirty_reply *reply) {
     }
 }
 
-int dirty_reply_decode(dirty_reply *reply, dirty_wire_fault *fault) {
+/* Room for as many values as the payload says it has. */
+static int make_room(dirty_reply *reply, uint32_t count) {
+    if (count <= DIRTY_REPLY_FEW)
+        return 0;
+    dirty_value *values = dirty_realloc(NULL, count * sizeof *values);
+    if (values == NULL)
+        return -ENOMEM;
+    reply->values = values;
+    return 0;
+}
+
+static int refuse(dirty_wire_fault fault, char *why, size_t size) {
+    snprintf(why, size, "%s", dirty_wire_fault_text(fault));
+    return -EPROTO;
+}
+
+int dirty_reply_decode(dirty_reply *reply, char *why, size_t size) {
     dirty_value_reader reader;
-    *fault = dirty_values_open(reply->payload, reply->payload_len, UINT16_MAX, &reader);
-    if (*fault != DIRTY_WIRE_OK)
-        return -EPROTO;
+    dirty_wire_fault fault =
+        dirty_values_open(reply->payload, reply->payload_len, UINT16_MAX, &reader);
     /* A count that the payload can't hold must not cost memory. */
-    if (reader.left > reply->payload_len / DIRTY_VALUE_HEAD_LEN) {
-        *fault = DIRTY_WIRE_BAD_COUNT;
-        return -EPROTO;
-    }
-    if (reader.left > DIRTY_REPLY_FEW) {
-        reply->values = dirty_realloc(NULL, reader.left * sizeof *reply->values);
-        if (reply->values == NULL) {
-            reply->values = reply->few;
-            return -ENOMEM;
-        }
-    }
-    *fault = read_values(reply, &reader);
-    if (*fault != DIRTY_WIRE_OK)
+    if (fault == DIRTY_WIRE_OK && reader.left > reply->payload_len / DIRTY_VALUE_HEAD_LEN)
+        fault = DIRTY_WIRE_BAD_COUNT;
+    if (fault != DIRTY_WIRE_OK)
+        return refuse(fault, why, size);
+    if (make_room(reply, reader.left) < 0)
+        return -ENOMEM;
+    fault = read_values(reply, &reader);
+    if (fault != DIRTY_WIRE_OK)
+        return refuse(fault, why, size);
+    if (!check_json(reply, why, size))
         return -EPROTO;
     terminate_values(reply);
     return 0;

@@ -19,7 +19,8 @@ struct dirty_reply {
 /* Room for a payload that is to be read into it; NULL if there is no memory. */
 dirty_reply *dirty_reply_new(uint32_t payload_len);
 
-/* With the payload there: find its values. 0; -ENOMEM; or -EPROTO with *fault set. */
-int dirty_reply_decode(dirty_reply *reply, dirty_wire_fault *fault);
+/* With the payload there: find its values, and see that those of JSON are. 0; -ENOMEM; or
+ * -EPROTO with what is wrong in `why`. */
+int dirty_reply_decode(dirty_reply *reply, char *why, size_t size);
 
 #endif

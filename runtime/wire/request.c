@@ -1,8 +1,10 @@
 #include "wire/request.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/bytes.h"
+#include "wire/json.h"
 
 static bool name_is_valid(dirty_slice name) {
     if (name.len == 0 || name.len > DIRTY_NAME_MAX)
@@ -84,6 +86,48 @@ dirty_wire_fault dirty_request_open(const uint8_t *payload, size_t payload_len,
         return DIRTY_WIRE_BAD_TAG;
     *metadata = value.bytes;
     return DIRTY_WIRE_OK;
+}
+
+/* Is a value what its tag says? `what` is its name. */
+static dirty_wire_fault check_value(const dirty_value *v, uint32_t max_depth,
+                                    const char *what, char *why, size_t size) {
+    dirty_json_look look;
+    char place[160];
+    if (v->tag != DIRTY_TAG_JSON || dirty_json_is_valid(v->bytes, max_depth, &look))
+        return DIRTY_WIRE_OK;
+    snprintf(why, size, "%s is not JSON: %s", what,
+             dirty_json_explain(v->bytes, &look, place, sizeof place));
+    return DIRTY_WIRE_BAD_JSON;
+}
+
+static dirty_wire_fault say(dirty_wire_fault fault, char *why, size_t size) {
+    snprintf(why, size, "%s", dirty_wire_fault_text(fault));
+    return fault;
+}
+
+dirty_wire_fault dirty_request_check(const uint8_t *payload, size_t payload_len,
+                                     const dirty_route *route, uint32_t max_args,
+                                     uint32_t max_depth, char *why, size_t size) {
+    dirty_value_reader args;
+    dirty_value v = {.tag = DIRTY_TAG_JSON};
+    char what[32] = "the metadata";
+    dirty_wire_fault fault =
+        dirty_request_open(payload, payload_len, route, max_args, &v.bytes, &args);
+    if (fault != DIRTY_WIRE_OK)
+        return say(fault, why, size);
+    if (v.bytes.base != NULL)
+        fault = check_value(&v, max_depth, what, why, size);
+    for (uint32_t n = 1; fault == DIRTY_WIRE_OK && args.left > 0; n++) {
+        snprintf(what, sizeof what, "argument %u", n);
+        fault = dirty_value_next(&args, &v);
+        if (fault != DIRTY_WIRE_OK)
+            return say(fault, why, size);
+        fault = check_value(&v, max_depth, what, why, size);
+    }
+    if (fault != DIRTY_WIRE_OK)
+        return fault;
+    fault = dirty_value_reader_end(&args);
+    return fault == DIRTY_WIRE_OK ? fault : say(fault, why, size);
 }
 
 int dirty_request_encode_head(dirty_buf *out, uint64_t id, const dirty_route *route,

@@ -52,6 +52,13 @@ dirty_wire_fault dirty_request_open(const uint8_t *payload, size_t payload_len,
                                     const dirty_route *route, uint32_t max_args,
                                     dirty_slice *metadata, dirty_value_reader *args);
 
+/* What the lane would find wrong with metadata and values, all there and none larger than
+ * what is told at once. OK, or the fault, with words and place in `why` (`size` bytes).
+ */
+dirty_wire_fault dirty_request_check(const uint8_t *payload, size_t payload_len,
+                                     const dirty_route *route, uint32_t max_args,
+                                     uint32_t max_depth, char *why, size_t size);
+
 /* Append header and route of a request whose metadata and values (values_len bytes in
  * all, already encoded) the caller appends or sends next. Whether there is a block of
  * extensions follows from what they say, not from the flags. 0, or -EINVAL for a name,

@@ -73,6 +73,7 @@ static int open_state(lua_State *L) {
     h->codec.encode = ref_field(L, lane, "encode");
     h->codec.decode = ref_field(L, lane, "decode");
     h->codec.explain = ref_field(L, lane, "explain");
+    h->codec.max_depth = h->start->limits.max_depth;
     h->lane = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushboolean(L, 0);
     h->scope.metadata = luaL_ref(L, LUA_REGISTRYINDEX);

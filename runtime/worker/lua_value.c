@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/number.h"
+#include "wire/json.h"
 
 #define ANSWER_HEAD_LEN (DIRTY_FRAME_HEADER_LEN + 2) /* and the count */
 #define SCALAR_MAX (DIRTY_VALUE_HEAD_LEN + DIRTY_NUMBER_TEXT_MAX)
@@ -31,6 +32,19 @@ static bool push_scalar(lua_State *L, dirty_slice text) {
     return true;
 }
 
+static void raise_flaw(lua_State *L, dirty_slice text, const dirty_json_look *look) {
+    char why[160];
+    luaL_error(L, "%s", dirty_json_explain(text, look, why, sizeof why));
+}
+
+/* [-0, +1, e] */
+static void push_mended(lua_State *L, dirty_slice text) {
+    char *room = lua_newuserdata(L, text.len);
+    dirty_json_mend(text, room);
+    lua_pushlstring(L, room, text.len);
+    lua_remove(L, -2);
+}
+
 void dirty_lua_push_value(lua_State *L, const dirty_lua_codec *codec,
                           const dirty_value *v) {
     if (v->tag == DIRTY_TAG_BYTES) {
@@ -39,10 +53,14 @@ void dirty_lua_push_value(lua_State *L, const dirty_lua_codec *codec,
     }
     if (push_scalar(L, v->bytes))
         return;
-    if (memchr(v->bytes.base, '\0', v->bytes.len) != NULL)
-        luaL_error(L, "it has a NUL"); /* lua-cjson would stop there and take it */
+    dirty_json_look look;
+    if (!dirty_json_is_valid(v->bytes, codec->max_depth, &look))
+        raise_flaw(L, v->bytes, &look); /* of some of it lua-cjson would make something */
     lua_rawgeti(L, LUA_REGISTRYINDEX, codec->decode);
-    lua_pushlstring(L, v->bytes.base, v->bytes.len);
+    if (look.halves)
+        push_mended(L, v->bytes); /* which lua-cjson does not take */
+    else
+        lua_pushlstring(L, v->bytes.base, v->bytes.len);
     lua_call(L, 1, 1);
     if (lua_islightuserdata(L, -1)) { /* a null with spaces around it */
         lua_pop(L, 1);

@@ -20,6 +20,7 @@ typedef struct dirty_lua_codec {
     int encode;  /* cjson's encode: raises */
     int decode;  /* cjson's decode: raises */
     int explain; /* (value, name, reason) → text that says what in it is no JSON */
+    uint32_t max_depth;
 } dirty_lua_codec;
 
 /* A RESPONSE or CHUNK frame in pieces: heads and scalars in `room`, strings where Lua
@@ -36,8 +37,8 @@ typedef struct dirty_answer {
 
 void dirty_answer_deinit(dirty_answer *a);
 
-/* Push one value of the wire. [-0, +1, e]: JSON that is none raises, with cjson's words.
- */
+/* Push one value of the wire. [-0, +1, e]: JSON that is none raises, in words that tell
+ * the place. */
 void dirty_lua_push_value(struct lua_State *L, const dirty_lua_codec *codec,
                           const dirty_value *v);
 

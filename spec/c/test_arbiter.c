@@ -613,9 +613,9 @@ static void garbage_is_told_and_ends_the_connection(void **state) {
         const char *fault;
     } cases[] = {{0, 'X', "BAD_MAGIC"},    {1, 'X', "BAD_MAGIC"}, {2, 9, "BAD_VERSION"},
                  {3, 2, "BAD_TYPE"},       {3, 99, "BAD_TYPE"},   {5, 1, "TOO_LONG"},
-                 {20, 10, "BAD_PRIORITY"}, {21, 2, "BAD_FLAGS"},  {24, 0, "BAD_NAME"},
-                 {25, 0, "BAD_NAME"},      {26, ' ', "BAD_NAME"}, {26, 0, "BAD_NAME"},
-                 {24, 200, "TRUNCATED"}};
+                 {20, 10, "BAD_PRIORITY"}, {21, 4, "BAD_FLAGS"},  {21, 2, "TRUNCATED"},
+                 {24, 0, "BAD_NAME"},      {25, 0, "BAD_NAME"},   {26, ' ', "BAD_NAME"},
+                 {26, 0, "BAD_NAME"},      {24, 200, "TRUNCATED"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint8_t bad[64];
         char needle[64];

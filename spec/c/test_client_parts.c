@@ -213,6 +213,8 @@ static void test_peeking_at_a_member(void **state) {
                 "x");
     expect_peek("{\"a\":\"started\",\"b\":\"yes\"}", NULL);
     expect_peek("{\"started\":1}", NULL);
+    expect_peek("{\"started\":\"no\",\"started\":\"yes\"}", "yes");
+    expect_peek("{\"started\":\"no\",\"started\":1}", NULL);
     expect_peek("{\"started\":\"yes", NULL);
     expect_peek("{\"started\":\"yes\\", NULL);
     expect_peek("[\"started\",\"yes\"]", NULL);

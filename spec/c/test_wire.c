@@ -5,6 +5,7 @@
 #include "fixtures.h"
 #include "walk.h"
 #include "wire/fault.h"
+#include "wire/json.h"
 
 #define VALID "spec/fixtures/valid.txt"
 #define INVALID "spec/fixtures/invalid.txt"
@@ -77,6 +78,23 @@ static void assert_values(const fixture *f, const walked *w) {
     assert_null(fixture_text(f, "value", w->count));
 }
 
+static bool is_json(dirty_slice text) {
+    dirty_json_look look;
+    return dirty_json_is_valid(text, 1000, &look);
+}
+
+/* What has the tag of JSON is JSON; an error's details are an object. */
+static bool json_is_good(const walked *w) {
+    dirty_slice details = w->error.details;
+    bool good = w->metadata.base == NULL || is_json(w->metadata);
+    for (size_t i = 0; i < w->count; i++)
+        good =
+            good && (w->values[i].tag != DIRTY_TAG_JSON || is_json(w->values[i].bytes));
+    if (w->frame.type == DIRTY_FRAME_ERROR)
+        good = good && is_json(details) && details.base[0] == '{';
+    return good;
+}
+
 static void assert_meaning(const fixture *f) {
     walked w;
     walk_limits limits = limits_of(f);
@@ -86,6 +104,7 @@ static void assert_meaning(const fixture *f) {
     dirty_put64(id, w.frame.id);
     assert_same(f, "id", id, sizeof id, fixture_text(f, "id", 0));
     assert_values(f, &w);
+    assert_true(json_is_good(&w));
     if (w.frame.type == DIRTY_FRAME_REQUEST) {
         assert_int_equal(w.route.budget_ms, fixture_number(f, "budget_ms", -1));
         assert_int_equal(w.route.priority, fixture_number(f, "priority", -1));
@@ -189,8 +208,8 @@ static void bytes_behind_a_message_are_left_alone(void **state) {
 static void assert_fault(const fixture *f) {
     walked w;
     const char *name = fixture_text(f, "fault", 0);
-    /* JSON is read by those who have a Lua: to the wire it is bytes */
-    if (strcmp(name, "BAD_JSON") == 0)
+    bool bad_json = strcmp(name, "BAD_JSON") == 0;
+    if (bad_json) /* what is not JSON is told by whoever takes the value */
         name = "OK";
     size_t after = (size_t)fixture_number(f, "after", (long)f->frame.len);
     for (size_t len = 0; len <= f->frame.len; len++) {
@@ -199,6 +218,9 @@ static void assert_fault(const fixture *f) {
         if (strcmp(told, should) != 0)
             fail_msg("%s: %s after %zu bytes, should be %s", f->name, told, len, should);
     }
+    walk_limits limits = limits_of(f);
+    if (bad_json && walk(f->frame.base, f->frame.len, &limits, &w) == DIRTY_WIRE_OK)
+        assert_false(json_is_good(&w));
 }
 
 static void invalid_messages_are_told_as_soon_as_they_can_be(void **state) {

@@ -22,6 +22,11 @@ for _, kind in ipairs { "valid", "invalid" } do
             if f.details then
                 write(kind .. "_" .. f.name .. "_details", f.details)
             end
+            for i, value in ipairs(f.values) do
+                if value.tag == "j" then
+                    write(("%s_%s_value_%d"):format(kind, f.name, i), value.bytes)
+                end
+            end
         end
     end
 end

@@ -110,8 +110,8 @@ end)
 
 check("JSON of other makers is understood", function(c)
     local got = pack(c:execute("app", "json", " null ", "\ttrue\n", " 12 ", "-0.5e1", '"text"',
-        ' [1, {"a": null}] ', "1E2"))
-    equal(7, got.n)
+        ' [1, {"a": null}] ', "1E2", "1e999", '["\\ud800", -1e999]'))
+    equal(9, got.n)
     equal(nil, got[1])
     equal(true, got[2])
     equal(12, got[3])
@@ -119,11 +119,14 @@ check("JSON of other makers is understood", function(c)
     equal("text", got[5])
     equal(cjson.null, got[6][2].a)
     equal(100, got[7])
+    equal(math.huge, got[8])
+    equal("\239\191\189", got[9][1])
+    equal(-math.huge, got[9][2])
 end)
 
 check("a result that is no JSON is a PROTOCOL error", function(c)
     for _, text in ipairs { "", " ", "{", "nul", "01", "0x10", "1.", "-", "NaN", "nan",
-        "Infinity", "1e999", "[1] 2", "[1]\0", "+1" } do
+        "Infinity", "[1] 2", "[1]\0", "+1", "[1.]", "[-.5]", '"a\1"' } do
         local value, err, info = c:execute("app", "json", "1", text)
         equal(nil, value, text)
         has(err, "PROTOCOL: ")

@@ -95,7 +95,8 @@ local function json_value(text)
     if text:find("^%-?%d") then
         return tonumber(text) -- an integer in Lua 5.4
     end
-    local value = require("cjson").decode(text)
+    -- lua-cjson takes no half of a pair of surrogates
+    local value = require("cjson").decode((text:gsub("\\u[dD][89a-f]%x%x", "\\ufffd")))
     if value == require("cjson").null then
         return nil
     end

@@ -1,8 +1,8 @@
 --- `dirty call`: call an action of an app and print what it returns.
 -- @module dirty.cli.call
 
-local cjson = require "cjson"
 local exit = require "dirty.cli.exit"
+local json = require "dirty.json"
 local output = require "dirty.cli.output"
 local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"
@@ -12,9 +12,7 @@ local operator = require "dirty.cli.operator"
 
 local _M = {}
 
-local json = cjson.new()
-json.decode_invalid_numbers(false)
-json.decode_max_depth(10000) -- how deep is too deep, the runtime says
+local cjson = assert(json.new(10000)) -- how deep is too deep, the runtime says
 
 local function read_all(path)
     local file, err = io.stdin, nil
@@ -39,7 +37,7 @@ local function to_value(arg, as_string)
     if arg:sub(1, 1) == "@" then
         local bytes, err = read_all(arg:sub(2))
         return bytes and { "b", bytes }, err
-    elseif as_string or not pcall(json.decode, arg) then
+    elseif as_string or not json.decode(cjson, arg) then
         return { "b", arg }
     end
     return { "j", arg }
@@ -76,7 +74,7 @@ local function check(parsed)
             return nil, ("the %s %q: the name must be %s"):format(what, parsed[what], fault)
         end
     end
-    if parsed.metadata and not pcall(json.decode, parsed.metadata) then
+    if parsed.metadata and not json.decode(cjson, parsed.metadata) then
         return nil, ("--metadata %q: must be a JSON value, for example '{\"trace\":\"17\"}'")
             :format(parsed.metadata)
     elseif parsed.priority and not priority.check(tonumber(parsed.priority)) then
