@@ -34,6 +34,7 @@ build = {
          ["dirty.errors"] = "lua/dirty/errors.lua",
          ["dirty.fault"] = "lua/dirty/fault.lua",
          ["dirty.json"] = "lua/dirty/json.lua",
+         ["dirty.json_flaw"] = "lua/dirty/json_flaw.lua",
          ["dirty.nearest"] = "lua/dirty/nearest.lua",
          ["dirty.values"] = "lua/dirty/values.lua",
          ["dirty.wire"] = "lua/dirty/wire.lua",

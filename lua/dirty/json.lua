@@ -5,10 +5,11 @@
 -- For every Lua from 5.1 on; lua-cjson is loaded when it is first needed.
 -- @module dirty.json
 
+local flaw = require "dirty.json_flaw"
+
 -- Taken at load: apps may change the globals later.
 local ipairs, pcall, require, tostring = ipairs, pcall, require, tostring
-local byte, find, format, gsub = string.byte, string.find, string.format, string.gsub
-local match, sub, concat = string.match, string.sub, table.concat
+local find, gsub, sub, concat = string.find, string.gsub, string.sub, table.concat
 
 local _M = {}
 
@@ -45,92 +46,6 @@ function _M.load()
     return cjson
 end
 
--- -- What lua-cjson takes beyond JSON -------------------------------------------------------
-
-local QUOTE, BACKSLASH, DELETE, MINUS, ZERO, NINE = 34, 92, 127, 45, 48, 57
-
-local function is_digit(c)
-    return c ~= nil and c >= ZERO and c <= NINE
-end
-
--- Where a digit is missing beside the point at `dot`, if it is a number's.
-local function missing_digit(text, dot)
-    local before, behind = byte(text, dot - 1), byte(text, dot + 1)
-    if before == MINUS then
-        return dot
-    elseif is_digit(before) and not is_digit(behind) then
-        return dot + 1
-    end
-end
-
--- Whether there is anything to look for: a control character, or a point that no number has so.
--- Texts that our own side has written have none, so this is all that most of them cost.
-local function is_suspicious(text)
-    if match(text, "^%C*()") <= #text then
-        return true
-    end
-    local dot = find(text, ".", 1, true)
-    while dot do
-        if missing_digit(text, dot) then
-            return true
-        end
-        dot = find(text, ".", dot + 1, true)
-    end
-    return false
-end
-
--- From behind the opening quote: behind the closing one; or nil and where a control character is.
-local function skip_string(text, at)
-    while true do
-        local stop = find(text, '["\\%c]', at)
-        local c = byte(text, stop)
-        if c == QUOTE then
-            return stop + 1
-        elseif c ~= BACKSLASH and c ~= DELETE then
-            return nil, stop
-        end
-        at = stop + (c == BACKSLASH and 2 or 1)
-    end
-end
-
--- The first byte that JSON does not have there, in a text that lua-cjson takes; and what it has.
-local function find_flaw(text)
-    local at, dot = 1, find(text, ".", 1, true)
-    while true do
-        local quote = find(text, '"', at, true)
-        while dot and dot < (quote or dot + 1) do
-            local place = dot >= at and missing_digit(text, dot)
-            if place then
-                return place, "a digit"
-            end
-            dot = find(text, ".", dot + 1, true)
-        end
-        if not quote then
-            return nil
-        end
-        local control
-        at, control = skip_string(text, quote + 1)
-        if not at then
-            return control, "the rest of a string"
-        end
-    end
-end
-
--- In the words that the C side has, too.
-local function flaw_words(text, at, expected)
-    local c = byte(text, at)
-    local found = "the end"
-    if c == QUOTE then
-        found = "a string"
-    elseif is_digit(c) or c == MINUS then
-        found = "a number"
-    elseif c then
-        found = format(c > 32 and c < DELETE and "'%c'" or "the byte 0x%02x", c)
-    end
-    return format("Expected %s but found %s at character %d", expected, found, at)
-end
-_M.flaw_words = flaw_words
-
 -- -- Halves of surrogate pairs, which lua-cjson does not take --------------------------------
 
 local HIGH, LOW, ANY = "^\\u[dD][89aAbB]%x%x", "^\\u[dD][c-fC-F]%x%x", "^\\u[dD][89a-fA-F]%x%x"
@@ -160,7 +75,7 @@ end
 function _M.decode(instance, text, is_checked)
     local nul = find(text, "\0", 1, true) -- where lua-cjson would just stop
     if nul then
-        return false, flaw_words(text, nul, "JSON")
+        return false, flaw.words(text, nul, "JSON")
     end
     local ok, value = pcall(instance.decode, text)
     local fixed = not ok and mended(text) or text
@@ -169,11 +84,13 @@ function _M.decode(instance, text, is_checked)
     end
     if not ok then
         return false, _M.plain(value)
-    elseif not is_checked and is_suspicious(text) then
-        local at, expected = find_flaw(text)
-        if at then
-            return false, flaw_words(text, at, expected)
-        end
+    end
+    local place, expected
+    if not is_checked then
+        place, expected = flaw.find(text)
+    end
+    if place then
+        return false, flaw.words(text, place, expected)
     end
     return true, value
 end

@@ -4,6 +4,7 @@
 -- table.
 -- @module dirty.values
 
+local flaw = require "dirty.json_flaw"
 local json = require "dirty.json"
 
 -- Taken at load: apps may change the globals and the strings' metatable later.
@@ -166,7 +167,7 @@ function _M:from_json(text, is_checked)
     if number then
         return true, number
     elseif word and find(word, "^[-%d]") then
-        return false, "it is not JSON: " .. json.flaw_words(text, number_flaw(text))
+        return false, "it is not JSON: " .. flaw.words(text, number_flaw(text))
     end
     local instance, err = self:json()
     if not instance then

@@ -1,5 +1,6 @@
 #include "wire/json.h"
 
+#include <endian.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -272,6 +273,40 @@ bool dirty_json_is_valid(dirty_slice text, uint32_t max_depth, dirty_json_look *
     bool valid = take_all(&s);
     *look = (dirty_json_look){s.halves, (size_t)(s.at - start), s.expected};
     return valid;
+}
+
+/* -- Doubts -------------------------------------------------------------------------- */
+
+/* The top bit of each of eight bytes that is a control character, a point or a backslash;
+ * and of some behind those that are not. */
+static uint64_t mark_doubts(uint64_t eight) {
+    uint64_t point = eight ^ EACH_BYTE('.'), slash = eight ^ EACH_BYTE('\\');
+    uint64_t hit = ((point - EACH_BYTE(1)) & ~point) | ((slash - EACH_BYTE(1)) & ~slash) |
+                   ((eight - EACH_BYTE(0x20)) & ~eight);
+    return hit & EACH_BYTE(0x80);
+}
+
+static bool is_doubtful(const uint8_t *at, const uint8_t *start, const uint8_t *end) {
+    int before = at > start ? at[-1] : 0, behind = at + 1 < end ? at[1] : 0;
+    if (*at == '.')
+        return before == '-' || (is_digit(before) && !is_digit(behind));
+    if (*at == '\\') /* or the second of two: then the look is in vain */
+        return behind == 'u' && at + 2 < end && (at[2] | 0x20) == 'd';
+    return *at < 0x20;
+}
+
+bool dirty_json_is_doubtful(dirty_slice text) {
+    const uint8_t *start = (const uint8_t *)text.base, *at = start, *end = at + text.len;
+    for (uint64_t eight; end - at >= 8; at += 8) {
+        memcpy(&eight, at, 8);
+        for (uint64_t marks = mark_doubts(le64toh(eight)); marks; marks &= marks - 1)
+            if (is_doubtful(at + __builtin_ctzll(marks) / 8, start, end))
+                return true;
+    }
+    for (; at < end; at++)
+        if (is_doubtful(at, start, end))
+            return true;
+    return false;
 }
 
 /* -- Words --------------------------------------------------------------------------- */

@@ -28,6 +28,11 @@ typedef struct dirty_json_look {
  * with `at` and `expected` set. */
 bool dirty_json_is_valid(dirty_slice text, uint32_t max_depth, dirty_json_look *look);
 
+/* Has it anything of what lua-cjson takes or refuses in another way than RFC 8259 does: a
+ * control character, a point that lacks a digit, a surrogate? Where it has not, the
+ * library's own verdict is as good, and this has cost next to nothing. */
+bool dirty_json_is_doubtful(dirty_slice text);
+
 /* Write what is wrong, in a line with the place: "Expected value but found the end at
  * character 4". Returns out. */
 const char *dirty_json_explain(dirty_slice text, const dirty_json_look *look, char *out,

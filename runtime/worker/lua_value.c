@@ -53,9 +53,10 @@ void dirty_lua_push_value(lua_State *L, const dirty_lua_codec *codec,
     }
     if (push_scalar(L, v->bytes))
         return;
-    dirty_json_look look;
-    if (!dirty_json_is_valid(v->bytes, codec->max_depth, &look))
-        raise_flaw(L, v->bytes, &look); /* of some of it lua-cjson would make something */
+    dirty_json_look look = {0};
+    if (dirty_json_is_doubtful(v->bytes) &&
+        !dirty_json_is_valid(v->bytes, codec->max_depth, &look))
+        raise_flaw(L, v->bytes, &look); /* lua-cjson might make something of it */
     lua_rawgeti(L, LUA_REGISTRYINDEX, codec->decode);
     if (look.halves)
         push_mended(L, v->bytes); /* which lua-cjson does not take */

@@ -136,12 +136,39 @@ static void halves_of_pairs_are_replaced(void **state) {
                   "[\"\\\"\\ufffd\",{\"\\ufffd\":1}]");
 }
 
+static bool doubts(const char *text) {
+    return dirty_json_is_doubtful(dirty_slice_cstr(text));
+}
+
+/* In every place of the eight bytes that are looked at in one go. */
+static void doubts_are_few(void **state) {
+    (void)state;
+    static const char *const doubtful[] = {"1.",    "1.]", "-.5",     "1.e2",
+                                           "a\001", "\n",  "\\ud800", "\\uDfff"};
+    static const char *const clear[] = {"1.5",     "a.b",  "a. b", "...", "\\n",
+                                        "\\u00e9", "\x7f", "\xff", "-5",  "e.5"};
+    char text[64];
+    for (int before = 0; before < 20; before++) {
+        for (size_t i = 0; i < sizeof doubtful / sizeof *doubtful; i++) {
+            snprintf(text, sizeof text, "%*s%s", before, "", doubtful[i]);
+            assert_true(doubts(text));
+        }
+        for (size_t i = 0; i < sizeof clear / sizeof *clear; i++) {
+            snprintf(text, sizeof text, "%*s%sxxxxxxxx", before, "", clear[i]);
+            assert_false(doubts(text));
+        }
+    }
+    assert_true(dirty_json_is_doubtful((dirty_slice){"1\0", 2}));
+    assert_false(doubts(""));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flaws_are_told_with_their_place),
         cmocka_unit_test(levels_are_counted),
         cmocka_unit_test(strings_of_every_length),
         cmocka_unit_test(halves_of_pairs_are_replaced),
+        cmocka_unit_test(doubts_are_few),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

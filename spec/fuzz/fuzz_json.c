@@ -74,6 +74,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         check_starts(data, size);
         check_mended(data, size, look.halves);
     }
+    /* where nothing is doubtful there are no halves, and no space but ' ' */
+    require(dirty_json_is_doubtful((dirty_slice){(const char *)data, size}) ||
+            (!look.halves && memchr(data, '\n', size) == NULL));
     check_within(" \t\n\r", data, size, " \r\n\t", valid);
     check_within("[", data, size, ",null]", valid);
     check_within("{\"a\":", data, size, "}", valid);
