@@ -109,7 +109,7 @@ refuse_argument(session *s, const char *format, ...) {
 static bool check_values(session *s) {
     const dirty_wire_limits *limits = &s->a->o->limits;
     const uint8_t *payload = s->in.base + DIRTY_FRAME_HEADER_LEN;
-    size_t len = s->frame_len - DIRTY_FRAME_HEADER_LEN;
+    size_t len = s->request.frame_len - DIRTY_FRAME_HEADER_LEN;
     dirty_route route;
     dirty_buf extra = {0};
     char why[200] = "";
