@@ -35,7 +35,12 @@ OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) $(SAN) \
 LUAJIT_CFLAGS := $(shell pkg-config --cflags luajit 2>/dev/null)
 LUAJIT_LIBS   := $(shell pkg-config --libs luajit 2>/dev/null)
 UV_CFLAGS     := $(shell pkg-config --cflags libuv 2>/dev/null)
-UV_LIBS       := $(shell pkg-config --libs libuv 2>/dev/null)
+# libuv is linked into the command, unseen from outside: what it keeps for the whole process
+# is the arbiter's, and an app that uses libuv loads the system's, as new. Where there is no
+# archive of it they share one, and such an app can't watch signals or start programs.
+UV_LIBS       := $(or $(shell pkg-config --libs libuv-static 2>/dev/null), \
+                 $(shell pkg-config --libs libuv 2>/dev/null))
+HIDE           = -Wl,--exclude-libs,ALL
 
 # These goals work before the packages are there; what they build is built by a make of its
 # own, which reads pkg-config again.
@@ -67,7 +72,7 @@ $(BUILD)/obj/%.o: %.c Makefile VERSION
 	$(CC) $(CFLAGS) $(OUR_CFLAGS) $(LUAJIT_CFLAGS) $(UV_CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/dirty: $(CORE_OBJ) $(MAIN_OBJ)
-	$(CC) $(CFLAGS) $(SAN) -rdynamic $^ $(LUAJIT_LIBS) $(UV_LIBS) -lpthread -ldl -lm -o $@
+	$(CC) $(CFLAGS) $(SAN) -rdynamic $(HIDE) $^ $(LUAJIT_LIBS) $(UV_LIBS) -lpthread -ldl -lm -o $@
 
 $(BUILD)/libdirty.a: $(LIB_OBJ)
 	rm -f $@ && ar rcs $@ $^
@@ -83,7 +88,7 @@ $(BUILD)/dirty.1: docs/cli.md build-aux/man.awk VERSION
 # links libdirty itself.
 $(BUILD)/lua/dirty/core.so: $(call objects,luabind) $(BUILD)/libdirty.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SAN) -shared -Wl,--exclude-libs,ALL $^ -o $@
+	$(CC) $(CFLAGS) $(SAN) -shared $(HIDE) $^ -o $@
 
 # -- the client's tests share a fake server --------------------------------------------
 CLIENT_RIG = $(patsubst %,$(BUILD)/obj/spec/c/%.o,fake_server client_rig)
@@ -99,7 +104,7 @@ $(BUILD)/obj54/%.o: %.c Makefile VERSION
 
 $(BUILD)/lua5.4/dirty/core.so: $(LUA54_OBJ) $(BUILD)/libdirty.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SAN) -shared -Wl,--exclude-libs,ALL $^ -o $@
+	$(CC) $(CFLAGS) $(SAN) -shared $(HIDE) $^ -o $@
 
 .PHONY: lua54
 lua54: $(BUILD)/lua5.4/dirty/core.so ## build the client module for Lua 5.4

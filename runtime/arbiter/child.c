@@ -47,7 +47,9 @@ static int by_number(const void *a, const void *b) {
 
 /* Let libuv forget what it has for the whole process. It reacts to every fork by closing
  * and reopening a pipe by its numbers, and in a child they are somebody else's: those of
- * what the child, or an app that forks, has opened. The title can't be set after this. */
+ * what the child, or an app that forks, has opened. The title can't be set after this,
+ * nor a signal watched. An app that uses libuv has another one: ours is linked in (see
+ * the Makefile). */
 static void leave_libuv(void) {
     uv_library_shutdown();
 }
