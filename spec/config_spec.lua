@@ -12,6 +12,8 @@ local function fake_sys(overrides)
         uid = function() return 1000 end,
         cwd = function() return "/srv/app" end,
         chdir = function() return true end,
+        guest_begin = function() end,
+        guest_end = function() end,
         stat = function() return nil, "No such file or directory" end,
         default_socket = function() return "/tmp/dirty-1000/dirty.sock" end,
         user_id = function(name) return name == "www-data" and 33 or nil end,

@@ -60,8 +60,10 @@ local function check_setting(where, name, value)
     return normal
 end
 
-local function apply_file(config, path)
+local function apply_file(config, sys, path)
+    sys.guest_begin()
     local run, wrong = file.run(path)
+    sys.guest_end(path) -- a child that the file has forked goes no further
     if not run then
         return nil, wrong
     end
@@ -163,7 +165,7 @@ end
 local function apply_all(config, sys, flags)
     local path = find_file(sys, flags.config)
     if path then
-        local ok, err = apply_file(config, path)
+        local ok, err = apply_file(config, sys, path)
         if not ok then
             return nil, err
         end
@@ -252,7 +254,7 @@ function _M.reload(sys, flags, running)
     if running.path then
         local put_back = file.remember()
         file.forget(running.modules)
-        ok, err = apply_file(config, running.path)
+        ok, err = apply_file(config, sys, running.path)
         config.path = running.path
         if not ok then
             put_back()

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/capture.h"
+#include "base/guest.h"
 #include "base/log.h"
 
 /* The hooks of one configuration: `ctx` of the functions below. Owned by the collector.
@@ -92,7 +93,10 @@ static void run_hook(const hook_set *set, struct hook_call *call) {
     call->set = set;
     int top = lua_gettop(L);
     lua_gc(L, LUA_GCRESTART, 0); /* the arbiter has it stopped (cli/source.h) */
-    if (lua_cpcall(L, call_protected, call) != 0) {
+    dirty_guest_begin();
+    int rc = lua_cpcall(L, call_protected, call);
+    dirty_guest_end(call->name);
+    if (rc != 0) {
         const char *message = lua_tostring(L, -1);
         dirty_log(DIRTY_LOG_ERROR, "a hook raised an error", "hook=%s error=%s",
                   call->name,

@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "base/clock.h"
+#include "base/guest.h"
 #include "cli/aside.h"
 #include "cli/call.h"
 #include "cli/cpus.h"
@@ -48,6 +49,17 @@ static int sys_isatty(lua_State *L) {
 static int sys_pid(lua_State *L) {
     lua_pushinteger(L, getpid());
     return 1;
+}
+
+static int sys_guest_begin(lua_State *L) {
+    (void)L;
+    dirty_guest_begin();
+    return 0;
+}
+
+static int sys_guest_end(lua_State *L) {
+    dirty_guest_end(luaL_checkstring(L, 1));
+    return 0;
 }
 
 static int sys_uid(lua_State *L) {
@@ -139,6 +151,8 @@ int luaopen_dirty_sys(lua_State *L) {
         {"cpus", sys_cpus},
         {"isatty", sys_isatty},
         {"pid", sys_pid},
+        {"guest_begin", sys_guest_begin},
+        {"guest_end", sys_guest_end},
         {"uid", sys_uid},
         {"stat", sys_stat},
         {"cwd", sys_cwd},

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/guest.h"
 #include "base/log.h"
 #include "wire/frame.h"
 #include "worker/arrival.h"
@@ -111,6 +112,7 @@ static void lose(job *j) {
  * caller, and job.done tells why. */
 static bool write_frame(dirty_lane *lane, job *j, struct iovec *iov, size_t count,
                         dirty_baton_state then) {
+    dirty_guest_end("the words for an error"); /* of which the app has made some */
     if (!move(lane, j, DIRTY_BATON_RUNNING, DIRTY_BATON_WRITING)) {
         j->done.dropped = 1;
         return false;

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/guest.h"
 #include "worker/lua_state.h"
 
 /* What one text of a boot failure may take in JSON; two of them fit in a message. */
@@ -96,6 +97,7 @@ static void run_app_work(app_work *work, lua_CFunction function) {
     lua_pushlightuserdata(h->L, work);
     dirty__drop_hook(h->L);
     int status = lua_pcall(h->L, 1, 0, 0);
+    dirty_guest_end(h->scope.app);
     dirty__drop_hook(h->L);
     if (status != 0) {
         const char *text = lua_tostring(h->L, -1);

@@ -9,6 +9,7 @@
 #include <lua.h>
 #include <lualib.h>
 
+#include "base/guest.h"
 #include "base/log.h"
 #include "base/search_path.h"
 #include "worker/lua_state.h"
@@ -106,6 +107,7 @@ int dirty_host_open(dirty_host **out, const dirty_worker_start *start, dirty_buf
     dirty_host *h = calloc(1, sizeof *h);
     if (h == NULL)
         return -ENOMEM;
+    dirty_guest_begin();
     h->start = start;
     h->scope.start = start;
     h->limits = (dirty_answer_limits){start->limits.max_message, start->limits.max_args};
@@ -183,6 +185,7 @@ static dirty_outcome run(dirty_host *h, int args) {
     dirty__drop_hook(h->L); /* of a finalizer */
     dirty_interrupt_enter(&h->interrupt, h->scope.call->seq);
     int status = lua_pcall(h->L, args, LUA_MULTRET, SLOT_ON_ERROR);
+    dirty_guest_end(h->scope.app);
     if (dirty__leave_app(h) != DIRTY_CODE_NONE)
         return end_interrupted(h);
     if (status != 0)
@@ -249,6 +252,7 @@ static void run_slot(dirty_host *h, int slot) {
     dirty__drop_hook(h->L);
     lua_pushvalue(h->L, slot);
     lua_pcall(h->L, 0, 0, 0);
+    dirty_guest_end("a finalizer");
     lua_settop(h->L, SLOT_BASE);
 }
 

@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/guest.h"
 #include "base/log.h"
 #include "worker/interrupt.h"
 #include "worker/lane.h"
@@ -61,6 +62,7 @@ static void set_up(const dirty_worker_start *start) {
     char who[32];
     snprintf(who, sizeof who, "worker:%u", start->number);
     dirty_log_who(who);
+    dirty_guest_begin();
     set_signals();
     setvbuf(stdout, NULL, _IOLBF, 0); /* what an app prints is seen at once */
 }
@@ -68,6 +70,7 @@ static void set_up(const dirty_worker_start *start) {
 static void run_hook(const dirty_worker_start *start) {
     if (start->worker_init != NULL)
         start->worker_init(start->hook_ctx, start);
+    dirty_guest_end("worker_init");
 }
 
 /* What its apps have started and still hold, as io.popen does, is waited for when their
