@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/slice.h"
 #include "cli/bounded.h"
 #include "cli/options.h"

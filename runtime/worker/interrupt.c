@@ -80,6 +80,20 @@ static void on_over(void *ctx) {
         interrupt(in, DIRTY_CODE_MEMORY);
 }
 
+void dirty_interrupt_collect(dirty_interrupt *in) {
+    if (in->L == NULL ||
+        (!in->booting && atomic_load_explicit(&in->running, memory_order_relaxed) == 0))
+        return;
+    atomic_store(&in->due, true);
+    arm(in);
+}
+
+/* Collect what is over the limit, for worker/lua_limit.h. */
+static void collect_all(void *ctx, lua_State *L) {
+    dirty_interrupt *in = ctx;
+    in->collect(in->collect_ctx, L, true);
+}
+
 /* -- The hook: between two instructions ---------------------------------------------- */
 
 /* The app's own hook is there again, if it has one. */
@@ -121,6 +135,8 @@ static void on_hook(lua_State *L, lua_Debug *ar) {
         return;
     if (atomic_load(&in->asked))
         tell_stack(in, L);
+    if (atomic_exchange(&in->due, false))
+        in->collect(in->collect_ctx, L, false);
     unsigned reason = atomic_load(&in->reason);
     if (atomic_load(&in->running) == 0 || reason == 0 ||
         (reason == DIRTY_CODE_MEMORY && is_relieved(in, L))) {
@@ -139,6 +155,7 @@ dirty_code dirty__interrupt_settle(dirty_interrupt *in) {
     if (atomic_load(&in->armed))
         disarm(in);
     atomic_store(&in->asked, false);
+    atomic_store(&in->due, false);
     return (dirty_code)atomic_load(&in->reason);
 }
 
@@ -218,6 +235,8 @@ int dirty_interrupt_open(dirty_interrupt *in, lua_State *L,
     in->L = L;
     in->page = options->page;
     in->compiled = options->compiled;
+    in->collect = options->collect;
+    in->collect_ctx = options->collect_ctx;
     int top = lua_gettop(L);
     if (lua_cpcall(L, open_state, in) != 0) {
         lua_settop(L, top);
@@ -225,6 +244,7 @@ int dirty_interrupt_open(dirty_interrupt *in, lua_State *L,
     }
     if (options->max_memory > 0) {
         in->heap.over = on_over;
+        in->heap.collect = collect_all;
         in->heap.ctx = in;
         dirty_lua_limit_install(&in->heap, L, options->max_memory);
     }

@@ -15,7 +15,9 @@
  * every instruction raises until the call is over. Whatever the call returns, `leave`
  * tells that it was interrupted. Outside of enter and leave the handler does nothing.
  *
- * A limit of the Lua heap is held by the same means (worker/lua_limit.h), with MEMORY.
+ * A limit of the Lua heap is held by the same means (worker/lua_limit.h), with MEMORY;
+ * and the collector gets its turn in the midst of a call (worker/lua_collector.h), which
+ * goes on then.
  *
  * The profiler is one per process: with several lanes only the first lane's compiled code
  * can be ended; the other lanes' code can while it is interpreted.
@@ -45,10 +47,14 @@ typedef struct dirty_interrupt {
     atomic_uint reason;       /* why it was interrupted, a dirty_code; 0: it was not */
     atomic_bool armed;        /* our hook is set */
     atomic_bool asked;        /* for a traceback */
-    bool compiled;            /* compiled code of this state can be reached */
-    lua_State *L;             /* the main coroutine; borrowed; NULL: not open */
-    dirty_lane_page *page;    /* borrowed */
+    atomic_bool due;          /* the collector is to have its turn */
+    bool booting;          /* apps' code runs that is no call: only `due` concerns it */
+    bool compiled;         /* compiled code of this state can be reached */
+    lua_State *L;          /* the main coroutine; borrowed; NULL: not open */
+    dirty_lane_page *page; /* borrowed */
     dirty_lua_limit heap;
+    void (*collect)(void *ctx, lua_State *L, bool all);
+    void *collect_ctx;
     lua_Hook app_hook; /* what our hook took the place of, until the call is over */
     int app_mask, app_count;
     int faults[3];   /* registry: what is raised for each reason */
@@ -64,6 +70,9 @@ typedef struct dirty_interrupt_options {
     dirty_lane_page *page; /* borrowed: through which the arbiter asks */
     bool compiled; /* reach compiled code too, which slows it: one state of a process */
     size_t max_memory; /* bytes of the Lua heap, 0: no limit */
+    /* Collect garbage, what is due or all; must not raise. Finalizers run. */
+    void (*collect)(void *ctx, lua_State *L, bool all);
+    void *collect_ctx;
 } dirty_interrupt_options;
 
 /* Let calls in L be interrupted, in the thread that calls this. 0 or -ENOMEM.
@@ -77,6 +86,10 @@ void dirty_interrupt_close(dirty_interrupt *in);
 /* Make an error of an interrupted call, after leave. `error` is set anew. */
 void dirty_interrupt_tell(dirty_interrupt *in, const char *app, dirty_slice action,
                           uint64_t arrived_ns, dirty_lane_error *error);
+
+/* Give the collector its turn at the next instruction of the app's code, if any runs. For
+ * the allocator. */
+void dirty_interrupt_collect(dirty_interrupt *in);
 
 /* For leave alone. */
 dirty_code dirty__interrupt_settle(dirty_interrupt *in);

@@ -93,11 +93,12 @@ static void run_app_work(app_work *work, lua_CFunction function) {
     dirty_host *h = work->host;
     h->scope.app = h->start->apps[work->app]->name;
     h->scope.booting = work->app;
-    lua_pushcfunction(h->L, function);
-    lua_pushlightuserdata(h->L, work);
     dirty__drop_hook(h->L);
-    int status = lua_pcall(h->L, 1, 0, 0);
+    h->interrupt.booting = true;
+    int status = lua_cpcall(h->L, function, work);
+    h->interrupt.booting = false;
     dirty_guest_end(h->scope.app);
+    dirty_interrupt_leave(&h->interrupt);
     dirty__drop_hook(h->L);
     if (status != 0) {
         const char *text = lua_tostring(h->L, -1);
@@ -106,6 +107,8 @@ static void run_app_work(app_work *work, lua_CFunction function) {
     }
     lua_settop(h->L, SLOT_BASE);
     h->scope.app = NULL;
+    if (dirty_lua_collector_is_due(&h->collector))
+        dirty__collect(h, h->L, false);
 }
 
 /* What is left to do once the apps are there. */
@@ -146,7 +149,7 @@ int dirty_host_boot(dirty_host *h, dirty_buf *why) {
             return -EINVAL;
         why->len = 0;
     }
-    dirty__run_protected(h, end_boot);
+    lua_cpcall(h->L, end_boot, h);
     lua_settop(h->L, SLOT_BASE);
     return 0;
 }

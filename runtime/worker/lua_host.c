@@ -53,7 +53,17 @@ static int ref_field(lua_State *L, int index, const char *name) {
 }
 
 static int tidy(lua_State *L);
-static int collect(lua_State *L);
+
+static int collectgarbage(lua_State *L);
+
+/* Put ours in the place of Lua's collectgarbage. [-0, +0, e] */
+static void take_collectgarbage(lua_State *L, dirty_host *h) {
+    dirty_lua_collector_open(&h->collector, &h->memory, L);
+    lua_pushlightuserdata(L, h);
+    lua_getglobal(L, "collectgarbage");
+    lua_pushcclosure(L, collectgarbage, 2);
+    lua_setglobal(L, "collectgarbage");
+}
 
 /* Everything that opening can raise. */
 static int open_state(lua_State *L) {
@@ -78,13 +88,13 @@ static int open_state(lua_State *L) {
     h->lane = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushboolean(L, 0);
     h->scope.metadata = luaL_ref(L, LUA_REGISTRYINDEX);
+    take_collectgarbage(L, h);
     return 0;
 }
 
 static int push_slots(lua_State *L) {
-    static const lua_CFunction slots[] = {
-        dirty__on_error, dirty__run_call, dirty__run_step, dirty__describe, tidy,
-        collect};
+    static const lua_CFunction slots[] = {dirty__on_error, dirty__run_call,
+                                          dirty__run_step, dirty__describe, tidy};
     dirty_host *h = lua_touserdata(L, 1);
     lua_newtable(L);
     lua_pushvalue(L, -1);
@@ -96,11 +106,17 @@ static int push_slots(lua_State *L) {
     return 1 + sizeof slots / sizeof *slots;
 }
 
-/* Run `function` with the host as its argument; results stay on the stack. */
-int dirty__run_protected(dirty_host *h, lua_CFunction function) {
+/* Run `function` with the host as its argument; its results stay on the stack. Returns
+ * the status of lua_pcall. While the collector is stopped: a finalizer could raise. */
+static int run_protected(dirty_host *h, lua_CFunction function) {
     lua_pushcfunction(h->L, function);
     lua_pushlightuserdata(h->L, h);
     return lua_pcall(h->L, 1, LUA_MULTRET, 0);
+}
+
+/* The heap is larger than what is collected between calls: we are in the allocator. */
+static void on_garbage(void *ctx) {
+    dirty_interrupt_collect(&((dirty_host *)ctx)->interrupt);
 }
 
 int dirty_host_open(dirty_host **out, const dirty_worker_start *start, dirty_buf *why) {
@@ -118,10 +134,11 @@ int dirty_host_open(dirty_host **out, const dirty_worker_start *start, dirty_buf
         return -ENOMEM;
     }
     dirty_lua_memory_install(&h->memory, h->L);
+    h->memory.over = on_garbage;
+    h->memory.over_ctx = h;
     lua_atpanic(h->L, panic);
     lua_gc(h->L, LUA_GCSTOP, 0); /* nothing is garbage while the state is built */
-    if (dirty__run_protected(h, push_slots) != 0 ||
-        dirty__run_protected(h, open_state) != 0) {
+    if (run_protected(h, push_slots) != 0 || run_protected(h, open_state) != 0) {
         const char *text = lua_tostring(h->L, -1);
         dirty_buf_append_cstr(why, text ? text : "unknown error");
         dirty_host_close(h);
@@ -129,6 +146,7 @@ int dirty_host_open(dirty_host **out, const dirty_worker_start *start, dirty_buf
     }
     lua_settop(h->L, SLOT_BASE);
     lua_gc(h->L, LUA_GCRESTART, 0);
+    dirty_lua_collector_put_off(&h->collector, h->L);
     *out = h;
     return 0;
 }
@@ -140,10 +158,60 @@ static bool any_interruptible(const dirty_worker_start *start) {
     return false;
 }
 
+/* What finalizers must not see, and what is seen again after them. */
+static dirty_lua_scope hide_scope(dirty_host *h) {
+    dirty_lua_scope scope = h->scope;
+    h->scope.call = NULL;
+    h->scope.app = NULL;
+    return scope;
+}
+
+void dirty__collect(dirty_host *h, lua_State *L, bool all) {
+    dirty_lua_scope scope = hide_scope(h);
+    if (all)
+        dirty_lua_collector_full(&h->collector, L);
+    else
+        dirty_lua_collector_step(&h->collector, L);
+    h->scope = scope;
+}
+
+/* collectgarbage([option [, number]]) as Lua has it, but no finalizer's error comes out
+ * of it. */
+static int collectgarbage(lua_State *L) {
+    dirty_host *h = dirty__upvalue_host(L);
+    const char *option = luaL_optstring(L, 1, "collect");
+    if (strcmp(option, "collect") == 0) {
+        dirty__collect(h, L, true);
+        lua_pushinteger(L, 0);
+        return 1;
+    }
+    if (strcmp(option, "step") == 0) {
+        int kib = (int)luaL_optinteger(L, 2, 0);
+        dirty_lua_scope scope = hide_scope(h);
+        lua_pushboolean(L, dirty_lua_collector_turn(&h->collector, L, kib));
+        h->scope = scope;
+        return 1;
+    }
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    if (strcmp(option, "count") != 0)
+        dirty_lua_collector_put_off(&h->collector, L);
+    return lua_gettop(L);
+}
+
+/* In a hook. */
+static void on_turn(void *ctx, lua_State *L, bool all) {
+    dirty__collect(ctx, L, all);
+}
+
 int dirty_host_listen(dirty_host *h, dirty_lane_page *page, bool first) {
     dirty_interrupt_options options = {.page = page,
                                        .compiled = first && any_interruptible(h->start),
-                                       .max_memory = h->start->max_memory_bytes};
+                                       .max_memory = h->start->max_memory_bytes,
+                                       .collect = on_turn,
+                                       .collect_ctx = h};
+    h->collector.limit_bytes = h->start->max_memory_bytes;
     h->first = first;
     h->scope.page = page;
     return dirty_interrupt_open(&h->interrupt, h->L, &options);
@@ -182,6 +250,7 @@ static dirty_outcome end_interrupted(dirty_host *h) {
 static dirty_outcome run(dirty_host *h, int args) {
     dirty_lane_error_set(&h->failure, DIRTY_CODE_APP, "yes");
     h->outcome = DIRTY_OUTCOME_FAILED;
+    h->of_finalizer = false;
     dirty__drop_hook(h->L); /* of a finalizer */
     dirty_interrupt_enter(&h->interrupt, h->scope.call->seq);
     int status = lua_pcall(h->L, args, LUA_MULTRET, SLOT_ON_ERROR);
@@ -211,6 +280,8 @@ enum { SLOT_FUNCTION = SLOT_BASE + 1, SLOT_STATE, SLOT_CONTROL, SLOT_VALUES };
 
 dirty_outcome dirty_host_next(dirty_host *h) {
     lua_State *L = h->L;
+    if (dirty_lua_collector_is_due(&h->collector))
+        dirty__collect(h, L, false);
     if (lua_gettop(L) >= SLOT_VALUES) { /* the first value of the last step */
         lua_pushvalue(L, SLOT_VALUES);
         lua_replace(L, SLOT_CONTROL);
@@ -242,18 +313,23 @@ static int tidy(lua_State *L) {
     return 0;
 }
 
-static int collect(lua_State *L) {
-    dirty_lua_memory_collect(&dirty__upvalue_host(L)->memory, L);
-    return 0;
+static void run_tidy(dirty_host *h) {
+    lua_pushvalue(h->L, SLOT_TIDY);
+    lua_pcall(h->L, 0, 0, 0);
+    lua_settop(h->L, SLOT_BASE);
 }
 
-/* Between requests; what finalizers raise has nobody to be told to. */
-static void run_slot(dirty_host *h, int slot) {
-    dirty__drop_hook(h->L);
-    lua_pushvalue(h->L, slot);
-    lua_pcall(h->L, 0, 0, 0);
-    dirty_guest_end("a finalizer");
-    lua_settop(h->L, SLOT_BASE);
+/* Between calls: what is due of the collector's work, and of that of large strings. */
+static void collect(dirty_host *h) {
+    bool has_large = h->memory.used_bytes + h->memory.kept_bytes > 0;
+    if (has_large && dirty_lua_memory_tidy(&h->memory, dirty_host_bytes(h))) {
+        dirty__collect(h, h->L, true);
+        dirty_lua_memory_collected(&h->memory);
+    } else if (dirty_lua_collector_is_due(&h->collector)) {
+        dirty__collect(h, h->L, false);
+    } else if (dirty_lua_collector_is_loose(&h->collector)) {
+        dirty_lua_collector_put_off(&h->collector, h->L);
+    }
 }
 
 void dirty_host_release(dirty_host *h) {
@@ -261,17 +337,15 @@ void dirty_host_release(dirty_host *h) {
     bool metadata = h->scope.call != NULL && h->scope.call->metadata.base != NULL;
     if (metadata || h->answer.json_max > JSON_KEEP_BYTES) {
         h->answer.json_max = 0;
-        run_slot(h, SLOT_TIDY);
+        run_tidy(h);
     }
-    dirty_interrupt_release(&h->interrupt);
-    dirty_lua_memory_unseat(&h->memory);
-    bool has_large = h->memory.used_bytes + h->memory.kept_bytes > 0;
-    if (has_large && dirty_lua_memory_tidy(&h->memory, dirty_host_bytes(h)))
-        run_slot(h, SLOT_COLLECT);
     h->scope.call = NULL;
     h->scope.app = NULL;
+    dirty_interrupt_release(&h->interrupt);
+    dirty_lua_memory_unseat(&h->memory);
+    collect(h);
 }
 
 uint64_t dirty_host_bytes(const dirty_host *h) {
-    return (uint64_t)lua_gc(h->L, LUA_GCCOUNT, 0) * 1024;
+    return h->memory.held_bytes & ~(uint64_t)1023;
 }

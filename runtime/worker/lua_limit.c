@@ -49,18 +49,11 @@ void dirty_lua_limit_install(dirty_lua_limit *m, lua_State *L, size_t limit) {
     lua_setallocf(L, allocate, m);
 }
 
-static int collect(lua_State *L) {
-    lua_gc(L, LUA_GCCOLLECT, 0);
-    return 0;
-}
-
 bool dirty_lua_limit_relieve(dirty_lua_limit *m, lua_State *L) {
     size_t room = dirty_lua_limit_room(m), before;
-    int top = lua_gettop(L);
     do { /* LuaJIT's own string buffer is only halved by a collection */
         before = m->used;
-        lua_cpcall(L, collect, NULL);
-        lua_settop(L, top);
+        m->collect(m->ctx, L);
     } while (m->used > room && m->used < before && before - m->used >= m->limit / 8);
     m->alarm = m->limit;
     m->refused = false;

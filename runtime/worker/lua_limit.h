@@ -29,11 +29,12 @@ typedef struct dirty_lua_limit {
     size_t alarm;                /* more than this: tell `over` */
     bool refused;                /* said in the log */
     void (*over)(void *ctx);     /* called by the allocator: must not use Lua's heap */
+    void (*collect)(void *ctx, lua_State *L); /* all garbage; must not raise */
     void *ctx;
 } dirty_lua_limit;
 
-/* Limit the heap of L to `limit` bytes. Of `m` over and ctx are set by the caller; it
- * must stay until it is removed. */
+/* Limit the heap of L to `limit` bytes. Of `m` over, collect and ctx are set by the
+ * caller; it must stay until it is removed. */
 void dirty_lua_limit_install(dirty_lua_limit *m, lua_State *L, size_t limit);
 
 /* Whether the heap was over the limit since it was last relieved. */
@@ -48,8 +49,8 @@ static inline size_t dirty_lua_limit_room(const dirty_lua_limit *m) {
 }
 
 /* Collect all garbage; true if the heap then has room, and `over` will be
- * told of the next time it is not. Finalizers run, what they raise is dropped. Where the
- * stack of L is whole: in a hook or between calls. [-0, +0, -] */
+ * told of the next time it is not. Finalizers run. Where the stack of L is whole: in a
+ * hook or between calls. [-0, +0, -] */
 bool dirty_lua_limit_relieve(dirty_lua_limit *m, lua_State *L);
 
 /* Restore the inner allocator: before that is removed, and before lua_close. */

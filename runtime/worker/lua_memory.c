@@ -113,15 +113,30 @@ static void *allocate_large(dirty_lua_memory *m, void *block, size_t old, size_t
     return base;
 }
 
+static void tell_over(dirty_lua_memory *m) {
+    m->alarm_bytes = SIZE_MAX;
+    m->over(m->over_ctx);
+}
+
 static void *allocate(void *ctx, void *block, size_t old, size_t size) {
     dirty_lua_memory *m = ctx;
+    void *base;
     if (old < DIRTY_LUA_LARGE_BYTES && size < DIRTY_LUA_LARGE_BYTES)
-        return m->inner(m->inner_ctx, block, old, size);
-    return allocate_large(m, block, old, size);
+        base = m->inner(m->inner_ctx, block, old, size);
+    else
+        base = allocate_large(m, block, old, size);
+    if (base != NULL || size == 0)
+        m->held_bytes += size - old;
+    if (__builtin_expect(m->held_bytes > m->alarm_bytes, 0))
+        tell_over(m);
+    return base;
 }
 
 void dirty_lua_memory_install(dirty_lua_memory *m, lua_State *L) {
     memset(m, 0, sizeof *m);
+    m->alarm_bytes = SIZE_MAX;
+    m->held_bytes =
+        (size_t)lua_gc(L, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(L, LUA_GCCOUNTB, 0);
     m->inner = lua_getallocf(L, &m->inner_ctx);
     lua_setallocf(L, allocate, m);
 }
@@ -135,8 +150,7 @@ bool dirty_lua_memory_tidy(dirty_lua_memory *m, size_t heap_bytes) {
            heap_bytes < m->used_bytes + DIRTY_LUA_QUICK_BYTES;
 }
 
-void dirty_lua_memory_collect(dirty_lua_memory *m, lua_State *L) {
-    lua_gc(L, LUA_GCCOLLECT, 0);
+void dirty_lua_memory_collected(dirty_lua_memory *m) {
     m->alive_bytes = m->used_bytes;
 }
 

@@ -12,6 +12,9 @@
  * by memcpy, which does nothing when they are there already). It is tried once in every
  * state, and where it is not found to be so there are no seats.
  *
+ * It counts what Lua has, and tells `over` when that passes `alarm_bytes`
+ * (worker/lua_collector.h).
+ *
  * All blocks are the inner allocator's, also those that are kept, so it can be put back
  * at any time. The owner embeds this; one thread uses it. */
 #ifndef DIRTY_LUA_MEMORY_H
@@ -46,6 +49,10 @@ typedef struct dirty_lua_seat {
 typedef struct dirty_lua_memory {
     lua_Alloc inner;
     void *inner_ctx;
+    size_t held_bytes;       /* of all blocks that Lua has */
+    size_t alarm_bytes;      /* more than this: tell `over`, once; SIZE_MAX: never */
+    void (*over)(void *ctx); /* called by the allocator: must not use Lua's heap */
+    void *over_ctx;
     size_t used_bytes;  /* of the large blocks that Lua has */
     size_t alive_bytes; /* the same after the last collection, or less */
     size_t kept_bytes;
@@ -64,9 +71,8 @@ void dirty_lua_memory_install(dirty_lua_memory *m, lua_State *L);
  * full collection is due; `heap_bytes` is the size of the Lua heap. */
 bool dirty_lua_memory_tidy(dirty_lua_memory *m, size_t heap_bytes);
 
-/* Run a full collection. Finalizers run, which may raise. A collector that the app has
- * stopped runs again afterwards: Lua 5.1 does not tell that it was. */
-void dirty_lua_memory_collect(dirty_lua_memory *m, lua_State *L);
+/* A full collection was made. */
+void dirty_lua_memory_collected(dirty_lua_memory *m);
 
 /* Find out whether there can be seats. Call once, after install. [-0, +0, e] */
 void dirty_lua_memory_try_seat(dirty_lua_memory *m, lua_State *L);

@@ -13,6 +13,7 @@
 
 #include "worker/interrupt.h"
 #include "worker/lua_api.h"
+#include "worker/lua_collector.h"
 #include "worker/lua_host.h"
 #include "worker/lua_memory.h"
 #include "worker/lua_value.h"
@@ -25,8 +26,7 @@ enum {
     SLOT_STEP,
     SLOT_DESCRIBE,
     SLOT_TIDY,
-    SLOT_COLLECT,
-    SLOT_BASE = SLOT_COLLECT
+    SLOT_BASE = SLOT_TIDY
 };
 
 /* How far a protected call has come, to tell whose fault an error is. */
@@ -41,6 +41,7 @@ typedef enum stage {
 struct dirty_host {
     lua_State *L; /* owned */
     dirty_lua_memory memory;
+    dirty_lua_collector collector;
     dirty_interrupt interrupt;
     const dirty_worker_start *start;
     dirty_lua_scope scope;
@@ -53,6 +54,7 @@ struct dirty_host {
     stage stage;
     uint32_t argument;     /* that is being decoded, 1.. */
     dirty_outcome outcome; /* of the protected call that runs */
+    bool of_finalizer;     /* … what it has raised may be a finalizer's */
     dirty_answer answer;
     dirty_lane_error failure;
 };
@@ -69,6 +71,10 @@ static inline void dirty__drop_hook(lua_State *L) {
         lua_sethook(L, NULL, 0, 0);
 }
 
+/* Make the collector's steps, or all of a collection, where nobody's code runs. It sees
+ * no call, and its log bears no app's name. [-0, +0, -] */
+void dirty__collect(dirty_host *h, lua_State *L, bool all);
+
 /* The app's code has returned: what follows is ours. Returns why it was interrupted. */
 static inline dirty_code dirty__leave_app(dirty_host *h) {
     dirty_code reason = dirty_interrupt_leave(&h->interrupt);
@@ -78,10 +84,6 @@ static inline dirty_code dirty__leave_app(dirty_host *h) {
 
 /* Push a function of dirty.lane. [-0, +1, -] */
 void dirty__push_lane(dirty_host *h, const char *name);
-
-/* Run `function` with the host as its argument; its results stay on the stack. Returns
- * the status of lua_pcall. */
-int dirty__run_protected(dirty_host *h, lua_CFunction function);
 
 /* -- lua_apps.c: load, make and close apps ----------------------------------------- */
 

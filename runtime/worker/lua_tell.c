@@ -1,8 +1,10 @@
+#include <stdio.h>
 #include <string.h>
 
 #include <lauxlib.h>
 
 #include "base/log.h"
+#include "wire/request.h"
 #include "worker/lua_state.h"
 
 /* Length of a traceback without its last line, which is the lane's own function. */
@@ -18,6 +20,7 @@ static size_t without_own_frame(const char *text, size_t len) {
 int dirty__on_error(lua_State *L) {
     dirty_host *h = dirty__upvalue_host(L);
     size_t len;
+    h->of_finalizer = dirty_lua_collector_rests(L);
     lua_settop(L, 1);
     luaL_traceback(L, L, NULL, 1);
     const char *text = lua_tolstring(L, 2, &len);
@@ -122,11 +125,27 @@ static void refuse_request(dirty_host *h) {
                              h->limits.max_args);
 }
 
+/* A finalizer has raised what came out of the call: whose it was is not known. */
+static void tell_finalizer(dirty_host *h, bool before) {
+    dirty_lane_error *f = &h->failure;
+    const dirty_call *call = h->scope.call;
+    char name[2 * DIRTY_NAME_MAX + 2];
+    bool is_text = lua_type(h->L, -1) == LUA_TSTRING;
+    const char *text = is_text ? lua_tostring(h->L, -1) : "(an error object)";
+    snprintf(name, sizeof name, "%s.%.*s", h->scope.app, (int)call->action.len,
+             call->action.base);
+    f->started = before ? "no" : "yes";
+    dirty_lane_error_sayf(f, "a finalizer raised an error while %s ran: %s", name, text);
+    dirty_lua_collector_tell(&h->collector, text, name);
+}
+
 /* The code, the words and whether the app has run, of the error on top of the stack. */
 dirty_outcome dirty__fail(dirty_host *h, int status) {
     dirty_lane_error *f = &h->failure;
     bool before = h->stage == STAGE_METADATA || h->stage == STAGE_ARGUMENTS;
-    if (status == LUA_ERRMEM) {
+    if (status == LUA_ERRRUN && h->of_finalizer && !dirty_lua_collector_rests(h->L)) {
+        tell_finalizer(h, before);
+    } else if (status == LUA_ERRMEM) {
         f->code = DIRTY_CODE_MEMORY;
         f->started = before ? "no" : "yes";
         dirty_lane_error_sayf(f, "not enough memory");

@@ -1,4 +1,5 @@
-/* Which process is the host of a guest's code, and which is a child that it has forked. */
+/* Which process is the host of a guest's code, and which is a child that it has forked.
+ */
 #include "harness.h"
 
 #include <sys/syscall.h>

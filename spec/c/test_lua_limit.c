@@ -19,6 +19,16 @@ static void on_over(void *ctx) {
     ((heap *)ctx)->told++;
 }
 
+static int collect(lua_State *L) {
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    return 0;
+}
+
+static void on_collect(void *ctx, lua_State *L) {
+    (void)ctx;
+    assert_int_equal(lua_cpcall(L, collect, NULL), 0);
+}
+
 static heap open_heap(void) {
     heap h = {.L = luaL_newstate()};
     assert_non_null(h.L);
@@ -27,6 +37,7 @@ static heap open_heap(void) {
 
 static void install(heap *h, size_t limit) {
     h->limit.over = on_over;
+    h->limit.collect = on_collect;
     h->limit.ctx = h;
     dirty_lua_limit_install(&h->limit, h->L, limit);
 }

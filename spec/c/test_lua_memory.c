@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <lauxlib.h>
 #include <lua.h>
+#include <lualib.h>
 
 #include "worker/lua_memory.h"
 
@@ -198,7 +199,8 @@ static void a_collection_is_due_after_much_garbage(void **state) {
         if (!dirty_lua_memory_tidy(&f->memory, heap))
             continue;
         due++;
-        dirty_lua_memory_collect(&f->memory, f->L);
+        lua_gc(f->L, LUA_GCCOLLECT, 0);
+        dirty_lua_memory_collected(&f->memory);
         assert_int_equal(f->memory.used_bytes, 0);
         assert_true(f->memory.kept > 0);
     }
@@ -211,7 +213,8 @@ static void no_collection_is_due_for_what_stays(void **state) {
     char *text = calloc(1, 8 * MB);
     lua_pushlstring(f->L, text, 8 * MB);
     assert_true(dirty_lua_memory_tidy(&f->memory, 9 * MB));
-    dirty_lua_memory_collect(&f->memory, f->L);
+    lua_gc(f->L, LUA_GCCOLLECT, 0);
+    dirty_lua_memory_collected(&f->memory);
     assert_true(f->memory.used_bytes >= 8 * MB);
     assert_false(dirty_lua_memory_tidy(&f->memory, 9 * MB));
     free(text);
@@ -223,6 +226,74 @@ static void a_large_heap_is_left_to_its_collector(void **state) {
     lua_pushlstring(f->L, text, 8 * MB);
     assert_false(dirty_lua_memory_tidy(&f->memory, 8 * MB + 64 * MB));
     free(text);
+}
+
+/* -- What Lua holds ------------------------------------------------------------------ */
+
+static size_t counted_by_lua(lua_State *L) {
+    return (size_t)lua_gc(L, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(L, LUA_GCCOUNTB, 0);
+}
+
+/* Strings and tables of many sizes, large ones that grow and shrink among them. */
+static const char allocations[] = "local held = {}\n"
+                                  "for i = 1, 200 do\n"
+                                  "    held[i] = ('x'):rep(i * 3000) .. i\n"
+                                  "    held[-i] = { i }\n"
+                                  "end\n"
+                                  "for i = 1, 100000 do held[i] = i end\n"
+                                  "for i = 1, 100000, 2 do held[i] = nil end\n"
+                                  "collectgarbage()";
+
+static void it_counts_what_lua_holds(void **state) {
+    fixture *f = *state;
+    assert_int_equal(f->memory.held_bytes, counted_by_lua(f->L));
+    luaL_openlibs(f->L);
+    assert_int_equal(luaL_dostring(f->L, allocations), 0);
+    assert_int_equal(f->memory.held_bytes, counted_by_lua(f->L));
+    lua_gc(f->L, LUA_GCCOLLECT, 0);
+    assert_int_equal(f->memory.held_bytes, counted_by_lua(f->L));
+}
+
+static void what_fails_is_not_counted(void **state) {
+    fixture *f = counting(state);
+    size_t before = f->memory.held_bytes;
+    f->inner.failures = 2; /* what is kept is given back, then it is tried once more */
+    assert_null(f->alloc(f->ctx, NULL, 0, 64));
+    f->inner.failures = 2;
+    assert_null(f->alloc(f->ctx, NULL, 0, MB));
+    f->inner.failures = 0;
+    assert_int_equal(f->memory.held_bytes, before);
+    void *block = f->alloc(f->ctx, NULL, 0, 64);
+    assert_int_equal(f->memory.held_bytes, before + 64);
+    f->inner.failures = 2;
+    assert_null(f->alloc(f->ctx, block, 64, 2 * MB));
+    f->inner.failures = 0;
+    assert_int_equal(f->memory.held_bytes, before + 64);
+    assert_null(f->alloc(f->ctx, block, 64, 0));
+    assert_int_equal(f->memory.held_bytes, before);
+}
+
+static void count_alarm(void *ctx) {
+    ++*(int *)ctx;
+}
+
+static void more_than_the_alarm_is_told_once(void **state) {
+    fixture *f = *state;
+    int alarms = 0;
+    f->memory.over = count_alarm;
+    f->memory.over_ctx = &alarms;
+    lua_pushlstring(f->L, "before the alarm", 16);
+    assert_int_equal(alarms, 0);
+    f->memory.alarm_bytes = f->memory.held_bytes + 1000;
+    lua_newuserdata(f->L, 800);
+    assert_int_equal(alarms, 0);
+    lua_newuserdata(f->L, 800);
+    assert_int_equal(alarms, 1);
+    lua_newuserdata(f->L, 4 * MB);
+    assert_int_equal(alarms, 1);
+    f->memory.alarm_bytes = f->memory.held_bytes;
+    lua_newuserdata(f->L, 4 * MB);
+    assert_int_equal(alarms, 2);
 }
 
 /* -- Seats ------------------------------------------------------------------------- */
@@ -351,6 +422,9 @@ int main(void) {
         TEST(a_collection_is_due_after_much_garbage),
         TEST(no_collection_is_due_for_what_stays),
         TEST(a_large_heap_is_left_to_its_collector),
+        TEST(it_counts_what_lua_holds),
+        TEST(what_fails_is_not_counted),
+        TEST(more_than_the_alarm_is_told_once),
         TEST(a_seat_becomes_the_string),
         TEST(a_seat_of_bytes_that_are_a_string_is_given_back),
         TEST(a_seat_that_is_not_wanted_is_given_back),
