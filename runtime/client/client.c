@@ -55,6 +55,11 @@ int dirty_open(dirty_client **out, const dirty_options *options) {
     return dirty_client_init(c, options);
 }
 
+void dirty_client_on_signal(dirty_client *c, bool (*give_up)(void *ctx), void *ctx) {
+    c->conn.give_up = give_up;
+    c->conn.give_up_ctx = ctx;
+}
+
 void dirty_close(dirty_client *c) {
     if (c == NULL)
         return;

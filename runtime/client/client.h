@@ -36,4 +36,9 @@ void dirty_client_release(dirty_client *c);
  * its failure ended in both cases. */
 int dirty_client_init(dirty_client *c, const dirty_options *options);
 
+/* Ask `give_up` when a signal comes while a call waits: true ends the call, and its
+ * connection. What the failure then says is not meant for people. NULL: never ask,
+ * signals do not end calls. */
+void dirty_client_on_signal(dirty_client *c, bool (*give_up)(void *ctx), void *ctx);
+
 #endif

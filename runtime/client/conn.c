@@ -17,6 +17,8 @@
 void dirty_conn_init(dirty_conn *conn) {
     conn->fd = -1;
     conn->owner = 0;
+    conn->give_up = NULL;
+    conn->give_up_ctx = NULL;
     conn->born = 0;
     conn->in_at = conn->in_len = 0;
 }
@@ -28,10 +30,15 @@ void dirty_conn_close(dirty_conn *conn) {
     conn->in_at = conn->in_len = 0;
 }
 
+/* A system call has ended with EINTR. */
+static bool gives_up(const dirty_conn *conn) {
+    return conn->give_up != NULL && conn->give_up(conn->give_up_ctx);
+}
+
 /* -- Connecting --------------------------------------------------------------------- */
 
-static int connect_patiently(int fd, const struct sockaddr_un *address,
-                             uint64_t until_ns) {
+static int connect_patiently(const dirty_conn *conn, int fd,
+                             const struct sockaddr_un *address, uint64_t until_ns) {
     for (int pause_ms = BACKLOG_PAUSE_MS_FIRST;;) {
         if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0)
             return 0;
@@ -42,7 +49,8 @@ static int connect_patiently(int fd, const struct sockaddr_un *address,
         int left_ms = dirty_ms_until(until_ns, dirty_now_ns());
         if (left_ms == 0)
             return -EAGAIN;
-        poll(NULL, 0, pause_ms < left_ms ? pause_ms : left_ms);
+        if (poll(NULL, 0, pause_ms < left_ms ? pause_ms : left_ms) < 0 && gives_up(conn))
+            return -ECANCELED;
         if (pause_ms < BACKLOG_PAUSE_MS_LAST)
             pause_ms *= 2;
     }
@@ -53,7 +61,7 @@ int dirty_conn_open(dirty_conn *conn, const struct sockaddr_un *address,
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    int rc = connect_patiently(fd, address, until_ns);
+    int rc = connect_patiently(conn, fd, address, until_ns);
     if (rc < 0) {
         close(fd);
         return rc;
@@ -93,6 +101,8 @@ static int wait_for(const dirty_conn *conn, short events, uint64_t until_ns) {
             return -ETIMEDOUT;
         if (errno != EINTR)
             return -errno;
+        if (gives_up(conn))
+            return -ECANCELED;
     }
 }
 

@@ -2,7 +2,8 @@
  *
  * It moves bytes and knows nothing of calls. Every function that waits takes `until_ns`,
  * on the runtime's clock, and returns -ETIMEDOUT when it has passed. The descriptor is
- * non-blocking and closed on exec; signals only interrupt the waiting for a moment. */
+ * non-blocking and closed on exec. A signal interrupts the waiting for a moment only,
+ * unless `give_up` wants otherwise: then it is -ECANCELED. */
 #ifndef DIRTY_CONN_H
 #define DIRTY_CONN_H
 
@@ -19,8 +20,11 @@
 #define DIRTY_CONN_ROOM 4096
 
 typedef struct dirty_conn {
-    int fd;        /* -1: closed */
-    pid_t owner;   /* of fd: the process that connected, maybe not this one */
+    int fd;      /* -1: closed */
+    pid_t owner; /* of fd: the process that connected, maybe not this one */
+    /* A signal came while we waited: is the waiting to end? NULL: it never is. */
+    bool (*give_up)(void *ctx);
+    void *give_up_ctx;
     unsigned born; /* counts the connections: a new one may have the old one's fd */
     size_t in_at;  /* bytes of `in` that were taken */
     size_t in_len; /* bytes of `in` that are there */

@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "client/client.h"
 #include "luabind/compat.h"
 
 #define HANDLE "dirty.core.handle"
@@ -59,6 +60,53 @@ static int core_close(lua_State *L) {
 static int core_socket(lua_State *L) {
     lua_pushstring(L, dirty_socket(check_handle(L)->client));
     return 1;
+}
+
+/* -- Signals ------------------------------------------------------------------------- */
+
+/* Its address: where the registry has a Lua function of a few instructions. */
+static const char few_instructions;
+
+/* A call that waits. */
+typedef struct waiting {
+    lua_State *L;
+    dirty_client *client;
+    bool raised; /* a hook has: the error is on top of the stack */
+} waiting;
+
+/* [-0, +0, m] */
+static void make_few_instructions(lua_State *L) {
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&few_instructions);
+    static const char code[] = "local x = 1 return x";
+    if (luaL_loadbuffer(L, code, sizeof code - 1, "=(waiting)") != 0)
+        lua_error(L);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+/* A signal came, whose handler may have set a hook (^C of an interpreter, a deadline of a
+ * lane). C code that waits would keep it from being met: give it an instruction to be met
+ * at. What it raises ends the call. */
+static bool meet_hook(void *ctx) {
+    waiting *w = ctx;
+    lua_State *L = w->L;
+    if (w->raised || lua_gethook(L) == NULL)
+        return w->raised;
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&few_instructions);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    w->raised = lua_pcall(L, 0, 0, 0) != 0;
+    return w->raised;
+}
+
+static void begin_waiting(waiting *w, lua_State *L, dirty_client *c) {
+    *w = (waiting){.L = L, .client = c};
+    dirty_client_on_signal(c, meet_hook, w);
+}
+
+/* Raises what the hook has raised, if it has. [-0, +0, e] */
+static void end_waiting(const waiting *w) {
+    dirty_client_on_signal(w->client, NULL, NULL);
+    if (w->raised)
+        lua_error(w->L);
 }
 
 /* -- Calls -------------------------------------------------------------------------- */
@@ -202,7 +250,11 @@ static handle *check_call(lua_State *L) {
 static int core_call(lua_State *L) {
     handle *h = check_call(L);
     dirty_reply **box = push_box(L, REPLY);
-    if (dirty_call(h->client, h->request, box) < 0)
+    waiting w;
+    begin_waiting(&w, L, h->client);
+    int rc = dirty_call(h->client, h->request, box);
+    end_waiting(&w);
+    if (rc < 0)
         return push_failure(L, h->client);
     return unbox_reply(L, box);
 }
@@ -219,9 +271,11 @@ static int stream_gc(lua_State *L) {
 static int core_stream(lua_State *L) {
     handle *h = check_call(L);
     dirty_stream **box = push_box(L, STREAM);
-    if (dirty_stream_open(h->client, h->request, box) < 0)
-        return push_failure(L, h->client);
-    return 1;
+    waiting w;
+    begin_waiting(&w, L, h->client);
+    int rc = dirty_stream_open(h->client, h->request, box);
+    end_waiting(&w);
+    return rc < 0 ? push_failure(L, h->client) : 1;
 }
 
 static int core_next(lua_State *L) {
@@ -230,7 +284,10 @@ static int core_next(lua_State *L) {
     if (*stream == NULL)
         return 0;
     dirty_reply **box = push_box(L, REPLY);
+    waiting w;
+    begin_waiting(&w, L, h->client);
     int rc = dirty_stream_next(*stream, box);
+    end_waiting(&w);
     if (rc < 0)
         return push_failure(L, h->client);
     return rc == 0 ? 0 : unbox_reply(L, box);
@@ -272,6 +329,7 @@ int luaopen_dirty_core(lua_State *L) {
     new_type(L, HANDLE, handle_gc);
     new_type(L, REPLY, reply_gc);
     new_type(L, STREAM, stream_gc);
+    make_few_instructions(L);
     dirty_lua_newlib(L, functions);
     return 1;
 }
