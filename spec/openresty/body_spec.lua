@@ -3,11 +3,21 @@
 local http = require "support.http"
 local nginx = require "support.nginx"
 local runtime = require "support.runtime"
+local wait = require "support.wait"
 
 local HTTP = [[
     client_max_body_size 64m;
     init_by_lua_block {
         client = require("dirty").client { socket = "$socket", max_message = 16 * 1024 * 1024 }
+        begun = 0
+        function read()
+            begun = begun + 1
+            local body, err = client:body()
+            if not body then
+                return err
+            end
+            return client:execute("apps.echo", "length", body) or "not called"
+        end
         function send_back(c)
             local body, err, info = c:body()
             if not body then
@@ -34,6 +44,40 @@ local SERVER = [[
             send_back(client)
         }
     }
+    location = /threads {
+        content_by_lua_block {
+            local others, said = {}, {}
+            for i = 1, 3 do
+                others[i] = ngx.thread.spawn(read)
+            end
+            said[1] = read()
+            for i = 1, 3 do
+                said[i + 1] = select(2, ngx.thread.wait(others[i]))
+            end
+            ngx.print(table.concat(said, " "))
+        }
+    }
+    location = /phases {
+        access_by_lua_block {
+            local other = ngx.thread.spawn(read)
+            ngx.ctx.first = read()
+            ngx.thread.wait(other)
+        }
+        content_by_lua_block { ngx.print(ngx.ctx.first, " ", read()) }
+    }
+    location = /killed {
+        content_by_lua_block {
+            local first = ngx.thread.spawn(read)
+            local second = ngx.thread.spawn(read)
+            local third = ngx.thread.spawn(read)
+            ngx.thread.kill(second)
+            ngx.sleep(0.01)
+            ngx.thread.kill(first)
+            local _, err = ngx.thread.wait(third)
+            ngx.print(err, "; ", read())
+        }
+    }
+    location = /begun { content_by_lua_block { ngx.print(begun) } }
     location = /timer {
         content_by_lua_block {
             local said
@@ -115,6 +159,51 @@ describe("client:body", function()
         local r = send { uri = "/lost", body = ("x"):rep(100000) }
         assert.equal(500, r.status)
         assert.matches("^CONNECTION: can't read the request's body from .*No such file", r.body)
+    end)
+
+    -- Send the half of a body, wait until so many light threads want it, send the other half.
+    local function in_halves(uri, threads)
+        local before = tonumber(server:request({ uri = "/begun" }).body)
+        local half = ("x"):rep(2 ^ 20)
+        local exchange = server:open { uri = uri, method = "POST", raw = half,
+            headers = { ["Content-Length"] = 2 * #half } }
+        wait.until_true(function()
+            exchange:step()
+            return tonumber(server:request({ uri = "/begun" }).body) == before + threads
+        end, 10, "light threads that want the body")
+        exchange.out = exchange.out .. half
+        http.finish { exchange }
+        return exchange
+    end
+
+    local function expect_well(workers)
+        assert.same(workers, server:workers())
+        assert.equal("hello", send({ body = "hello" }).body)
+        assert.falsy(server:log():find("exited on signal", 1, true))
+    end
+
+    it("is the same in several light threads at once, each waits until it is whole", function()
+        local workers = server:workers()
+        local n = tostring(2 ^ 21)
+        assert.equal(table.concat({ n, n, n, n }, " "), in_halves("/threads", 4).body)
+        assert.equal("10 10 10 10", send({ uri = "/threads", body = ("x"):rep(10) }).body)
+        assert.equal("0 0 0 0", send({ uri = "/threads", method = "GET" }).body)
+        expect_well(workers)
+    end)
+
+    it("is the same in another phase, too", function()
+        local workers = server:workers()
+        assert.equal(("%d %d"):format(2 ^ 21, 2 ^ 21), in_halves("/phases", 2).body)
+        expect_well(workers)
+    end)
+
+    it("is refused where the light thread that read it was killed", function()
+        local workers = server:workers()
+        local r = in_halves("/killed", 3)
+        local err = "CONNECTION: the request's body is not whole: the light thread that read it "
+            .. "was killed"
+        assert.equal(err .. "; " .. err, r.body, r.failed)
+        expect_well(workers)
     end)
 
     it("says where there is no request", function()

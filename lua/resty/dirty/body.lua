@@ -5,6 +5,11 @@ local refusal = require "resty.dirty.refusal"
 
 local _M = {}
 
+-- In ngx.ctx: the light thread that reads the body of this request.
+local READER = {}
+-- Pauses between looks at whether it is done, doubling, in seconds.
+local PAUSE_FIRST, PAUSE_LAST = 0.001, 0.032
+
 -- All of a file; nil, err.
 local function read_file(path, limit)
     local file, err = io.open(path, "rb")
@@ -29,9 +34,36 @@ local function too_long(size, limit)
     return nil, "PROTOCOL", refusal.body_too_long(size, limit), 413
 end
 
---- Read the body, all of it. Waits until the browser has sent it, other requests go on. A
--- body that nginx keeps in a temporary file is read from there, and that read is one that
--- blocks.
+-- Wait until the light thread that reads the body has done so. nginx takes one reader alone: a
+-- second one gets what is there so far, and then nginx crashes. False: it was killed, and nobody
+-- can read the body to its end any more.
+local function wait_for_reader(ctx)
+    local pause = PAUSE_FIRST
+    while ctx[READER] and ctx[READER] ~= coroutine.running() do
+        if coroutine.status(ctx[READER]) == "dead" then
+            return false
+        end
+        ngx.sleep(pause)
+        pause = math.min(pause * 2, PAUSE_LAST)
+    end
+    return true
+end
+
+-- Have nginx read the body, or wait for another light thread that does. False as above.
+local function have_it_read()
+    local ctx = ngx.ctx
+    if not wait_for_reader(ctx) then
+        return false
+    end
+    ctx[READER] = coroutine.running()
+    ngx.req.read_body()
+    ctx[READER] = nil
+    return true
+end
+
+--- Read the body, all of it. Waits until the browser has sent it, other requests go on; several
+-- light threads of the request may read it. A body that nginx keeps in a temporary file is read
+-- from there, and that read is one that blocks.
 -- @tparam number limit bytes at most
 -- @treturn string|nil "" if there is none
 -- @treturn nil|string code
@@ -42,7 +74,10 @@ function _M.read(limit)
     if told and told > limit then
         return too_long(told, limit)
     end
-    ngx.req.read_body()
+    if not have_it_read() then
+        return nil, "CONNECTION", "the request's body is not whole: the light thread that read it "
+            .. "was killed", 500
+    end
     local path = ngx.req.get_body_file()
     if not path then
         local bytes = ngx.req.get_body_data() or ""
