@@ -309,6 +309,7 @@ static void on_check(uv_timer_t *handle) {
     dirty_patience_begin(DIRTY_PATIENCE_MS);
     places_check_memory(handle->data);
     apart_check(handle->data);
+    dirty_oom_forget(&((arbiter *)handle->data)->oom, dirty_now_ns());
     give_back_memory(handle->data);
     flush_outputs(handle->data);
 }
@@ -349,7 +350,8 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
     a->boot = a->o = options;
     a->pid = getpid();
     a->started_ns = dirty_now_ns();
-    a->oom_kills = dirty_oom_kills();
+    dirty_oom_open(&a->oom, options->system_root ? options->system_root : "",
+                   a->started_ns);
     dirty_log_who("arbiter");
     uv_set_process_title("dirty: arbiter");
     raise_descriptor_limit(a);

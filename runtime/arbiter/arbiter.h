@@ -84,6 +84,8 @@ typedef struct dirty_arbiter_options {
     uint32_t app_count;
     const dirty_app_spec *apps;
     const char *lua_path, *lua_cpath; /* of the lanes */
+    const char *system_root;  /* before the paths of /proc and /sys where the OOM killer's
+                                 count is; NULL but in tests */
     const char *version_json; /* a JSON object for status: versions of all parts */
     dirty_hooks hooks;
     dirty_config_source source;

@@ -16,6 +16,7 @@
 #include "arbiter/output.h"
 #include "base/buf.h"
 #include "base/channel.h"
+#include "base/oom.h"
 #include "base/ratelimit.h"
 #include "wire/code.h"
 
@@ -91,11 +92,10 @@ struct arbiter {
 
     output outputs[2];  /* what the configuration prints here and in hooks' processes */
     int output_ends[2]; /* … what it is printed to, of base/capture.h; -1: none */
-    uint64_t oom_kills; /* of our cgroup when last looked at */
-    session *sessions;  /* list of all */
+    dirty_oom oom;
+    session *sessions; /* list of all */
     session *idle_sessions; /* list of those that are idle, the longest idle first */
-    session
-        *lingering; /* list of those that linger with their answer out, oldest first */
+    session *lingering;     /* list of those that linger, the answer out, oldest first */
     session *looks; /* list of those whose next request is looked at in this turn */
     uint64_t upload_bytes;     /* in the files of all uploads (upload.h) */
     answer_cache answer_cache; /* owned: answers that anybody may ask for */

@@ -430,19 +430,13 @@ static void on_lane_closed(uv_handle_t *handle) {
     handle_closed(((lane *)handle->data)->worker);
 }
 
-/* A SIGKILL that is not ours is the OOM killer's if its count has risen since the last.
- */
 static worker_exit_reason reason_of(const worker *w, int wait_status, bool drained) {
     arbiter *a = w->a;
     if (w->kill_reason != NULL)
         return strcmp(w->kill_reason, "TIMEOUT") == 0 ? WORKER_EXIT_TIMEOUT
                                                       : WORKER_EXIT_KILLED;
-    if (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL) {
-        uint64_t kills = dirty_oom_kills();
-        bool oom = kills > a->oom_kills;
-        a->oom_kills = kills;
-        return oom ? WORKER_EXIT_OOM : WORKER_EXIT_SIGNAL;
-    }
+    if (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL)
+        return dirty_oom_take(&a->oom) ? WORKER_EXIT_OOM : WORKER_EXIT_SIGNAL;
     if (drained)
         return WORKER_EXIT_DRAINED;
     if (w->ready_ns == 0)
