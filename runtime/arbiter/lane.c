@@ -576,10 +576,11 @@ void lane_shutdown(lane *l) {
 }
 
 static void refuse_lost(const lane *l, session *s, const char *started, int wait_status) {
-    char extra[200], how[80], name[16];
+    char extra[200], how[120], name[16];
     const worker *w = l->worker;
     /* The lane that a worker is condemned for has been answered before. */
     bool sibling = w->condemned != NULL && w->kill_reason != NULL;
+    bool oom = w->exit_reason == WORKER_EXIT_OOM;
     if (WIFSIGNALED(wait_status)) {
         int number = WTERMSIG(wait_status);
         worker_signal_name(number, name, sizeof name);
@@ -587,8 +588,12 @@ static void refuse_lost(const lane *l, session *s, const char *started, int wait
                  ",\"signal\":%d,\"signal_name\":\"%s\",\"killed_by_runtime\":%s,"
                  "\"worker\":%u,\"pid\":%d%s",
                  number, name, w->kill_reason ? "true" : "false", w->place->number,
-                 (int)w->pid, sibling ? ",\"cause\":\"sibling\"" : "");
-        snprintf(how, sizeof how, "was killed by signal %d (%s)", number, name);
+                 (int)w->pid,
+                 sibling ? ",\"cause\":\"sibling\""
+                 : oom   ? ",\"cause\":\"oom\""
+                         : "");
+        snprintf(how, sizeof how, "was killed by signal %d (%s)%s", number, name,
+                 oom ? ", likely by the OOM killer," : "");
     } else {
         snprintf(extra, sizeof extra,
                  ",\"exit_status\":%d,\"killed_by_runtime\":false,\"worker\":%u,"
