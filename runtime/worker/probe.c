@@ -12,6 +12,7 @@
 
 #include "base/birth.h"
 #include "base/clock.h"
+#include "base/oom.h"
 #include "worker/lua_host.h"
 #include "worker/printed.h"
 
@@ -111,6 +112,7 @@ typedef struct trial {
     pid_t pid;
     int fd;
     uint64_t began_ns;
+    dirty_oom oom;
     dirty_buf text; /* owned; read, but not yet a line */
     dirty_printed printed;
 } trial;
@@ -242,8 +244,11 @@ static void report_loss(trial *t, int status) {
         snprintf(why, sizeof why, "it took longer than %g s",
                  t->probe->timeout_ms / 1000.0);
     else if (WIFSIGNALED(status))
-        snprintf(why, sizeof why, "it ended the process by signal %d (%s)",
-                 WTERMSIG(status), strsignal(WTERMSIG(status)));
+        snprintf(why, sizeof why, "it ended the process by signal %d (%s)%s",
+                 WTERMSIG(status), strsignal(WTERMSIG(status)),
+                 WTERMSIG(status) == SIGKILL && dirty_oom_take(&t->oom)
+                     ? ", likely the OOM killer's"
+                     : "");
     else
         snprintf(why, sizeof why, "it ended the process with status %d",
                  WEXITSTATUS(status));
@@ -260,6 +265,7 @@ static void report_loss(trial *t, int status) {
 int dirty_probe_run(const dirty_probe *probe, dirty_buf *out) {
     trial t = {.probe = probe, .out = out};
     int rc = 0;
+    dirty_oom_open(&t.oom, "", dirty_now_ns());
     while (rc == 0 && !is_complete(&t)) {
         t.text.len = 0;
         t.late = false;

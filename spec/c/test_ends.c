@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "arbiter_rig.h"
@@ -68,6 +69,65 @@ static void kept_when_the_caller_is_done(void **state) {
     rig_stop(&r, 0);
 }
 
+/* -- The OOM killer ------------------------------------------------------------------ */
+
+/* Write DIR/path, a file of a tree like those of /proc and /sys. */
+static void put(const rig *r, const char *path, const char *text) {
+    char whole[256];
+    snprintf(whole, sizeof whole, "%s/%s", r->dir, path);
+    for (char *at = whole + strlen(r->dir) + 1; (at = strchr(at, '/')) != NULL; at++) {
+        *at = '\0';
+        mkdir(whole, 0700);
+        *at = '/';
+    }
+    FILE *f = fopen(whole, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* What is said to the caller of a worker that is killed; `oom_count` is what the kernel
+ * counts by then. */
+static char *lost_call(rig *r, bool by_oom_killer, const char *oom_count) {
+    int fd = rig_connect(r);
+    rig_call(fd, 1, "t", "hold-running");
+    pid_t pid = rig_wait_held(r);
+    if (by_oom_killer)
+        put(r, "sys/fs/cgroup/memory.events", oom_count);
+    kill(pid, SIGKILL);
+    char *said = rig_expect_error(fd, 1, DIRTY_CODE_WORKER_LOST);
+    close(fd);
+    return said;
+}
+
+static void a_worker_that_the_oom_killer_ended_is_told_as_such(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.system_root = r.dir;
+    put(&r, "proc/self/cgroup", "0::/\n");
+    put(&r, "proc/self/mountinfo",
+        "30 22 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+    put(&r, "sys/fs/cgroup/memory.events", "oom 0\noom_kill 4\n");
+    rig_start(&r);
+
+    char *said = lost_call(&r, true, "oom 1\noom_kill 5\n");
+    assert_non_null(strstr(said, "was killed by signal 9 (SIGKILL), likely by the OOM "
+                                 "killer, while it ran t.hold-running"));
+    assert_non_null(strstr(said, "\"cause\":\"oom\""));
+    assert_non_null(strstr(said, "\"killed_by_runtime\":false"));
+    free(said);
+    rig_wait_status(&r, "\"last_exit\":\"signal 9 (SIGKILL), likely the OOM killer\"");
+
+    said = lost_call(&r, false, NULL); /* the next one, by somebody else */
+    assert_non_null(strstr(said, "was killed by signal 9 (SIGKILL) while it ran"));
+    assert_null(strstr(said, "OOM"));
+    assert_null(strstr(said, "\"cause\""));
+    free(said);
+    put(&r, "sys/fs/cgroup/memory.events", "");
+    rig_stop(&r, 0);
+}
+
 /* -- An answer before the request was read ------------------------------------------ */
 
 static void an_early_refusal_ends_at_once(void **state) {
@@ -116,6 +176,7 @@ int main(void) {
         cmocka_unit_test(kept_when_time_is_over),
         cmocka_unit_test(kept_when_the_worker_is_lost),
         cmocka_unit_test(kept_when_the_caller_is_done),
+        cmocka_unit_test(a_worker_that_the_oom_killer_ended_is_told_as_such),
         cmocka_unit_test(an_early_refusal_ends_at_once),
         cmocka_unit_test(a_refusal_that_had_to_wait_ends_at_once),
     };
