@@ -94,10 +94,10 @@ describe("the tree", function()
         for i, entry in ipairs(list) do
             titles[i] = entry.title
         end
-        assert.same({ "dirty: supervisor", "dirty: keeper", "dirty: arbiter" },
-            { titles[1], titles[2], titles[3] })
+        assert.same({ "dirty: supervisor " .. rt.socket, "dirty: keeper " .. rt.socket,
+            "dirty: arbiter " .. rt.socket }, { titles[1], titles[2], titles[3] })
         table.sort(titles)
-        assert.equal("dirty: worker 1 [apps.echo spawner]", titles[4])
+        assert.equal("dirty: worker 1 [apps.echo spawner] " .. rt.socket, titles[4])
         assert.equal(5, #titles)
         assert.equal(status.arbiter.pid, list[3].pid)
         assert.equal(status.arbiter.supervisor_pid, list[1].pid)
@@ -106,6 +106,43 @@ describe("the tree", function()
             assert.equal(list[2].pid, list[i].session)
         end
         assert.are_not.equal(list[1].session, list[2].session)
+    end)
+
+    it("has its titles whole, however short the command line was", function()
+        local dir = tempdir.new()
+        local apps, list = {}, {}
+        for i = 1, 40 do
+            apps[i] = ("app_with_a_long_name_%d"):format(i)
+            list[i] = apps[i] .. " = { module = 'apps.echo' }"
+        end
+        tempdir.write(dir .. "/dirty.conf.lua",
+            ("workers = 2; socket = '%s/s'; apps = { %s }"):format(dir, table.concat(list, ", ")))
+        local p = process.start({ "env", "-i", process.dirty(), "serve" }, { cwd = dir })
+        defer(function()
+            p:signal(signal.SIGTERM)
+            p:wait(10)
+            p:close()
+            tempdir.remove(dir)
+        end)
+        wait.until_true(function() return p:stderr():find('msg="ready"', 1, true) end, 20, "ready")
+        local found = {}
+        for _, entry in ipairs(tree.below(p.pid)) do
+            found[entry.title] = true
+        end
+        for _, title in ipairs { "dirty: supervisor", "dirty: keeper", "dirty: arbiter" } do
+            assert.is_true(found[title .. " " .. dir .. "/s"], title)
+        end
+        for number = 1, 2 do
+            local some
+            for title in pairs(found) do
+                local own, rest = title:match("^dirty: worker " .. number .. " %[(.*)%] (.*)$")
+                some = some or rest == dir .. "/s" and own
+            end
+            assert.truthy(some, "worker " .. number)
+            for _, name in ipairs(apps) do
+                assert.truthy((" " .. some .. " "):find(" " .. name .. " ", 1, true), name)
+            end
+        end
     end)
 
     it("shares with a worker the pages of its own lanes alone", function()

@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/patience.h"
+#include "base/title.h"
 
 /* How long idle connections and lingering ones may take to close at the end. */
 #define LAST_WORDS_MS 500
@@ -353,7 +354,7 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
     dirty_oom_open(&a->oom, options->system_root ? options->system_root : "",
                    a->started_ns);
     dirty_log_who("arbiter");
-    uv_set_process_title("dirty: arbiter");
+    dirty_title_set("dirty: arbiter");
     raise_descriptor_limit(a);
     open_outputs(a);
     int failed = start(a);

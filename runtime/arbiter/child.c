@@ -15,6 +15,7 @@
 #include "arbiter/place.h"
 #include "base/birth.h"
 #include "base/log.h"
+#include "base/title.h"
 
 /* How long a lane waits in all for bytes of one request. A sender that runs needs a few
  * microseconds to fill the socket again; for one that does not, the arbiter waits at less
@@ -47,8 +48,8 @@ static int by_number(const void *a, const void *b) {
 
 /* Let libuv forget what it has for the whole process. It reacts to every fork by closing
  * and reopening a pipe by its numbers, and in a child they are somebody else's: those of
- * what the child, or an app that forks, has opened. The title can't be set after this,
- * nor a signal watched. An app that uses libuv has another one: ours is linked in (see
+ * what the child, or an app that forks, has opened. No signal can be watched after this.
+ * An app that uses libuv has another one: ours is linked in (see
  * the Makefile). */
 static void leave_libuv(void) {
     uv_library_shutdown();
@@ -113,14 +114,14 @@ static void prefer_for_oom(void) {
 }
 
 static void set_title(const place *p, const deal *d) {
-    char title[256], who[32];
+    char title[DIRTY_TITLE_MAX], who[32];
     size_t at = (size_t)snprintf(title, sizeof title, "dirty: worker %u [", p->number);
     for (uint32_t i = 0; i < d->app_count && at < sizeof title; i++)
         at += (size_t)snprintf(title + at, sizeof title - at, "%s%s", i ? " " : "",
                                d->specs[i]->name);
     if (at < sizeof title)
         snprintf(title + at, sizeof title - at, "]");
-    uv_set_process_title(title);
+    dirty_title_set(title);
     snprintf(who, sizeof who, "worker:%u", p->number);
     dirty_log_who(who);
 }
@@ -194,7 +195,7 @@ static pid_t fork_plain(void) {
 static void become(arbiter *a, const char *title, const char *who) {
     unmap_others(a, NULL);
     take_outputs(a->output_ends);
-    uv_set_process_title(title);
+    dirty_title_set(title);
     dirty_log_who(who);
     leave_libuv();
 }

@@ -7,8 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MARK "DIRTY_OWNER"
-
 /* What stands behind the name, which ends at the last ')': the state, the parent's id, 17
  * fields that are not looked at, and the birth. */
 #define STAT_FORMAT \
@@ -44,11 +42,11 @@ void dirty_birth_mark(void) {
     dirty_birth own;
     char text[48];
     if (dirty_birth_of(getpid(), &own) < 0) {
-        unsetenv(MARK); /* not what whoever started us may have left there */
+        unsetenv(DIRTY_BIRTH_MARK); /* not what whoever started us may have left there */
         return;
     }
     snprintf(text, sizeof text, "%d.%llu", (int)own.pid, (unsigned long long)own.at);
-    setenv(MARK, text, 1);
+    setenv(DIRTY_BIRTH_MARK, text, 1);
 }
 
 int dirty_birth_owner(pid_t pid, dirty_birth *out) {
@@ -60,7 +58,7 @@ int dirty_birth_owner(pid_t pid, dirty_birth *out) {
     if (f == NULL)
         return errno == EACCES ? -EACCES : -1;
     while (rc < 0 && getdelim(&entry, &room, '\0', f) > 0)
-        if (sscanf(entry, MARK "=%d.%llu", &owner, &at) == 2) {
+        if (sscanf(entry, DIRTY_BIRTH_MARK "=%d.%llu", &owner, &at) == 2) {
             *out = (dirty_birth){.pid = owner, .at = at};
             rc = 0;
         }

@@ -12,6 +12,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* The variable that is the mark. */
+#define DIRTY_BIRTH_MARK "DIRTY_OWNER"
+
 typedef struct dirty_birth {
     pid_t pid;      /* 0: nobody */
     uint64_t at;    /* of /proc/PID/stat: ticks since the system started */

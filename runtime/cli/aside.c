@@ -10,13 +10,13 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <uv.h>
 
 #include "base/birth.h"
 #include "base/buf.h"
 #include "base/capture.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/title.h"
 #include "cli/bounded.h"
 
 /* A configuration as a line, its apps' options included. */
@@ -47,7 +47,7 @@ static _Noreturn void run_child(lua_State *L, int fd, pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
-    uv_set_process_title("dirty: probe");
+    dirty_title_set("dirty: probe");
     dirty_log_who("probe");
     lua_pushvalue(L, 1);
     const char *line = lua_pcall(L, 0, 1, 0) == 0 ? lua_tolstring(L, -1, &len) : NULL;

@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <uv.h>
 
 #include "base/utf8.h"
+#include "base/title.h"
 #include "cli/paths.h"
 #include "cli/sys.h"
 #include "luabind/core.h"
@@ -129,8 +129,8 @@ int main(int argc, char **argv) {
     fill_stdio();
     /* Who started us may have ignored it: then no child of ours could be waited for. */
     signal(SIGCHLD, SIG_DFL);
-    /* first, before anything looks at argv: the process title is written over it */
-    struct command command = {argc, uv_setup_args(argc, argv), EXIT_INTERNAL};
+    dirty_title_open(argc, argv, false);
+    struct command command = {argc, argv, EXIT_INTERNAL};
     lua_State *L = luaL_newstate();
     if (L == NULL) {
         fputs("dirty: no memory for a Lua state\n", stderr);

@@ -3,10 +3,10 @@
 #include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
-#include <uv.h>
 
 #include "base/log.h"
 #include "base/pidfile.h"
+#include "base/title.h"
 #include "cli/bounded.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/sweep.h"
@@ -29,10 +29,6 @@ static const char *get_string(lua_State *L, int index, const char *name) {
     const char *text = luaL_optstring(L, -1, NULL);
     lua_pop(L, 1);
     return text;
-}
-
-static void set_title(const char *title) {
-    uv_set_process_title(title);
 }
 
 static void set_number(lua_State *L, const char *name, lua_Number value) {
@@ -70,8 +66,9 @@ static int supervise(lua_State *L) {
         .pidfile = get_string(L, 1, "pidfile"),
         .start_timeout_ms = (uint32_t)get_number(L, 1, "start_timeout_ms"),
         .silence_ms = (uint32_t)get_number(L, 1, "silence_ms"),
-        .set_title = set_title};
+        .set_title = dirty_title_set};
     luaL_argcheck(L, options.socket.path != NULL, 1, "socket_path is missing");
+    dirty_title_subject(options.socket.path);
     dirty_supervised child;
     fflush(
         NULL); /* what the configuration printed must not be in the arbiters' buffers */
