@@ -267,7 +267,7 @@ describe("a worker_exit", function()
                     ffi.C.raise(9)
                 end
                 local client = require("dirty").client { socket = dir .. "/dirty.sock" }
-                print("the runtime says", client:execute("@arbiter", "ping"))
+                print("the runtime says", client:arbiter("ping"))
             end]] }
         local arbiter = rt:status().arbiter.pid
         for generation = 1, 3 do
