@@ -5,7 +5,10 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "bench/socket.h"
+
+#define DEADLINE_NS (24 * 3600 * 1000000000ull)
 
 #define BYTES_MAX (64u << 20)
 #define WHOLE_CHECK_MAX 4096
@@ -106,7 +109,9 @@ void bench_call_init(bench_call *c, const char *app, const char *spec,
     dirty_route route = {.budget_ms = budget_ms,
                          .priority = DIRTY_PRIORITY_DEFAULT,
                          .app = dirty_slice_cstr(app),
-                         .action = dirty_slice_cstr(text)};
+                         .action = dirty_slice_cstr(text),
+                         /* as clients send it, later than any run ends */
+                         .extension.deadline_ns = dirty_now_ns() + DEADLINE_NS};
     build(c, &route, number);
 }
 

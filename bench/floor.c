@@ -33,6 +33,8 @@ size_t floor_answer(const uint8_t *request, size_t len, uint8_t head[FLOOR_ANSWE
     uint16_t argc = dirty_get16(route + 6);
     size_t names_len = (size_t)route[8] + route[9];
     size_t values_at = DIRTY_FRAME_HEADER_LEN + DIRTY_ROUTE_FIXED_LEN + names_len;
+    if (route[5] & DIRTY_FLAG_EXTENSION)
+        values_at += DIRTY_EXTENSION_HEAD_LEN + dirty_get16(request + values_at);
     if (argc == 0) {
         memcpy(head, nil_answer, sizeof nil_answer);
         memcpy(head + 8, request + 8, 8);

@@ -193,8 +193,9 @@ DIRTY_API int dirty_callf(dirty_client *c, dirty_reply **out, const char *app,
                           const char *action, const char *format, ...);
 
 /* How many values there are, and value i (0 is the first): returns 'b' for bytes, 'j' for
- * JSON text, with *data and *len set, or 0 if there is no value i. The bytes are borrowed
- * from the reply and followed by a NUL that len does not count. */
+ * JSON text (of RFC 8259: it was looked at), with *data and *len set, or 0 if there is no
+ * value i. The bytes are borrowed from the reply and followed by a NUL that len does not
+ * count. */
 #define DIRTY_BYTES 'b'
 #define DIRTY_JSON 'j'
 DIRTY_API size_t dirty_reply_count(const dirty_reply *reply);
