@@ -286,6 +286,13 @@ $(BUILD)/spawn/owner: $(BUILD)/obj/spec/spawn/owner.o $(LIB_OBJ)
 
 test-lua test-run: $(BUILD)/spawn/owner
 
+# -- what stands before the C library in specs: without sanitizers, as it comes first ----
+$(BUILD)/preload/%.so: spec/preload/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(filter-out $(SAN),$(OUR_CFLAGS)) -shared $< -ldl -o $@
+
+test-lua test-run: $(BUILD)/preload/late_names.so
+
 # -- install ----------------------------------------------------------------------------
 INSTALL = BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) VERSION=$(VERSION) \
           BINDIR=$(BINDIR) LIBDIR=$(LIBDIR) INCDIR=$(INCDIR) build-aux/install.sh
