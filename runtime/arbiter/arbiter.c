@@ -81,8 +81,7 @@ static void open_outputs(arbiter *a) {
     for (int i = 0; i < 2; i++) {
         a->outputs[i].stream = streams[i];
         a->outputs[i].fd = ends[i];
-        if (ends[i] >= 0 &&
-            output_open(&a->outputs[i], &a->loop, "by=arbiter") == 0)
+        if (ends[i] >= 0 && output_open(&a->outputs[i], &a->loop, "by=arbiter") == 0)
             uv_unref((uv_handle_t *)&a->outputs[i].poll);
     }
 }

@@ -93,7 +93,7 @@ struct arbiter {
     output outputs[2];  /* what the configuration prints here and in hooks' processes */
     int output_ends[2]; /* … what it is printed to, of base/capture.h; -1: none */
     dirty_oom oom;
-    session *sessions; /* list of all */
+    session *sessions;      /* list of all */
     session *idle_sessions; /* list of those that are idle, the longest idle first */
     session *lingering;     /* list of those that linger, the answer out, oldest first */
     session *looks; /* list of those whose next request is looked at in this turn */

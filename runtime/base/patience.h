@@ -1,11 +1,11 @@
 /* patience: an end to system calls that wait, for processes that others wait for.
  *
- * Nothing in supervisor, keeper and arbiter is meant to wait (docs/blocking-calls.md). What
- * does so all the same, because somebody had a hand in a descriptor, is ended: before a
- * piece of work it is said how long that may take, and when the time is over a signal
- * (SIGALRM) ends the system call that the process is in, and again and again until the work
- * is done. Who gets EINTR then must not simply try again. What waits for a disk or a file
- * system is not ended by it.
+ * Nothing in supervisor, keeper and arbiter is meant to wait (docs/blocking-calls.md).
+ * What does so all the same, because somebody had a hand in a descriptor, is ended:
+ * before a piece of work it is said how long that may take, and when the time is over a
+ * signal (SIGALRM) ends the system call that the process is in, and again and again until
+ * the work is done. Who gets EINTR then must not simply try again. What waits for a disk
+ * or a file system is not ended by it.
  *
  * One per process, whose ITIMER_REAL it takes; a forked process has none. */
 #ifndef DIRTY_PATIENCE_H
