@@ -9,7 +9,7 @@ local _M = {}
 
 -- Modules of the commands that are not named like them.
 local MODULES = { scale = "ask", cancel = "ask", kill = "ask", ping = "ask",
-    ["reopen-logs"] = "ask" }
+    ["reopen-logs"] = "reopen" }
 
 local function complain(command, text)
     local name = command and command ~= "dirty" and "dirty " .. command or "dirty"

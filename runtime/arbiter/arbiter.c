@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/patience.h"
+#include "base/safe_file.h"
 #include "base/title.h"
 
 /* How long idle connections and lingering ones may take to close at the end. */
@@ -222,7 +223,7 @@ int arbiter_reopen_logs(arbiter *a) {
     int rc = dirty_log_reopen();
     if (rc < 0)
         dirty_log(DIRTY_LOG_ERROR, "log file can't be opened again", "reason=%s",
-                  DIRTY_LOG_QUOTE(strerror(-rc)));
+                  DIRTY_LOG_QUOTE(dirty_safe_reason(rc)));
     DL_FOREACH (a->workers, w)
         if (w->state == WORKER_READY || w->state == WORKER_DRAINING)
             kill(w->pid, SIGUSR1);
@@ -312,6 +313,7 @@ static void on_check(uv_timer_t *handle) {
     dirty_oom_forget(&((arbiter *)handle->data)->oom, dirty_now_ns());
     give_back_memory(handle->data);
     flush_outputs(handle->data);
+    listener_look(handle->data);
 }
 
 static int start(arbiter *a) {

@@ -14,6 +14,7 @@
 
 #include "arbiter/place.h"
 #include "base/birth.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "base/title.h"
 
@@ -42,10 +43,6 @@ static void take_outputs(const int *outputs) {
     setvbuf(stdout, NULL, _IOLBF, 0); /* a line is logged when it is printed */
 }
 
-static int by_number(const void *a, const void *b) {
-    return *(const int *)a - *(const int *)b;
-}
-
 /* Let libuv forget what it has for the whole process. It reacts to every fork by closing
  * and reopening a pipe by its numbers, and in a child they are somebody else's: those of
  * what the child, or an app that forks, has opened. No signal can be watched after this.
@@ -62,16 +59,7 @@ static void close_foreign(const int *channels, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)
         keep[i] = channels[i];
     keep[count] = dirty_log_fd();
-    qsort(keep, count + 1, sizeof *keep, by_number);
-    unsigned from = 3;
-    for (uint32_t i = 0; i <= count; i++) {
-        if (keep[i] < (int)from)
-            continue;
-        if (keep[i] > (int)from)
-            close_range(from, (unsigned)keep[i] - 1, 0);
-        from = (unsigned)keep[i] + 1;
-    }
-    close_range(from, ~0u, 0);
+    dirty_descriptors_close_but(keep, count + 1);
 }
 
 /* Close what an exec would close: all that is ours, but not a file that Lua of the

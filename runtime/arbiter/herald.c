@@ -2,13 +2,66 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
+#include "arbiter/listener.h"
 #include "base/clock.h"
 #include "base/log.h"
 
 static void on_time(uv_timer_t *handle) {
     herald_tell(handle->data, DIRTY_REPORT_ALIVE, "%s", "");
 }
+
+/* -- Hearing ----------------------------------------------------------------------------
+ */
+
+static void hear_socket(arbiter *a, const dirty_report *r, int passed) {
+    if (r->within_ms > 0 && passed < 0)
+        return; /* no descriptor was free for it: it is sent again */
+    snprintf(a->heard.socket, sizeof a->heard.socket, "%.*s",
+             (int)sizeof a->heard.socket - 1, r->text);
+    if (passed >= 0) {
+        listener_switch(a, passed);
+        a->heard.socket_binds++;
+    }
+    herald_tell(a, DIRTY_REPORT_LISTENS, "%s", "");
+}
+
+static void hear_log(arbiter *a, const dirty_report *r) {
+    a->heard.log_opens++;
+    snprintf(a->heard.log, sizeof a->heard.log, "%.*s", (int)sizeof a->heard.log - 1,
+             r->text);
+}
+
+/* At its end we end, too: the keeper sees to that. */
+static void on_report(uv_poll_t *handle, int status, int events) {
+    arbiter *a = handle->data;
+    dirty_report r;
+    int passed, rc = -1;
+    (void)events;
+    while (status == 0 &&
+           (rc = dirty_report_take_with(a->boot->report_fd, &r, &passed)) > 0) {
+        if (r.kind == DIRTY_REPORT_SOCKET)
+            hear_socket(a, &r, passed);
+        else if (r.kind == DIRTY_REPORT_LOG)
+            hear_log(a, &r);
+        if (r.kind != DIRTY_REPORT_SOCKET && passed >= 0)
+            close(passed);
+    }
+    if (rc < 0)
+        uv_poll_stop(handle);
+}
+
+static void listen_to_supervisor(arbiter *a) {
+    if (uv_poll_init(&a->loop, &a->herald_poll, a->boot->report_fd) < 0)
+        return;
+    a->herald_poll.data = a;
+    uv_poll_start(&a->herald_poll, UV_READABLE, on_report);
+    uv_unref((uv_handle_t *)&a->herald_poll);
+}
+
+/* -- Telling ----------------------------------------------------------------------------
+ */
 
 static void tell_within(const arbiter *a, dirty_report_kind kind, uint32_t within_ms) {
     dirty_report r = {.kind = kind, .within_ms = within_ms};
@@ -24,6 +77,8 @@ void herald_open(arbiter *a) {
         uv_timer_start(&a->herald_timer, on_time, every_ms, every_ms);
         uv_unref((uv_handle_t *)&a->herald_timer);
     }
+    if (a->boot->report_fd > 0)
+        listen_to_supervisor(a);
     tell_within(a, DIRTY_REPORT_STARTED, a->o->boot_timeout_ms);
 }
 
@@ -56,7 +111,12 @@ void herald_stopping(arbiter *a) {
                 within_ms < UINT32_MAX ? (uint32_t)within_ms : UINT32_MAX);
 }
 
+static void close_handle(uv_handle_t *handle) {
+    if (handle->data != NULL && !uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
 void herald_close(arbiter *a) {
-    if (a->herald_timer.data != NULL && !uv_is_closing((uv_handle_t *)&a->herald_timer))
-        uv_close((uv_handle_t *)&a->herald_timer, NULL);
+    close_handle((uv_handle_t *)&a->herald_timer);
+    close_handle((uv_handle_t *)&a->herald_poll);
 }

@@ -1,13 +1,13 @@
-/* herald: tells the supervisor, if there is one, what becomes of the arbiter
- * (base/report.h). Without one every call does nothing. */
+/* herald: tells the supervisor, if there is one, what becomes of the arbiter, and hears
+ * what the supervisor has to say (base/report.h). Without one every call does nothing. */
 #ifndef DIRTY_ARBITER_HERALD_H
 #define DIRTY_ARBITER_HERALD_H
 
 #include "arbiter/state.h"
 #include "base/report.h"
 
-/* Say STARTED, and ALIVE from time to time where the supervisor wants it. Signals must
- * have their handlers by now. */
+/* Say STARTED, and ALIVE from time to time where the supervisor wants it; listen to it.
+ * Signals must have their handlers by now. */
 void herald_open(arbiter *a);
 
 /* READY, with what the log says of it. Without a supervisor that is logged here. */
@@ -20,7 +20,7 @@ void herald_tell(arbiter *a, dirty_report_kind kind, const char *format, ...)
 /* STOPPING, with the time the end may take. */
 void herald_stopping(arbiter *a);
 
-/* Say nothing regularly any more. Idempotent. */
+/* Say nothing regularly any more, and hear nothing. Idempotent. */
 void herald_close(arbiter *a);
 
 #endif

@@ -1,6 +1,9 @@
 #include "arbiter/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -174,6 +177,47 @@ static void on_connection(uv_poll_t *handle, int status, int events) {
         }
         house(l->a, s);
     }
+}
+
+/* -- Another socket ---------------------------------------------------------------------
+ */
+
+/* So often at most callers are taken from a socket that is given up. */
+#define LAST_TURNS 256
+
+static bool is_readable(int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLIN);
+}
+
+void listener_switch(arbiter *a, int fd) {
+    listener *l = a->listener;
+    if (l == NULL) {
+        close(fd);
+        return;
+    }
+    for (int i = 0; i < LAST_TURNS && !l->resting && is_readable(l->fd); i++)
+        on_connection(&l->poll, 0, UV_READABLE);
+    uv_poll_stop(&l->poll);
+    if (dup3(fd, l->fd, O_CLOEXEC) < 0)
+        dirty_log(DIRTY_LOG_ERROR, "the new socket can't be taken", "reason=%s",
+                  DIRTY_LOG_QUOTE(strerror(errno)));
+    close(fd);
+    if (!l->resting)
+        uv_poll_start(&l->poll, UV_READABLE, on_connection);
+}
+
+void listener_look(arbiter *a) {
+    listener *l = a->listener;
+    int former;
+    if (l == NULL || l->own.fd < 0)
+        return;
+    if (dirty_endpoint_look(&l->own, &former)) {
+        listener_switch(a, l->own.fd); /* former is l->fd, which stays the number */
+        l->own.fd = former;
+        a->heard.socket_binds++;
+    }
+    snprintf(a->heard.socket, sizeof a->heard.socket, "%s", l->own.trouble);
 }
 
 /* -- Opening ----------------------------------------------------------------------------

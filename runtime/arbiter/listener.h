@@ -11,6 +11,13 @@ int listener_open(arbiter *a);
 /* Stop accepting, and remove a socket of our own from the file system. Idempotent. */
 void listener_close(arbiter *a);
 
+/* Accept on this socket from now on, and take whoever waits at the one before. Owns fd.
+ */
+void listener_switch(arbiter *a, int fd);
+
+/* Where the socket is our own, see to it that its files are (endpoint.h). */
+void listener_look(arbiter *a);
+
 /* A descriptor was freed: accept again if the limit had stopped it. */
 void listener_resume(arbiter *a);
 

@@ -14,6 +14,7 @@
 #include "arbiter/roll.h"
 #include "arbiter/status.h"
 #include "base/log.h"
+#include "base/safe_file.h"
 
 /* RESPONSE with one value. */
 static void answer_value(session *s, dirty_value_tag tag, const void *bytes, size_t len) {
@@ -240,7 +241,8 @@ static void do_reopen_logs(session *s) {
     int rc = arbiter_reopen_logs(s->a);
     herald_tell(s->a, DIRTY_REPORT_REOPEN, "%s", "");
     if (rc < 0)
-        refuse_argument(s, "the log file can't be opened again: %s", strerror(-rc));
+        refuse_argument(s, "the log file can't be opened again: %s",
+                        dirty_safe_reason(rc));
     else
         answer_json(s, "true", 4);
 }

@@ -65,6 +65,14 @@ typedef struct exit_hooks {
     unsigned missed;                  /* how often it was left out since */
 } exit_hooks;
 
+/* What the supervisor has said, or, of the socket, what we see where there is none. */
+typedef struct arbiter_heard {
+    char socket[256];      /* what is wrong with the socket's files, "": nothing */
+    uint32_t socket_binds; /* how often the socket was bound anew */
+    uint32_t log_opens;    /* how often the log was to be opened again */
+    char log[128];         /* why it could not be, the last time; "": it was */
+} arbiter_heard;
+
 struct arbiter {
     const dirty_arbiter_options *boot; /* what we were started with: socket, pidfile */
     const dirty_arbiter_options *o; /* of the current plan: all that a reload changes */
@@ -116,11 +124,13 @@ struct arbiter {
     uv_signal_t signals[8];
     uv_timer_t stop_timer;
     uv_timer_t herald_timer; /* herald.h */
-    uv_timer_t check_timer;  /* looks at the workers' memory every second */
-    unsigned joins;          /* reloads that apart.h has begun lately */
-    uint64_t join_at_ns;     /* when it may begin the next one */
-    bool ending;             /* nothing waits for requests any more */
-    bool finished;           /* the last worker is gone, the loop runs out */
+    uv_poll_t herald_poll;
+    arbiter_heard heard;
+    uv_timer_t check_timer; /* looks at the workers' memory every second */
+    unsigned joins;         /* reloads that apart.h has begun lately */
+    uint64_t join_at_ns;    /* when it may begin the next one */
+    bool ending;            /* nothing waits for requests any more */
+    bool finished;          /* the last worker is gone, the loop runs out */
     uint8_t scratch[DIRTY_HEAD_BYTES_MAX]; /* first bytes of the request at hand */
 };
 

@@ -21,6 +21,13 @@ static void append_string(dirty_buf *out, const char *text) {
     dirty_buf_json_string(out, text, strlen(text));
 }
 
+static void append_trouble(const char *trouble, dirty_buf *out) {
+    if (trouble[0] != '\0')
+        append_string(out, trouble);
+    else
+        dirty_buf_append_cstr(out, "null");
+}
+
 /* Who started this arbiter, and what became of the one before. */
 static void append_supervision(const dirty_arbiter_options *o, dirty_buf *out) {
     if (o->supervisor_pid == 0)
@@ -42,7 +49,12 @@ static void append_arbiter(arbiter *a, dirty_buf *out) {
                      (int)a->pid, seconds_since(a->started_ns), phases[a->phase],
                      a->session_count, a->plan->number, (ull)dirty_rss_bytes(a->pid));
     append_string(out, a->boot->socket_path);
+    dirty_buf_printf(out,
+                     ",\"socket_binds\":%u,\"socket_trouble\":", a->heard.socket_binds);
+    append_trouble(a->heard.socket, out);
     append_supervision(a->boot, out);
+    dirty_buf_printf(out, "},\"log\":{\"opens\":%u,\"trouble\":", a->heard.log_opens);
+    append_trouble(a->heard.log, out);
     dirty_buf_append_cstr(out, "}");
 }
 

@@ -2,66 +2,217 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fdpass.h"
 #include "base/log.h"
+#include "base/safe_file.h"
 
-/* Take PATH.lock. It may be unlinked by its last owner between our open and flock: then
- * what we locked is no file any more, and we try again. */
-static int lock(dirty_endpoint *e) {
+/* How long a start waits for somebody who listens without having the lock. */
+#define PATIENCE_MS 2000
+#define PAUSE_MS 20
+#define PAUSE_LAST_MS 300
+/* Of so many looks at another's socket one tries whether somebody listens there. */
+#define TRY_EVERY 5
+
+/* -- Files -----------------------------------------------------------------------------
+ */
+
+typedef enum at_path {
+    OURS,
+    NOTHING, /* no file has the name */
+    ANOTHER,
+    UNKNOWN /* it can't be looked up */
+} at_path;
+
+static at_path look_at(const char *path, dev_t dev, ino_t ino) {
+    struct stat st;
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT || errno == ENOTDIR ? NOTHING : UNKNOWN;
+    return st.st_dev == dev && st.st_ino == ino ? OURS : ANOTHER;
+}
+
+static at_path look_at_lock(const dirty_endpoint *e, int lock_fd) {
+    struct stat st;
+    return fstat(lock_fd, &st) < 0 ? UNKNOWN
+                                   : look_at(e->lock_path, st.st_dev, st.st_ino);
+}
+
+static int unlink_safely(const char *path) {
+    dirty_safe_scope scope;
+    int rc = dirty_safe_enter(&scope, path);
+    if (rc < 0)
+        return rc;
+    rc = unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+    dirty_safe_leave(&scope);
+    return rc;
+}
+
+/* -- The lock --------------------------------------------------------------------------
+ */
+
+/* Lock PATH.lock. It may be unlinked by its last owner between our open and flock: then
+ * what we locked is no file any more, and we try again. The descriptor or -errno. */
+static int lock(const dirty_endpoint *e) {
     for (int tries = 0; tries < 10; tries++) {
-        struct stat here, there;
-        e->lock_fd = open(e->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (e->lock_fd < 0)
-            return -errno;
-        if (flock(e->lock_fd, LOCK_EX | LOCK_NB) < 0)
-            return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
-        if (fstat(e->lock_fd, &here) == 0 && stat(e->lock_path, &there) == 0 &&
-            here.st_ino == there.st_ino && here.st_dev == there.st_dev)
-            return 0;
-        close(e->lock_fd);
-        e->lock_fd = -1;
+        int fd = dirty_safe_open(e->lock_path, O_RDWR | O_CREAT, 0600, 0);
+        if (fd < 0)
+            return fd;
+        int rc = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+        if (rc == 0 && look_at_lock(e, fd) == OURS)
+            return fd;
+        close(fd);
+        if (rc < 0)
+            return rc == -EWOULDBLOCK ? -EADDRINUSE : rc;
     }
     return -EAGAIN;
 }
 
-/* With the lock held a socket that is there is a dead runtime's. Anything else stays. */
+static void unlink_lock(const dirty_endpoint *e) {
+    if (e->lock_fd >= 0 && look_at_lock(e, e->lock_fd) == OURS)
+        unlink_safely(e->lock_path);
+}
+
+/* -- The socket ------------------------------------------------------------------------
+ */
+
+static void set_address(struct sockaddr_un *address, const char *path) {
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    memcpy(address->sun_path, path, strlen(path) + 1);
+}
+
+/* Whether somebody listens at the socket there: 1, 0, or -errno where that can't be told.
+ * Never waits. */
+static int is_heard(const char *path) {
+    struct sockaddr_un address;
+    set_address(&address, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int rc = connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ? -errno : 0;
+    close(fd);
+    switch (-rc) {
+    case 0:
+    case EAGAIN:               /* as many wait as may */
+    case EPROTOTYPE: return 1; /* it is of another kind */
+    case ECONNREFUSED:
+    case ENOENT: return 0;
+    default: return rc;
+    }
+}
+
+/* With the lock held a socket that is there is a dead runtime's, unless somebody listens
+ * at it. Anything but a socket stays. */
 static int remove_stale(const char *path) {
     struct stat st;
     if (lstat(path, &st) < 0)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISSOCK(st.st_mode))
         return -EEXIST;
-    return unlink(path) < 0 ? -errno : 0;
+    int heard = is_heard(path);
+    if (heard != 0)
+        return heard < 0 ? heard : -EADDRINUSE;
+    return unlink_safely(path);
 }
 
-/* The file gets the mode that the socket has before bind: it never has another one, and
- * no chmod has to trust the path. */
-static int bind_path(dirty_endpoint *e, uint32_t mode) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    memcpy(address.sun_path, e->path, sizeof e->path);
-    e->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (e->fd < 0 || fchmod(e->fd, (mode_t)mode) < 0)
-        return -errno;
-    dirty_fdpass_refuse(e->fd);
+/* With pauses that get longer, as whoever listens sees every attempt. */
+static int remove_stale_within(const char *path, uint32_t ms) {
+    struct timespec pause = {.tv_nsec = (long)(PAUSE_MS * DIRTY_NS_PER_MS)};
+    uint64_t until_ns = dirty_now_ns() + ms * DIRTY_NS_PER_MS;
+    int rc;
+    while ((rc = remove_stale(path)) == -EADDRINUSE && dirty_now_ns() < until_ns) {
+        nanosleep(&pause, NULL);
+        if (pause.tv_nsec < (long)(PAUSE_LAST_MS * DIRTY_NS_PER_MS))
+            pause.tv_nsec *= 2;
+    }
+    return rc;
+}
+
+static int bind_path(dirty_endpoint *e) {
+    struct sockaddr_un address;
+    set_address(&address, e->path);
     mode_t before = umask(0);
     int rc = bind(e->fd, (struct sockaddr *)&address, sizeof address) < 0 ? -errno : 0;
     umask(before);
     return rc;
 }
 
-static int listen_for(dirty_endpoint *e, const dirty_endpoint_options *o) {
-    if ((o->uid >= 0 || o->gid >= 0) && lchown(e->path, (uid_t)o->uid, (gid_t)o->gid) < 0)
-        return -errno;
-    return listen(e->fd, (int)o->backlog) < 0 ? -errno : 0;
+/* Whose the socket is to be. One that was bound with another's rights is theirs up to
+ * now. */
+static int give(const dirty_endpoint *e, int file_fd, bool is_theirs) {
+    uid_t uid = e->as.uid < 0 && is_theirs ? geteuid() : (uid_t)e->as.uid;
+    gid_t gid = e->as.gid < 0 && is_theirs ? getegid() : (gid_t)e->as.gid;
+    if (uid == (uid_t)-1 && gid == (gid_t)-1)
+        return 0;
+    return fchownat(file_fd, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
 }
+
+/* Give the file to its owner and note which it is: by a descriptor, as the path may have
+ * come to name something else. Who had it may have changed its mode, but can't any more.
+ */
+static int own_file(dirty_endpoint *e, bool is_theirs) {
+    struct stat st;
+    int fd = open(e->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int rc = 0;
+    if (fstat(fd, &st) < 0)
+        rc = -errno;
+    else if (!S_ISSOCK(st.st_mode) || st.st_nlink != 1)
+        rc = -ESTALE;
+    else
+        rc = give(e, fd, is_theirs);
+    if (rc == 0 && (fstat(fd, &st) < 0 || (st.st_mode & 07777 & ~e->as.mode) != 0))
+        rc = -ESTALE;
+    if (rc == 0) {
+        e->dev = st.st_dev;
+        e->ino = st.st_ino;
+    }
+    close(fd);
+    return rc;
+}
+
+/* A new socket at the path, where nothing is. 0 with e->fd, or -errno with nothing left
+ * behind. */
+static int listen_at_path(dirty_endpoint *e) {
+    dirty_safe_scope scope;
+    bool is_theirs = false;
+    e->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (e->fd < 0)
+        return -errno;
+    dirty_fdpass_refuse(e->fd);
+    /* The file gets the mode that the socket has before bind: it never has another. */
+    int rc = fchmod(e->fd, (mode_t)e->as.mode) < 0 ? -errno : 0;
+    if (rc == 0)
+        rc = dirty_safe_enter(&scope, e->path);
+    if (rc == 0) {
+        rc = bind_path(e);
+        is_theirs = scope.switched;
+        dirty_safe_leave(&scope);
+    }
+    bool bound = rc == 0;
+    if (rc == 0)
+        rc = own_file(e, is_theirs);
+    if (rc == 0 && listen(e->fd, (int)e->as.backlog) < 0)
+        rc = -errno;
+    if (rc == 0)
+        return 0;
+    if (bound)
+        unlink_safely(e->path);
+    close(e->fd);
+    e->fd = -1;
+    return rc;
+}
+
+/* -- From start to end -----------------------------------------------------------------
+ */
 
 static void explain(const dirty_endpoint_options *o, int rc) {
     const char *remedy = dirty_log_remedy(rc);
@@ -73,44 +224,34 @@ static void explain(const dirty_endpoint_options *o, int rc) {
         remedy = "create its directory or choose another --socket";
     else if (rc == -EACCES || rc == -EPERM)
         remedy = "run as a user who may write there, or choose another --socket";
+    else if (rc == -DIRTY_SAFE_OWNER || rc == -DIRTY_SAFE_KIND ||
+             rc == -DIRTY_SAFE_LINK || rc == -DIRTY_SAFE_NAMES)
+        remedy = "remove the file PATH.lock, or choose another --socket";
     dirty_log(DIRTY_LOG_ERROR, "can't listen", "socket=%s reason=%s remedy=%s",
-              DIRTY_LOG_QUOTE(o->path), DIRTY_LOG_QUOTE(strerror(-rc)),
+              DIRTY_LOG_QUOTE(o->path), DIRTY_LOG_QUOTE(dirty_safe_reason(rc)),
               DIRTY_LOG_QUOTE(remedy));
 }
 
-static void close_descriptors(dirty_endpoint *e) {
-    if (e->fd >= 0)
-        close(e->fd);
-    e->fd = -1;
-    dirty_endpoint_disown(e);
-}
-
 int dirty_endpoint_open(dirty_endpoint *e, const dirty_endpoint_options *o) {
-    *e = (dirty_endpoint){.fd = -1, .lock_fd = -1};
+    *e = (dirty_endpoint){.fd = -1, .lock_fd = -1, .as = *o};
+    e->as.path = NULL;
     size_t len = strlen(o->path);
     int rc = len < sizeof e->path ? 0 : -ENAMETOOLONG;
     if (rc == 0) {
         memcpy(e->path, o->path, len + 1);
         snprintf(e->lock_path, sizeof e->lock_path, "%s.lock", e->path);
-        rc = lock(e);
+        rc = e->lock_fd = lock(e);
     }
-    bool locked = rc == 0, bound = false;
+    if (rc >= 0)
+        rc = remove_stale_within(e->path, PATIENCE_MS);
     if (rc == 0)
-        rc = remove_stale(e->path);
-    if (rc == 0) {
-        rc = bind_path(e, o->mode);
-        bound = rc == 0;
-    }
-    if (rc == 0)
-        rc = listen_for(e, o);
+        rc = listen_at_path(e);
     if (rc == 0)
         return 0;
     explain(o, rc);
-    if (bound)
-        unlink(e->path);
-    if (locked)
-        unlink(e->lock_path);
-    close_descriptors(e);
+    unlink_lock(e);
+    dirty_endpoint_disown(e);
+    e->path[0] = '\0';
     return rc;
 }
 
@@ -118,18 +259,114 @@ void dirty_endpoint_unlink(dirty_endpoint *e) {
     if (e->fd < 0 || e->path[0] == '\0')
         return;
     /* First the name, then the lock: who gets the lock next finds no socket of ours. */
-    unlink(e->path);
-    unlink(e->lock_path);
+    if (look_at(e->path, e->dev, e->ino) == OURS)
+        unlink_safely(e->path);
+    unlink_lock(e);
     e->path[0] = '\0'; /* from now on they may be another runtime's */
 }
 
 void dirty_endpoint_close(dirty_endpoint *e) {
     dirty_endpoint_unlink(e);
-    close_descriptors(e);
+    if (e->fd >= 0)
+        close(e->fd);
+    e->fd = -1;
+    dirty_endpoint_disown(e);
 }
 
 void dirty_endpoint_disown(dirty_endpoint *e) {
     if (e->lock_fd >= 0)
         close(e->lock_fd);
     e->lock_fd = -1;
+}
+
+/* -- Looking ---------------------------------------------------------------------------
+ */
+
+/* Say what is wrong by now, "" for nothing, where that is new. */
+static void set_trouble(dirty_endpoint *e, const char *trouble) {
+    if (strcmp(e->trouble, trouble) == 0)
+        return;
+    snprintf(e->trouble, sizeof e->trouble, "%s", trouble);
+    if (trouble[0] != '\0')
+        dirty_log(DIRTY_LOG_ERROR, "something is wrong with the socket's files",
+                  "socket=%s reason=%s", DIRTY_LOG_QUOTE(e->path),
+                  DIRTY_LOG_QUOTE(trouble));
+    else
+        dirty_log(DIRTY_LOG_INFO, "the socket's files are ours again", "socket=%s",
+                  DIRTY_LOG_QUOTE(e->path));
+}
+
+/* Take the lock once more, as its file is not ours any more. */
+static bool lock_again(dirty_endpoint *e, char *why, size_t why_size) {
+    int fd = lock(e);
+    if (fd == -EADDRINUSE) {
+        snprintf(why, why_size, "another runtime has taken the lock %s", e->lock_path);
+        return false;
+    }
+    if (fd < 0) {
+        snprintf(why, why_size,
+                 "the lock %s is not ours any more, and can't be taken: %s", e->lock_path,
+                 dirty_safe_reason(fd));
+        return false;
+    }
+    dirty_endpoint_disown(e);
+    e->lock_fd = fd;
+    dirty_log(DIRTY_LOG_WARN,
+              "the lock of the socket was removed or replaced: it is taken again",
+              "lock=%s", DIRTY_LOG_QUOTE(e->lock_path));
+    return true;
+}
+
+/* Another file is at the path: whether it is a socket that nobody listens at. That is not
+ * tried at the first look, when its owner may only have bound it yet, nor at each: who
+ * does listen there sees a connection. */
+static bool is_abandoned(dirty_endpoint *e) {
+    struct stat st;
+    if (++e->strange_looks % TRY_EVERY != 2)
+        return false;
+    return lstat(e->path, &st) == 0 && S_ISSOCK(st.st_mode) && is_heard(e->path) == 0;
+}
+
+static bool bind_again(dirty_endpoint *e, int *former) {
+    dirty_endpoint before = *e;
+    int rc = remove_stale(e->path);
+    if (rc == 0)
+        rc = listen_at_path(e);
+    if (rc == 0) {
+        *former = before.fd;
+        e->strange_looks = 0;
+        dirty_log(DIRTY_LOG_WARN,
+                  "the socket's file was removed or replaced: it is bound again",
+                  "socket=%s", DIRTY_LOG_QUOTE(e->path));
+        set_trouble(e, "");
+        return true;
+    }
+    char why[sizeof e->trouble];
+    *e = before;
+    snprintf(why, sizeof why, "its file is gone, and can't be made again: %s",
+             dirty_safe_reason(rc));
+    set_trouble(e, why);
+    return false;
+}
+
+bool dirty_endpoint_look(dirty_endpoint *e, int *former) {
+    char why[sizeof e->trouble] = "";
+    if (e->fd < 0 || e->path[0] == '\0')
+        return false;
+    at_path found = look_at(e->path, e->dev, e->ino);
+    bool locked = look_at_lock(e, e->lock_fd) == OURS || lock_again(e, why, sizeof why);
+    if (found == OURS) {
+        e->strange_looks = 0;
+        set_trouble(e, why);
+        return false;
+    }
+    if (found == ANOTHER && !(locked && is_abandoned(e)))
+        set_trouble(e, locked
+                           ? "another file is at its path: callers don't come here by it"
+                           : "another runtime has taken its path: callers go there");
+    else if (found == UNKNOWN || !locked)
+        set_trouble(e, locked ? "its path can't be looked up" : why);
+    else
+        return bind_again(e, former);
+    return false;
 }

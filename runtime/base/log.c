@@ -9,11 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/logfmt.h"
+#include "base/safe_file.h"
 #include "base/utf8.h"
 
 #define LINE_MAX_LEN 4096
@@ -25,9 +28,7 @@ static struct {
     char *path; /* owned; NULL: stderr */
     char who[32];
     void (*tap)(const char *text, size_t len); /* of errors; NULL: none */
-    bool json, owned;
-    uid_t uid; /* of files that are made, if owned */
-    gid_t gid;
+    bool json;
 } state = {.fd = 2, .level = DIRTY_LOG_INFO, .who = "dirty"};
 
 /* Lines lost since the last one that got through; of all threads. */
@@ -41,18 +42,8 @@ static const char *const level_names[] = {
 };
 
 static int open_file(const char *path) {
-    const int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY;
-    /* Only a file that we certainly made ourselves is given away: a link that was planted
-     * there must not make us give away what it points to. */
-    int fd = state.owned ? open(path, flags | O_CREAT | O_EXCL, 0640) : -1;
-    if (fd >= 0 && fchown(fd, state.uid, state.gid) < 0) {
-        int rc = -errno;
-        close(fd);
-        return rc;
-    }
-    if (fd < 0)
-        fd = open(path, flags | O_CREAT, 0640);
-    return fd < 0 ? -errno : fd;
+    return dirty_safe_open(path, O_WRONLY | O_APPEND | O_CREAT, 0640,
+                           DIRTY_SAFE_DEVICES | DIRTY_SAFE_GIVE);
 }
 
 int dirty_log_open(const char *path, dirty_log_level level) {
@@ -89,10 +80,12 @@ int dirty_log_reopen(void) {
     return rc;
 }
 
-void dirty_log_owner(uid_t uid, gid_t gid) {
-    state.owned = true;
-    state.uid = uid;
-    state.gid = gid;
+void dirty_log_relay(int fd) {
+    if (state.fd != 2)
+        close(state.fd);
+    free(state.path);
+    state.path = NULL;
+    state.fd = fd;
 }
 
 void dirty_log_tap(void (*tap)(const char *text, size_t len)) {
@@ -152,27 +145,38 @@ static size_t stamp(char *line, size_t size, dirty_log_level level) {
     return at + (size_t)n;
 }
 
-/* A pipe that nobody empties, a terminal that is stopped: nothing may wait for them. A
+/* Whether a write would find no room, as far as can be told: others write there, too. A
  * line is at most PIPE_BUF long, so what poll says of a pipe holds for the whole of it.
  */
 static bool would_block(void) {
-    struct stat st;
     struct pollfd p = {.fd = state.fd, .events = POLLOUT};
-    if (fstat(state.fd, &st) == 0 && S_ISREG(st.st_mode))
-        return false;
     return poll(&p, 1, 0) == 0;
+}
+
+/* A pipe that nobody empties, a terminal that is stopped: nothing may wait for them. The
+ * kernel is asked not to; where it can't (terminals, pipes before Linux 6.4 that we have
+ * not opened ourselves) we look before. */
+static ssize_t write_now(const char *line, size_t len) {
+    struct stat st;
+    const struct iovec part = {(char *)line, len};
+    if (fstat(state.fd, &st) < 0)
+        return -1;
+    if (S_ISREG(st.st_mode))
+        return write(state.fd, line, len);
+    if (S_ISSOCK(st.st_mode))
+        return send(state.fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t n = pwritev2(state.fd, &part, 1, -1, RWF_NOWAIT);
+    if (n >= 0 || errno == EAGAIN || errno == EINTR || errno == EPIPE)
+        return n;
+    return would_block() ? -1 : write(state.fd, line, len);
 }
 
 /* A full disk or a closed stderr must not end the runtime: the line is lost, the next one
  * that gets through tells how many were. */
 static void write_line(const char *line, size_t len) {
-    if (would_block()) {
-        atomic_fetch_add(&dropped, 1);
-        return;
-    }
     ssize_t n;
     do
-        n = write(state.fd, line, len);
+        n = write_now(line, len);
     while (n < 0 && errno == EINTR);
     if (n < (ssize_t)len) { /* of a line that is cut the rest is lost */
         atomic_fetch_add(&dropped, 1);
@@ -182,6 +186,15 @@ static void write_line(const char *line, size_t len) {
     if (lost > 0)
         dirty_log(DIRTY_LOG_WARN, "log lines were lost: nobody read them, or no room",
                   "lines=%u", lost);
+}
+
+void dirty_log_pass(const char *line, size_t len) {
+    char whole[LINE_MAX_LEN];
+    if (len > sizeof whole - 1)
+        len = sizeof whole - 1;
+    memcpy(whole, line, len);
+    whole[len] = '\n';
+    write_line(whole, len + 1);
 }
 
 void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) {

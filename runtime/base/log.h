@@ -12,7 +12,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
 
 typedef enum dirty_log_level {
     DIRTY_LOG_DEBUG,
@@ -21,18 +20,26 @@ typedef enum dirty_log_level {
     DIRTY_LOG_ERROR
 } dirty_log_level;
 
-/* Log to `path` (copied), NULL for stderr, from `level` up. 0 or -errno (the log is as it
- * was). Before the first call everything from info up goes to stderr. */
+/* Log to `path` (copied), NULL for stderr, from `level` up. The file is opened as
+ * base/safe_file.h says: one that is made belongs to the user there, and a FIFO or a
+ * device is good where the path is ours. 0 or a negative code of that header (the log is
+ * as it was). Before the first call everything from info up goes to stderr. */
 int dirty_log_open(const char *path, dirty_log_level level);
 
-/* Log files that are made from now on, by open or reopen, belong to this user and group,
- * so that a process that has become that user can open them again. For root. */
-void dirty_log_owner(uid_t uid, gid_t gid);
+/* Log to `fd` (owned), a pipe to a process that has the file and logs what comes by
+ * dirty_log_pass: there is nothing to open again here. What the log wrote to is closed.
+ */
+void dirty_log_relay(int fd);
+
+/* Write a line that another process has made, len bytes without control characters or
+ * the newline. */
+void dirty_log_pass(const char *line, size_t len);
 
 /* Write JSON objects from now on (true), or logfmt. */
 void dirty_log_as_json(bool json);
 
-/* Open the file again by its path, after it was rotated. 0 or -errno (old file kept). */
+/* Open the file again by its path, after it was rotated. 0, or a negative code of
+ * base/safe_file.h (old file kept). */
 int dirty_log_reopen(void);
 
 /* Where the log is stderr: go on writing there, though descriptor 2 is about to become

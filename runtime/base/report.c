@@ -4,23 +4,60 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-int dirty_report_send(int fd, dirty_report *r) {
+#include "base/fdpass.h"
+
+int dirty_report_send_with(int fd, dirty_report *r, int passed) {
+    dirty_fdpass_room room;
     r->pid = getpid();
-    size_t len = offsetof(dirty_report, text) + strnlen(r->text, sizeof r->text - 1);
-    return send(fd, r, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+    struct iovec part = {
+        r, offsetof(dirty_report, text) + strnlen(r->text, sizeof r->text - 1)};
+    struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1};
+    if (passed >= 0)
+        dirty_fdpass_attach(&m, &room, &passed, 1);
+    return sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-int dirty_report_take(int fd, dirty_report *out) {
+int dirty_report_send(int fd, dirty_report *r) {
+    return dirty_report_send_with(fd, r, -1);
+}
+
+/* 1, 0 or -1 as below; m has room for descriptors or none. */
+static int receive(int fd, dirty_report *out, struct msghdr *m) {
+    struct iovec part = {out, sizeof *out - 1};
     ssize_t n;
+    m->msg_iov = &part;
+    m->msg_iovlen = 1;
     do
-        n = recv(fd, out, sizeof *out - 1, MSG_DONTWAIT);
+        n = recvmsg(fd, m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-        return 0;
-    if (n < (ssize_t)offsetof(dirty_report, text))
-        return -1;
+    m->msg_iov = NULL;
+    if (n < 0) {
+        m->msg_controllen = 0;
+        return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
+    }
     ((char *)out)[n] = '\0';
-    return 1;
+    return n < (ssize_t)offsetof(dirty_report, text) ? -1 : 1;
+}
+
+int dirty_report_take_with(int fd, dirty_report *out, int *passed) {
+    dirty_fdpass_room room;
+    int fds[DIRTY_FDPASS_MAX];
+    struct msghdr m = {0};
+    dirty_fdpass_expect(&m, &room);
+    int rc = receive(fd, out, &m);
+    dirty_fdpass_take(&m, fds);
+    for (int i = rc < 0 ? 0 : 1; i < DIRTY_FDPASS_MAX; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    *passed = rc < 0 ? -1 : fds[0];
+    return rc;
+}
+
+/* Without room for descriptors: the kernel closes those that come. */
+int dirty_report_take(int fd, dirty_report *out) {
+    struct msghdr m = {0};
+    return receive(fd, out, &m);
 }

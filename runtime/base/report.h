@@ -1,6 +1,7 @@
-/* report: what an arbiter tells its supervisor, and a runtime the program that started it
- * (base/lifeline.h), a message each on a SOCK_SEQPACKET socket. Who tells never waits: a
- * message that does not fit the socket's buffer is lost. */
+/* report: what an arbiter tells its supervisor, the supervisor its arbiter, and a runtime
+ * the program that started it (base/lifeline.h), a message each on a SOCK_SEQPACKET
+ * socket. Who tells never waits: a message that does not fit the socket's buffer is
+ * lost. */
 #ifndef DIRTY_REPORT_H
 #define DIRTY_REPORT_H
 
@@ -16,7 +17,14 @@ typedef enum dirty_report_kind {
     DIRTY_REPORT_REOPEN,      /* it was asked to open the log again: all shall */
     DIRTY_REPORT_ALIVE,       /* its loop turns */
     DIRTY_REPORT_SAID,        /* text: a piece of what it says while it starts */
-    DIRTY_REPORT_ENDED        /* it ends, with the exit status within_ms */
+    DIRTY_REPORT_ENDED,       /* it ends, with the exit status within_ms */
+    DIRTY_REPORT_LISTENS,     /* it has done what SOCKET says */
+
+    /* From the supervisor: */
+    DIRTY_REPORT_SOCKET, /* text: what is wrong with the socket's files, "": nothing;
+                            within_ms 1: a descriptor comes with it, to listen at from
+                            now on. Said again until it is answered by LISTENS */
+    DIRTY_REPORT_LOG     /* it has opened the log again; text: why not, "": it has */
 } dirty_report_kind;
 
 #define DIRTY_REPORT_TEXT_SIZE 1024
@@ -31,8 +39,14 @@ typedef struct dirty_report {
 /* Send it; pid is filled in. Never waits. 0 or -errno. */
 int dirty_report_send(int fd, dirty_report *r);
 
+/* … with a descriptor, which stays the caller's; -1: none. */
+int dirty_report_send_with(int fd, dirty_report *r, int passed);
+
 /* Take the next message without waiting. 1 with *out, 0 there is none now, -1 the sender
  * is gone or sends what is no report. */
 int dirty_report_take(int fd, dirty_report *out);
+
+/* … with the descriptor that came with it, the caller's from now on; -1: none did. */
+int dirty_report_take_with(int fd, dirty_report *out, int *passed);
 
 #endif

@@ -14,8 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/utf8.h"
+#include "base/descriptors.h"
 #include "base/title.h"
+#include "base/utf8.h"
 #include "cli/paths.h"
 #include "cli/sys.h"
 #include "luabind/core.h"
@@ -125,6 +126,7 @@ static void fill_stdio(void) {
 }
 
 int main(int argc, char **argv) {
+    dirty_descriptors_note_given();
     dirty_owner_open(); /* it knows descriptors by their numbers */
     fill_stdio();
     /* Who started us may have ignored it: then no child of ours could be waited for. */

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/capture.h"
 #include "base/log.h"
+#include "base/safe_file.h"
 #include "cli/bounded.h"
 #include "cli/options.h"
 #include "cli/try_apps.h"
@@ -76,8 +77,12 @@ static int check_level(lua_State *L, int index) {
 static int log_open(lua_State *L) {
     const char *path = luaL_optstring(L, 1, NULL);
     int rc = dirty_log_open(path, (dirty_log_level)check_level(L, 2));
-    if (rc != 0)
-        return push_error(L, rc);
+    if (rc != 0) {
+        lua_pushnil(L);
+        lua_pushstring(L, dirty_safe_reason(rc));
+        lua_pushinteger(L, -rc);
+        return 3;
+    }
     dirty_log_as_json(strcmp(luaL_optstring(L, 3, "logfmt"), "json") == 0);
     lua_pushboolean(L, 1);
     return 1;

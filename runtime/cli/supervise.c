@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/pidfile.h"
+#include "base/safe_file.h"
 #include "base/title.h"
 #include "cli/bounded.h"
 #include "supervisor/supervisor.h"
@@ -146,14 +147,36 @@ static int rights_of(lua_State *L) {
 static int try_pidfile(lua_State *L) {
     int rc = dirty_pidfile_try(luaL_checkstring(L, 1));
     if (rc < 0)
+        return push_failure(L, dirty_safe_reason(rc));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int safe_user(lua_State *L) {
+    const dirty_rights *rights = luaL_checkudata(L, 1, RIGHTS);
+    const gid_t gid = (gid_t)rights->gid;
+    int rc = 0;
+    if (rights->uid >= 0)
+        rc = dirty_safe_user((uid_t)rights->uid, gid, rights->groups ? rights->groups : &gid,
+                             rights->groups ? rights->group_count : 1);
+    if (rc < 0)
         return push_failure(L, strerror(-rc));
     lua_pushboolean(L, 1);
     return 1;
 }
 
-static int log_owner(lua_State *L) {
-    dirty_log_owner((uid_t)luaL_checknumber(L, 1), (gid_t)luaL_checknumber(L, 2));
-    return 0;
+static int is_ours(lua_State *L) {
+    uid_t whose = 0;
+    int rc = dirty_safe_is_ours(luaL_checkstring(L, 1), &whose);
+    if (rc > 0) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    if (rc < 0)
+        return push_failure(L, dirty_safe_reason(rc));
+    lua_pushboolean(L, 0);
+    lua_pushnumber(L, whose);
+    return 2;
 }
 
 void dirty_supervise_register(lua_State *L) {
@@ -162,7 +185,8 @@ void dirty_supervise_register(lua_State *L) {
                                          {"settle", settle},
                                          {"drop", drop},
                                          {"rights", rights_of},
-                                         {"log_owner", log_owner},
+                                         {"safe_user", safe_user},
+                                         {"is_ours", is_ours},
                                          {"try_pidfile", try_pidfile},
                                          {NULL, NULL}};
     luaL_register(L, NULL, functions);

@@ -5,8 +5,10 @@
 #include <lua.h>
 
 /* Add to the table on top of the stack:
- *   log_owner(uid, gid)
- *       Log files that are made from now on belong to them (base/log.h).
+ *   safe_user(rights) -> true | nil, text
+ *       They are to run below us with those, which are fewer (base/safe_file.h).
+ *   is_ours(path) -> true | false, uid | nil, text
+ *       Whether nobody but root and us has a hand in an existing file; if not, who.
  *   try_pidfile(path) -> true | nil, text
  *       Whether a pidfile can be written there (base/pidfile.h).
  *   spare_children()

@@ -20,8 +20,9 @@
  *   aside(f, ms) -> line    bounded(f) -> true                         (cli/aside.h)
  *   spare_children()
  *   supervise(options) -> status | table    settle(table, rights)
- *   drop(user, group)    rights(user, group) -> uid, gid, rights
- *   try_pidfile(path) -> true | nil, text                              (cli/supervise.h)
+ *   drop(user, group)    rights(user, group) -> uid, gid, rights    safe_user(rights)
+ *   try_pidfile(path) -> true | nil, text
+ *   is_ours(path) -> true | false, uid                                 (cli/supervise.h)
  * } */
 int luaopen_dirty_sys(lua_State *L);
 

@@ -11,7 +11,9 @@
 
 #include "base/birth.h"
 #include "base/clock.h"
+#include "base/fdpass.h"
 #include "base/log.h"
+#include "base/safe_file.h"
 #include "supervisor/keeper.h"
 #include "supervisor/owner.h"
 #include "supervisor/sweep.h"
@@ -81,6 +83,12 @@ static void become_arbiter(supervisor *s, const int *report, dirty_supervised *o
     sigset_t signals;
     setpgid(0, 0);
     dirty_log_who("arbiter");
+    int rc = dirty_relay_enter(&s->relay);
+    if (rc < 0) {
+        dirty_log(DIRTY_LOG_ERROR, "the log can't be handed over", "reason=%s",
+                  DIRTY_LOG_QUOTE(strerror(-rc)));
+        _exit(DIRTY_SERVE_INTERNAL);
+    }
     dirty_birth_mark(); /* what hooks start */
     dirty_endpoint_disown(&s->endpoint);
     dirty_notify_close(&s->notify);
@@ -114,12 +122,26 @@ static void start_failed(supervisor *s, int rc) {
     s->done = true;
 }
 
+/* What there will be between the two. 0, or -errno with nothing made. */
+static int open_channels(supervisor *s, int *report) {
+    int rc = dirty_safe_has_user() ? dirty_relay_open(&s->relay) : 0;
+    if (rc == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) < 0) {
+        rc = -errno;
+        dirty_relay_close(&s->relay);
+    }
+    if (rc == 0)
+        dirty_fdpass_refuse(report[0]);
+    return rc;
+}
+
 bool charge_start(supervisor *s, dirty_supervised *out) {
     int report[2];
-    s->listens = s->serves = false;
+    s->listens = s->serves = s->socket_is_new = false;
+    s->socket_told = s->endpoint.trouble[0] == '\0';
     s->born_ns = dirty_now_ns();
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) < 0) {
-        start_failed(s, -errno);
+    int rc = open_channels(s, report);
+    if (rc < 0) {
+        start_failed(s, rc);
         return false;
     }
     pid_t keeper = fork();
@@ -132,8 +154,10 @@ bool charge_start(supervisor *s, dirty_supervised *out) {
     }
     int saved = errno;
     close(report[1]);
+    dirty_relay_forked(&s->relay);
     if (keeper < 0) {
         close(report[0]);
+        dirty_relay_close(&s->relay);
         start_failed(s, -saved);
         return false;
     }
@@ -203,11 +227,13 @@ void charge_gone(supervisor *s, int wait_status) {
     if (s->report_fd >= 0)
         close(s->report_fd);
     s->report_fd = -1;
+    dirty_relay_pass(&s->relay); /* its last words come before ours */
     bool good = code == DIRTY_SERVE_OK;
     dirty_log(good ? DIRTY_LOG_INFO : DIRTY_LOG_ERROR, "arbiter ended",
               "how=%s up_ms=%llu", DIRTY_LOG_QUOTE(s->last_exit),
               (unsigned long long)((dirty_now_ns() - s->born_ns) / DIRTY_NS_PER_MS));
     unsigned left = dirty_sweep(DIRTY_SWEEP_MS); /* there are some if the keeper died */
+    dirty_relay_close(&s->relay);
     if (left > 0)
         dirty_log(DIRTY_LOG_WARN, "what the arbiter left is gone", "processes=%u", left);
     if (s->phase == SERVING && !good) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "base/patience.h"
 #include "supervisor/orphans.h"
@@ -36,9 +37,7 @@ void dirty_keeper_signals(sigset_t *out) {
 
 static void close_descriptors(void) {
     int log_fd = dirty_log_fd();
-    if (log_fd > 3)
-        close_range(3, (unsigned)log_fd - 1, 0);
-    close_range(log_fd > 2 ? (unsigned)log_fd + 1 : 3, ~0u, 0);
+    dirty_descriptors_close_but(&log_fd, 1);
 }
 
 /* What is said here is said at the end: the log may have been rotated since the start. */

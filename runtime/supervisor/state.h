@@ -4,7 +4,9 @@
 
 #include <stdbool.h>
 
+#include "base/pidfile.h"
 #include "supervisor/notify.h"
+#include "supervisor/relay.h"
 #include "supervisor/silence.h"
 #include "supervisor/supervisor.h"
 
@@ -18,6 +20,10 @@ typedef struct supervisor {
     const dirty_supervisor_options *o;
     pid_t pid;
     dirty_endpoint endpoint;
+    uint64_t look_at_ns; /* when the socket's files are looked at again */
+    bool socket_is_new;  /* the arbiter was forked with another one */
+    bool socket_told;    /* it has it, and knows what is wrong with the files */
+    dirty_pidfile pidfile;
     dirty_notify notify;
     int signal_fd;
     phase phase;
@@ -27,6 +33,7 @@ typedef struct supervisor {
 
     pid_t keeper; /* 0: none runs */
     int report_fd;
+    dirty_relay relay;
     bool listens;  /* it has said STARTED: signals have their meaning */
     bool serves;   /* it has said READY */
     uint32_t held; /* bits of signals that wait for STARTED */

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -15,6 +16,7 @@
 #include "base/patience.h"
 #include "base/pidfile.h"
 #include "base/report.h"
+#include "base/safe_file.h"
 #include "supervisor/charge.h"
 #include "supervisor/keeper.h"
 #include "supervisor/notify.h"
@@ -23,6 +25,8 @@
 
 /* What an arbiter gets beyond the time it asked for, before it is taken to hang. */
 #define MARGIN_MS 5000
+/* How often we look whether the socket's files are ours. */
+#define LOOK_MS 1000
 
 /* -- Signals ---------------------------------------------------------------------------
  */
@@ -55,6 +59,19 @@ static void pass_on(supervisor *s, int number) {
 
 static void reap(supervisor *s);
 
+/* Before the others do: they may not be allowed to make the file. */
+static void reopen_log(supervisor *s) {
+    dirty_report r = {.kind = DIRTY_REPORT_LOG};
+    int rc = dirty_log_reopen();
+    if (rc < 0) {
+        snprintf(r.text, sizeof r.text, "%s", dirty_safe_reason(rc));
+        dirty_log(DIRTY_LOG_ERROR, "log file can't be reopened", "reason=%s",
+                  DIRTY_LOG_QUOTE(r.text));
+    }
+    if (s->report_fd >= 0)
+        dirty_report_send(s->report_fd, &r);
+}
+
 static void on_signal(supervisor *s, int number) {
     switch (number) {
     case SIGCHLD: reap(s); break;
@@ -62,8 +79,7 @@ static void on_signal(supervisor *s, int number) {
     case SIGINT:
     case SIGQUIT: stop(s, number); break;
     case SIGUSR1:
-        if (dirty_log_reopen() < 0)
-            dirty_log_msg(DIRTY_LOG_ERROR, "log file can't be reopened");
+        reopen_log(s);
         pass_on(s, number);
         break;
     case SIGHUP:
@@ -96,12 +112,12 @@ static void on_started(supervisor *s, uint32_t within_ms) {
 /* Where it can't be written, on a disk that is full by now, it is tried again as long as
  * the arbiter speaks: somebody may wait for it. */
 static void write_pidfile(supervisor *s) {
-    int rc = s->o->pidfile ? dirty_pidfile_write(s->o->pidfile, s->pid) : 0;
+    int rc = s->o->pidfile ? dirty_pidfile_write(&s->pidfile, s->o->pidfile, s->pid) : 0;
     bool was_due = s->pidfile_due;
     s->pidfile_due = rc < 0;
     if (rc < 0 && !was_due)
         dirty_log(DIRTY_LOG_ERROR, "pidfile can't be written", "path=%s reason=%s",
-                  DIRTY_LOG_QUOTE(s->o->pidfile), DIRTY_LOG_QUOTE(strerror(-rc)));
+                  DIRTY_LOG_QUOTE(s->o->pidfile), DIRTY_LOG_QUOTE(dirty_safe_reason(rc)));
 }
 
 /* The log line is the last: who waits for it finds the rest done. */
@@ -151,7 +167,13 @@ static void on_report(supervisor *s, const dirty_report *r) {
             dirty_notify_beat(&s->notify);
         break;
     case DIRTY_REPORT_SAID: dirty_owner_pass_on(r->text); break;
-    case DIRTY_REPORT_ENDED: break; /* ours to say */
+    case DIRTY_REPORT_LISTENS:
+        s->socket_told = true;
+        s->socket_is_new = false;
+        break;
+    case DIRTY_REPORT_ENDED:
+    case DIRTY_REPORT_SOCKET:
+    case DIRTY_REPORT_LOG: break; /* ours to say */
     }
 }
 
@@ -187,6 +209,38 @@ static void read_reports(supervisor *s) {
     }
     if (rc < 0)
         end_reports(s);
+}
+
+/* -- The socket's files ----------------------------------------------------------------
+ */
+
+/* Tell the arbiter what there is to know, until it has said that it does. */
+static void tell_socket(supervisor *s) {
+    dirty_report r = {.kind = DIRTY_REPORT_SOCKET, .within_ms = s->socket_is_new};
+    if (s->socket_told || s->report_fd < 0 || !s->listens || s->endpoint.fd < 0)
+        return;
+    snprintf(r.text, sizeof r.text, "%s", s->endpoint.trouble);
+    dirty_report_send_with(s->report_fd, &r, s->socket_is_new ? s->endpoint.fd : -1);
+}
+
+/* A socket that we have bound anew is the arbiter's too: it has the former one, and takes
+ * the callers that wait there before it closes it. */
+static void look_at_socket(supervisor *s) {
+    char before[sizeof s->endpoint.trouble];
+    uint64_t now_ns = dirty_now_ns();
+    int former;
+    if (now_ns < s->look_at_ns)
+        return;
+    s->look_at_ns = now_ns + LOOK_MS * DIRTY_NS_PER_MS;
+    memcpy(before, s->endpoint.trouble, sizeof before);
+    if (dirty_endpoint_look(&s->endpoint, &former)) {
+        close(former);
+        s->socket_is_new = true;
+        s->socket_told = false;
+    }
+    if (strcmp(before, s->endpoint.trouble) != 0)
+        s->socket_told = false;
+    tell_socket(s);
 }
 
 /* -- Life ------------------------------------------------------------------------------
@@ -244,19 +298,27 @@ static void tell_watchdog(supervisor *s) {
 static uint64_t next_ns(const supervisor *s) {
     uint64_t own_ns =
         s->keeper == 0 ? s->start_at_ns : earlier(s->kill_at_ns, s->silence.look_at_ns);
-    return earlier(earlier(own_ns, s->tell_at_ns), s->notify.again_at_ns);
+    return earlier(earlier(own_ns, s->tell_at_ns),
+                   earlier(s->notify.again_at_ns, s->look_at_ns));
 }
 
 static void wait_for_events(supervisor *s) {
-    struct pollfd fds[2 + DIRTY_OWNER_FDS] = {{.fd = s->signal_fd, .events = POLLIN},
-                                              {.fd = s->report_fd, .events = POLLIN}};
-    dirty_owner_poll(&fds[2]);
+    enum {
+        RELAYED = 2,
+        OWNER = RELAYED + DIRTY_RELAY_PIPES,
+        ALL = OWNER + DIRTY_OWNER_FDS
+    };
+    struct pollfd fds[ALL] = {{.fd = s->signal_fd, .events = POLLIN},
+                              {.fd = s->report_fd, .events = POLLIN}};
+    dirty_relay_poll(&s->relay, &fds[RELAYED]);
+    dirty_owner_poll(&fds[OWNER]);
     tell_watchdog(s);
     dirty_notify_again(&s->notify);
     dirty_patience_end();
-    poll(fds, 2 + DIRTY_OWNER_FDS, dirty_ms_until(next_ns(s), dirty_now_ns()));
+    poll(fds, ALL, dirty_ms_until(next_ns(s), dirty_now_ns()));
     dirty_patience_begin(DIRTY_PATIENCE_MS);
-    if (dirty_owner_is_gone(&fds[2])) {
+    dirty_relay_pass(&s->relay);
+    if (dirty_owner_is_gone(&fds[OWNER])) {
         dirty_log_msg(DIRTY_LOG_WARN, "the program that started this is gone");
         stop(s, SIGQUIT);
     }
@@ -264,11 +326,12 @@ static void wait_for_events(supervisor *s) {
     read_reports(s);
     read_signals(s);
     kill_hanging(s);
+    look_at_socket(s);
 }
 
 static int end(supervisor *s) {
     if (s->o->pidfile != NULL)
-        dirty_pidfile_remove(s->o->pidfile, s->pid);
+        dirty_pidfile_remove(&s->pidfile, s->o->pidfile, s->pid);
     dirty_endpoint_close(&s->endpoint);
     dirty_notify_close(&s->notify);
     if (s->signal_fd >= 0)
@@ -284,7 +347,9 @@ int dirty_supervisor_run(const dirty_supervisor_options *o, dirty_supervised *ou
                     .signal_fd = -1,
                     .report_fd = -1,
                     .status = DIRTY_SERVE_OK,
-                    .start_at_ns = 1};
+                    .start_at_ns = 1,
+                    .look_at_ns = 1};
+    dirty_relay_init(&s.relay);
     dirty_log_who("supervisor");
     silence_init(&s.silence, o->silence_ms);
     dirty_notify_open(&s.notify);

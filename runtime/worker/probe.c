@@ -12,6 +12,8 @@
 
 #include "base/birth.h"
 #include "base/clock.h"
+#include "base/descriptors.h"
+#include "base/log.h"
 #include "base/oom.h"
 #include "worker/lua_host.h"
 #include "worker/printed.h"
@@ -88,6 +90,8 @@ static _Noreturn void run_child(const dirty_probe *probe, uint32_t first, int fd
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent || dirty_printed_enter(printed) < 0)
         _exit(1);
+    int keep[] = {fd, dirty_log_fd()};
+    dirty_descriptors_close_but(keep, 2); /* what the arbiter has is none of an app's */
     dirty_host *host;
     dirty_buf why = {0};
     if (dirty_host_open(&host, probe->start, &why) < 0) {

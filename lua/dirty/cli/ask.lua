@@ -1,5 +1,5 @@
 --- The commands that ask the arbiter for one thing and tell its answer: `dirty scale`,
--- `cancel`, `kill`, `reopen-logs` and `ping`.
+-- `cancel`, `kill` and `ping`.
 -- @module dirty.cli.ask
 
 local cjson = require "cjson"
@@ -20,9 +20,6 @@ local COMMANDS = {
     end },
     kill = { "kill", "worker", function(answer, parsed)
         return ("worker %s (pid %d) is killed"):format(parsed.worker, answer.pid)
-    end },
-    ["reopen-logs"] = { "reopen_logs", nil, function()
-        return "the log file is open again"
     end },
     ping = { "ping", nil, function(answer)
         return ("the arbiter answers, pid %d"):format(answer)

@@ -59,15 +59,14 @@ end
 
 -- -- The supervisor ------------------------------------------------------------------------
 
--- Whoever the arbiter becomes must be able to connect and to open the log again: the socket
--- is theirs unless the configuration says whose it is, and so is a log file that is made.
+-- Whoever the arbiter becomes must be able to connect: the socket is theirs unless the
+-- configuration says whose it is. Files where they may write are opened with their rights.
 local function find_owner(conf, ids)
     local uid, gid, rights = sys.rights(conf.values.user, conf.values.group)
-    if not uid then
-        complain(gid)
+    local ok, err = uid and sys.safe_user(rights), gid
+    if not ok then
+        complain(err)
         return nil
-    elseif uid >= 0 then
-        sys.log_owner(uid, gid)
     end
     return { uid = ids.uid >= 0 and ids.uid or uid, gid = ids.gid >= 0 and ids.gid or gid,
         rights = rights }
@@ -104,8 +103,11 @@ local PATIENCE_MS = 5000
 -- none, the one that the runtime was started with: to serve by that is better than not to.
 local function reread(parsed, conf)
     local limit_ms = conf.values.boot_timeout * 1000
-    local now, err = source.reread(parsed, conf,
-        limit_ms > 0 and math.min(limit_ms, PATIENCE_MS) or PATIENCE_MS)
+    local now, err = nil, conf.values.user and config_command.strangers(conf)
+    if not err then
+        now, err = source.reread(parsed, conf,
+            limit_ms > 0 and math.min(limit_ms, PATIENCE_MS) or PATIENCE_MS)
+    end
     if not now then
         sys.log("error", "the configuration can't be read, the one of the start is served; "
             .. "mend it, then reload: " .. err)

@@ -93,6 +93,13 @@ local function arbiter_lines(status)
                 is_above_zero(a.hangs) and (" (%s had hung)"):format(text(a.hangs)) or "",
                 text(a.last_exit)) or "")
     end
+    if type(a.socket_trouble) == "string" then
+        out[#out + 1] = ("  socket: %s"):format(a.socket_trouble)
+    end
+    local log = table_of(status.log)
+    if type(log.trouble) == "string" then
+        out[#out + 1] = ("  log: it can't be opened again: %s"):format(log.trouble)
+    end
     return out
 end
 

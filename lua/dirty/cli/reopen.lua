@@ -1,0 +1,76 @@
+--- `dirty reopen-logs`: have the log file opened again, and tell whether it was.
+--
+-- It is the supervisor who opens it, and tells the arbiter, whose status has it a moment later.
+-- @module dirty.cli.reopen
+
+local exit = require "dirty.cli.exit"
+local socket = require "dirty.cli.socket"
+local sys = require "dirty.sys"
+
+local _M = {}
+
+-- Seconds between two looks at the status.
+local LOOK_EVERY = 0.02
+-- Seconds that the next arbiter may take to answer, where one has died.
+local ARBITER_SECONDS = 5
+
+local function fail(status, text, ...)
+    io.stderr:write(("dirty reopen-logs: " .. text .. "\n"):format(...))
+    return status
+end
+
+-- Where nobody has a file of its own, as before there was a supervisor, the answer is all.
+local function opens_of(status)
+    local log = status.arbiter.supervisor_pid and status.log
+    return type(log) == "table" and tonumber(log.opens) or nil
+end
+
+-- Look until the supervisor has told.
+local function wait_for(parsed, before, deadline)
+    local opens = opens_of(before)
+    while true do
+        local status, failed = socket.ask_next_arbiter(parsed, "status", ARBITER_SECONDS)
+        if not status then
+            return failed
+        elseif status.arbiter.pid ~= before.arbiter.pid then
+            return fail(exit.OTHER, "the arbiter (pid %d) has ended meanwhile: ask again",
+                before.arbiter.pid)
+        elseif opens_of(status) > opens then
+            local trouble = status.log.trouble
+            return type(trouble) == "string" and fail(exit.APP,
+                "the log file can't be opened again, the former one is kept: %s", trouble)
+                or exit.OK
+        elseif sys.now() > deadline then
+            return fail(exit.TIMEOUT, "TIMEOUT: the supervisor (pid %d) says nothing",
+                before.arbiter.supervisor_pid)
+        end
+        sys.sleep(LOOK_EVERY)
+    end
+end
+
+--- Ask and tell.
+-- @tparam table parsed the command line
+-- @treturn number exit status
+function _M.run(parsed)
+    local seconds, wrong = socket.timeout(parsed, 5)
+    if not seconds then
+        return wrong
+    end
+    local deadline = sys.now() + seconds
+    local before, status = socket.ask_arbiter_json(parsed, "status")
+    if not before then
+        return status
+    end
+    local answer
+    answer, status = socket.ask_arbiter_json(parsed, "reopen_logs")
+    if answer == nil then
+        return status
+    end
+    status = opens_of(before) and wait_for(parsed, before, deadline) or exit.OK
+    if status == exit.OK then
+        io.stdout:write("the log file is open again\n")
+    end
+    return status
+end
+
+return _M

@@ -1,0 +1,63 @@
+#include "base/descriptors.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* So many are remembered: a shell leaves one or two. */
+#define GIVEN_MAX 64
+
+/* Of the process, as the log is. A number may be another file's by now: known by inode.
+ */
+static struct {
+    int fd;
+    dev_t dev;
+    ino_t ino;
+} given[GIVEN_MAX];
+static unsigned given_count;
+
+static int by_number(const void *a, const void *b) {
+    return *(const int *)a - *(const int *)b;
+}
+
+void dirty_descriptors_close_but(int *keep, unsigned count) {
+    unsigned from = 3;
+    assert(count <= DIRTY_DESCRIPTORS_KEPT);
+    qsort(keep, count, sizeof *keep, by_number);
+    for (unsigned i = 0; i < count; i++) {
+        if (keep[i] < (int)from)
+            continue;
+        if (keep[i] > (int)from)
+            close_range(from, (unsigned)keep[i] - 1, 0);
+        from = (unsigned)keep[i] + 1;
+    }
+    close_range(from, ~0u, 0);
+}
+
+void dirty_descriptors_note_given(void) {
+    DIR *dir = opendir("/proc/self/fd");
+    const struct dirent *entry;
+    struct stat st;
+    if (dir == NULL)
+        return;
+    while ((entry = readdir(dir)) != NULL && given_count < GIVEN_MAX) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+        if (fd <= STDERR_FILENO || fd == dirfd(dir) || fstat(fd, &st) < 0)
+            continue;
+        given[given_count].fd = fd;
+        given[given_count].dev = st.st_dev;
+        given[given_count++].ino = st.st_ino;
+    }
+    closedir(dir);
+}
+
+void dirty_descriptors_close_given(void) {
+    struct stat st;
+    for (unsigned i = 0; i < given_count; i++)
+        if (fstat(given[i].fd, &st) == 0 && st.st_dev == given[i].dev &&
+            st.st_ino == given[i].ino)
+            close(given[i].fd);
+    given_count = 0;
+}

@@ -1,0 +1,287 @@
+#include "base/safe_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/trail.h"
+
+/* So often a file may change between two looks before we give up. */
+#define TRIES 4
+/* A group that nothing belongs to. */
+#define NOGROUP 65534
+
+/* As the log, of the process: whom it makes its children. */
+static struct {
+    bool set;
+    uid_t uid;
+    gid_t gid;
+    gid_t *groups; /* owned */
+    size_t group_count;
+} user;
+
+int dirty_safe_user(uid_t uid, gid_t gid, const gid_t *groups, size_t group_count) {
+    gid_t *copy = malloc((group_count + 1) * sizeof *copy);
+    if (copy == NULL)
+        return -ENOMEM;
+    if (group_count > 0)
+        memcpy(copy, groups, group_count * sizeof *copy);
+    free(user.groups);
+    user.set = true;
+    user.uid = uid;
+    user.gid = gid;
+    user.groups = copy;
+    user.group_count = group_count;
+    return 0;
+}
+
+bool dirty_safe_has_user(void) {
+    return user.set && user.uid != 0 && geteuid() == 0;
+}
+
+const char *dirty_safe_reason(int rc) {
+    switch (-rc) {
+    case DIRTY_SAFE_LINK:
+        return "it is a link, in a directory that is not this user's or root's alone";
+    case DIRTY_SAFE_NAMES:
+        return "the file has a second name (a hard link), in a directory that is not "
+               "this "
+               "user's or root's alone";
+    case DIRTY_SAFE_KIND: return "it is no regular file";
+    case DIRTY_SAFE_OWNER: return "it belongs to another user";
+    case DIRTY_SAFE_SWITCH:
+        return "its directory belongs to another user, whose rights can't be taken on";
+    case ESTALE: return "somebody changes it again and again";
+    default: return strerror(-rc);
+    }
+}
+
+/* -- Rights ----------------------------------------------------------------------------
+ */
+
+/* Of this thread alone, which glibc's function is not. */
+static int set_groups(size_t count, const gid_t *groups) {
+#ifdef SYS_setgroups32
+    return (int)syscall(SYS_setgroups32, count, groups);
+#else
+    return (int)syscall(SYS_setgroups, count, groups);
+#endif
+}
+
+/* There is no other way to ask: an id that can't be is not taken. */
+static bool are_ids(uid_t uid, gid_t gid) {
+    return (uid_t)setfsuid((uid_t)-1) == uid && (gid_t)setfsgid((gid_t)-1) == gid;
+}
+
+static int switch_to(dirty_safe_scope *s, uid_t uid, gid_t gid, const gid_t *groups,
+                     size_t group_count) {
+    s->group_count = getgroups(sizeof s->groups / sizeof *s->groups, s->groups);
+    prctl(PR_GET_PDEATHSIG, &s->death_signal);
+    s->dumpable = prctl(PR_GET_DUMPABLE);
+    if (s->group_count < 0 || set_groups(group_count, groups) < 0)
+        return -DIRTY_SAFE_SWITCH;
+    s->switched = true;
+    setfsgid(gid);
+    setfsuid(uid);
+    if (are_ids(uid, gid))
+        return 0;
+    dirty_safe_leave(s);
+    return -DIRTY_SAFE_SWITCH;
+}
+
+/* Whether the way to the file is `owner`'s and ours alone. */
+static bool is_alone(const char *path, uid_t owner) {
+    dirty_trail t;
+    int rc = dirty_trail_follow_directory(&t, path, owner);
+    if (t.dir_fd >= 0)
+        close(t.dir_fd);
+    return rc == 0 && !t.strange;
+}
+
+/* Root becomes, for files, whoever has a hand in it: the user, unless it is a third's and
+ * the user has no part in it. Of a third we know no groups. */
+static int become(dirty_safe_scope *s, const dirty_trail *t, const char *path) {
+    s->switched = false;
+    if (!t->strange || geteuid() != 0)
+        return 0;
+    if (dirty_safe_has_user() && (t->uid == user.uid || !is_alone(path, t->uid)))
+        return switch_to(s, user.uid, user.gid, user.groups, user.group_count);
+    return switch_to(s, t->uid, NOGROUP, NULL, 0);
+}
+
+void dirty_safe_leave(dirty_safe_scope *s) {
+    if (!s->switched)
+        return;
+    s->switched = false;
+    setfsuid(geteuid());
+    setfsgid(getegid());
+    set_groups((size_t)s->group_count, s->groups);
+    /* Every change of ids takes these two away. */
+    if (s->dumpable == 1)
+        prctl(PR_SET_DUMPABLE, 1);
+    if (s->death_signal != 0)
+        prctl(PR_SET_PDEATHSIG, s->death_signal);
+}
+
+int dirty_safe_enter(dirty_safe_scope *s, const char *path) {
+    dirty_trail t;
+    int rc = dirty_trail_follow_directory(&t, path, geteuid());
+    if (rc == 0)
+        rc = become(s, &t, path);
+    if (t.dir_fd >= 0)
+        close(t.dir_fd);
+    return rc;
+}
+
+/* -- Opening ---------------------------------------------------------------------------
+ */
+
+#define ALWAYS (O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW)
+
+/* openat, with -errno. */
+static int open_at(int dir_fd, const char *name, int flags, mode_t mode) {
+    int fd = openat(dir_fd, name, flags | ALWAYS, mode);
+    return fd < 0 ? -errno : fd;
+}
+
+static bool is_same(const struct stat *a, const struct stat *b) {
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* A name of /proc/PID/fd: a copy, where it is a descriptor of our own. */
+static int copy_descriptor(const dirty_trail *t) {
+    struct stat there, here;
+    char *end;
+    int fd = (int)strtol(t->name, &end, 10);
+    if (*end != '\0' || fstatat(t->dir_fd, t->name, &there, 0) < 0 ||
+        fstat(fd, &here) < 0 || !is_same(&here, &there))
+        return -DIRTY_SAFE_KIND;
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return fd < 0 ? -errno : fd;
+}
+
+/* For reading as well, so that it waits for no reader, and loses nothing while there is
+ * none but what it has no room for. */
+static int open_fifo(const dirty_trail *t, int flags) {
+    int both = (flags & ~O_ACCMODE) | O_RDWR;
+    int fd =
+        (flags & O_ACCMODE) == O_WRONLY ? open_at(t->dir_fd, t->name, both, 0) : -EACCES;
+    return fd == -EACCES ? open_at(t->dir_fd, t->name, flags, 0) : fd;
+}
+
+/* A path that is ours, of a file that the trail has found. -ESTALE: it is another by
+ * now. */
+static int open_found(const dirty_trail *t, int flags, unsigned what) {
+    struct stat st;
+    bool devices = what & DIRTY_SAFE_DEVICES;
+    if (t->is_descriptor)
+        return devices ? copy_descriptor(t) : -DIRTY_SAFE_KIND;
+    if (S_ISDIR(t->st.st_mode))
+        return -EISDIR;
+    bool fifo = S_ISFIFO(t->st.st_mode);
+    if (!S_ISREG(t->st.st_mode) && !(devices && (fifo || S_ISCHR(t->st.st_mode))))
+        return -DIRTY_SAFE_KIND;
+    int fd = fifo ? open_fifo(t, flags) : open_at(t->dir_fd, t->name, flags, 0);
+    if (fd >= 0 && (fstat(fd, &st) < 0 || !is_same(&st, &t->st))) {
+        close(fd);
+        fd = -ESTALE;
+    }
+    return fd == -ENOENT || fd == -ELOOP ? -ESTALE : fd;
+}
+
+/* … that is not there yet. */
+static int make_file(const dirty_trail *t, int flags, mode_t mode, unsigned what) {
+    if (!(flags & O_CREAT))
+        return -ENOENT;
+    int fd = open_at(t->dir_fd, t->name, flags | O_EXCL, mode);
+    if (fd == -EEXIST)
+        return -ESTALE;
+    if (fd >= 0 && (what & DIRTY_SAFE_GIVE) && dirty_safe_has_user() &&
+        fchown(fd, user.uid, user.gid) < 0) {
+        int rc = -errno;
+        close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+/* What may be opened where somebody else has a hand in the path. A file of whoever has
+ * the directory is none of a third who has put it there. */
+static int check_strange(int fd, const dirty_trail *t) {
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode))
+        return -DIRTY_SAFE_KIND;
+    bool known = st.st_uid == 0 || st.st_uid == geteuid() ||
+                 (dirty_safe_has_user() && st.st_uid == user.uid) ||
+                 (t->in_theirs && st.st_uid == t->uid);
+    if (!known)
+        return -DIRTY_SAFE_OWNER;
+    return st.st_nlink > 1 ? -DIRTY_SAFE_NAMES : 0;
+}
+
+/* A path that is not ours. As everywhere else what is there is opened first, and what is
+ * made is made anew: so nothing is cut short, and no rule of the kernel for /tmp bites.
+ */
+static int open_strange(const dirty_trail *t, const char *path, int flags, mode_t mode) {
+    dirty_safe_scope scope;
+    int at = t->dir_fd >= 0 ? t->dir_fd : AT_FDCWD;
+    const char *name = t->dir_fd >= 0 ? t->name : path;
+    int rc = become(&scope, t, path);
+    if (rc < 0)
+        return rc;
+    int fd = open_at(at, name, flags & ~O_CREAT, 0);
+    if (fd == -ENOENT && (flags & O_CREAT))
+        fd = open_at(at, name, flags | O_EXCL, mode);
+    dirty_safe_leave(&scope);
+    if (fd < 0) /* what can't be written to without waiting is a FIFO or a socket */
+        return fd == -EEXIST ? -ESTALE : fd == -ENXIO ? -DIRTY_SAFE_KIND : fd;
+    rc = check_strange(fd, t);
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return rc;
+}
+
+static int open_once(const char *path, int flags, mode_t mode, unsigned what) {
+    dirty_trail t;
+    int rc = dirty_trail_follow(&t, path, geteuid());
+    if (rc == 0 && t.strange)
+        rc = open_strange(&t, path, flags, mode);
+    else if (rc == 0 && t.exists)
+        rc = open_found(&t, flags & ~O_CREAT, what);
+    else if (rc == 0)
+        rc = make_file(&t, flags, mode, what);
+    if (t.dir_fd >= 0)
+        close(t.dir_fd);
+    return rc;
+}
+
+int dirty_safe_open(const char *path, int flags, mode_t mode, unsigned what) {
+    int rc = -ESTALE;
+    for (int tries = 0; rc == -ESTALE && tries < TRIES; tries++)
+        rc = open_once(path, flags, mode, what);
+    return rc;
+}
+
+int dirty_safe_is_ours(const char *path, uid_t *whose) {
+    dirty_trail t;
+    int rc = dirty_trail_follow(&t, path, geteuid());
+    if (t.dir_fd >= 0)
+        close(t.dir_fd);
+    if (rc < 0)
+        return rc;
+    if (!t.strange && !t.exists)
+        return -ENOENT;
+    *whose = t.strange ? t.uid : t.st.st_uid;
+    bool others_write =
+        (t.st.st_mode & S_IWOTH) || ((t.st.st_mode & S_IWGRP) && t.st.st_gid != 0);
+    return !t.strange && !others_write && (t.st.st_uid == 0 || t.st.st_uid == geteuid());
+}

@@ -1,0 +1,174 @@
+#include "base/trail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define LINKS_MAX 40 /* as many as the kernel follows */
+
+/* Where a walk is. */
+typedef struct walk {
+    dirty_trail *t;
+    bool whole;          /* the last name counts, too */
+    uid_t too;           /* who counts as one of us */
+    char rest[PATH_MAX]; /* what is left of the path */
+    unsigned links;
+} walk;
+
+static bool is_ours(const walk *w, const struct stat *st) {
+    return st->st_uid == 0 || st->st_uid == geteuid() || st->st_uid == w->too;
+}
+
+static bool is_shared(const struct stat *dir) {
+    return (dir->st_mode & S_IWOTH) || ((dir->st_mode & S_IWGRP) && dir->st_gid != 0);
+}
+
+/* A directory has one name only, whatever its count of links says. */
+static bool is_trusted(const walk *w, const struct stat *dir, const struct stat *entry) {
+    if (!is_ours(w, dir))
+        return false;
+    return !is_shared(dir) ||
+           (is_ours(w, entry) && (S_ISDIR(entry->st_mode) || entry->st_nlink == 1));
+}
+
+/* The walk ends, at somebody else's: a directory, or what has a name in a shared one. */
+static void end_strange(dirty_trail *t, const struct stat *whose) {
+    t->strange = true;
+    t->in_theirs = S_ISDIR(whose->st_mode);
+    t->uid = whose->st_uid;
+    t->gid = whose->st_gid;
+}
+
+static void leave_directory(dirty_trail *t) {
+    if (t->dir_fd >= 0)
+        close(t->dir_fd);
+    t->dir_fd = -1;
+}
+
+static int enter(dirty_trail *t, const char *dir) {
+    leave_directory(t);
+    t->dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return t->dir_fd < 0 ? -errno : 0;
+}
+
+/* Take the next name from the rest. 0 or -errno. */
+static int next_name(walk *w, char *name) {
+    const char *from = w->rest + strspn(w->rest, "/");
+    size_t len = strcspn(from, "/");
+    if (len == 0)
+        return -EISDIR;
+    if (len > NAME_MAX)
+        return -ENAMETOOLONG;
+    memcpy(name, from, len);
+    name[len] = '\0';
+    from += len;
+    memmove(w->rest, from, strlen(from) + 1);
+    return 0;
+}
+
+static bool is_last(const walk *w) {
+    return w->rest[strspn(w->rest, "/")] == '\0';
+}
+
+/* Put what the link says before the rest. 0 or -errno. */
+static int follow_link(walk *w, int link_fd) {
+    char text[PATH_MAX], joined[2 * PATH_MAX];
+    ssize_t n = readlinkat(link_fd, "", text, sizeof text - 1);
+    if (n < 0)
+        return -errno;
+    text[n] = '\0';
+    if (++w->links > LINKS_MAX)
+        return -ELOOP;
+    int len = snprintf(joined, sizeof joined, "%s/%s", text, w->rest);
+    if (len >= (int)sizeof w->rest)
+        return -ENAMETOOLONG;
+    memcpy(w->rest, joined, (size_t)len + 1);
+    return text[0] == '/' ? enter(w->t, "/") : 0;
+}
+
+static bool is_on_proc(int fd) {
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
+/* Go on with the file that `fd` is, of the trail's last name. 1: on, 0: the end. */
+static int step(walk *w, int fd, const struct stat *dir) {
+    dirty_trail *t = w->t;
+    if (fstat(fd, &t->st) < 0)
+        return -errno;
+    t->exists = true;
+    if (!is_trusted(w, dir, &t->st)) {
+        end_strange(t, is_ours(w, dir) ? &t->st : dir);
+        if (!is_last(w))
+            leave_directory(t);
+        return 0;
+    }
+    bool last = is_last(w);
+    t->is_descriptor = last && S_ISLNK(t->st.st_mode) && is_on_proc(fd);
+    if (S_ISLNK(t->st.st_mode) && !t->is_descriptor) {
+        int rc = follow_link(w, fd);
+        return rc < 0 ? rc : 1;
+    }
+    if (last)
+        return 0;
+    if (!S_ISDIR(t->st.st_mode))
+        return -ENOTDIR;
+    leave_directory(t);
+    t->dir_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return t->dir_fd < 0 ? -errno : 1;
+}
+
+/* The next name. 1: there are more, 0: the end, -errno. */
+static int walk_on(walk *w) {
+    dirty_trail *t = w->t;
+    struct stat dir;
+    int rc = next_name(w, t->name);
+    if (rc < 0)
+        return rc;
+    if (fstat(t->dir_fd, &dir) < 0)
+        return -errno;
+    t->exists = t->is_descriptor = false;
+    if (is_last(w) && !w->whole) {
+        if (!is_ours(w, &dir))
+            end_strange(t, &dir);
+        return 0;
+    }
+    int fd = openat(t->dir_fd, t->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT && is_last(w)) {
+        if (!is_ours(w, &dir))
+            end_strange(t, &dir);
+        return 0;
+    }
+    if (fd < 0)
+        return -errno;
+    rc = step(w, fd, &dir);
+    close(fd);
+    return rc;
+}
+
+static int follow(dirty_trail *t, const char *path, bool whole, uid_t too) {
+    walk w = {.t = t, .whole = whole, .too = too};
+    size_t len = strlen(path);
+    *t = (dirty_trail){.dir_fd = -1};
+    if (len == 0 || len >= sizeof w.rest)
+        return len == 0 ? -ENOENT : -ENAMETOOLONG;
+    if (path[len - 1] == '/')
+        return -EISDIR;
+    memcpy(w.rest, path, len + 1);
+    int rc = enter(t, path[0] == '/' ? "/" : ".");
+    while (rc >= 0 && (rc = walk_on(&w)) > 0)
+        continue;
+    return rc;
+}
+
+int dirty_trail_follow(dirty_trail *t, const char *path, uid_t too) {
+    return follow(t, path, true, too);
+}
+
+int dirty_trail_follow_directory(dirty_trail *t, const char *path, uid_t too) {
+    return follow(t, path, false, too);
+}
