@@ -308,14 +308,17 @@ describe("of root's descriptors", function()
 
     it("none is needed for what is printed, and none is lost at the end", function()
         local place = new_place()
-        local rt = start(place, { config = [[
-            function on_starting()
-                print("a hook prints\27[1m")
+        tempdir.write(place.dir .. "/user.lua", [[
+            local file = io.open("/proc/self/cmdline")
+            if not file:read("*a"):find("dirty: worker", 1, true) then -- it is only tried
+                print("a probe prints\27[1m \195\164")
                 io.stderr:write("and complains\n")
             end
-        ]], args = {} })
+            file:close()
+            return { value = print }]])
+        local rt = start(place, {})
         wait.until_true(function()
-            return rt.process:stdout() == "a hook prints?[1m\n"
+            return rt.process:stdout() == "a probe prints?[1m \195\164\n"
         end, 10, function() return "what was printed\n" .. rt.process:stdout() end)
         contains(rt:log(), "and complains")
         assert.same({ exit = 0 }, rt:stop())
