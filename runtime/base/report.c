@@ -12,8 +12,8 @@
 int dirty_report_send_with(int fd, dirty_report *r, int passed) {
     dirty_fdpass_room room;
     r->pid = getpid();
-    struct iovec part = {
-        r, offsetof(dirty_report, text) + strnlen(r->text, sizeof r->text - 1)};
+    struct iovec part = {r, offsetof(dirty_report, text) +
+                                strnlen(r->text, sizeof r->text - 1)};
     struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1};
     if (passed >= 0)
         dirty_fdpass_attach(&m, &room, &passed, 1);

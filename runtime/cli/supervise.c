@@ -157,7 +157,8 @@ static int safe_user(lua_State *L) {
     const gid_t gid = (gid_t)rights->gid;
     int rc = 0;
     if (rights->uid >= 0)
-        rc = dirty_safe_user((uid_t)rights->uid, gid, rights->groups ? rights->groups : &gid,
+        rc = dirty_safe_user((uid_t)rights->uid, gid,
+                             rights->groups ? rights->groups : &gid,
                              rights->groups ? rights->group_count : 1);
     if (rc < 0)
         return push_failure(L, strerror(-rc));

@@ -57,8 +57,8 @@ Examples:
    dirty cancel 2.1]]
 
 local REOPEN = [[
-For the rotation of logs: rename the file first, then ask. USR1 does the same. A runtime that logs
-to stderr has nothing to open.
+For the rotation of logs: rename the file first, then ask. USR1 does the same. Where the file can't
+be opened (exit status 3) the former one is kept. A runtime that logs to stderr has nothing to open.
 ]] .. STATUS .. [[
 
 
