@@ -6,6 +6,7 @@ local process = require "support.process"
 local runtime = require "support.runtime"
 local signal = require "posix.signal"
 local stat = require "posix.sys.stat"
+local stdlib = require "posix.stdlib"
 local tempdir = require "support.tempdir"
 local tree = require "support.tree"
 local unistd = require "posix.unistd"
@@ -160,6 +161,43 @@ describe("a worker_exit that does not return", function()
             assert.same({ exit = 0 }, rt:stop(8))
             assert.is_true(wait.now() - at < 4 * wait.SLOW)
             assert.falsy(rt:log():find("killed by", 1, true))
+        end)
+    end
+end)
+
+-- A terminal that nobody reads.
+local function silent_terminal()
+    local master = assert(stdlib.openpt(fcntl.O_RDWR + fcntl.O_NOCTTY))
+    assert(stdlib.grantpt(master) and stdlib.unlockpt(master))
+    defer(function() unistd.close(master) end)
+    return stdlib.ptsname(master)
+end
+
+describe("a log that nobody reads", function()
+    for name, open in pairs { pipe = full_pipe, terminal = silent_terminal } do
+        it("holds up nobody: a " .. name, function()
+            local rt = runtime.launch { stderr_path = open(), apps = { "talker" },
+                args = { "--workers", "2" }, files = { ["talker.lua"] = [[
+                    local talker = {}
+                    function talker:talk(count)
+                        for _ = 1, count do print(("word "):rep(100)) end
+                        return true
+                    end
+                    function talker.leave() os.exit(1) end
+                    return talker]] } }
+            defer(function() rt:close() end)
+            wait.until_true(function()
+                return rt:command("status", { "--ready" }).exit == 0
+            end, 20, "ready")
+            for _ = 1, 20 do
+                wait.until_true(function() return rt:call("talker", "talk", 20) end, 5, "an answer")
+                rt:call("talker", "leave")
+            end
+            local arbiter = rt:status().arbiter.pid
+            kill(arbiter, signal.SIGKILL)
+            wait_for_another(rt, arbiter)
+            rt:signal(signal.SIGUSR1)
+            assert.same({ exit = 0 }, rt:stop(8))
         end)
     end
 end)

@@ -49,7 +49,7 @@ local function become(argv, o, out_path, err_path)
     close_inherited()
     redirect(o.stdin_path or "/dev/null", fcntl.O_RDONLY, 0)
     redirect(o.stdout_path or out_path, fcntl.O_WRONLY + fcntl.O_CREAT + fcntl.O_TRUNC, 1)
-    redirect(err_path, fcntl.O_WRONLY + fcntl.O_CREAT + fcntl.O_APPEND, 2)
+    redirect(o.stderr_path or err_path, fcntl.O_WRONLY + fcntl.O_CREAT + fcntl.O_APPEND, 2)
     if o.cwd then
         assert(unistd.chdir(o.cwd))
     end
@@ -66,8 +66,8 @@ end
 
 --- Start a process.
 -- @tparam {string,...} argv program and arguments
--- @tparam[opt] table o `stdin` (bytes), `stdin_path`, `stdout_path`, `cwd`, `env` (by name;
---   false unsets)
+-- @tparam[opt] table o `stdin` (bytes), `stdin_path`, `stdout_path`, `stderr_path`, `cwd`,
+--   `env` (by name; false unsets)
 -- @treturn table process: `pid`, and the methods below
 function _M.start(argv, o)
     o = o or {}

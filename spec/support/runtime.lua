@@ -35,7 +35,8 @@ end
 --- Start `dirty serve` without waiting for anything.
 -- @tparam table o `apps` (specs), `args` (further flags), `config` (text of a
 --   configuration file), `files` (text by name, written to the runtime's directory `dir`,
---   which --lua-path then names), `env`, `cwd` (the repository's root), `stdout_path`, `wrap`
+--   which --lua-path then names), `env`, `cwd` (the repository's root), `stdout_path`,
+--   `stderr_path`, `wrap`
 --   (words before the command: a program that becomes it, as setsid does)
 -- @treturn table runtime: `dir`, `socket`, `pid` (the supervisor's)
 function _M.launch(o)
@@ -53,7 +54,8 @@ function _M.launch(o)
     for i, word in ipairs(o.wrap or {}) do
         table.insert(args, i, word)
     end
-    self.process = process.start(args, { env = o.env, cwd = o.cwd, stdout_path = o.stdout_path })
+    self.process = process.start(args, { env = o.env, cwd = o.cwd, stdout_path = o.stdout_path,
+        stderr_path = o.stderr_path })
     self.pid = self.process.pid
     return self
 end
