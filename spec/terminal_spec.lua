@@ -230,10 +230,15 @@ describe("words of a peer on a terminal", function()
             '{"traceback":"\\u001b[2Jx\\nready: all is well"}')
         assert.equal(3, r.exit, r.output)
         is_tame(r.output)
-        -- what calls itself JSON and is not
+        -- what calls itself JSON and is not is refused, in words of ours
         r = tty("x", "json", "@" .. evil)
-        assert.is_nil(terminal.command_in(r.output))
-        assert.equal(EVIL .. "\n", process.run_dirty({ "call", "--socket", socket, "x", "json",
-            "@" .. evil }).stdout)
+        assert.equal(1, r.exit, r.output)
+        is_tame(r.output)
+        -- JSON may hold what needs no escape there, and a terminal would take for a command
+        local text = '"\194\155' .. '2J \226\128\174evil caf\195\169"'
+        local json = "@" .. tempdir.write(dir .. "/json", text)
+        assert.equal('"\\u009b2J \\u202eevil caf\195\169"\n', tty("x", "json", json).output)
+        local piped = process.run_dirty { "call", "--socket", socket, "x", "json", json }
+        assert.equal(text .. "\n", piped.stdout)
     end)
 end)
