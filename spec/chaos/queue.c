@@ -30,6 +30,8 @@
 #define COUNT_MAX 100000
 /* The queue is as long as it will be when it has not grown for so long. */
 #define SETTLED_MS 300
+/* What the status may take: it waits behind thousands, and is not given after that. */
+#define STATUS_MS 5000
 /* How long the arbiter may take until it is about as small as it was. */
 #define MEMORY_MS 3000
 #define MEMORY_ROOM (2u << 20)
@@ -153,7 +155,7 @@ static void await_queue(void) {
     dirty_request *status;
     dirty_options_init(&o);
     o.socket = options.socket;
-    o.timeout_ms = SETTLED_MS; /* without memory nobody is accepted, not we either */
+    o.timeout_ms = STATUS_MS; /* without memory nobody is accepted, not we either */
     if (dirty_open(&c, &o) < 0 || dirty_request_new_arbiter(&status, "status") < 0)
         die("status");
     uint64_t grown_ns = dirty_now_ns();
