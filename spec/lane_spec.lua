@@ -184,11 +184,6 @@ describe("a value that is not JSON", function()
             assert.truthy(said.message:find(words, 1, true), said.message)
         end
     end)
-
-    it("is one that loses digits: said once, not for each lane", function()
-        local _, times = rt:log():gsub("lua%-cjson rounds numbers", "")
-        assert.is_true(times <= 1)
-    end)
 end)
 
 describe("the highest limits that can be set", function()

@@ -4,8 +4,10 @@
 
 -- Taken when the lane opens: apps may change the globals and the strings' metatable later.
 local pairs, tostring, type = pairs, tostring, type
-local find, format, sub = string.find, string.format, string.sub
+local format = string.format
 local floor, huge, max = math.floor, math.huge, math.max
+
+local fit = require "dirty.json_fit"
 
 local _M = {}
 
@@ -14,26 +16,16 @@ local _M = {}
 local SPARSE_RATIO = 2
 local SPARSE_SAFE = 10
 
--- Longer keys are cut where they are named.
-local KEY_MAX = 40
+-- A table with larger ones is an object.
+local INDEX_MAX = 2147483647
 
 local explain_value
-
-local function step(key)
-    if type(key) == "number" then
-        return format("[%.14g]", key)
-    end
-    if #key > KEY_MAX then
-        key = sub(key, 1, KEY_MAX) .. "..."
-    end
-    return find(key, "^[%a_][%w_]*$") and "." .. key or format("[%q]", key)
-end
 
 -- Number of elements and highest index, or nil where cjson would write an object.
 local function array_shape(t)
     local count, highest = 0, 0
     for key in pairs(t) do
-        if type(key) ~= "number" or key < 1 or key ~= floor(key) then
+        if type(key) ~= "number" or key < 1 or key > INDEX_MAX or key ~= floor(key) then
             return nil
         end
         count, highest = count + 1, max(highest, key)
@@ -47,7 +39,7 @@ local function explain_entries(t, path, depth, seen)
         if kind ~= "string" and kind ~= "number" then
             return path, format("has a key that is a %s (keys are strings or numbers)", kind)
         end
-        local where, what = explain_value(value, path .. step(key), depth + 1, seen)
+        local where, what = explain_value(value, path .. fit.step(key), depth + 1, seen)
         if where then
             return where, what
         end

@@ -2,22 +2,21 @@
 -- for what it takes beyond that. The C runtime has its own (runtime/wire/json.h); both refuse the
 -- same texts.
 -- Instances are made by `cjson.new()`, so nobody's settings change ours or ours theirs.
--- For every Lua from 5.1 on; lua-cjson is loaded when it is first needed.
+-- For every Lua from 5.1 on; lua-cjson is loaded when it is first needed. What it can't write
+-- exactly dirty.json_exact writes.
 -- @module dirty.json
 
+local exact = require "dirty.json_exact"
 local flaw = require "dirty.json_flaw"
 
 -- Taken at load: apps may change the globals later.
-local ipairs, pcall, require, tostring = ipairs, pcall, require, tostring
+local error, pcall, require, tostring = error, pcall, require, tostring
 local find, gsub, sub, concat = string.find, string.gsub, string.sub, table.concat
 
 local _M = {}
 
 --- The default limit of nesting.
 _M.MAX_DEPTH = 1000
-
--- The most digits first: OpenResty's branch of lua-cjson takes 16, others 14.
-local PRECISIONS = { 17, 16, 14 }
 
 -- What lua-cjson calls what it has found.
 local TOKENS = {
@@ -97,13 +96,13 @@ end
 
 -- -- Instances --------------------------------------------------------------------------------
 
---- Make an instance: NaN and infinities are refused both ways, a table is an array only if
--- it is dense from 1 on, an empty table is `{}`, and numbers in it get the most digits the
--- installed lua-cjson has. Bytes that are no UTF-8 pass as they are.
+--- Make an instance of lua-cjson with our settings: NaN and infinities are refused both
+-- ways, a table is an array only if it is dense from 1 on, an empty table is `{}`, and numbers
+-- have 14 digits. Bytes that are no UTF-8 pass as they are.
 -- @tparam[opt=1000] number max_depth how deep tables and JSON may nest
 -- @treturn table|nil a cjson instance, its `encode` and `decode` raise
 -- @treturn nil|string why there is none
-function _M.new(max_depth)
+function _M.cjson(max_depth)
     local cjson, err = _M.load()
     if not cjson then
         return nil, err
@@ -113,12 +112,43 @@ function _M.new(max_depth)
     json.decode_max_depth(max_depth or _M.MAX_DEPTH)
     json.encode_invalid_numbers(false)
     json.decode_invalid_numbers(false)
-    for _, digits in ipairs(PRECISIONS) do
-        if pcall(json.encode_number_precision, digits) then
-            break
-        end
-    end
     return json
+end
+
+-- lua-cjson learns the locale's decimal point when an instance is made. If the program has
+-- set another locale since, numbers with a point end in an error: then make a new one.
+local function decoder(cjson, max_depth)
+    local decode = cjson.decode
+    return function(text)
+        local ok, value = pcall(decode, text)
+        if not ok and not pcall(decode, "0.5") and #cjson.encode(0.5) == #"0.5" then
+            cjson = _M.cjson(max_depth)
+            decode = cjson.decode
+            ok, value = pcall(decode, text)
+        end
+        if not ok then
+            error(value, 0)
+        end
+        return value
+    end
+end
+
+--- Make an encoder and a decoder that keep every number as it is.
+-- @tparam[opt=1000] number max_depth how deep tables and JSON may nest
+-- @treturn table|nil `encode` (value → text) and `decode` (text → value), which raise, and
+-- `null`, the null inside tables
+-- @treturn nil|string why there is none
+function _M.new(max_depth)
+    max_depth = max_depth or _M.MAX_DEPTH
+    local cjson, err = _M.cjson(max_depth)
+    if not cjson then
+        return nil, err
+    end
+    return {
+        encode = exact.encoder(cjson, max_depth),
+        decode = decoder(cjson, max_depth),
+        null = cjson.null,
+    }
 end
 
 return _M

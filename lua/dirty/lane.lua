@@ -16,6 +16,7 @@ local package, globals = package, _G
 local dirty = require("dirty")
 local explain = require("dirty.explain")
 local fault = require("dirty.fault")
+local fit = require("dirty.json_fit")
 local host = require("dirty.host")
 local json = require("dirty.json")
 local nearest = require("dirty.nearest")
@@ -26,8 +27,6 @@ local _M = {}
 
 -- JSON of an error object above this is left out of the error's details.
 local ERROR_JSON_MAX = 48 * 1024
--- Digits from which on it is not worth a line in the log that numbers in tables are rounded.
-local PRECISION_GOOD = 16
 -- How many tables an __index chain is followed when an app's actions are listed.
 local CHAIN_MAX = 16
 
@@ -37,16 +36,18 @@ local RESERVED = { new = true, init = true, call = true, close = true }
 
 -- -- JSON -------------------------------------------------------------------------------
 
-local cjson = assert(json.new(host.max_depth))
+local cjson = assert(json.cjson(host.max_depth))
 
---- Digits that numbers inside tables are sent with: lua-cjson's own limit.
-_M.precision = cjson.encode_number_precision()
-
-_M.encode = cjson.encode
+_M.encode = host.json_encoder(cjson, host.max_depth)
 _M.decode = cjson.decode
 
 --- Tell lua-cjson's error; see dirty.json.
 _M.plain = json.plain
+
+--- Say which number of a JSON text its value can't hold; see dirty.json_fit.
+function _M.misfit(text, value)
+    return (fit.check(text, value, cjson.decode))
+end
 
 --- Say why a value can't be encoded; see dirty.explain.
 function _M.explain(value, name, reason)
@@ -63,7 +64,7 @@ end
 
 -- JSON text of a non-string error object, nil if it has none or too much.
 local function error_json(x)
-    local ok, text = pcall(cjson.encode, x)
+    local ok, text = pcall(_M.encode, x)
     return ok and #text <= ERROR_JSON_MAX and text or nil
 end
 
@@ -318,9 +319,9 @@ function _M.try(spec, step)
         _M.close(tried)
         tried = nil
     end
-    local members = '"declared":' .. cjson.encode(dirty.declared(app))
+    local members = '"declared":' .. _M.encode(dirty.declared(app))
     local file = package.searchpath(spec.module, package.path)
-    return file and members .. ',"file":' .. cjson.encode(file) or members
+    return file and members .. ',"file":' .. _M.encode(file) or members
 end
 
 -- -- Actions ----------------------------------------------------------------------------
@@ -363,7 +364,7 @@ function _M.no_action(object, app, action)
     end
     fault.raise("ACTION_NOT_FOUND", message, {
         started = "no",
-        members = found and '"nearest":' .. cjson.encode(found) or nil,
+        members = found and '"nearest":' .. _M.encode(found) or nil,
     })
 end
 
@@ -395,14 +396,9 @@ local function report_global(t, name, value)
 end
 
 --- The lane has its apps: watch the table of globals from now on.
--- @tparam boolean first whether it is the first lane of its worker
-function _M.booted(first)
+function _M.booted()
     if getmetatable(globals) == nil then
         setmetatable(globals, { __newindex = report_global })
-    end
-    local once = first and host.worker == 1 and host.generation <= 1
-    if once and _M.precision < PRECISION_GOOD then
-        dirty.log.info("lua-cjson rounds numbers inside tables", { digits = _M.precision })
     end
 end
 

@@ -1,18 +1,20 @@
 --- Lua values to what travels, and back.
 -- A value on the wire is a text with a tag: `b` for a string's own bytes, `j` for the JSON
 -- text of anything else. Scalars need no JSON library: lua-cjson is loaded for the first
--- table.
+-- table. Numbers are exact, inside tables too.
 -- @module dirty.values
 
+local exact = require "dirty.json_exact"
+local fit = require "dirty.json_fit"
 local flaw = require "dirty.json_flaw"
 local json = require "dirty.json"
 
 -- Taken at load: apps may change the globals and the strings' metatable later.
 local ipairs, next, pcall = ipairs, next, pcall
-local setmetatable, tonumber = setmetatable, tonumber
+local setmetatable = setmetatable
 local tostring, type = tostring, type
 local find, format, gsub, match = string.find, string.format, string.gsub, string.match
-local rep, sub, concat, huge = string.rep, string.sub, table.concat, math.huge
+local rep, sub, concat = string.rep, string.sub, table.concat
 
 local _M = {}
 local mt = { __index = _M }
@@ -28,6 +30,7 @@ local LITERALS = {
     ["false"] = function() return false end,
 }
 local SCALAR_MAX = 64
+local DIGITS_FIT = 15 -- whole numbers with that many digits are all doubles
 
 --- Make a codec.
 -- @tparam[opt=1000] number max_depth how deep tables and JSON may nest
@@ -50,15 +53,12 @@ function _M:json()
     return self._json
 end
 
--- 17 digits bring every double back as it was. A C locale may print another point.
 local function number_text(n)
-    if n ~= n or n == huge or n == -huge then
+    local text = exact.number(n)
+    if not text then
         return nil, "is " .. tostring(n) .. ", which JSON has no word for"
     end
-    if math_type and math_type(n) == "integer" then
-        return tostring(n)
-    end
-    return (gsub(format("%.17g", n), ",", "."))
+    return text
 end
 
 --- The JSON text of a value that is no string.
@@ -117,7 +117,21 @@ local function json_number(word)
         return nil
     end
     rest = gsub(gsub(rest, "^%.%d+", ""), "^[eE][+-]?%d+", "")
-    return rest == "" and tonumber(word) or nil
+    return rest == "" and exact.read(word) or nil
+end
+
+-- What a number by itself is: true and its value, or false and what is wrong.
+local function take_number(word, n)
+    if word == "-0" then
+        return true, exact.read("-0.0")
+    elseif #word <= DIGITS_FIT and find(word, "^-?%d+$") then
+        return true, n
+    end
+    local fits, whole = fit.fits(word)
+    if not fits then
+        return false, fit.words("", word), true
+    end
+    return true, whole or n
 end
 
 -- Where a text that begins as a number does ends to be one, and what JSON has there.
@@ -137,10 +151,12 @@ local function number_flaw(text)
     return match(text, "^[ \t\r\n]*()", stop), "the end"
 end
 
--- lua-cjson decodes every number as a float: make whole numbers integers, in place.
+-- Older versions of lua-cjson decode every number as a float: make whole numbers integers, in
+-- place. There is no integer -0.
 local function with_integers(value)
     if math_type(value) == "float" then
-        return value >= -EXACT and value <= EXACT and to_integer(value) or value
+        local is_whole = value >= -EXACT and value <= EXACT and (value ~= 0 or 1 / value > 0)
+        return is_whole and to_integer(value) or value
     elseif type(value) == "table" then
         for key, element in next, value do
             value[key] = with_integers(element)
@@ -149,11 +165,22 @@ local function with_integers(value)
     return value
 end
 
---- The value of a JSON text. A top-level null is nil; a nested one is `dirty.null`. A number that
--- is too large for a double is an infinity.
+local function finish(value, null)
+    if value == null then
+        return nil
+    elseif math_type then
+        return with_integers(value)
+    end
+    return value
+end
+
+--- The value of a JSON text. A top-level null is nil; a nested one is `dirty.null`. Numbers that
+-- Lua can't hold are refused: whole ones that are no double (in Lua 5.4 no integer either), and
+-- those that are too large.
 -- @tparam string text
 -- @tparam[opt] boolean is_checked whether somebody has told already that it is JSON
 -- @treturn boolean true, then the value; or false, then what is wrong and where
+-- @return the value, or the words; then true if it is JSON, with a number that does not fit
 function _M:from_json(text, is_checked)
     local literal = LITERALS[text] -- as it mostly comes, without spaces
     if literal then
@@ -165,7 +192,7 @@ function _M:from_json(text, is_checked)
     end
     local number = word and json_number(word)
     if number then
-        return true, number
+        return take_number(word, number)
     elseif word and find(word, "^[-%d]") then
         return false, "it is not JSON: " .. flaw.words(text, number_flaw(text))
     end
@@ -176,10 +203,13 @@ function _M:from_json(text, is_checked)
     local ok, value = json.decode(instance, text, is_checked)
     if not ok then
         return false, "it is not JSON: " .. value
-    elseif value == instance.null then
-        value = nil
+    elseif fit.is_doubtful(value) then
+        err, value = fit.check(text, value, instance.decode)
+        if err then
+            return false, err, true
+        end
     end
-    return true, math_type and with_integers(value) or value
+    return true, finish(value, instance.null)
 end
 
 --- Decode a list that libdirty gave, in place: it has told that what it calls JSON is.

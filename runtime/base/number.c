@@ -6,40 +6,174 @@
 #include <stdlib.h>
 
 #define EXACT_MAX 9007199254740992.0 /* 2^53: beyond it not every integer is a double */
+#define DECIMAL_MIN 1e-5             /* smaller ones get an exponent */
 #define INT_DIGITS_MAX 15
 
-static size_t format_int(char *out, double value) {
+/* Write the digits of `n`; returns how many. */
+static size_t put_digits(char *out, uint64_t n) {
     char digits[20];
-    size_t n = 0, len = 0;
-    uint64_t left = (uint64_t)fabs(value);
+    size_t count = 0, len = 0;
     do {
-        digits[n++] = (char)('0' + left % 10);
-        left /= 10;
-    } while (left > 0);
-    if (value < 0)
-        out[len++] = '-';
-    while (n > 0)
-        out[len++] = digits[--n];
+        digits[count++] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    while (count > 0)
+        out[len++] = digits[--count];
     return len;
 }
 
-size_t dirty_number_format(char out[DIRTY_NUMBER_TEXT_MAX], double value) {
-    if (!isfinite(value))
-        return 0;
-    if (fabs(value) <= EXACT_MAX && value == floor(value) &&
-        !(value == 0 && signbit(value)))
-        return format_int(out, value);
-    int len = 0;
+/* -- By printf ---------------------------------------------------------------------- */
+
+/* The point may be another one, of several bytes, in the locale of a program that we are
+ * a library of. Returns the length with a dot in its place. */
+static size_t put_point(char *text, size_t len) {
+    size_t at = 0;
+    for (size_t i = 0; i < len; i++) {
+        bool own = (text[i] >= '0' && text[i] <= '9') || strchr("+-e.", text[i]) != NULL;
+        if (own)
+            text[at++] = text[i];
+        else if (at > 0 && text[at - 1] != '.')
+            text[at++] = '.';
+    }
+    return at;
+}
+
+/* Any number; with an exponent if it is very large or very small. */
+static size_t format_by_printf(char *out, double size) {
+    size_t len = 0;
     for (int digits = 15; digits <= 17; digits++) {
-        len = snprintf(out, DIRTY_NUMBER_TEXT_MAX, "%.*g", digits, value);
-        if (strtod(out, NULL) == value)
+        len = (size_t)snprintf(out, DIRTY_NUMBER_TEXT_MAX - 1, "%.*g", digits, size);
+        if (strtod(out, NULL) == size)
             break;
     }
-    /* an app may have set a locale whose decimal point is another */
-    for (int i = 0; i < len; i++)
-        if ((out[i] < '0' || out[i] > '9') && strchr("+-e.", out[i]) == NULL)
-            out[i] = '.';
-    return (size_t)len;
+    return put_point(out, len);
+}
+
+/* -- Decimals, found by whole numbers alone ---------------------------------------- */
+
+#ifdef __SIZEOF_INT128__
+
+/* digits / 10^places */
+typedef struct decimal {
+    uint64_t digits;
+    unsigned places;
+} decimal;
+
+/* A double as mantissa / 2^shift, times 10^places: a number of 17 digits before its
+ * point, and what is behind that in units of 2^-shift. */
+typedef struct scaled {
+    uint64_t digits;
+    unsigned __int128 rest, ulp; /* ulp: what one step of the mantissa is worth */
+    unsigned shift, places;
+    bool is_power; /* of two: the next number below is half an ulp away */
+} scaled;
+
+static const uint64_t powers_of_ten[] = {
+    1,
+    10,
+    100,
+    1000,
+    10000,
+    100000,
+    1000000,
+    10000000,
+    100000000,
+    1000000000,
+    10000000000,
+    100000000000,
+    1000000000000,
+    10000000000000,
+    100000000000000,
+    1000000000000000,
+    10000000000000000,
+    100000000000000000,
+    1000000000000000000,
+};
+
+/* 10^exponent, up to 10^36. */
+static unsigned __int128 power_of_ten(unsigned exponent) {
+    unsigned low = exponent < 18 ? exponent : 18;
+    return (unsigned __int128)powers_of_ten[low] * powers_of_ten[exponent - low];
+}
+
+/* 10^21 times a mantissa of 53 bits has 123 bits; the shift is at most 69. */
+static scaled scale(double size) {
+    int exponent;
+    uint64_t mantissa = (uint64_t)ldexp(frexp(size, &exponent), 53);
+    scaled s = {.shift = (unsigned)(53 - exponent), .places = 16};
+    for (double power = 10; power <= size; power *= 10)
+        s.places--;
+    for (double power = 1; power > size; power /= 10)
+        s.places++;
+    s.ulp = power_of_ten(s.places);
+    unsigned __int128 product = mantissa * s.ulp;
+    s.digits = (uint64_t)(product >> s.shift);
+    s.rest = product - ((unsigned __int128)s.digits << s.shift);
+    s.is_power = mantissa == UINT64_C(1) << 52;
+    return s;
+}
+
+/* Leave out the last `left_out` digits; false if the number does not come back then. */
+static bool round_off(const scaled *s, unsigned left_out, decimal *out) {
+    uint64_t power = powers_of_ten[left_out];
+    unsigned __int128 step = (unsigned __int128)power << s->shift;
+    unsigned __int128 gone =
+        ((unsigned __int128)(s->digits % power) << s->shift) + s->rest;
+    bool up = gone >= step - gone;
+    unsigned __int128 error = up ? step - gone : gone;
+    *out = (decimal){s->digits / power + up, s->places - left_out};
+    return error * (s->is_power ? 4 : 2) < s->ulp;
+}
+
+static size_t put_decimal(char *out, decimal d) {
+    while (d.places > 0 && d.digits % 10 == 0) {
+        d.digits /= 10;
+        d.places--;
+    }
+    uint64_t unit = powers_of_ten[d.places < 18 ? d.places : 18];
+    bool small = d.digits < unit; /* nothing before the point */
+    size_t len = put_digits(out, small ? 0 : d.digits / unit);
+    if (d.places == 0)
+        return len;
+    out[len++] = '.';
+    char digits[20];
+    size_t count = put_digits(digits, small ? d.digits : d.digits % unit);
+    for (size_t zeros = d.places - count; zeros > 0; zeros--)
+        out[len++] = '0';
+    memcpy(out + len, digits, count);
+    return len + count;
+}
+
+/* The fewest digits, from 15 on, that bring `size` back; of 17 all do. */
+static size_t format_decimal(char *out, double size) {
+    scaled s = scale(size);
+    decimal d;
+    for (unsigned left_out = 2; !round_off(&s, left_out, &d) && left_out > 0; left_out--)
+        ;
+    return put_decimal(out, d);
+}
+
+#else /* a machine of 32 bits */
+
+static size_t format_decimal(char *out, double size) {
+    return format_by_printf(out, size);
+}
+
+#endif
+
+/* -- All numbers -------------------------------------------------------------------- */
+
+size_t dirty_number_format(char out[DIRTY_NUMBER_TEXT_MAX], double value) {
+    double size = fabs(value);
+    if (!isfinite(value))
+        return 0;
+    size_t sign = signbit(value) ? 1 : 0;
+    out[0] = '-';
+    if (size <= EXACT_MAX && (double)(uint64_t)size == size)
+        return sign + put_digits(out + sign, (uint64_t)size);
+    if (size >= DECIMAL_MIN && size < EXACT_MAX)
+        return sign + format_decimal(out + sign, size);
+    return sign + format_by_printf(out + sign, size);
 }
 
 bool dirty_number_parse_int(dirty_slice text, double *out) {
@@ -58,4 +192,43 @@ bool dirty_number_parse_int(dirty_slice text, double *out) {
         return false; /* "-0" is a number of its own */
     *out = at > 0 ? -(double)value : (double)value;
     return true;
+}
+
+/* -- Numbers that may not fit ------------------------------------------------------- */
+
+#define LONG_DIGITS 16
+#define EXACT_TEXT "9007199254740992" /* EXACT_MAX */
+
+static bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+
+/* Whether the digits from `from` to before `to` may be all of a whole number that is too
+ * large: no digits of a fraction, nor a string of digits. */
+static bool is_long(dirty_slice json, size_t from, size_t to) {
+    if (to - from < LONG_DIGITS)
+        return false;
+    if (from > 0 && (json.base[from - 1] == '.' || json.base[from - 1] == '"'))
+        return false;
+    if (to < json.len && memchr(".eE", json.base[to], 3) != NULL)
+        return false;
+    return to - from > LONG_DIGITS ||
+           memcmp(json.base + from, EXACT_TEXT, LONG_DIGITS) > 0;
+}
+
+bool dirty_number_may_be_long(dirty_slice json) {
+    /* of 16 digits in a row every step of 16 meets one */
+    for (size_t at = LONG_DIGITS - 1; at < json.len; at += LONG_DIGITS) {
+        if (!is_digit(json.base[at]))
+            continue;
+        size_t from = at, to = at;
+        while (from > 0 && is_digit(json.base[from - 1]))
+            from--;
+        while (to < json.len && is_digit(json.base[to]))
+            to++;
+        if (is_long(json, from, to))
+            return true;
+        at = to; /* no digit, so the next 16 begin behind it */
+    }
+    return false;
 }

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "worker/caller.h"
+#include "worker/lua_json.h"
 
 #define NS_PER_S 1e9
 
@@ -126,6 +127,8 @@ void dirty_lua_api_open(lua_State *L, dirty_lua_scope *scope) {
     add(L, scope, "log", api_log);
     add(L, scope, "booting", api_booting);
     add(L, scope, "request", api_request);
+    lua_pushcfunction(L, dirty_lua_json_encoder);
+    lua_setfield(L, -2, "json_encoder");
     lua_pushinteger(L, getpid());
     lua_setfield(L, -2, "pid");
     lua_pushinteger(L, (lua_Integer)scope->start->number);

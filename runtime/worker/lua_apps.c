@@ -115,8 +115,7 @@ static void run_app_work(app_work *work, lua_CFunction function) {
 static int end_boot(lua_State *L) {
     dirty_host *h = lua_touserdata(L, 1);
     dirty__push_lane(h, "booted");
-    lua_pushboolean(L, h->first);
-    lua_call(L, 1, 0);
+    lua_call(L, 0, 0);
     return 0;
 }
 

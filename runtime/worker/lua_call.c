@@ -42,11 +42,18 @@ static int push_target(lua_State *L, dirty_host *h, const dirty_call *call) {
     return lua_call(L, 3, 0), 0;
 }
 
+static void push_value(lua_State *L, dirty_host *h, const dirty_value *value) {
+    h->misfit = false; /* what is raised in there is about JSON */
+    h->misfit = !dirty_lua_push_value(L, &h->codec, value);
+    if (h->misfit)
+        lua_error(L);
+}
+
 static void push_values(lua_State *L, dirty_host *h, dirty_value_reader values) {
     dirty_value value;
     for (; values.left > 0; h->argument++) {
         dirty_value_next(&values, &value);
-        dirty_lua_push_value(L, &h->codec, &value);
+        push_value(L, h, &value);
     }
 }
 
@@ -66,7 +73,7 @@ static void push_arguments(lua_State *L, dirty_host *h, const dirty_call *call) 
 
 static void decode_metadata(lua_State *L, dirty_host *h, const dirty_call *call) {
     dirty_value value = {DIRTY_TAG_JSON, call->metadata};
-    dirty_lua_push_value(L, &h->codec, &value);
+    push_value(L, h, &value);
     lua_rawseti(L, LUA_REGISTRYINDEX, h->scope.metadata);
 }
 

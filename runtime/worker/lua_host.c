@@ -85,6 +85,7 @@ static int open_state(lua_State *L) {
     h->codec.decode = ref_field(L, lane, "decode");
     h->codec.explain = ref_field(L, lane, "explain");
     h->codec.max_depth = h->start->limits.max_depth;
+    h->codec.misfit = ref_field(L, lane, "misfit");
     h->lane = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushboolean(L, 0);
     h->scope.metadata = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -212,7 +213,6 @@ int dirty_host_listen(dirty_host *h, dirty_lane_page *page, bool first) {
                                        .collect = on_turn,
                                        .collect_ctx = h};
     h->collector.limit_bytes = h->start->max_memory_bytes;
-    h->first = first;
     h->scope.page = page;
     return dirty_interrupt_open(&h->interrupt, h->L, &options);
 }

@@ -50,9 +50,9 @@ struct dirty_host {
     int lane;        /* registry reference of the module dirty.lane */
     int apps;        /* … of the table of SLOT_APPS */
     uint32_t opened; /* apps that were made */
-    bool first;      /* of the lanes of its worker */
     stage stage;
     uint32_t argument;     /* that is being decoded, 1.. */
+    bool misfit;           /* it is JSON, with a number that Lua can't hold */
     dirty_outcome outcome; /* of the protected call that runs */
     bool of_finalizer;     /* … what it has raised may be a finalizer's */
     dirty_answer answer;

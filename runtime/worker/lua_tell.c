@@ -113,10 +113,11 @@ static void refuse_request(dirty_host *h) {
     f->code = DIRTY_CODE_PROTOCOL;
     f->started = "no";
     f->traceback.len = 0;
+    const char *what = h->misfit ? ":" : " is not JSON:";
     if (h->stage == STAGE_METADATA)
-        dirty_lane_error_sayf(f, "the metadata is not JSON: ");
+        dirty_lane_error_sayf(f, "the metadata%s ", what);
     else if (h->argument > 0)
-        dirty_lane_error_sayf(f, "argument %u is not JSON: ", h->argument);
+        dirty_lane_error_sayf(f, "argument %u%s ", h->argument, what);
     else
         fault = DIRTY_WIRE_TOO_MANY;
     put_plainly(h);

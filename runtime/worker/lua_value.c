@@ -1,5 +1,6 @@
 #include "worker/lua_value.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,28 +46,53 @@ static void push_mended(lua_State *L, dirty_slice text) {
     lua_remove(L, -2);
 }
 
-void dirty_lua_push_value(lua_State *L, const dirty_lua_codec *codec,
+/* Push what the text is decoded to. True: some number of it may be another one than the
+ * text has. [-0, +1, e] */
+static bool push_decoded(lua_State *L, const dirty_lua_codec *codec, dirty_slice text) {
+    dirty_json_look look = {0};
+    if (dirty_json_is_doubtful(text) &&
+        !dirty_json_is_valid(text, codec->max_depth, &look))
+        raise_flaw(L, text, &look); /* lua-cjson might make something of it */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, codec->decode);
+    if (look.halves)
+        push_mended(L, text); /* which lua-cjson does not take */
+    else
+        lua_pushlstring(L, text.base, text.len);
+    errno = 0;
+    lua_call(L, 1, 1);
+    /* strtod, by which lua-cjson reads, says so of one that is too large for it */
+    return errno == ERANGE || dirty_number_may_be_long(text);
+}
+
+/* False, with the words in the value's place, if a number of it does not fit. */
+static bool check_fit(lua_State *L, const dirty_lua_codec *codec, dirty_slice text) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, codec->misfit);
+    lua_pushlstring(L, text.base, text.len);
+    lua_pushvalue(L, -3);
+    lua_call(L, 2, 1);
+    bool fits = lua_isnil(L, -1);
+    if (fits)
+        lua_pop(L, 1);
+    else
+        lua_replace(L, -2);
+    return fits;
+}
+
+bool dirty_lua_push_value(lua_State *L, const dirty_lua_codec *codec,
                           const dirty_value *v) {
     if (v->tag == DIRTY_TAG_BYTES) {
         lua_pushlstring(L, v->bytes.base, v->bytes.len);
-        return;
+        return true;
     }
     if (push_scalar(L, v->bytes))
-        return;
-    dirty_json_look look = {0};
-    if (dirty_json_is_doubtful(v->bytes) &&
-        !dirty_json_is_valid(v->bytes, codec->max_depth, &look))
-        raise_flaw(L, v->bytes, &look); /* lua-cjson might make something of it */
-    lua_rawgeti(L, LUA_REGISTRYINDEX, codec->decode);
-    if (look.halves)
-        push_mended(L, v->bytes); /* which lua-cjson does not take */
-    else
-        lua_pushlstring(L, v->bytes.base, v->bytes.len);
-    lua_call(L, 1, 1);
+        return true;
+    if (push_decoded(L, codec, v->bytes) && !check_fit(L, codec, v->bytes))
+        return false;
     if (lua_islightuserdata(L, -1)) { /* a null with spaces around it */
         lua_pop(L, 1);
         lua_pushnil(L);
     }
+    return true;
 }
 
 /* -- Lua to wire ------------------------------------------------------------------- */

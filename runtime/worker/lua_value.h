@@ -20,6 +20,8 @@ typedef struct dirty_lua_codec {
     int encode;  /* cjson's encode: raises */
     int decode;  /* cjson's decode: raises */
     int explain; /* (value, name, reason) → text that says what in it is no JSON */
+    int misfit; /* (JSON text, value) → text that says which number does not fit, or nil
+                 */
     uint32_t max_depth;
 } dirty_lua_codec;
 
@@ -38,8 +40,9 @@ typedef struct dirty_answer {
 void dirty_answer_deinit(dirty_answer *a);
 
 /* Push one value of the wire. [-0, +1, e]: JSON that is none raises, in words that tell
- * the place. */
-void dirty_lua_push_value(struct lua_State *L, const dirty_lua_codec *codec,
+ * the place. False: it has a number that Lua can't hold, and a text that says which is
+ * pushed. */
+bool dirty_lua_push_value(struct lua_State *L, const dirty_lua_codec *codec,
                           const dirty_value *v);
 
 /* What may be encoded. */

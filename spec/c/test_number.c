@@ -29,6 +29,23 @@ static void numbers_are_written_as_json(void **state) {
     assert_text(-0.0, "-0");
 }
 
+static void fractions_are_written_in_digits(void **state) {
+    (void)state;
+    assert_text(19.99, "19.99");
+    assert_text(-1234.5, "-1234.5");
+    assert_text(0.00001, "0.00001");
+    assert_text(-0.000098765432101234567, "-0.00009876543210123456");
+    assert_text(999999.99999999, "999999.99999999");
+    assert_text(9007199254740991.0 / 2, "4503599627370495.5");
+    assert_text(9007199254740991.0 / 8, "1125899906842623.9");
+    assert_text(0.99999999999999989, "0.9999999999999999");
+    assert_text(9999999999999.998, "9999999999999.998");
+    assert_text(9.5367431640625e-06, "9.5367431640625e-06");
+    assert_text(1e-9, "1e-09");
+    assert_text(9007199254740994.0, "9007199254740994");
+    assert_text(1152921504606846976.0, "1.152921504606847e+18");
+}
+
 static void what_json_does_not_have_is_refused(void **state) {
     (void)state;
     assert_text(NAN, "");
@@ -60,6 +77,48 @@ static void every_number_comes_back(void **state) {
         memcpy(&value, &bits, sizeof value);
         if (isfinite(value))
             assert_comes_back(value);
+    }
+}
+
+/* No fewer digits than printf finds to be needed, and no more. */
+static void assert_fewest(double value) {
+    char text[DIRTY_NUMBER_TEXT_MAX + 1], should[DIRTY_NUMBER_TEXT_MAX];
+    size_t len = dirty_number_format(text, value);
+    text[len] = '\0';
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(should, sizeof should, "%.*e", digits - 1, value);
+        if (strtod(should, NULL) == value) {
+            char same[DIRTY_NUMBER_TEXT_MAX];
+            snprintf(same, sizeof same, "%.*e", digits - 1, strtod(text, NULL));
+            assert_string_equal(same, should);
+            break;
+        }
+    }
+    assert_comes_back(value);
+    size_t count = 0;
+    for (const char *c = text; *c && *c != 'e'; c++)
+        count += *c >= '0' && *c <= '9' && (count > 0 || *c > '0');
+    assert_in_range(count, 1, 17);
+}
+
+static void decimals_have_the_fewest_digits(void **state) {
+    (void)state;
+    static const double parts[] = {1e-12, 1e-9, 1e-8, 1e-6, 1e-4, 1e-2, 1, 1e3, 1e6};
+    uint64_t seed = harness_seed();
+    for (int i = 0; i < 100000; i++) {
+        double near = (double)harness_random(&seed, UINT32_MAX) * parts[i % 9];
+        assert_fewest(near);
+        assert_fewest(nextafter(near, 0));
+        assert_fewest(-nextafter(near, INFINITY));
+    }
+    for (double power = 1e-18; power < 1e18; power *= 2) {
+        assert_fewest(power);
+        assert_fewest(nextafter(power, 0));
+        assert_fewest(nextafter(power, INFINITY));
+    }
+    for (double power = 1e-18; power < 1e18; power *= 10) {
+        assert_fewest(nextafter(power, 0));
+        assert_fewest(nextafter(power, INFINITY));
     }
 }
 
@@ -109,6 +168,8 @@ static void what_is_no_such_integer_is_left_to_others(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_written_as_json),
+        cmocka_unit_test(fractions_are_written_in_digits),
+        cmocka_unit_test(decimals_have_the_fewest_digits),
         cmocka_unit_test(what_json_does_not_have_is_refused),
         cmocka_unit_test(every_number_comes_back),
         cmocka_unit_test(integers_are_read),

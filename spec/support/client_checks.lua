@@ -75,6 +75,30 @@ check("scalars come back as they went", function(c)
     end
 end)
 
+check("numbers in tables come back as they went", function(c)
+    local numbers = { 1234567890123456, 0.1 + 0.2, 1 / 3, 2 ^ 53, 1e300, -1e-300, 5e-324, 19.99 }
+    local list, row = c:execute("app", "echo", { { numbers } }, { id = 1234567890123456 })
+    for i, n in ipairs(numbers) do
+        equal(n, list[1][1][i], "number " .. i)
+    end
+    equal(1234567890123456, row.id)
+    equal(0.1 + 0.2, c:with { metadata = { x = 0.1 + 0.2 } }:execute("app", "request").metadata.x)
+    local _, _, info = c:execute("app", "fail", 9, "oops",
+        { error = { id = 1234567890123456 } })
+    equal(1234567890123456, info.error.id)
+end)
+
+check("a number that Lua can't hold is a PROTOCOL error that names its place", function(c)
+    local value, err, info = c:execute("app", "json", "1",
+        '{"rows":[1,{"id":9223372036854775809}]}')
+    equal(nil, value)
+    has(err, "PROTOCOL: ")
+    has(err, "value 2: .rows[2].id is 9223372036854775809, ")
+    equal("PROTOCOL", info.code)
+    has(select(2, c:execute("app", "json", "9223372036854775809")), "it is 9223372036854775809, ")
+    has(select(2, c:execute("app", "json", "[1e999]")), "[1] is 1e999, ")
+end)
+
 check("nils are kept, trailing ones too", function(c)
     local got = pack(c:execute("app", "echo", nil, 1, nil, nil))
     equal(4, got.n)
@@ -110,7 +134,7 @@ end)
 
 check("JSON of other makers is understood", function(c)
     local got = pack(c:execute("app", "json", " null ", "\ttrue\n", " 12 ", "-0.5e1", '"text"',
-        ' [1, {"a": null}] ', "1E2", "1e999", '["\\ud800", -1e999]'))
+        ' [1, {"a": null}] ', "1E2", "1e300", '["\\ud800", -1e300]'))
     equal(9, got.n)
     equal(nil, got[1])
     equal(true, got[2])
@@ -119,9 +143,9 @@ check("JSON of other makers is understood", function(c)
     equal("text", got[5])
     equal(cjson.null, got[6][2].a)
     equal(100, got[7])
-    equal(math.huge, got[8])
+    equal(1e300, got[8])
     equal("\239\191\189", got[9][1])
-    equal(-math.huge, got[9][2])
+    equal(-1e300, got[9][2])
 end)
 
 check("a result that is no JSON is a PROTOCOL error", function(c)

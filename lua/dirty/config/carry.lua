@@ -4,14 +4,12 @@
 -- Their names are.
 -- @module dirty.config.carry
 
-local cjson = require "cjson"
 local options = require "dirty.config.options"
 
 local _M = {}
 
-local json = cjson.new()
-json.encode_max_depth(1010) -- that of the apps' options, and what they are in
-json.decode_max_depth(1010)
+-- max_depth: that of the apps' options, and what they are in
+local json = require("dirty.json").new(1010)
 
 local FIELDS = { "from", "apps", "file", "path", "modules", "warnings", "admin_uids" }
 

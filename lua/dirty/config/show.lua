@@ -1,14 +1,13 @@
 --- The effective configuration as text: Lua that can be used as a configuration file, or JSON.
 -- @module dirty.config.show
 
-local cjson = require "cjson"
+local exact = require "dirty.json_exact"
 local options = require "dirty.config.options"
 local spec = require "dirty.config.spec"
 
 local _M = {}
 
-local json = cjson.new()
-json.encode_max_depth(1000)
+local json = require("dirty.json").new()
 
 local KEYWORDS = {}
 for word in ([[and break do else elseif end false for function goto if in local nil not or
@@ -26,8 +25,7 @@ local function scalar(value)
     if type(value) == "string" then
         return quote(value)
     elseif type(value) == "number" then
-        local short = ("%.14g"):format(value)
-        return tonumber(short) == value and short or ("%.17g"):format(value)
+        return exact.number(value) or tostring(value)
     elseif type(value) == "userdata" then
         return "nil --[[ null ]]"
     end
@@ -118,7 +116,7 @@ function _M.json(config)
     for _, option in ipairs(options.list) do
         local value = config.values[option.name]
         out.options[option.name] = {
-            value = value == nil and cjson.null or value,
+            value = value == nil and json.null or value,
             from = config.from[option.name] or "not set",
         }
     end

@@ -1,7 +1,6 @@
 --- App specs: `module[:Object][:N]`, and the tables of the configuration file.
 -- @module dirty.config.spec
 
-local cjson = require "cjson"
 local kinds = require "dirty.config.kinds"
 local nearest = require "dirty.nearest"
 
@@ -12,10 +11,7 @@ _M.APPS_MAX = 1024
 
 local NAME_MAX = 255 -- of the wire: the length is one byte
 
-local json = cjson.new()
-json.encode_invalid_numbers(false)
-json.encode_sparse_array(false)
-json.encode_max_depth(1000)
+local json = require("dirty.json").new()
 
 local FIELDS = {
     module = { check = function(value)

@@ -84,8 +84,10 @@ end
 -- @treturn boolean|nil true; nil, fault, text
 -- @return the value
 function _M:decode_json(text)
-    local ok, value = self._values:from_json(text)
-    if not ok then
+    local ok, value, is_json = self._values:from_json(text)
+    if is_json then
+        return nil, "BAD_JSON", value
+    elseif not ok then
         return fault("BAD_JSON", value)
     end
     return true, value

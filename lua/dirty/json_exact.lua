@@ -1,0 +1,299 @@
+--- JSON texts in which every number is exact, where Lua is all there is. Lanes have the same
+-- in C (runtime/worker/lua_json.c).
+--
+-- lua-cjson writes numbers with 14 digits, so 1234567890123456 and 0.1 + 0.2 become others,
+-- and it has no hook for them. So a value is looked through first. If lua-cjson can write all
+-- its numbers, it does; else the writer here does, by lua-cjson's rules and with its words.
+-- One rule is ours: a table with an index over 2^31 - 1, too large for lua-cjson to count, is
+-- an object.
+--
+-- A program may set a locale with another decimal point after lua-cjson was loaded. lua-cjson
+-- would then write that point; the writer here does not.
+-- @module dirty.json_exact
+
+-- Taken at load: apps may change the globals and the strings' metatable later.
+local error, getmetatable, next, pcall = error, getmetatable, next, pcall
+local rawequal, rawget, tonumber = rawequal, rawget, tonumber
+local jit = rawget(_G, "jit")
+local tostring, type = tostring, type
+local byte, find, format, gsub, match = string.byte, string.find, string.format,
+    string.gsub, string.match
+local concat = table.concat
+local floor, huge = math.floor, math.huge
+
+local _M = {}
+
+-- From Lua 5.3 on, where numbers are integers or floats.
+local math_type = rawget(math, "type")
+
+local rawlen = rawget(_G, "rawlen") or function(t) -- in Lua 5.1 # is raw
+    return #t
+end
+
+local SHORT_MAX = 1e14 -- whole numbers below it have 14 digits
+local INDEX_MAX = 2147483647
+
+-- lua-cjson's own settings for arrays with holes: one whose highest index is over SAFE may not
+-- have more than RATIO places for each element.
+local SPARSE_RATIO, SPARSE_SAFE = 2, 10
+
+local ESCAPES = {
+    ["\b"] = "\\b", ["\t"] = "\\t", ["\n"] = "\\n", ["\f"] = "\\f", ["\r"] = "\\r",
+    ['"'] = '\\"', ["\\"] = "\\\\", ["/"] = "\\/", ["\127"] = "\\u007f",
+}
+for code = 0, 31 do
+    local c = string.char(code)
+    ESCAPES[c] = ESCAPES[c] or format("\\u%04x", code)
+end
+local LOOP_MAX = 64 -- bytes of strings that are looked at one by one
+local ESCAPED = '[%z\1-\31"\\/\127]'
+
+-- The fewest digits first; 17 bring every double back.
+local FORMATS = { "%.15g", "%.16g", "%.17g" }
+
+-- -- Numbers ------------------------------------------------------------------------------
+
+-- A locale may print another point, of several bytes even.
+local function with_point(text)
+    return find(text, ".", 1, true) and text or (gsub(text, "[^%d%-+e]+", "."))
+end
+
+--- The JSON text of a number, in the fewest digits that bring it back.
+-- @tparam number n
+-- @treturn string|nil nil for NaN and infinities
+function _M.number(n)
+    if math_type and math_type(n) == "integer" then
+        return tostring(n)
+    elseif n ~= n or n == huge or n == -huge then
+        return nil
+    elseif n % 1 == 0 and n > -1e16 and n < 1e16 then
+        return (n ~= 0 or 1 / n > 0) and format("%d", n) or "-0"
+    end
+    local text
+    for i = 1, #FORMATS do
+        text = format(FORMATS[i], n)
+        if tonumber(text) == n then
+            break
+        end
+    end
+    return with_point(text)
+end
+
+--- Read a number as JSON writes it, whatever point the locale has.
+-- @tparam string text
+-- @treturn number|nil
+function _M.read(text)
+    local n = tonumber(text)
+    if n or not find(text, ".", 1, true) then
+        return n
+    end
+    local point = match(format("%.1f", 0.5), "^0(.+)5$") or "."
+    return tonumber((gsub(text, "%.", point)))
+end
+
+-- What lua-cjson can do with a value.
+local WHOLE, SHORT, LONG = 0, 1, 2 -- all of it, if its point is right, nothing
+
+local function look_number(n)
+    if n % 1 == 0 then
+        return n > -SHORT_MAX and n < SHORT_MAX and WHOLE or LONG
+    elseif floor(n * 1e4 + 0.5) / 1e4 == n and n > -1e10 and n < 1e10 then
+        return SHORT -- the double nearest to a decimal of at most 14 digits
+    end
+    return tonumber(format("%.14g", n)) == n and SHORT or LONG
+end
+
+-- -- Look ---------------------------------------------------------------------------------
+
+-- Tables too deep are lua-cjson's to refuse.
+local function look(value, depth, self)
+    local kind = type(value)
+    if kind == "number" then
+        return look_number(value)
+    elseif kind == "userdata" then -- of strange ones newer versions write nothing at all
+        return (value == self.null or value == self.empty_array) and WHOLE or LONG
+    elseif kind ~= "table" or depth >= self.max_depth then
+        return WHOLE
+    end
+    local worst = WHOLE
+    for key, element in next, value do
+        local found = type(key) == "number" and (key > INDEX_MAX and LONG or look_number(key))
+            or WHOLE
+        local below = look(element, depth + 1, self)
+        found = below > found and below or found
+        if found == LONG then
+            return LONG
+        end
+        worst = found > worst and found or worst
+    end
+    return worst
+end
+
+-- -- Write --------------------------------------------------------------------------------
+
+local function refuse(value, reason)
+    error(format("Cannot serialise %s: %s", type(value), reason), 0)
+end
+
+local function number_text(n)
+    return _M.number(n) or refuse(n, "must not be NaN or Inf")
+end
+
+-- Patterns are not compiled by LuaJIT, and end the compiled code around them.
+local function has_escapes(s)
+    if not jit or #s > LOOP_MAX then
+        return find(s, ESCAPED)
+    end
+    for i = 1, #s do
+        local c = byte(s, i)
+        if c < 32 or c == 34 or c == 47 or c == 92 or c == 127 then
+            return true
+        end
+    end
+end
+
+local function string_text(s)
+    if has_escapes(s) then
+        s = gsub(s, ESCAPED, ESCAPES)
+    end
+    return '"' .. s .. '"'
+end
+
+local function key_text(key)
+    local kind = type(key)
+    if kind == "string" then
+        return string_text(key)
+    elseif kind == "number" then
+        return '"' .. number_text(key) .. '"'
+    end
+    refuse(key, "table key must be a number or string")
+end
+
+-- The highest index of an array, 0 if it is empty, nil if it is an object.
+local function array_length(t)
+    local count, highest = 0, 0
+    for key in next, t do
+        if type(key) ~= "number" or key < 1 or key > INDEX_MAX or key ~= floor(key) then
+            return nil
+        end
+        count, highest = count + 1, key > highest and key or highest
+    end
+    if highest > SPARSE_SAFE and highest > count * SPARSE_RATIO then
+        refuse(t, "excessively sparse array")
+    end
+    return highest
+end
+
+-- Whether a table has that metatable, which older versions of lua-cjson don't have.
+local function is_marked(t, mt)
+    return mt ~= nil and rawequal(getmetatable(t), mt)
+end
+
+-- Each of the functions below puts its pieces after out[at] and gives the last place.
+local put
+
+local function put_array(out, at, t, length, depth, self)
+    at = at + 1
+    out[at] = "["
+    for i = 1, length do
+        if i > 1 then
+            at = at + 1
+            out[at] = ","
+        end
+        at = put(out, at, rawget(t, i), depth, self)
+    end
+    out[at + 1] = "]"
+    return at + 1
+end
+
+-- Rows have the same keys, so what comes before their values is kept: { and the key of the
+-- first, a comma and the key of the others.
+local function keep(texts, before, key)
+    local text = before .. key_text(key) .. ":"
+    texts[key] = text
+    return text
+end
+
+local function put_object(out, at, t, depth, self)
+    local key, value = next(t)
+    if key == nil then
+        out[at + 1] = "{}"
+        return at + 1
+    end
+    out[at + 1] = self.first[key] or keep(self.first, "{", key)
+    at = put(out, at + 1, value, depth, self)
+    local others = self.others
+    for other, element in next, t, key do
+        out[at + 1] = others[other] or keep(others, ",", other)
+        at = put(out, at + 1, element, depth, self)
+    end
+    out[at + 1] = "}"
+    return at + 1
+end
+
+local function put_table(out, at, t, depth, self)
+    if depth > self.max_depth then
+        error(format("Cannot serialise, excessive nesting (%d)", depth), 0)
+    elseif is_marked(t, self.array_mt) then
+        return put_array(out, at, t, rawlen(t), depth, self)
+    end
+    local length = array_length(t)
+    if length and (length > 0 or is_marked(t, self.empty_array_mt)) then
+        return put_array(out, at, t, length, depth, self)
+    end
+    return put_object(out, at, t, depth, self)
+end
+
+-- The word for null and for an array that a userdata stands for.
+local function userdata_text(value, self)
+    return value == self.null and "null" or value == self.empty_array and "[]"
+        or refuse(value, "type not supported")
+end
+
+-- A value, `depth` tables down.
+function put(out, at, value, depth, self)
+    local kind, text = type(value)
+    if kind == "string" then
+        text = string_text(value)
+    elseif kind == "number" then
+        text = number_text(value)
+    elseif kind == "table" then
+        return put_table(out, at, value, depth + 1, self)
+    elseif kind == "boolean" then
+        text = value and "true" or "false"
+    elseif kind == "nil" then
+        text = "null"
+    elseif kind == "userdata" then
+        text = userdata_text(value, self)
+    else
+        refuse(value, "type not supported")
+    end
+    out[at + 1] = text
+    return at + 1
+end
+
+--- Make an encode function.
+-- @tparam table cjson an instance of lua-cjson, with its usual settings but max_depth
+-- @tparam number max_depth how deep tables may nest
+-- @treturn function (value) → text; raises what can't be written, with lua-cjson's words
+function _M.encoder(cjson, max_depth)
+    local encode = cjson.encode
+    local self = {
+        max_depth = max_depth, null = cjson.null, empty_array = cjson.empty_array,
+        array_mt = cjson.array_mt, empty_array_mt = cjson.empty_array_mt,
+    }
+    return function(value)
+        local found = look(value, 0, self)
+        if found == WHOLE or found == SHORT and encode(0.5) == "0.5" then
+            local ok, text = pcall(encode, value) -- or its words would get our line before them
+            return ok and text or error(text, 0)
+        end
+        local out = {}
+        self.first, self.others = {}, {}
+        put(out, 0, value, 0, self)
+        self.first, self.others = nil, nil
+        return concat(out)
+    end
+end
+
+return _M
