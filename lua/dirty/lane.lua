@@ -395,8 +395,22 @@ local function report_global(t, name, value)
     end
 end
 
---- The lane has its apps: watch the table of globals from now on.
+-- Where the lane opened.
+local home = host.cwd()
+
+-- Templates of `package.path` as they are from there.
+local function from_home(path)
+    return (gsub(path, "[^;]+", function(template)
+        return byte(template) ~= 47 and home .. "/" .. gsub(template, "^%./", "") or nil
+    end))
+end
+
+--- The lane has its apps: watch the table of globals from now on. And find modules where they
+-- are now, should an app change the working directory of all.
 function _M.booted()
+    if home and host.cwd() == home then
+        package.path, package.cpath = from_home(package.path), from_home(package.cpath)
+    end
     if getmetatable(globals) == nil then
         setmetatable(globals, { __newindex = report_global })
     end

@@ -10,6 +10,7 @@
 #include "base/capture.h"
 #include "base/guest.h"
 #include "base/log.h"
+#include "worker/pin.h"
 
 /* The hooks of one configuration: `ctx` of the functions below. Owned by the collector.
  */
@@ -103,6 +104,7 @@ static void run_hook(const hook_set *set, struct hook_call *call) {
                   DIRTY_LOG_QUOTE(message != NULL ? message : "(no message)"));
     }
     lua_settop(L, top);
+    dirty_pin_thread();
     fflush(stdout); /* what it printed must not wait in a buffer that a fork copies */
 }
 

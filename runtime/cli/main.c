@@ -21,6 +21,7 @@
 #include "cli/sys.h"
 #include "luabind/core.h"
 #include "supervisor/owner.h"
+#include "worker/pin.h"
 
 #define EXIT_INTERNAL 70 /* EX_SOFTWARE of sysexits.h */
 
@@ -127,6 +128,7 @@ static void fill_stdio(void) {
 
 int main(int argc, char **argv) {
     dirty_descriptors_note_given();
+    dirty_pin_thread(); /* a configuration may set another locale */
     dirty_owner_open(); /* it knows descriptors by their numbers */
     fill_stdio();
     /* Who started us may have ignored it: then no child of ours could be waited for. */

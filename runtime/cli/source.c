@@ -15,6 +15,7 @@
 #include "cli/options.h"
 #include "cli/parked.h"
 #include "cli/try_apps.h"
+#include "worker/pin.h"
 
 /* `ctx` of the functions below. Owned by the collector; the references are in the
  * registry. */
@@ -63,6 +64,7 @@ static int run(lua_CFunction function, step *s, uint32_t limit_ms) {
         s->rc = -1;
     }
     lua_settop(L, top);
+    dirty_pin_thread();
     fflush(stdout); /* what it printed must not wait in a buffer that a fork copies */
     return s->rc;
 }

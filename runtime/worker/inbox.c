@@ -1,11 +1,13 @@
 #include "worker/inbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fdpass.h"
+#include "base/log.h"
 
 void dirty_inbox_close(dirty_inbox *in) {
     if (in->descriptor >= 0)
@@ -13,6 +15,24 @@ void dirty_inbox_close(dirty_inbox *in) {
     if (in->file >= 0)
         close(in->file);
     in->descriptor = in->file = -1;
+}
+
+/* An app may have closed descriptor 0, 1 or 2. What comes next would take its place, and
+ * what apps print would go to a caller: move it up, and fill the hole. */
+static int above_stdio(int fd) {
+    if (fd < 0 || fd > STDERR_FILENO)
+        return fd;
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    close(fd);
+    int null;
+    do
+        null = open("/dev/null", O_RDWR);
+    while (null >= 0 && null <= STDERR_FILENO);
+    if (null >= 0)
+        close(null);
+    dirty_log_msg(DIRTY_LOG_WARN, "an app has closed stdin, stdout or stderr: it is "
+                                  "/dev/null from now on");
+    return moved;
 }
 
 static int message_fault(const dirty_inbox *in) {
@@ -39,8 +59,8 @@ int dirty_inbox_receive(dirty_inbox *in) {
         return n == 0 || errno == ECONNRESET ? -EPIPE : -errno;
     in->len = (size_t)n;
     dirty_fdpass_take(&m, fds);
-    in->descriptor = fds[0];
-    in->file = fds[1];
+    in->descriptor = above_stdio(fds[0]);
+    in->file = above_stdio(fds[1]);
     int rc = message_fault(in);
     if (rc < 0)
         dirty_inbox_close(in);

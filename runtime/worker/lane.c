@@ -1,6 +1,7 @@
 #include "worker/lane.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +14,11 @@
 #include "worker/caller.h"
 #include "worker/inbox.h"
 #include "worker/lua_host.h"
+#include "worker/pin.h"
+
+/* A call that ran longer, and this many others, are followed by a look at signals. */
+#define LONG_RUN_NS DIRTY_NS_PER_MS
+#define SHORT_CALLS 64
 
 struct dirty_lane {
     const dirty_worker_start *start; /* borrowed */
@@ -21,6 +27,7 @@ struct dirty_lane {
     dirty_arrival arrival;
     dirty_buf error; /* owned: an ERROR frame being written */
     dirty_inbox inbox;
+    uint32_t short_calls; /* since signals were looked after */
 };
 
 /* One request on its way through the lane. */
@@ -62,6 +69,7 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
     lane->page = start->pages[index];
     lane->inbox.channel = start->channels[index];
     atomic_store(&lane->page->tid, (uint32_t)gettid());
+    dirty_pin_thread();
     dirty_buf why = {0};
     int rc = dirty_host_open(&lane->host, start, &why);
     if (rc < 0) {
@@ -294,6 +302,14 @@ static int give_back_slow(dirty_lane *lane, job *j) {
     return rc;
 }
 
+/* After a long call, or one of many, where a few system calls don't count. */
+static void pin_signals(dirty_lane *lane, const job *j) {
+    if (j->done.run_ns < LONG_RUN_NS && ++lane->short_calls < SHORT_CALLS)
+        return;
+    lane->short_calls = 0;
+    dirty_pin_signals(lane->start->apps[j->dispatch->app]->name);
+}
+
 static int serve_dispatch(dirty_lane *lane) {
     const dirty_msg_dispatch *d = &lane->inbox.message.dispatch;
     job j = {.dispatch = d, .fd = lane->inbox.descriptor, .saved = -1};
@@ -315,6 +331,8 @@ static int serve_dispatch(dirty_lane *lane) {
     dirty_inbox_close(&lane->inbox);
     int rc = dirty_inbox_send(&lane->inbox, &j.done, sizeof j.done, NULL, 0);
     dirty_host_release(lane->host);
+    fflush(stdout); /* an app may have made it wait for a full buffer */
+    pin_signals(lane, &j);
     dirty_arrival_end(&lane->arrival);
     return rc;
 }
@@ -331,6 +349,8 @@ static int give_back(dirty_lane *lane) {
 }
 
 int dirty_lane_serve(dirty_lane *lane) {
+    dirty_pin_thread(); /* a hook may have run */
+    dirty_pin_signals("worker_init");
     dirty_msg_plain ready = {.kind = DIRTY_MSG_READY};
     int rc = dirty_inbox_send(&lane->inbox, &ready, sizeof ready, NULL, 0);
     while (rc == 0) {

@@ -1,5 +1,6 @@
 #include "worker/lua_api.h"
 
+#include <limits.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,6 +39,13 @@ static int api_remaining(lua_State *L) {
 static int api_caller_is_gone(lua_State *L) {
     const dirty_call *call = scope_of(L)->call;
     lua_pushboolean(L, call != NULL && dirty_caller_is_gone(call->fd));
+    return 1;
+}
+
+/* cwd() → the working directory, nil if it has no path any more */
+static int api_cwd(lua_State *L) {
+    char path[PATH_MAX];
+    lua_pushstring(L, getcwd(path, sizeof path));
     return 1;
 }
 
@@ -126,6 +134,7 @@ void dirty_lua_api_open(lua_State *L, dirty_lua_scope *scope) {
     add(L, scope, "caller_is_gone", api_caller_is_gone);
     add(L, scope, "log", api_log);
     add(L, scope, "booting", api_booting);
+    add(L, scope, "cwd", api_cwd);
     add(L, scope, "request", api_request);
     lua_pushcfunction(L, dirty_lua_json_encoder);
     lua_setfield(L, -2, "json_encoder");

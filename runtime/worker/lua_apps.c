@@ -100,6 +100,8 @@ static void run_app_work(app_work *work, lua_CFunction function) {
     dirty_guest_end(h->scope.app);
     dirty_interrupt_leave(&h->interrupt);
     dirty__drop_hook(h->L);
+    dirty_pin_thread();
+    dirty_pin_signals(h->scope.app);
     if (status != 0) {
         const char *text = lua_tostring(h->L, -1);
         dirty_buf_append_cstr(work->out, ",\"phase\":\"load\",\"message\":");

@@ -17,6 +17,7 @@
 #include "worker/lua_host.h"
 #include "worker/lua_memory.h"
 #include "worker/lua_value.h"
+#include "worker/pin.h"
 
 /* Slots at the bottom of the Lua stack that stay for the life of the state. */
 enum {
@@ -79,6 +80,7 @@ void dirty__collect(dirty_host *h, lua_State *L, bool all);
 static inline dirty_code dirty__leave_app(dirty_host *h) {
     dirty_code reason = dirty_interrupt_leave(&h->interrupt);
     dirty__drop_hook(h->L);
+    dirty_pin_thread();
     return reason;
 }
 

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "worker/interrupt.h"
 #include "worker/lane.h"
+#include "worker/pin.h"
 
 /* Where the lanes of a worker wait for each other, so that none serves before all have
  * booted and the hook has run. */
@@ -36,7 +37,7 @@ typedef struct lane_thread {
 static void reopen_log(int signal_number) {
     (void)signal_number;
     int saved = errno;
-    dirty_log_reopen();
+    dirty_pin_reopen_log();
     errno = saved;
 }
 
@@ -50,6 +51,7 @@ static void set_signals(void) {
     sigemptyset(&reopen.sa_mask);
     sigaction(SIGUSR1, &reopen, NULL);
     dirty_interrupt_handle_signals();
+    dirty_pin_open();
 }
 
 /* 0, or -ESRCH: the arbiter died before we could ask to be told. */

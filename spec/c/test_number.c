@@ -1,7 +1,10 @@
 #include "harness.h"
 
 #include <float.h>
+#include <locale.h>
 #include <math.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/number.h"
 
@@ -122,6 +125,35 @@ static void decimals_have_the_fewest_digits(void **state) {
     }
 }
 
+/* glibc's LC_NUMERIC of a locale whose point is U+066B, two bytes in UTF-8. */
+static const char wide_numeric[] =
+    "\x14\x11\x03\x20\x06\0\0\0\x20\0\0\0\x23\0\0\0\x24\0\0\0\x28\0\0\0\x2c\0\0\0"
+    "\x30\0\0\0\xd9\xab\0\0\0\0\0\0\x6b\x06\0\0\0\0\0\0UTF-8";
+
+static void the_point_is_a_dot_in_any_locale(void **state) {
+    (void)state;
+    char dir[] = "/tmp/dirty-test-XXXXXX", path[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/xx", dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/xx/LC_NUMERIC", dir);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fwrite(wide_numeric, 1, sizeof wide_numeric, file);
+    fclose(file);
+    setenv("LOCPATH", dir, 1);
+    char *set = setlocale(LC_NUMERIC, "xx");
+    unlink(path);
+    snprintf(path, sizeof path, "%s/xx", dir);
+    rmdir(path);
+    rmdir(dir);
+    assert_non_null(set);
+    assert_text(1.5, "1.5");
+    assert_text(1.5e300, "1.5e+300");
+    assert_text(-2.5e-300, "-2.5e-300");
+    setlocale(LC_NUMERIC, "C");
+}
+
 static void assert_parsed(const char *text, double should) {
     double value = NAN;
     assert_true(dirty_number_parse_int(dirty_slice_cstr(text), &value));
@@ -172,6 +204,7 @@ int main(void) {
         cmocka_unit_test(decimals_have_the_fewest_digits),
         cmocka_unit_test(what_json_does_not_have_is_refused),
         cmocka_unit_test(every_number_comes_back),
+        cmocka_unit_test(the_point_is_a_dot_in_any_locale),
         cmocka_unit_test(integers_are_read),
         cmocka_unit_test(what_is_no_such_integer_is_left_to_others),
     };

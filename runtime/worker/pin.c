@@ -1,0 +1,78 @@
+#include "worker/pin.h"
+
+#include <fenv.h>
+#include <locale.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "worker/interrupt.h"
+
+/* A signal that the runtime uses in workers. */
+typedef struct pinned {
+    int number;
+    const char *name;
+    struct sigaction action; /* as it was at dirty_pin_open */
+    atomic_bool told;        /* that somebody has changed it */
+} pinned;
+
+/* Of this process, set before threads start. SIGPROF is not here: LuaJIT has it, and who
+ * stops LuaJIT's profiler takes it away for good. */
+static pinned signals[] = {{.number = DIRTY_INTERRUPT_SIGNAL, .name = "SIGURG"},
+                           {.number = SIGUSR1, .name = "SIGUSR1"},
+                           {.number = SIGPIPE, .name = "SIGPIPE"},
+                           {.number = SIGXFSZ, .name = "SIGXFSZ"}};
+static mode_t file_mask;
+static bool is_open;
+
+void dirty_pin_thread(void) {
+    uselocale(newlocale(LC_ALL_MASK, "C", (locale_t)0)); /* one that is always there */
+    fesetmode(FE_DFL_MODE);
+}
+
+void dirty_pin_open(void) {
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        sigaction(signals[i].number, NULL, &signals[i].action);
+    file_mask = umask(0);
+    umask(file_mask);
+    is_open = true;
+}
+
+static void unblock(void) {
+    sigset_t ours;
+    sigemptyset(&ours);
+    sigaddset(&ours, DIRTY_INTERRUPT_SIGNAL);
+    sigaddset(&ours, SIGPROF);
+    sigaddset(&ours, SIGUSR1);
+    pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
+}
+
+static void give_back(pinned *p, const char *app) {
+    struct sigaction now;
+    sigaction(p->number, NULL, &now);
+    if (now.sa_handler == p->action.sa_handler)
+        return;
+    sigaction(p->number, &p->action, NULL);
+    if (!atomic_exchange(&p->told, true))
+        dirty_log(DIRTY_LOG_WARN,
+                  "an app has changed how a signal of the runtime acts: it is set back",
+                  "signal=%s after=%s", p->name, DIRTY_LOG_QUOTE(app));
+}
+
+void dirty_pin_signals(const char *app) {
+    if (!is_open)
+        return;
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        give_back(&signals[i], app);
+    unblock();
+}
+
+void dirty_pin_reopen_log(void) {
+    mode_t of_apps = umask(file_mask);
+    dirty_log_reopen();
+    umask(of_apps);
+}
