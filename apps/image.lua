@@ -10,15 +10,18 @@
 -- Widths and heights are pixels of the upright image: an EXIF orientation is applied.
 -- A format is "jpeg", "png" or "webp"; without one the input's is kept. `quality` is 1 to
 -- 100 and counts for JPEG and WebP; PNG is lossless. Transparency turns white in JPEG.
--- What comes out is sRGB with 8 bits a channel and no metadata, which may tell where a
--- photograph was taken. Of an animation the first frame counts.
+-- What comes out is sRGB (or grey) with 8 bits a channel and no metadata, which may tell where
+-- a photograph was taken: profiles, and gAMA and cHRM of PNG, are applied and left out. Of an
+-- animation the first frame counts.
 --
 -- A wrong argument raises; an image that can't be had gives nil, err in libvips' words.
 -- @module apps.image
 
 local ffi = require "ffi"
+local colour = require "apps.image.colour"
 local dirty = require "dirty"
 local hint = require("dirty.nearest").hint
+local webp = require "apps.image.webp"
 
 ffi.cdef [[
     typedef struct _VipsImage VipsImage;
@@ -42,6 +45,12 @@ ffi.cdef [[
     int vips_image_get_n_pages(VipsImage *image);
     int vips_image_get_string(const VipsImage *image, const char *name, const char **out);
     size_t vips_image_get_typeof(const VipsImage *image, const char *name);
+    char **vips_image_get_fields(const VipsImage *image);
+    int vips_image_remove(VipsImage *image, const char *name);
+    int vips_copy(VipsImage *in, VipsImage **out, ...);
+    int vips_colourspace(VipsImage *in, VipsImage **out, int space, ...);
+    int vips_image_get_interpretation(const VipsImage *image);
+    void g_strfreev(char **list);
     unsigned g_log_set_handler(const char *domain, int levels, void *handler, void *data);
     void g_object_unref(void *object);
     void g_free(void *memory);
@@ -65,6 +74,8 @@ local CROPS = { centre = 1, entropy = 2, attention = 3 } -- VipsInteresting
 local NO_CROP = 0
 local SHRINK, FORCE = 2, 3 -- VipsSize: never enlarge; exactly this size
 local LOG_WARNING = 16 -- GLogLevelFlags
+local GREY, SRGB = 1, 22 -- VipsInterpretation
+local SCREEN = 72 / 25.4 -- pixels a millimetre that are written of every image
 
 -- How libvips loads: line by line where it can, and a file that ends early is an error.
 local LOAD_OPTIONS = "access=sequential,fail-on=truncated"
@@ -219,18 +230,39 @@ local function too_large(self, what, width, height)
     end
 end
 
--- How files of the formats begin.
-local SIGNATURES = { png = "^\137PNG\r\n\26\n", jpeg = "^\255\216\255", webp = "^RIFF....WEBP" }
+-- How files begin, of the formats that are taken and of others that are often sent.
+local SIGNATURES = {
+    png = "^\137PNG\r\n\26\n", jpeg = "^\255\216\255", webp = "^RIFF....WEBP",
+}
+local OTHERS = {
+    { "GIF", "^GIF8" }, { "TIFF", "^II[*+]%z" }, { "TIFF", "^MM%z[*+]" },
+    { "AVIF", "^....ftypavi[fs]" }, { "HEIC", "^....ftyphe[iv][cmsx]" },
+    { "HEIC or AVIF", "^....ftypm[is]f1" }, { "SVG", "^[\239\187\191%s]*<svg[%s>]" },
+    { "SVG", "^[\239\187\191%s]*<[?!].-<svg[%s>]" }, { "BMP", "^BM....%z%z%z%z" },
+    { "ICO", "^%z%z\1%z" },
+    { "JPEG XL", "^\255\10" }, { "JPEG XL", "^%z%z%z\12JXL " },
+    { "JPEG 2000", "^%z%z%z\12jP  " }, { "JPEG 2000", "^\255O\255Q" }, { "PDF", "^%%PDF%-" },
+    { "PSD", "^8BPS" },
+}
+local HEAD_MAX = 1000 -- bytes that are looked at to name a format
 
--- What is known of bytes that libvips refused without a word.
-local function refused(bytes)
+local function format_by_signature(bytes)
     for format, signature in pairs(SIGNATURES) do
         if bytes:find(signature) then
-            return ("%d bytes that begin as %s does, but the header behind that is broken"):format(
-                #bytes, format:upper())
+            return format
         end
     end
-    return ("%d bytes that begin as no format does that is taken"):format(#bytes)
+end
+
+-- Why bytes are not taken that begin as none of the formats does.
+local function foreign(bytes)
+    local head = bytes:sub(1, HEAD_MAX)
+    for _, other in ipairs(OTHERS) do
+        if head:find(other[2]) then
+            return "it is " .. other[1]
+        end
+    end
+    return ("%d bytes that begin as no image does that is known here"):format(#bytes)
 end
 
 -- Say what an image is, from its header: its size is held against max_pixels before
@@ -239,9 +271,16 @@ local function read_header(self, bytes)
     if type(bytes) ~= "string" then
         fail("image", "the first argument is a %s, must be the bytes of an image", type(bytes))
     end
+    local format = format_by_signature(bytes)
+    if not format then
+        return nil, ("can't read this as an image: %s; JPEG, PNG and WebP are taken"):format(
+            foreign(bytes))
+    end
     local image = vips.vips_image_new_from_buffer(bytes, #bytes, LOAD_OPTIONS, END)
     if image == nil then
-        return nil, "can't read this as an image: " .. vips_words(refused(bytes))
+        local known = ("%d bytes that begin as %s does, but the header behind that is broken")
+            :format(#bytes, format:upper())
+        return nil, "can't read this as an image: " .. vips_words(known)
     end
     image = own(image)
     local about = describe(image)
@@ -253,6 +292,35 @@ local function read_header(self, bytes)
     return about
 end
 
+-- An image of what another becomes by a function of libvips; that one is released.
+local function become(image, f, ...)
+    local out = ffi.new "VipsImage *[1]"
+    local status = f(image, out, ...)
+    release(image)
+    return status == 0 and own(out[0]) or nil
+end
+
+-- The image in sRGB or grey with 8 bits a channel, with nothing but its pixels: libvips 8.14
+-- writes EXIF and XMP into WebP though it is told to strip. nil if that can't be.
+local function bare(image)
+    local space = vips.vips_image_get_interpretation(image)
+    if space ~= SRGB and space ~= GREY then
+        image = become(image, vips.vips_colourspace, int(SRGB), END)
+    end
+    image = image and become(image, vips.vips_copy, "xres", SCREEN, "yres", SCREEN, END)
+    if not image then
+        return nil
+    end
+    local fields = ffi.gc(vips.vips_image_get_fields(image), vips.g_strfreev)
+    local i = 0
+    while fields[i] ~= nil do
+        vips.vips_image_remove(image, fields[i]) -- what every image has stays
+        i = i + 1
+    end
+    vips.g_strfreev(ffi.gc(fields, nil))
+    return image
+end
+
 -- The suffix that saves an image in libvips' notation, such as ".jpg[strip,background=255,Q=80]".
 local function save_suffix(format, quality)
     local q = quality and format ~= "png" and ",Q=" .. quality or ""
@@ -262,6 +330,10 @@ end
 -- Encode, which is when libvips does all the work that led to the image. Releases it.
 -- Returns the encoded bytes and what they are, or nil and why not.
 local function encode(image, format, suffix)
+    image = bare(image)
+    if not image then
+        return nil, "can't make the image: " .. vips_words()
+    end
     local data, len = ffi.new "void *[1]", ffi.new "size_t[1]"
     local status = vips.vips_image_write_to_buffer(image, suffix, data, len, END)
     local about = {
@@ -277,17 +349,22 @@ local function encode(image, format, suffix)
     local buffer = ffi.gc(data[0], vips.g_free)
     local bytes = ffi.string(buffer, len[0])
     vips.g_free(ffi.gc(buffer, nil))
-    return bytes, about
+    return format == "webp" and webp.without_metadata(bytes) or bytes, about
 end
 
 -- Decode at a fraction of the size where the format can, scale, turn upright, convert to
 -- sRGB and encode. `about` is of read_header, `box` { width, height, size, crop }.
 local function scale(bytes, about, box, o)
+    local has_profile = about.profile
+    if about.format == "png" and not has_profile then
+        local told = colour.with_profile(bytes)
+        has_profile, bytes = told ~= bytes, told
+    end
     local out = ffi.new "VipsImage *[1]"
     local status = vips.vips_thumbnail_buffer(bytes, #bytes, out, box.width,
         "height", int(box.height), "size", int(box.size), "crop", int(box.crop),
         "option_string", LOAD_OPTIONS,
-        about.profile and "export_profile" or END, "srgb", END)
+        has_profile and "export_profile" or END, "srgb", END)
     if status ~= 0 then
         return nil, "can't scale the image: " .. vips_words()
     end

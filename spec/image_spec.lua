@@ -1,5 +1,6 @@
 -- The image app, by its functions and then as it is served.
 local images = require "support.images"
+local metadata = require "support.metadata"
 local process = require "support.process"
 local runtime = require "support.runtime"
 local tempdir = require "support.tempdir"
@@ -114,11 +115,6 @@ describe("apps.image", function()
             assert.equal(1, app:info(bytes).orientation)
         end)
 
-        it("leaves out the metadata", function()
-            local jpeg = images.oriented(app:convert(two_halves(80, 40), { format = "jpeg" }), 3)
-            assert.is_truthy(jpeg:find("Exif", 1, true))
-            assert.is_nil((app:thumbnail(jpeg)):find("Exif", 1, true))
-        end)
     end)
 
     describe("resize", function()
@@ -207,13 +203,214 @@ describe("apps.image", function()
         end)
     end)
 
+    -- Every format as input and output, with all kinds of metadata, in each orientation.
+    describe("metadata", function()
+        local FORMATS = { "jpeg", "png", "webp" }
+        local WIDTH, HEIGHT = 48, 24
+        -- What an image of each format may be made of: its pixels, and how to decode them.
+        local PARTS = {
+            jpeg = { ["e0 JFIF"] = true, db = true, c0 = true, c2 = true, c4 = true, dd = true,
+                da = true },
+            png = { IHDR = true, pHYs = true, PLTE = true, tRNS = true, IDAT = true, IEND = true },
+            webp = { ["VP8 "] = true, VP8L = true, VP8X = true, ALPH = true },
+        }
+        local COLOURS = { { 255, 0, 0 }, { 0, 255, 0 }, { 0, 0, 255 }, { 255, 255, 255 } }
+        -- The quarters of the stored image where each orientation shows them: top left, top right,
+        -- bottom left, bottom right.
+        local SEEN = { { 1, 2, 3, 4 }, { 2, 1, 4, 3 }, { 4, 3, 2, 1 }, { 3, 4, 1, 2 },
+            { 1, 3, 2, 4 }, { 3, 1, 4, 2 }, { 4, 2, 3, 1 }, { 2, 4, 1, 3 } }
+        local plain
+
+        setup(function()
+            local png = images.png(WIDTH, HEIGHT, function(x, y)
+                return unpack(COLOURS[(y < HEIGHT / 2 and 1 or 3) + (x < WIDTH / 2 and 0 or 1)])
+            end)
+            plain = { png = png }
+            for _, format in ipairs { "jpeg", "webp" } do
+                plain[format] = assert(app:convert(png, { format = format, quality = 95 }))
+            end
+        end)
+
+        local function laden(format, orientation)
+            return metadata[format](plain[format], orientation, WIDTH, HEIGHT)
+        end
+
+        local function assert_bare(format, bytes)
+            for _, part in ipairs(metadata.parts(format, bytes)) do
+                assert.is_true(PARTS[format][part], part)
+            end
+            for _, secret in ipairs(metadata.SECRETS) do
+                assert.is_nil(bytes:find(secret, 1, true), secret)
+            end
+            local about = app:info(bytes)
+            assert.same({ 1, false }, { about.orientation, about.profile })
+        end
+
+        local function assert_upright(orientation, bytes, about)
+            local turned = orientation >= 5
+            assert.same(turned and { HEIGHT, WIDTH } or { WIDTH, HEIGHT },
+                { about.width, about.height })
+            for i, quarter in ipairs(SEEN[orientation]) do
+                local x = math.floor(about.width * (i % 2 == 1 and 0.25 or 0.75))
+                local y = math.floor(about.height * (i <= 2 and 0.25 or 0.75))
+                for channel, value in ipairs(COLOURS[quarter]) do
+                    local is = images.pixel(bytes, x, y)[channel]
+                    assert.is_true(math.abs(is - value) < 40, ("orientation %d, quarter %d, "
+                        .. "channel %d: %d"):format(orientation, i, channel, is))
+                end
+            end
+        end
+
+        for _, from in ipairs(FORMATS) do
+            for _, to in ipairs(FORMATS) do
+                it(("of %s is not in %s, which is upright"):format(from, to), function()
+                    for orientation = 1, 8 do
+                        local input = laden(from, orientation)
+                        assert.equal(orientation, app:info(input).orientation)
+                        assert.is_true(app:info(input).profile)
+                        local o = { format = to, quality = 95 }
+                        local bytes, about = assert(app:convert(input, o))
+                        assert_bare(to, bytes)
+                        assert_upright(orientation, bytes, about)
+                    end
+                end)
+            end
+
+            it(("of %s is left out by all actions"):format(from), function()
+                for _, to in ipairs(FORMATS) do
+                    local small = assert(app:thumbnail(laden(from, 6), { width = 12, format = to }))
+                    assert_bare(to, small)
+                    local cut = assert(app:thumbnail(laden(from, 3),
+                        { width = 10, height = 20, crop = "attention", format = to }))
+                    assert_bare(to, cut)
+                    local large = assert(app:resize(laden(from, 7), { width = 60, format = to }))
+                    assert_bare(to, large)
+                end
+            end)
+        end
+
+        it("was there: each kind is found in what was made", function()
+            local function kinds(format)
+                local found = {}
+                for i, secret in ipairs(metadata.SECRETS) do
+                    found[i] = laden(format, 1):find(secret, 1, true) ~= nil
+                end
+                return found
+            end
+            local y, n = true, false
+            -- maker, position, XMP, IPTC, comment, profile, JUMBF, thumbnail
+            assert.same({ y, y, y, y, y, y, y, y }, kinds "jpeg")
+            assert.same({ y, y, y, n, y, y, n, y }, kinds "png") -- IPTC is in hexadecimal
+            assert.same({ y, y, y, n, n, y, n, y }, kinds "webp")
+        end)
+
+        it("does not tell a WebP's transparency", function()
+            local png = images.png(16, 16, function() return 255, 0, 0, 100 end)
+            local webp = assert(app:convert(png, { format = "webp" }))
+            assert_bare("webp", webp)
+            assert.is_true(app:info(webp).alpha)
+        end)
+    end)
+
+    describe("colours", function()
+        -- A PNG of 8 x 8 equal pixels; `line` are the bytes of one.
+        local function flat(depth, kind, pixel, chunks)
+            return images.png_with(8, 8, depth, kind, chunks or "", ("\0" .. pixel:rep(8)):rep(8))
+        end
+        local function u32(n)
+            return string.char(math.floor(n / 2 ^ 24), math.floor(n / 65536) % 256,
+                math.floor(n / 256) % 256, n % 256)
+        end
+        local function gama(gamma)
+            return images.chunk("gAMA", u32(math.floor(gamma * 100000 + 0.5)))
+        end
+        local function chrm(...)
+            local points = { 0.3127, 0.329, ... }
+            for i, point in ipairs(points) do
+                points[i] = u32(math.floor(point * 100000 + 0.5))
+            end
+            return images.chunk("cHRM", table.concat(points))
+        end
+        -- sRGB's sample for one that was made with `gamma`.
+        local function as_srgb(sample, gamma)
+            local light = (sample / 255) ^ (1 / gamma)
+            return 255 * (light <= 0.0031308 and 12.92 * light or 1.055 * light ^ (1 / 2.4) - 0.055)
+        end
+        local function assert_pixel(expected, bytes, near)
+            local is = images.pixel(assert(app:convert(bytes, { format = "png" })), 3, 3)
+            for i, value in ipairs(expected) do
+                assert.is_true(math.abs(is[i] - value) <= (near or 1),
+                    ("channel %d is %s, not %s"):format(i, is[i], value))
+            end
+        end
+
+        for _, gamma in ipairs { 1, 0.55556, 2.2 } do
+            it(("are those that a PNG means by gAMA %g"):format(gamma), function()
+                local grey, alpha = as_srgb(128, gamma), 90
+                local rgb = { as_srgb(200, gamma), as_srgb(100, gamma), as_srgb(50, gamma) }
+                local rgba = { rgb[1], rgb[2], rgb[3], alpha }
+                local palette = images.chunk("PLTE", "\0\0\0\200\100\50")
+                local chunks = gama(gamma)
+                assert_pixel({ grey }, flat(8, 0, "\128", chunks))
+                assert_pixel({ grey }, flat(16, 0, "\128\128", chunks))
+                assert_pixel({ grey, grey, grey, alpha }, flat(8, 4, "\128\90", chunks))
+                assert_pixel(rgb, flat(8, 2, "\200\100\50", chunks))
+                assert_pixel(rgb, flat(16, 2, "\200\200\100\100\50\50", chunks))
+                assert_pixel(rgba, flat(8, 6, "\200\100\50\90", chunks))
+                assert_pixel(rgb, flat(8, 3, "\1", chunks .. palette))
+                for _, format in ipairs { "jpeg", "webp" } do
+                    local out = assert(app:convert(flat(8, 0, "\128", chunks), { format = format }))
+                    assert.is_true(math.abs(images.pixel(out, 3, 3)[1] - grey) <= 3)
+                end
+            end)
+        end
+
+        it("stay where gAMA says no more than sRGB, or something else goes first", function()
+            assert_pixel({ 128 }, flat(8, 0, "\128", gama(0.45455)), 0)
+            assert_pixel({ 200, 100, 50 }, flat(8, 2, "\200\100\50",
+                gama(0.45455) .. chrm(0.64, 0.33, 0.3, 0.6, 0.15, 0.06)), 0)
+            assert_pixel({ 128 }, flat(8, 0, "\128", images.chunk("sRGB", "\0") .. gama(1)), 0)
+            assert_pixel({ 201, 100, 46 }, flat(8, 2, "\200\100\50",
+                images.chunk("iCCP", "x\0\0" .. images.zlib(metadata.icc(2.2))) .. gama(1)))
+        end)
+
+        it("are those of cHRM's primaries", function()
+            -- by the matrices of both sets of primaries
+            assert_pixel({ 219, 14, 35 }, flat(8, 2, "\200\50\50",
+                gama(0.45455) .. chrm(0.68, 0.32, 0.265, 0.69, 0.15, 0.06)))
+            assert_pixel({ 227, 100, 42 }, flat(8, 2, "\200\100\50",
+                gama(0.45455) .. chrm(0.64, 0.33, 0.21, 0.71, 0.15, 0.06)))
+        end)
+
+        it("are taken as they are where gAMA and cHRM make no sense", function()
+            for _, chunks in ipairs { gama(0), gama(40000), images.chunk("gAMA", "x"),
+                chrm(0.68, 0.32, 0.265, 0.69, 0.15, 0.06) } do
+                assert_pixel({ 200, 50, 50 }, flat(8, 2, "\200\50\50", chunks), 0)
+            end
+            local rgb = { as_srgb(200, 0.5), as_srgb(50, 0.5), as_srgb(50, 0.5) }
+            for _, chunks in ipairs { chrm(0.3, 0.3, 0.3, 0.3, 0.3, 0.3), chrm(0, 0, 0, 0, 0, 0),
+                images.chunk("cHRM", "short") } do
+                assert_pixel(rgb, flat(8, 2, "\200\50\50", gama(0.5) .. chunks))
+            end
+        end)
+
+        it("have 8 bits a channel in the end", function()
+            local png = flat(16, 2, "\200\200\100\100\50\50")
+            for _, format in ipairs { "jpeg", "png", "webp" } do
+                local out = assert(app:convert(png, { format = format, quality = 100 }))
+                assert_colour({ 200, 100, 50 }, images.pixel(out, 3, 3))
+            end
+            assert.equal(8, (app:convert(png)):byte(25)) -- of IHDR
+        end)
+    end)
+
     describe("given what is no image", function()
         local function refused(bytes)
             for _, action in ipairs { "info", "thumbnail", "convert" } do
                 local result, err = app[action](app, bytes)
                 assert.is_nil(result)
-                assert.equal("can't read this as an image: " ..
-                    "VipsForeignLoad: buffer is not in a known format", err)
+                assert.equal(("can't read this as an image: %d bytes that begin as no image does "
+                    .. "that is known here; JPEG, PNG and WebP are taken"):format(#bytes), err)
             end
         end
 
@@ -230,15 +427,29 @@ describe("apps.image", function()
                 local result, err = app:info(broken)
                 assert.is_nil(result)
                 assert.matches("^can't read this as an image: ", err)
-                assert.matches("PNG", err)
+                assert.matches("[Pp][Nn][Gg]", err)
                 assert.is_nil(err:find("gave no reason", 1, true))
             end
         end)
 
-        it("leaves formats closed that it is not for", function()
-            local result, err = app:info "GIF89a\1\0\1\0\0\0\0;"
-            assert.is_nil(result)
-            assert.matches("^can't read this as an image: gifload_buffer: ", err)
+        it("names formats that it is not for, and says which are taken", function()
+            for head, name in pairs {
+                ["GIF89a\1\0\1\0\0\0\0;"] = "GIF", ["II*\0\8\0\0\0"] = "TIFF",
+                ["MM\0*\0\0\0\8"] = "TIFF", ["MM\0+\0\8\0\0"] = "TIFF",
+                ["\0\0\0\32ftypavif\0\0\0\0"] = "AVIF", ["\0\0\0\24ftypheic"] = "HEIC",
+                ["\0\0\0\24ftyphevc"] = "HEIC", ["\0\0\0\24ftypmif1"] = "HEIC or AVIF",
+                ['<svg xmlns="http://www.w3.org/2000/svg"/>'] = "SVG",
+                ['\239\187\191<?xml version="1.0"?>\n<!-- x -->\n<svg>'] = "SVG",
+                ["BM\70\0\0\0\0\0\0\0"] = "BMP", ["\255\10x"] = "JPEG XL",
+                ["\0\0\0\12jP  \13\10"] = "JPEG 2000", ["%PDF-1.7"] = "PDF",
+            } do
+                for _, action in ipairs { "info", "thumbnail", "convert" } do
+                    local result, err = app[action](app, head)
+                    assert.is_nil(result)
+                    assert.equal(("can't read this as an image: it is %s; JPEG, PNG and WebP are "
+                        .. "taken"):format(name), err)
+                end
+            end
         end)
 
         it("refuses a JPEG that ends early, and the next call is right again", function()
@@ -364,18 +575,18 @@ describe("apps.image in a worker", function()
         assert.same({ "jpeg", 64, 36 }, { seen.format, seen.width, seen.height })
     end)
 
-    it("fails as APP, in libvips' words, for what is no image", function()
+    it("fails as APP, and says which formats are taken, for what is no image", function()
         local rt = runtime.start { apps = { "apps.image" }, args = { "--workers", "1" } }
         finally(function() rt:close() end)
         local value, err, info = rt:call("apps.image", "thumbnail", "no image")
         assert.is_nil(value)
         assert.equal("APP", info.code)
-        assert.matches("VipsForeignLoad: buffer is not in a known format", err)
+        assert.matches("8 bytes that begin as no image does .*; JPEG, PNG and WebP are taken", err)
         local _, _, wrong = rt:call("apps.image", "thumbnail", "no image", { widht = 1 })
         assert.matches("unknown option 'widht' %(did you mean 'width'%?%)", wrong.message)
         local r = rt:command("call", { "apps.image", "info", "@/etc/passwd" })
         assert.equal(3, r.exit)
-        assert.matches("VipsForeignLoad: buffer is not in a known format", r.stderr)
+        assert.matches("; JPEG, PNG and WebP are taken", r.stderr)
     end)
 
     it("works in several lanes of one process at a time", function()

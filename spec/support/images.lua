@@ -51,7 +51,8 @@ local function adler32(bytes)
     return b * 65536 + a
 end
 
-local function zlib_stored(bytes)
+--- Bytes as zlib has them, not compressed.
+function _M.zlib(bytes)
     local parts = { "\x78\x01" }
     for at = 1, #bytes, 65535 do
         local block = bytes:sub(at, at + 65534)
@@ -62,15 +63,29 @@ local function zlib_stored(bytes)
     return table.concat(parts)
 end
 
-local function chunk(name, data)
+--- A chunk of a PNG.
+function _M.chunk(name, data)
     return u32(#data) .. name .. data .. u32(crc32(name .. data))
 end
 
--- A PNG whose header claims a size, with these scan lines whatever their number.
+local chunk = _M.chunk
+
+--- A PNG whose header claims what it likes.
+-- @tparam integer width
+-- @tparam integer height
+-- @tparam integer depth bits of a channel
+-- @tparam integer kind colour type: 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGBA
+-- @tparam string chunks that come before the pixels
+-- @tparam string lines of pixels, each after its filter's byte
+function _M.png_with(width, height, depth, kind, chunks, lines)
+    local header = u32(width) .. u32(height) .. string.char(depth, kind) .. "\0\0\0"
+    return "\x89PNG\r\n\x1a\n" .. chunk("IHDR", header) .. chunks ..
+        chunk("IDAT", _M.zlib(lines)) .. chunk("IEND", "")
+end
+
+-- A PNG with these scan lines whatever their number.
 local function png_of(width, height, channels, lines)
-    local header = u32(width) .. u32(height) .. "\8" .. (channels == 4 and "\6" or "\2") .. "\0\0\0"
-    return "\x89PNG\r\n\x1a\n" .. chunk("IHDR", header) .. chunk("IDAT", zlib_stored(lines)) ..
-        chunk("IEND", "")
+    return _M.png_with(width, height, 8, channels == 4 and 6 or 2, "", lines)
 end
 
 --- A PNG with 8 bits a channel.
