@@ -19,6 +19,18 @@ local CLOCK_MONOTONIC = 1
 
 local Echo = dirty.app({ timeout = 60 })
 
+-- Say which argument is wrong and what it must be, not where in here that was noticed.
+local function check(is_right, action, wanted, value)
+    if not is_right then
+        error(("%s: its argument is %s, not %s"):format(action, wanted,
+            type(value) == "number" and tostring(value) or "a " .. type(value)), 0)
+    end
+end
+
+local function check_number(action, wanted, value)
+    check(type(value) == "number" and value >= 0 and value <= 2 ^ 53, action, wanted, value)
+end
+
 --- Nothing, as fast as can be.
 function Echo:noop()
     return nil
@@ -31,11 +43,13 @@ end
 
 --- The number of bytes of a string.
 function Echo:length(s)
+    check(type(s) == "string", "length", "a string", s)
     return #s
 end
 
 --- Sleep, as a blocking driver would: the lane does nothing else meanwhile.
 function Echo:sleep(ms)
+    check_number("sleep", "milliseconds, a number from 0 up", ms)
     local want = ffi.new("echo_timespec", math.floor(ms / 1000), (ms % 1000) * 1e6)
     C.echo_nanosleep(want, nil)
     return ms
@@ -50,6 +64,7 @@ end
 
 --- Keep a CPU busy; returns how often it looked at the clock.
 function Echo:spin(ms)
+    check_number("spin", "milliseconds, a number from 0 up", ms)
     local rounds, stop = 0, now_ms() + ms
     while now_ms() < stop do
         rounds = rounds + 1
@@ -69,6 +84,7 @@ end
 
 --- Stream the numbers 1 to n: a function that is returned gives the chunks one by one.
 function Echo:count(n)
+    check_number("count", "a number from 0 up", n)
     local i = 0
     return function()
         i = i + 1

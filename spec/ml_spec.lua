@@ -131,7 +131,120 @@ describe("apps.ml", function()
         assert.truthy(err:find("as many labels", 1, true), err)
         _, err = client:execute("ml", "train", "x", { { 1 }, { "two" } }, { "a", "b" })
         assert.truthy(err:find("not a number", 1, true), err)
-        _, err = client:execute("ml", "train", "x", { { 1 }, { 2 } }, { "a", "b" }, { C = -1 })
-        assert.truthy(err:find("libsvm: C <= 0", 1, true), err)
+    end)
+
+    -- Two classes, well apart, in rows of `width` values.
+    local function two(a, b, width)
+        local some_rows, some_labels = {}, {}
+        for i = 1, 12 do
+            some_rows[i], some_labels[i] = {}, i % 2 == 0 and a or b
+            for k = 1, width or 1 do
+                some_rows[i][k] = (i % 2 == 0 and 1 or 9) + i / 10
+            end
+        end
+        return some_rows, some_labels
+    end
+
+    it("gives back the labels that it was given, whatever is in them", function()
+        local client = start()
+        local function text(label)
+            return type(label) == "number" and ("%.0f"):format(label) or tostring(label)
+        end
+        for _, pair in ipairs { { "Paris\nNord", "Lyon" }, { "a\\nb", "a\nb" }, { "\r", "\\" },
+            { "", " " }, { "\0\255", "\195\164" }, { 1, 2 }, { -5, 123456789012345 },
+            { true, false } } do
+            local some_rows, some_labels = two(pair[1], pair[2])
+            local model = assert(client:execute("ml", "train", "x", some_rows, some_labels))
+            assert.equal(2, model.classes)
+            for _ = 1, 2 do -- by the lane that has trained, and by one that reads it
+                for _, app in ipairs { "ml", "other" } do
+                    local label, odds = client:execute(app, "inference", "x", { 1.2 })
+                    assert.equal(text(pair[1]), label)
+                    assert.is_true(odds[label] > 0.5)
+                    assert.equal(text(pair[2]), (client:execute(app, "inference", "x", { 9 })))
+                end
+            end
+        end
+    end)
+
+    it("takes rows of one width alone, to train and to classify", function()
+        local client = start()
+        local some_rows, some_labels = two("a", "b", 3)
+        some_rows[7] = { 1, 2 }
+        local _, err = client:execute("ml", "train", "x", some_rows, some_labels)
+        assert.truthy(err:find("row 7 has 2 values, the others have 3", 1, true), err)
+        some_rows[7] = { 9, 9, 9 }
+        assert(client:execute("ml", "train", "x", some_rows, some_labels))
+        for _, app in ipairs { "ml", "other" } do
+            for _, row in ipairs { { 1 }, { 1, 2, 3, 4 } } do
+                _, err = client:execute(app, "inference", "x", row)
+                assert.truthy(err:find(("the row has %d values, the model was trained with 3")
+                    :format(#row), 1, true), err)
+            end
+        end
+        local stream = assert(client:stream("ml", "classify", "x", { { 1, 1, 1 }, { 1, 1 } }))
+        assert.equal("a", (stream()))
+        assert.is_nil(stream())
+        assert.truthy(stream.err:find("row 2 has 2 values, the model was trained with 3", 1, true))
+    end)
+
+    it("takes rows of any width for a model that leaves out zeros", function()
+        local client = start()
+        assert(client:execute("ml", "train", "x", two("a", "b", 3)))
+        local path = dir .. "/x.model"
+        tempdir.write(path, (tempdir.read(path):gsub(" 2:[^ ]+", "", 1)))
+        assert.equal("a", (client:execute("ml", "inference", "x", { 1, 1 })))
+        assert.equal("a", (client:execute("ml", "inference", "x", { 1, 1, 1, 1 })))
+    end)
+
+    it("says which argument is wrong", function()
+        local client = start()
+        local some_rows, some_labels = two("a", "b")
+        assert(client:execute("ml", "train", "x", some_rows, some_labels))
+        local name = "a model's name is made of letters, digits, _ and -, it is not "
+        local list = " is a list of 1 to "
+        for _, case in ipairs {
+            { name .. "5", "load_model", 5 }, { name .. "a nil", "inference" },
+            { name .. "'a/b'", "train", "a/b", some_rows, some_labels },
+            { "the row" .. list .. "10000 numbers, not 'x'", "inference", "x", "x" },
+            { "the row" .. list .. "10000 numbers, not a nil", "inference", "x" },
+            { "the row" .. list .. "10000 numbers, not a table of 0", "inference", "x", {} },
+            { "the row" .. list .. "10000 numbers, not a table of 1", "inference", "x", { a = 1 } },
+            { "value 1 of the row is 'x', not a number", "inference", "x", { "x" } },
+            { "classify: the rows" .. list .. "100000 rows, not 5", "classify", "x", 5 },
+            { "row 1" .. list .. "10000 numbers, not 5", "classify", "x", { 5 } },
+            { "train: the rows" .. list .. "100000 rows, not a nil", "train", "x" },
+            { "train: the labels" .. list .. "100000 labels, not 'a'", "train", "x", some_rows,
+                "a" },
+            { "row 2" .. list .. "10000 numbers, not 'b'", "train", "x", { { 1 }, "b" }, { 1, 2 } },
+            { "label 2 is a table, not a string, a whole number or a boolean", "train", "x",
+                { { 1 }, { 2 } }, { "a", {} } },
+            { "label 1 is 1.5, not a string, a whole number or a boolean", "train", "x",
+                { { 1 }, { 2 } }, { 1.5, "b" } },
+            { "train: unknown option 'c' (did you mean 'C'?)", "train", "x", some_rows, some_labels,
+                { c = 1 } },
+            { "train: unknown option 'kernel'", "train", "x", some_rows, some_labels,
+                { kernel = "rbf" } },
+            { "train: option C is a number above 0, not -1", "train", "x", some_rows, some_labels,
+                { C = -1 } },
+            { "train: option gamma is a number above 0, not '1'", "train", "x", some_rows,
+                some_labels, { gamma = "1" } },
+            { "train: options are a table, not 5", "train", "x", some_rows, some_labels, 5 },
+        } do
+            local _, err, info = client:execute("ml", unpack(case, 2, 6))
+            assert.equal("APP", info and info.code, case[1])
+            assert.equal(case[1], info.message)
+            assert.is_string(err)
+        end
+    end)
+
+    it("says at boot what is wrong with its options", function()
+        for options, words in pairs { [", model = 1"] = "init: unknown option 'model'",
+            [', preload = "iris"'] = "init: option preload is a list of names, not 'iris'",
+            [', preload = { "iris" }'] = "there is no model" } do
+            local ok, err = pcall(start, options)
+            assert.is_false(ok)
+            assert.truthy(tostring(err):find(words, 1, true), tostring(err))
+        end
     end)
 end)

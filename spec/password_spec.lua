@@ -55,8 +55,44 @@ describe("apps.password", function()
         assert.truthy(err:find("511 bytes", 1, true), err)
     end)
 
+    it("gives the values that it promises and no more", function()
+        local client = start ""
+        local function count(...) return select("#", ...) end
+        assert.equal(1, count(client:execute("password", "hash", "secret")))
+        assert.equal(1, count(client:execute("password", "verify", "secret", "x")))
+    end)
+
+    it("says which argument is wrong, and shows no password", function()
+        local client = start ""
+        local null = require("cjson").null
+        for _, case in ipairs {
+            { "hash: the password is a string, not a number", "hash", 12345 },
+            { "hash: the password is a string, not a nil", "hash" },
+            { "hash: the password is a string, not a nil", "hash", null },
+            { "hash: the password is a string, not a table", "hash", { "secret" } },
+            { "verify: the password is a string, not a boolean", "verify", true, "x" },
+            { "verify: the hash, its second argument, is a string without NUL, not a nil",
+                "verify", "secret" },
+            { "verify: the hash, its second argument, is a string without NUL, not a number",
+                "verify", "secret", 5 },
+            { "verify: the hash, its second argument, is a string without NUL, not one with it",
+                "verify", "secret", "a\0b" },
+            { "verify: a password has no NUL", "verify", "sec\0ret", "x" },
+        } do
+            local _, err, info = client:execute("password", unpack(case, 2, 4))
+            assert.equal("APP", info.code)
+            assert.equal(1, info.message:find(case[1], 1, true), info.message)
+            assert.is_nil(err:find("secret", 1, true), err)
+            assert.is_nil(err:find("12345", 1, true), err)
+        end
+    end)
+
     it("says at boot what is wrong with its options", function()
-        for options, words in pairs { ['method = "rot13"'] = "rot13", ["cost = 99"] = "cost 99" } do
+        for options, words in pairs { ['method = "rot13"'] = "rot13", ["cost = 99"] = "cost 99",
+            ["cost = 1.5"] = "cost must be a whole number", ["cost = -1"] = "cost must be a whole",
+            ['cost = "5"'] = "cost must be a whole number",
+            ["method = 5"] = "method must be yescrypt",
+            ["costs = 5"] = "unknown option 'costs' (did you mean 'cost'?)" } do
             local ok, err = pcall(start, options)
             assert.is_false(ok)
             assert.truthy(tostring(err):find(words, 1, true), tostring(err))
