@@ -197,6 +197,7 @@ static void pick_reading(peer *p, uint64_t *rng) {
     if (dice < 80 || p->w->choice.without & WITHOUT_LAG)
         return;
     p->lags = true;
+    p->leave_ns = p->opened_ns + random_within(rng, 3000, 6000) * DIRTY_NS_PER_MS;
     if (dice < 90) {
         p->read_pause_us = random_below(rng, 20000);
     } else if (dice < 97) {

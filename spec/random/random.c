@@ -130,9 +130,10 @@ static void run_out(double seconds) {
     all.open = false;
     while (count_open() > 0 && dirty_now_ns() < end_ns && !is_enough())
         turn(dirty_now_ns() + 10 * DIRTY_NS_PER_MS);
-    if (count_open() > 0 && !is_enough())
-        world_complain(&all, "%u connections are open %.0f s after the end", count_open(),
-                       seconds * all.slow);
+    for (uint32_t i = 0; i < all.peer_count && !is_enough(); i++)
+        if (peers[i].state != PEER_CLOSED)
+            peer_complain(&peers[i], "it is still open %.0f s after the end",
+                          seconds * all.slow);
 }
 
 /* Tell the runtime to stop while all of them call: each must come to its end. */
