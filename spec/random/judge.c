@@ -297,19 +297,16 @@ static verdict_of_frame judge_error(question *q, const uint8_t *payload, size_t 
 /* -- The frame
  * --------------------------------------------------------------------------- */
 
-/* An answer's id is the request's, but 0 where the server can't have known that. */
+/* An answer's id is the request's, but 0 where the server can't have known that. Where
+ * the header came in pieces, one that had no time to read may not have the last of them.
+ */
 static bool is_right_id(const question *q, const dirty_frame *frame) {
     const ask *a = q->a;
-    uint64_t slack_ns = 100 * DIRTY_NS_PER_MS;
-    uint64_t recv_ns = q->w->choice.recv_timeout_ms * DIRTY_NS_PER_MS;
-    if (frame->id != 0 && frame->id != a->id)
-        return false;
     if (a->header_ns == 0 || (a->kind == ASK_BAD && a->no_id))
         return frame->id == 0;
-    bool slow_header =
-        recv_ns > slack_ns && a->header_ns - a->first_ns > recv_ns - slack_ns;
+    bool in_pieces = a->header_ns - a->first_ns > DIRTY_NS_PER_MS;
     return frame->id == a->id ||
-           (frame->id == 0 && frame->type == DIRTY_FRAME_ERROR && slow_header);
+           (frame->id == 0 && frame->type == DIRTY_FRAME_ERROR && in_pieces);
 }
 
 verdict_of_frame judge(question *q, const dirty_frame *frame, const uint8_t *payload,
