@@ -261,11 +261,11 @@ static void members_name_the_fault_and_the_limits(void **state) {
     dirty_buf b = {0};
     dirty_wire_fault_members(&b, DIRTY_WIRE_TOO_MANY, 4096, 7);
     dirty_buf_append(&b, "", 1);
-    assert_string_equal(b.base, ",\"fault\":\"TOO_MANY\",\"versions\":[1],"
-                                "\"types\":[1,2,3,4,5],\"flags\":[0,1],"
-                                "\"extensions\":[1],"
-                                "\"tags\":[\"b\",\"j\"],\"max_message\":4096,"
-                                "\"max_args\":7");
+    assert_string_equal((char *)b.base, ",\"fault\":\"TOO_MANY\",\"versions\":[1],"
+                                        "\"types\":[1,2,3,4,5],\"flags\":[0,1],"
+                                        "\"extensions\":[1],"
+                                        "\"tags\":[\"b\",\"j\"],\"max_message\":4096,"
+                                        "\"max_args\":7");
     dirty_buf_deinit(&b);
 }
 
