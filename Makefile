@@ -14,16 +14,21 @@ BINDIR  = $(PREFIX)/bin
 LIBDIR  = $(PREFIX)/lib
 INCDIR  = $(PREFIX)/include
 
-# Debian packages; README.md says what each is for.
-DEPS_BUILD = gcc libc6-dev make pkg-config libluajit2-5.1-dev libuv1-dev uthash-dev lua-cjson \
-             lua-argparse
-DEPS_RUN   = libvips42 libsvm3
+# LuaJIT's command, for specs and benches, by the first of its usual names.
+LUA ?= $(notdir $(firstword $(foreach name,luajit luajit2 luajit-2.1,\
+         $(shell command -v $(name) 2>/dev/null)) luajit))
+
+# Debian packages; README.md says what each is for. Of a/b, two names of one package in two
+# releases of Debian, the first that is there is installed (build-aux/deps.sh).
+DEPS_BUILD  = gcc libc6-dev make pkg-config libuv1-dev uthash-dev lua-cjson lua-argparse
+DEPS_LUAJIT = libluajit2-5.1-dev/libluajit-5.1-dev
+DEPS_RUN   = libvips42t64/libvips42 libsvm3
 DEPS_DEMO  = lomiri-wallpapers-20.04
-DEPS_TEST  = luajit2 libcmocka-dev lua-busted lua-posix liblua5.1-0-dev liblua5.4-dev lua5.1 lua5.4 \
-             nginx libnginx-mod-http-lua openssl luarocks python3 python3-vega-datasets \
-             valgrind libmicrohttpd-dev groff-base
-DEPS_LINT  = clang-format clang-tidy cppcheck lua-check shellcheck g++ yamllint docker-compose
-DEPS_FUZZ  = clang libclang-rt-14-dev
+DEPS_TEST  = luajit2/luajit libcmocka-dev lua-busted lua-posix liblua5.1-0-dev liblua5.4-dev \
+             lua5.1 lua5.4 nginx libnginx-mod-http-lua openssl luarocks python3 \
+             python3-vega-datasets valgrind libmicrohttpd-dev groff-base
+DEPS_LINT  = clang-format-19 clang-tidy-19 cppcheck lua-check shellcheck g++ yamllint docker-compose
+DEPS_FUZZ  = clang libclang-rt-dev
 DEPS_BENCH = valgrind strace
 DEPS_IMAGES = buildah mmdebstrap curl
 
@@ -121,8 +126,8 @@ $(patsubst %,$(BUILD)/spec/test_%,arbiter ends listener moments roll scarce_memo
 # TEST_SECONDS is the time limit of one C test program, SPEC_SECONDS that of all specs.
 TEST_SECONDS ?= 120
 SPEC_SECONDS ?= 900
-RUN_TESTS = DIRTY_BUILD=$(BUILD) TEST_SECONDS=$(TEST_SECONDS) SPEC_SECONDS=$(SPEC_SECONDS) \
-            spec/run.sh
+RUN_TESTS = LUA=$(LUA) DIRTY_BUILD=$(BUILD) TEST_SECONDS=$(TEST_SECONDS) \
+            SPEC_SECONDS=$(SPEC_SECONDS) spec/run.sh
 
 test-c: $(TESTS_C) ## run the C tests (cmocka)
 	@$(RUN_TESTS) c $(TESTS_C)
@@ -139,7 +144,8 @@ SUBMAKE = $(MAKE) --no-print-directory --silent \
           $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 deps: ## install the missing Debian packages of build, demo and tests
-	@build-aux/deps.sh $(DEPS_BUILD) $(DEPS_RUN) $(DEPS_DEMO) $(DEPS_TEST)
+	@build-aux/deps.sh $(DEPS_BUILD) $(DEPS_LUAJIT) $(DEPS_RUN) \
+	    $(DEPS_DEMO) $(DEPS_TEST)
 
 demo: deps ## start the runtime, make a thumbnail of a photograph, stop
 	@echo "building $(BUILD)/dirty"
@@ -209,7 +215,7 @@ BENCH_TOOLS = $(BUILD)/bench/floor $(BUILD)/bench/load
 bench: deps ## measure against the floors (BENCH_QUICK=1: a short run; see docs/design.md)
 	@build-aux/deps.sh $(DEPS_BENCH)
 	@$(MAKE) --no-print-directory --silent all $(BENCH_TOOLS)
-	@DIRTY_BUILD=$(BUILD) luajit bench/run.lua
+	@DIRTY_BUILD=$(BUILD) $(LUA) bench/run.lua
 
 $(BUILD)/bench/floor: $(FLOOR_OBJ) $(call objects,wire) $(call objects,base)
 	@mkdir -p $(@D)
@@ -226,7 +232,7 @@ DEPS_BENCH_OPENRESTY = nginx libnginx-mod-http-lua wrk php-fpm
 bench-openresty: deps ## measure calls from nginx, against PHP-FPM and nginx's threads
 	@build-aux/deps.sh $(DEPS_BENCH_OPENRESTY)
 	@$(MAKE) --no-print-directory --silent all
-	@DIRTY_BUILD=$(BUILD) luajit bench/openresty.lua
+	@DIRTY_BUILD=$(BUILD) $(LUA) bench/openresty.lua
 
 # -- chaos: what a runtime does while its processes are killed, and under load -----------
 CHAOS_SECONDS ?= 60
@@ -237,7 +243,7 @@ test-lua test-run: $(CHAOS_TOOLS)
 .PHONY: chaos
 chaos: deps ## kill workers under load for CHAOS_SECONDS (60) and account for every call
 	@$(MAKE) --no-print-directory --silent all $(CHAOS_TOOLS) $(BUILD)/bench/load $(BUILD)/random/random
-	@DIRTY_BUILD=$(BUILD) CHAOS_SECONDS=$(CHAOS_SECONDS) luajit spec/chaos/run.lua
+	@DIRTY_BUILD=$(BUILD) CHAOS_SECONDS=$(CHAOS_SECONDS) $(LUA) spec/chaos/run.lua
 
 $(BUILD)/chaos/chaos: $(CHAOS_OBJ) $(LIB_OBJ)
 $(BUILD)/chaos/queue: $(BUILD)/obj/spec/chaos/queue.o $(LIB_OBJ)
@@ -335,7 +341,7 @@ fuzz: deps ## fuzz the wire's decoders for FUZZ_SECONDS (30) each
 	@$(MAKE) --no-print-directory --silent fuzz-run
 
 fuzz-run: $(FUZZERS)
-	@spec/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
+	@LUA=$(LUA) spec/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
 
 $(BUILD)/fuzz/%: spec/fuzz/%.c $(FUZZ_SRC) $(wildcard runtime/base/*.h runtime/wire/*.h spec/c/*.h)
 	@mkdir -p $(@D)

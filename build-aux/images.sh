@@ -2,7 +2,7 @@
 # Build the images of examples/docker without a container engine, run them side by side with a
 # directory for their sockets' volume, and have nginx make a thumbnail by the runtime.
 #
-# Needs root, buildah, mmdebstrap and curl; takes some minutes. The base image, debian:12-slim,
+# Needs root, buildah, mmdebstrap and curl; takes some minutes. The base image, debian:13-slim,
 # is made of Debian's packages, so no registry is asked. Everything is in a directory of its
 # own, removed at the end.
 set -eu
@@ -52,12 +52,12 @@ wait_for() { # what, command…
 [ "$(id -u)" -eq 0 ] || fail "needs root"
 mkdir "$dir/root" "$dir/run" "$dir/socket"
 
-echo "making debian:12-slim"
-mmdebstrap --quiet --variant=minbase bookworm "$dir/base.tar" >"$dir/base.log" 2>&1 ||
+echo "making debian:13-slim"
+mmdebstrap --quiet --variant=minbase trixie "$dir/base.tar" >"$dir/base.log" 2>&1 ||
     fail "mmdebstrap failed"
 container=$(buildah_here from scratch)
 buildah_here add --quiet "$container" "$dir/base.tar" / >/dev/null
-buildah_here commit --quiet "$container" docker.io/library/debian:12-slim >/dev/null
+buildah_here commit --quiet "$container" docker.io/library/debian:13-slim >/dev/null
 
 for target in dirty web; do
     echo "building $target"

@@ -67,6 +67,43 @@ describe("build-aux/deps.sh", function()
         assert.matches("apt%-get [^\n]*install %-y %-%-no%-install%-recommends two rest\n", r.asked)
     end)
 
+    -- Answers as apt-cache policy does: these have a candidate.
+    local function known(...)
+        return ([[for name; do case "$name" in
+            policy) ;;
+            %s) printf '%%s:\n  Installed: (none)\n  Candidate: 1.0\n' "$name" ;;
+            *) printf '%%s:\n  Installed: (none)\n  Candidate: (none)\n' "$name" ;;
+            esac; done]]):format(table.concat({ ... }, "|"))
+    end
+
+    it("is content with any of several names of one package", function()
+        local r = run({ ["dpkg-query"] = installed("one", "second"), id = "echo 0",
+            ["apt-get"] = noting("apt-get") }, "one", "first/second/third")
+        assert.same({ 0, "", "", "" }, { r.exit, r.stdout, r.stderr, r.asked })
+    end)
+
+    it("installs the first of several names that the system has", function()
+        local r = run({ ["dpkg-query"] = installed("one"), id = "echo 0",
+            ["apt-get"] = noting("apt-get"), ["apt-cache"] = known("second", "third") },
+            "one", "first/second/third")
+        assert.same({ 0, "deps: installing second\n" }, { r.exit, r.stdout })
+        assert.matches("update\n.*install [^\n]*recommends second\n$", r.asked)
+    end)
+
+    it("looks for the names after apt-get has learned what there is", function()
+        local r = run({ ["dpkg-query"] = installed("one"), id = "echo 0",
+            ["apt-get"] = noting("apt-get"),
+            ["apt-cache"] = "[ -e " .. dir .. "/asked ] || exit 0\n" .. known "second" },
+            "first/second")
+        assert.equal("deps: installing second\n", r.stdout)
+    end)
+
+    it("names the first of several where the system has none of them", function()
+        local r = run({ ["dpkg-query"] = installed("one"), id = "echo 0",
+            ["apt-get"] = noting("apt-get"), ["apt-cache"] = known("one") }, "first/second")
+        assert.equal("deps: installing first\n", r.stdout)
+    end)
+
     it("takes sudo where it is not root", function()
         local r = run({ ["dpkg-query"] = installed("one"), id = "echo 1000",
             ["apt-get"] = noting("apt-get"), sudo = noting("sudo", '"$@"') }, "two")
@@ -80,6 +117,8 @@ describe("build-aux/deps.sh", function()
         assert.equal(1, r.exit)
         assert.matches("run as root: apt%-get install two\n", r.stderr)
         assert.equal("", r.asked)
+        r = run({ ["apt-cache"] = known "second" }, "two", "first/second")
+        assert.matches("run as root: apt%-get install two second\n", r.stderr)
     end)
 
     it("shows apt-get's words when it fails", function()
