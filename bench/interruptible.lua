@@ -136,7 +136,7 @@ local function run(name, is_on)
 end
 
 local function measure(name, mode)
-    local pipe = assert(io.popen(("luajit %s run '%s' %s"):format(arg[0], name, mode)))
+    local pipe = assert(io.popen(("%s %s run '%s' %s"):format(arg[-1], arg[0], name, mode)))
     local seconds = tonumber(pipe:read("*l"))
     pipe:close()
     return assert(seconds, name .. " did not run")

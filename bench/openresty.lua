@@ -119,7 +119,7 @@ local function beside(server, where, run)
             "the dirty workers do not spin")
     else
         for i = 1, web.WORKERS do
-            pids[i] = process.start { "luajit", "-e", SPIN }
+            pids[i] = process.start { arg[-1], "-e", SPIN }
         end
     end
     local report = run()

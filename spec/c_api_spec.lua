@@ -80,7 +80,7 @@ describe("the C interface", function()
 
     it("is strict C99, and the example works", function()
         local socket = dir .. "/s.sock"
-        local puppet = process.start({ "luajit", "spec/support/puppet.lua", socket }, {
+        local puppet = process.start({ process.LUAJIT, "spec/support/puppet.lua", socket }, {
             env = { LUA_PATH = "./lua/?.lua;./lua/?/init.lua;./spec/?.lua;;" },
         })
         finally(function() puppet:close() end)

@@ -10,7 +10,8 @@ local unistd = require "posix.unistd"
 -- Where the C module is: DIRTY_CORE names the one of a plain build, which plain interpreters
 -- can load, and the one for Lua 5.4 lies beside it.
 local CORE = os.getenv("DIRTY_CORE") or process.BUILD .. "/lua"
-local CORES = { ["lua5.1"] = CORE, ["lua5.4"] = CORE:gsub("lua/?$", "lua5.4"), luajit = CORE }
+local CORES = { [process.LUAJIT] = CORE, ["lua5.1"] = CORE,
+    ["lua5.4"] = CORE:gsub("lua/?$", "lua5.4") }
 
 local function run_lua(lua, args)
     local argv = { lua }
@@ -32,7 +33,7 @@ describe("the client", function()
     setup(function()
         dir = tempdir.new()
         socket = dir .. "/puppet.sock"
-        puppet = process.start({ "luajit", "spec/support/puppet.lua", socket }, {
+        puppet = process.start({ process.LUAJIT, "spec/support/puppet.lua", socket }, {
             env = { LUA_PATH = "./lua/?.lua;./lua/?/init.lua;./spec/?.lua;;" },
         })
         wait.until_true(function()
@@ -57,7 +58,7 @@ describe("the client", function()
         end)
     end
 
-    for _, lua in ipairs { "luajit", "lua5.1", "lua5.4" } do
+    for _, lua in ipairs { process.LUAJIT, "lua5.1", "lua5.4" } do
         it("needs no cjson for strings and scalars in " .. lua, function()
             local result = run_lua(lua, { "-e", ([[
                 package.preload.cjson = function() error "not installed" end

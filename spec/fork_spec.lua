@@ -38,7 +38,7 @@ describe("a forked process", function()
 
     local function both(act)
         local core = (os.getenv "DIRTY_CORE" or process.BUILD .. "/lua") .. "/?.so;;"
-        local r = process.run({ "luajit", "-e", SCRIPT:format(act) }, { seconds = 60, env = {
+        local r = process.run({ process.LUAJIT, "-e", SCRIPT:format(act) }, { seconds = 60, env = {
             DIRTY_SOCKET = rt.socket, LUA_CPATH = core,
             LUA_PATH = "./lua/?.lua;./lua/?/init.lua;;",
         } })

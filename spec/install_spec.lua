@@ -81,7 +81,7 @@ describe("make install", function()
             LUA_PATH = root .. "/share/lua/5.1/?.lua;" .. root .. "/share/lua/5.1/?/init.lua;;",
             LUA_CPATH = root .. "/lib/lua/5.1/?.so;;",
             PKG_CONFIG_PATH = root .. "/lib/pkgconfig", PKG_CONFIG_SYSROOT_DIR = dest }
-        local lua = process.run({ "luajit", dest .. "/call.lua" }, { env = env })
+        local lua = process.run({ process.LUAJIT, dest .. "/call.lua" }, { env = env })
         local cc = process.run({ "sh", "-c", "cc " .. dest .. "/call.c -o " .. dest ..
             "/call $(pkg-config --cflags --libs dirty)" }, { env = env, seconds = 60 })
         local c = process.run({ dest .. "/call" }, { env = env })

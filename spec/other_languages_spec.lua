@@ -24,7 +24,7 @@ describe(DOCUMENT, function()
             tempdir.write(dir .. "/" .. code:match "^# (%w+%.py)", code)
         end
         rt = runtime.start { apps = { "apps.echo" }, args = { "--workers", "1" } }
-        hostile = process.start({ "luajit", "spec/support/hostile.lua", dir .. "/hostile" }, {
+        hostile = process.start({ process.LUAJIT, "spec/support/hostile.lua", dir .. "/hostile" }, {
             env = { LUA_PATH = "./lua/?.lua;./lua/?/init.lua;./spec/?.lua;;" },
         })
         wait.until_true(function()

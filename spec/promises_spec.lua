@@ -203,7 +203,7 @@ describe("get_client", function()
     it("gives the client of the process, which blocks", function()
         start { apps = { "ml:Models" }, args = { "--workers", "1" } }
         finally(function() rt:close() end)
-        local r = process.run({ "luajit", "-e", [[
+        local r = process.run({ process.LUAJIT, "-e", [[
             local dirty = require "dirty"
             local client = dirty.get_client()
             assert(client == dirty.get_client())

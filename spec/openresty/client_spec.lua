@@ -12,7 +12,7 @@ describe("the client inside nginx", function()
     setup(function()
         dir = tempdir.new()
         local socket = dir .. "/puppet.sock"
-        puppet = process.start({ "luajit", "spec/support/puppet.lua", socket }, {
+        puppet = process.start({ process.LUAJIT, "spec/support/puppet.lua", socket }, {
             env = { LUA_PATH = "./lua/?.lua;./lua/?/init.lua;./spec/?.lua;;" },
         })
         wait.until_true(function()

@@ -100,7 +100,7 @@ describe("resty.dirty before a server that breaks the rules", function()
     setup(function()
         dir = tempdir.new()
         local socket = dir .. "/hostile.sock"
-        hostile = process.start({ "luajit", "spec/support/hostile.lua", socket }, {
+        hostile = process.start({ process.LUAJIT, "spec/support/hostile.lua", socket }, {
             env = { LUA_PATH = "./lua/?.lua;./lua/?/init.lua;./spec/?.lua;;" },
         })
         wait.until_true(function()

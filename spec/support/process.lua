@@ -18,6 +18,9 @@ local mt = { __index = methods }
 --- The directory of the build's outputs: $DIRTY_BUILD, else build.
 _M.BUILD = os.getenv("DIRTY_BUILD") or "build"
 
+--- LuaJIT's own command, which the specs run in too: $LUA, else luajit.
+_M.LUAJIT = os.getenv("LUA") or "luajit"
+
 --- The absolute path of the command `dirty`.
 function _M.dirty()
     local build = _M.BUILD
