@@ -8,6 +8,8 @@ CFLAGS   ?= -O2 -g
 # SANITIZE=address,undefined builds with sanitizers, WERROR=1 makes warnings errors.
 SANITIZE ?=
 WERROR   ?=
+# A LuaJIT that is not the system's, such as OpenResty's: /usr/local/openresty/luajit
+LUAJIT_PREFIX ?=
 
 VERSION := $(shell cat VERSION)
 BINDIR  = $(PREFIX)/bin
@@ -37,8 +39,16 @@ WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-s
 SAN  = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) $(SAN) \
        -Iruntime -Iruntime/include -I. -DDIRTY_VERSION='"$(VERSION)"'
+ifeq ($(LUAJIT_PREFIX),)
 LUAJIT_CFLAGS := $(shell pkg-config --cflags luajit 2>/dev/null)
 LUAJIT_LIBS   := $(shell pkg-config --libs luajit 2>/dev/null)
+else
+LUAJIT_CFLAGS := -I$(LUAJIT_PREFIX)/include/luajit-2.1
+LUAJIT_LIBS   := -L$(LUAJIT_PREFIX)/lib -Wl,-rpath,$(LUAJIT_PREFIX)/lib -lluajit-5.1
+ifeq ($(wildcard $(LUAJIT_PREFIX)/include/luajit-2.1/luajit.h),)
+$(error LUAJIT_PREFIX=$(LUAJIT_PREFIX): no LuaJIT 2.1 is installed there, it has no include/luajit-2.1/luajit.h)
+endif
+endif
 UV_CFLAGS     := $(shell pkg-config --cflags libuv 2>/dev/null)
 # libuv is linked into the command, unseen from outside: what it keeps for the whole process
 # is the arbiter's, and an app that uses libuv loads the system's, as new. Where there is no
@@ -72,7 +82,22 @@ all: $(OUTPUTS:%=$(BUILD)/%) ## build everything
 
 -include $(shell find $(BUILD)/obj $(BUILD)/obj54 $(BUILD)/spec -name '*.d' 2>/dev/null)
 
-$(BUILD)/obj/%.o: %.c Makefile VERSION
+# What was built with another LuaJIT is built anew: this file changes with the flags for it.
+LUAJIT_USED = $(BUILD)/luajit.flags
+$(LUAJIT_USED): FORCE
+	@mkdir -p $(@D)
+	@echo '$(LUAJIT_CFLAGS) $(LUAJIT_LIBS)' | cmp -s - $@ || \
+	    echo '$(LUAJIT_CFLAGS) $(LUAJIT_LIBS)' >$@
+
+# A LuaJIT of its own place does not search the modules of its OpenResty, nor Debian's.
+ifneq ($(LUAJIT_PREFIX),)
+$(BUILD)/obj/runtime/cli/paths.o: OUR_CFLAGS += \
+    -DDIRTY_MORE_LUA='"/usr/share/lua/5.1/?.lua;/usr/share/lua/5.1/?/init.lua"' \
+    -DDIRTY_MORE_C='"$(abspath $(LUAJIT_PREFIX)/../lualib)/?.so;$(MULTIARCH_DIR)/lua/5.1/?.so"'
+MULTIARCH_DIR = $(abspath /usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null))
+endif
+
+$(BUILD)/obj/%.o: %.c Makefile VERSION $(LUAJIT_USED)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(OUR_CFLAGS) $(LUAJIT_CFLAGS) $(UV_CFLAGS) -MMD -MP -c $< -o $@
 
@@ -144,7 +169,7 @@ SUBMAKE = $(MAKE) --no-print-directory --silent \
           $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 deps: ## install the missing Debian packages of build, demo and tests
-	@build-aux/deps.sh $(DEPS_BUILD) $(DEPS_LUAJIT) $(DEPS_RUN) \
+	@build-aux/deps.sh $(DEPS_BUILD) $(if $(LUAJIT_PREFIX),,$(DEPS_LUAJIT)) $(DEPS_RUN) \
 	    $(DEPS_DEMO) $(DEPS_TEST)
 
 demo: deps ## start the runtime, make a thumbnail of a photograph, stop
@@ -158,7 +183,7 @@ test: deps ## build and run all tests; the last line sums them
 # The specs' own interpreter is not sanitized, so it gets the C module of the plain build.
 # SHORT=1 leaves out those of documents, packages and the Lua client in nginx: what they run of
 # our C others run too.
-LONG_SPECS = $(wildcard spec/openresty/*_spec.lua) $(patsubst %,spec/%_spec.lua,apps_doc c_api \
+LONG_SPECS = $(wildcard spec/openresty/*_spec.lua) $(patsubst %,spec/%_spec.lua,apps_doc build c_api \
              demo deps docker docs examples_c install operations other_languages promises readme rocks)
 SHORT_SPECS = $(filter-out $(LONG_SPECS),$(wildcard spec/*_spec.lua))
 
@@ -370,6 +395,6 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 
-.PHONY: rock install-rock dist src-rock
+.PHONY: FORCE rock install-rock dist src-rock
 .PHONY: all asan bench clean demo deps fuzz fuzz-run help install lint lint-run storm test test-c test-lua \
         test-run uninstall

@@ -9,6 +9,12 @@
 
 #include "base/search_path.h"
 
+/* Where modules are found that the LuaJIT of this build does not search (Makefile). */
+#ifndef DIRTY_MORE_LUA
+#define DIRTY_MORE_LUA ""
+#define DIRTY_MORE_C ""
+#endif
+
 static const char registry_key; /* its address: where the table of templates is kept */
 
 /* From the executable's directory to the Lua modules, and from those to the directory of
@@ -87,6 +93,18 @@ static void set_search(lua_State *L, int package, const char *field, int templat
     lua_pop(L, 3);
 }
 
+/* Set templates[original] to package[field], LuaJIT's default, and `more` behind it.
+ * [-0, +0] */
+static void keep_default(lua_State *L, int package, const char *field, int templates,
+                         const char *original, const char *more) {
+    lua_getfield(L, package, field);
+    if (*more != '\0') {
+        lua_pushfstring(L, "%s;%s", lua_tostring(L, -1), more);
+        lua_remove(L, -2);
+    }
+    lua_setfield(L, templates, original);
+}
+
 void dirty_paths_setup(lua_State *L) {
     lua_getglobal(L, "package");
     int package = lua_gettop(L);
@@ -98,10 +116,8 @@ void dirty_paths_setup(lua_State *L) {
     lua_pushlstring(L, exe_dir, slash != NULL ? (size_t)(slash - exe_dir) : 0);
     lua_pushfstring(L, "%s/lua/?.so;%s/lib/lua/5.1/?.so", exe_dir, lua_tostring(L, -1));
     lua_setfield(L, templates, "c");
-    lua_getfield(L, package, "path");
-    lua_setfield(L, templates, "default_lua");
-    lua_getfield(L, package, "cpath");
-    lua_setfield(L, templates, "default_c");
+    keep_default(L, package, "path", templates, "default_lua", DIRTY_MORE_LUA);
+    keep_default(L, package, "cpath", templates, "default_c", DIRTY_MORE_C);
     set_search(L, package, "path", templates, "lua", "default_lua");
     set_search(L, package, "cpath", templates, "c", "default_c");
     lua_pushlightuserdata(L, (void *)&registry_key);

@@ -17,12 +17,13 @@
 /* Set package.path and package.cpath of L to the runtime's own places and then LuaJIT's
  * defaults, LUA_PATH and LUA_CPATH among them, without the relative ones, wherever they
  * stand: no file of the directory that the command is started in can take a module's
- * place. Needs the package library. May raise. [-0, +0] */
+ * place. A build with LUAJIT_PREFIX (Makefile) adds the system's places to these
+ * defaults. Needs the package library. May raise. [-0, +0] */
 void dirty_paths_setup(lua_State *L);
 
 /* Push a table {lua=, c=, apps=, default_lua=, default_c=}: the templates of the
- * runtime's places, those of its apps ("" where there are none), and what LuaJIT had
- * before dirty_paths_setup. [-0, +1] */
+ * runtime's places, those of its apps ("" where there are none), and LuaJIT's
+ * defaults. [-0, +1] */
 void dirty_paths_push(lua_State *L);
 
 #endif
