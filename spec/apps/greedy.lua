@@ -15,9 +15,10 @@ ways[#ways + 1] = function(keep) -- tables
     end
 end
 
-ways[#ways + 1] = function(keep) -- code
+ways[#ways + 1] = function(keep) -- code; of some length, as compiling each piece takes time
+    local text = "local x = ... for i = 1, 200 do " .. ("x = x + i "):rep(300) .. "end return x"
     for i = 1, 1e9 do
-        keep[i] = loadstring("local x = ... for i = 1, 200 do x = x + i end return x")
+        keep[i] = loadstring(text)
         keep[i](i)
     end
 end
