@@ -42,6 +42,10 @@ def values_come_back():
             continue
         raise AssertionError(f"{wrong} was sent")
     assert client.call("apps.echo", "length", b"abc") == [3]
+    nested = ["[{" * 2000]                     # brackets of strings don't count as nesting
+    for _ in range(500):
+        nested = [nested]
+    assert client.call("apps.echo", "echo", nested) == [nested]
 
 
 def streams_end_are_left_and_fail():
