@@ -28,7 +28,7 @@ DEPS_RUN   = libvips42t64/libvips42 libsvm3
 DEPS_DEMO  = lomiri-wallpapers-20.04
 DEPS_TEST  = luajit2/luajit libcmocka-dev lua-busted lua-posix liblua5.1-0-dev liblua5.4-dev \
              lua5.1 lua5.4 nginx libnginx-mod-http-lua openssl luarocks python3 \
-             python3-vega-datasets valgrind libmicrohttpd-dev groff-base procps
+             python3-vega-datasets valgrind libmicrohttpd-dev groff-base procps git
 DEPS_LINT  = clang-format-19 clang-tidy-19 cppcheck lua-check shellcheck g++ yamllint docker-compose
 DEPS_FUZZ  = clang libclang-rt-dev
 DEPS_BENCH = valgrind strace

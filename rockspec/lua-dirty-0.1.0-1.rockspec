@@ -29,7 +29,7 @@ dependencies = {
 }
 
 external_dependencies = {
-   LUAJIT = { header = "luajit-2.1/luajit.h" }, -- Debian: libluajit2-5.1-dev
+   LUAJIT = { header = "luajit-2.1/luajit.h" }, -- Debian 12: libluajit2-5.1-dev, 13: libluajit-5.1-dev
    UV = { header = "uv.h" },                    -- Debian: libuv1-dev
    UTHASH = { header = "uthash.h" },            -- Debian: uthash-dev
 }

@@ -20,6 +20,14 @@ local function assert_sh(script, ...)
     return output
 end
 
+-- `make dist` packs what git tracks. True where that can't be: the spec is pending.
+local function no_checkout()
+    if sh "git rev-parse --verify HEAD" ~= 0 then
+        pending "this is no checkout of git, make dist has nothing to pack"
+        return true
+    end
+end
+
 local function read_rockspec(path)
     local spec = {}
     setfenv(assert(loadfile(path)), spec)()
@@ -74,10 +82,10 @@ describe("the rock lua-dirty", function()
             tar -cf - Makefile VERSION runtime lua apps docs examples rockspec build-aux \
                 README.md CHANGELOG.md LICENSE | tar -xf - -C %s/source
             mkdir -p %s/source/build
-            [ ! -d %s/obj ] || cp -r %s/obj %s/source/build/obj
+            [ ! -d %s/obj ] || cp -r %s/luajit.flags %s/obj %s/source/build
             cd %s/source
             luarocks --lua-version=5.1 make --deps-mode=none --tree=%s %s]],
-            dir, dir, dir, OBJECTS, OBJECTS, dir, dir, tree, ROCKSPEC)
+            dir, dir, dir, OBJECTS, OBJECTS, OBJECTS, dir, dir, tree, ROCKSPEC)
         local alone = find_modules(tree)
         assert_sh("luarocks --lua-version=5.1 make --deps-mode=none --tree=%s %s", tree,
             CLIENT_ROCKSPEC)
@@ -87,6 +95,9 @@ describe("the rock lua-dirty", function()
     end)
 
     it("is built from a packed .src.rock", function()
+        if no_checkout() then
+            return
+        end
         assert_sh([[
             make -s src-rock BUILD=%s
             cd %s
@@ -134,6 +145,9 @@ describe("the rock lua-dirty", function()
     end)
 
     it("is packed as every rockspec says", function()
+        if no_checkout() then
+            return
+        end
         for path in io.popen("ls rockspec/*.rockspec"):lines() do
             local make = io.open(path):read("*a"):match("url = [^\n]-made by `(make [^`]+)`")
             local source = read_rockspec(path).source
