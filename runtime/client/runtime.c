@@ -69,19 +69,28 @@ static bool hear_all(dirty_runtime *rt) {
 
 /* -- Its end ------------------------------------------------------------------------ */
 
-/* Is it still there to be signalled and reaped? This program may have reaped it, by
- * ignoring SIGCHLD or waiting for every child: without a pidfd its id may be another's.
- */
-static bool is_child(const dirty_runtime *rt) {
+/* Is its id still its own? This program may have reaped it, by ignoring SIGCHLD or
+ * waiting for every child: then the id may be another's. */
+static bool is_unreaped(const dirty_runtime *rt) {
     siginfo_t info;
-    int flags = WEXITED | WNOHANG | WNOWAIT;
-    return rt->pid_fd >= 0 || waitid(P_PID, (id_t)rt->pid, &info, flags) == 0;
+    return waitid(P_PID, (id_t)rt->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/* Is it still there to be signalled and reaped? */
+static bool is_child(const dirty_runtime *rt) {
+    return rt->pid_fd >= 0 || is_unreaped(rt);
+}
+
+/* Who filters system calls may let pidfd_open pass, but not this one; valgrind does so.
+ */
+static bool signal_by_pidfd(const dirty_runtime *rt, int number) {
+    return rt->pid_fd >= 0 &&
+           (syscall(SYS_pidfd_send_signal, rt->pid_fd, number, NULL, 0) == 0 ||
+            errno == ESRCH);
 }
 
 static void send_signal(const dirty_runtime *rt, int number) {
-    if (rt->pid_fd >= 0)
-        syscall(SYS_pidfd_send_signal, rt->pid_fd, number, NULL, 0);
-    else if (is_child(rt))
+    if (!signal_by_pidfd(rt, number) && is_unreaped(rt))
         kill(rt->pid, number);
 }
 

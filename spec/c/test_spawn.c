@@ -5,13 +5,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -386,6 +390,36 @@ static void it_works_without_stdio(void **state) {
     assert_int_equal(in_a_child(spawn_without_stdio, t), 0);
 }
 
+#define NO_FILTER 77
+
+/* What a container's filter of system calls, or valgrind, can make of a kernel. */
+static void without_signals_by_pidfd(own *t) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_send_signal, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {sizeof code / sizeof *code, code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0)
+        _exit(NO_FILTER);
+    if (dirty_spawn(&t->rt, &t->o) < 0 || dirty_runtime_stop(t->rt, 20000) != 0)
+        _exit(1);
+    dirty_runtime_free(t->rt);
+}
+
+static void it_is_stopped_where_a_pidfd_takes_no_signal(void **state) {
+    own *t = *state;
+    int status = in_a_child(without_signals_by_pidfd, t);
+    if (status == NO_FILTER << 8) {
+        print_message("no filter of system calls can be had here\n");
+        skip();
+    }
+    assert_int_equal(status, 0);
+    assert_true(log_has(t, "stopping: finishing what was accepted"));
+}
+
 /* A socket such as a service manager listens on; its name goes to `name`. */
 static int listen_for_notes(char name[32]) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -636,6 +670,7 @@ int main(int argc, char **argv) {
         SPAWN_TEST(it_works_where_others_reap),
         SPAWN_TEST(it_has_none_of_our_descriptors),
         SPAWN_TEST(it_works_without_stdio),
+        SPAWN_TEST(it_is_stopped_where_a_pidfd_takes_no_signal),
         SPAWN_TEST(it_does_not_speak_to_our_service_manager),
         SPAWN_TEST(no_such_program),
         SPAWN_TEST(a_program_that_is_another),

@@ -77,6 +77,8 @@ static int end_well(dirty_runtime *rt, pthread_t *threads) {
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     int rc = dirty_runtime_stop(rt, STOP_MS);
+    if (rc < 0)
+        fprintf(stderr, "stop: %s\n", dirty_runtime_errmsg(rt));
     dirty_runtime_free(rt);
     return rc < 0;
 }
