@@ -3,13 +3,13 @@
 -- those that have a test elsewhere have none here.
 local dirent = require "posix.dirent"
 local document = require "support.document"
+local machine = require "support.machine"
 local process = require "support.process"
 local raw = require "support.raw"
 local runtime = require "support.runtime"
 local signal = require "posix.signal"
 local stat = require "posix.sys.stat"
 local tempdir = require "support.tempdir"
-local unistd = require "posix.unistd"
 local wait = require "support.wait"
 local wire = require "dirty.wire"
 
@@ -432,16 +432,10 @@ describe("hazards: scheduling and resources", function()
 end)
 
 describe("hazards: operation", function()
-    local function as_nobody(...)
-        return process.run { "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", ... }
-    end
-
     it("G40: started by root, who has dropped rights serves and can be called", function()
-        if unistd.geteuid() ~= 0 then
-            pending("needs root, to drop rights")
-            return
-        elseif as_nobody("test", "-r", "apps/echo.lua").exit ~= 0 then
-            pending("needs a checkout that everybody can read")
+        local lacking = machine.no_root() or machine.closed_to_others()
+        if lacking then
+            pending(lacking)
             return
         end
         rt = runtime.start { apps = { "apps.echo" }, args = { "--user", "nobody", "--workers",
@@ -456,8 +450,8 @@ describe("hazards: operation", function()
             return found
         end
         local function call()
-            local r = as_nobody(process.dirty(), "call", "--socket", rt.socket, "apps.echo",
-                "echo", "here")
+            local r = machine.run_as_nobody(process.dirty(), "call", "--socket", rt.socket,
+                "apps.echo", "echo", "here")
             assert.equal("here", r.stdout, r.stderr)
         end
         assert.same({ "0", "0", "65534", "65534" }, uids())

@@ -6,7 +6,6 @@ local runtime = require "support.runtime"
 local signal = require "posix.signal"
 local stat = require "posix.sys.stat"
 local tempdir = require "support.tempdir"
-local unistd = require "posix.unistd"
 local wait = require "support.wait"
 
 local function contains(text, part)
