@@ -47,17 +47,19 @@ bool dirty_safe_has_user(void) {
 
 const char *dirty_safe_reason(int rc) {
     switch (-rc) {
-    case DIRTY_SAFE_LINK:
-        return "it is a link, in a directory that is not this user's or root's alone";
+    case DIRTY_SAFE_LINK: return "it is a link, in a directory of others or of many";
     case DIRTY_SAFE_NAMES:
-        return "the file has a second name (a hard link), in a directory that is not "
-               "this "
-               "user's or root's alone";
+        return "it has a second name (a hard link), in a directory of others or of many";
     case DIRTY_SAFE_KIND: return "it is no regular file";
     case DIRTY_SAFE_OWNER: return "it belongs to another user";
     case DIRTY_SAFE_SWITCH:
         return "its directory belongs to another user, whose rights can't be taken on";
     case ESTALE: return "somebody changes it again and again";
+    case EACCES:
+        if (geteuid() == 0) /* root may do anything, but as somebody else */
+            return "Permission denied, with the rights of whoever may write to a "
+                   "directory on the way";
+        return strerror(EACCES);
     default: return strerror(-rc);
     }
 }

@@ -4,6 +4,7 @@
 -- @module dirty.cli.reopen
 
 local exit = require "dirty.cli.exit"
+local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"
 local sys = require "dirty.sys"
 
@@ -15,7 +16,7 @@ local LOOK_EVERY = 0.02
 local ARBITER_SECONDS = 5
 
 local function fail(status, text, ...)
-    io.stderr:write(("dirty reopen-logs: " .. text .. "\n"):format(...))
+    say.err("dirty reopen-logs: " .. text .. "\n", ...)
     return status
 end
 
@@ -68,7 +69,7 @@ function _M.run(parsed)
     end
     status = opens_of(before) and wait_for(parsed, before, deadline) or exit.OK
     if status == exit.OK then
-        io.stdout:write("the log file is open again\n")
+        say.out("the log file is open again\n")
     end
     return status
 end
