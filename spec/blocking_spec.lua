@@ -1,8 +1,10 @@
 -- What supervisor, keeper and arbiter call and that could wait for somebody: each is made to
--- wait, and the runtime goes on (docs/blocking.md has the list).
+-- wait, and the runtime goes on (docs/blocking-calls.md has the list).
+local document = require "support.document"
 local fcntl = require "posix.fcntl"
 local notify_socket = require "support.notify_socket"
 local process = require "support.process"
+local raw = require "support.raw"
 local runtime = require "support.runtime"
 local signal = require "posix.signal"
 local stat = require "posix.sys.stat"
@@ -11,6 +13,7 @@ local tempdir = require "support.tempdir"
 local tree = require "support.tree"
 local unistd = require "posix.unistd"
 local wait = require "support.wait"
+local wire = require "dirty.wire"
 
 local function contains(text, part)
     assert.truthy(text:find(part, 1, true), ("%q is not in:\n%s"):format(part, text))
@@ -323,5 +326,81 @@ describe("a directory service that does not answer", function()
         kill(arbiter, signal.SIGKILL)
         wait_for_another(rt, arbiter)
         assert.same({ exit = 0 }, rt:stop(5))
+    end)
+end)
+
+describe("callers that do not read their answers", function()
+    it("hold up nobody else", function()
+        local rt = start { apps = { "apps.echo" }, args = { "--workers", "1" } }
+        local ask = table.concat((assert(wire.new():encode_request(1, { app = "@arbiter",
+            action = "status", budget_ms = 20000 }, {}, 0))))
+        for _ = 1, 20 do
+            local caller = raw.connect(rt.socket)
+            defer(function() caller:close() end)
+            caller:send(ask:rep(2000), 0.2) -- until no more is taken
+        end
+        assert.is_true(slowest_call(rt, 1) < 1.5 * wait.SLOW)
+        assert.same({ exit = 0 }, rt:stop(5))
+    end)
+end)
+
+describe("docs/blocking-calls.md", function()
+    local text = document.text "docs/blocking-calls.md"
+
+    it("names specs that there are, for each call that can be made to wait", function()
+        local calls = 0
+        for _, heading in ipairs { "## Supervisor", "## Keeper", "## Arbiter" } do
+            for _, row in ipairs(document.rows(document.section(text, heading))) do
+                local count = document.each_test(row[4], function(path, name)
+                    assert.is_true(document.has_test(path, name), ("%s: %s: %s"):format(row[1],
+                        tostring(path), name))
+                end)
+                local reason = row[4]:match "^nothing to wait for" or row[4]:match "^can't be made"
+                    or row[4]:match "^nobody is served"
+                assert.truthy(count > 0 or reason, row[1])
+                calls = calls + 1
+            end
+        end
+        assert.is_true(calls > 30)
+    end)
+
+    -- Of what the three processes are made of, without comments.
+    local function calls_of(path)
+        local source, found = tempdir.read(path):gsub("/%*.-%*/", ""), {}
+        for before, name in source:gmatch "([%w_.>]?)%f[%w_]([%a_][%w_]*)%(" do
+            found[name] = before == "" or before:find "[%w_.>]" == nil or found[name]
+        end
+        return found
+    end
+
+    it("names all calls that may wait, with the files that they are in", function()
+        local section = document.section(text, "## Where they are")
+        local listed, waits = {}, {}
+        for _, row in ipairs(document.rows(section)) do
+            local calls = {}
+            for _, name in ipairs(document.quoted(row[2])) do
+                calls[name] = true
+            end
+            listed[row[1]:match "`(.*)`"] = calls
+        end
+        local looked_for = section:match "These names are looked for:(.-)\n\n"
+        for _, name in ipairs(document.quoted(looked_for)) do
+            waits[name] = true
+        end
+        local files = process.run { "find", "runtime/base", "runtime/supervisor",
+            "runtime/arbiter", "runtime/cli", "runtime/worker/probe.c", "-name", "*.c" }.stdout
+        for path in files:gmatch "%S+" do
+            local calls = listed[path:match "^runtime/(.*)$"] or {}
+            for name in pairs(calls_of(path)) do
+                assert.is_true(not waits[name] or calls[name],
+                    ("%s calls %s, which is not in docs/blocking-calls.md"):format(path, name))
+            end
+        end
+        for file, names in pairs(listed) do
+            local called = calls_of("runtime/" .. file)
+            for name in pairs(names) do
+                assert.is_true(called[name], file .. " has no call of " .. name)
+            end
+        end
     end)
 end)
