@@ -194,7 +194,10 @@ _M.hooks = {
     { name = "on_starting", help = "on_starting(arbiter): in the arbiter, before any fork." },
     { name = "post_fork", help = "post_fork(worker): in a new worker, before its apps load." },
     { name = "worker_init", help = "worker_init(worker): in the worker, once all apps are up." },
-    { name = "worker_exit", help = "worker_exit(worker, status): after it died, in a process." },
+    {
+        name = "worker_exit",
+        help = "worker_exit(worker, status): after it died, in a process of its own.",
+    },
 }
 
 --- Options by name, and the names of everything a configuration file may set.
