@@ -11,6 +11,7 @@ local function fake_sys(overrides)
         cpus = function() return 3 end,
         uid = function() return 1000 end,
         cwd = function() return "/srv/app" end,
+        directory = function() return "/srv/app" end,
         chdir = function() return true end,
         guest_begin = function() end,
         guest_end = function() end,
@@ -484,8 +485,10 @@ describe("config.reload", function()
         assert.same({}, conf.warnings)
     end)
 
-    it("finds the file from any directory, and changes none", function()
-        local sys = fake_sys { cwd = function() return dir end,
+    it("finds the file from any directory, and goes where it went first", function()
+        local went = {}
+        local sys = fake_sys { directory = function() return dir end,
+            chdir = function(path) went[#went + 1] = path return true end,
             stat = function(path) return path == "dirty.conf.lua" and {} or nil end }
         tempdir.write(dir .. "/dirty.conf.lua", "apps = { 'a' }\nchdir = '/srv'")
         local path = "dirty.conf.lua"
@@ -495,9 +498,35 @@ describe("config.reload", function()
         local running = assert(config.load(sys, {}))
         unistd.chdir(home)
         assert.same({ path, dir .. "/" .. path }, { running.file, running.path })
-        sys.cwd = function() return "/srv" end
-        sys.chdir = function() error("changed") end
-        assert.equal("a", assert(config.reload(sys, {}, running)).apps[1].name)
+        sys.directory = function() error("it is known") end
+        went = {}
+        local conf = assert(config.reload(sys, {}, running))
+        assert.equal("a", conf.apps[1].name)
+        assert.same({ dir, "/srv" }, went)
+        assert.same({ dir, "/srv", "/srv/app" }, { conf.start, conf.directory, conf.cwd })
+    end)
+
+    it("goes by the names of directories, and wants only those that it needs", function()
+        local went, gone = {}, {}
+        local sys = fake_sys { directory = function() return "/srv/current" end,
+            chdir = function(path)
+                went[#went + 1] = path
+                return not gone[path] or nil, "No such file or directory"
+            end }
+        local function reload(flags)
+            flags.config = tempdir.write(dir .. "/c.lua", "apps = { 'a' }\nlog_file = 'log/x'")
+            gone = {}
+            local running = assert(config.load(sys, flags))
+            gone, went = { ["/srv/current"] = true }, {}
+            return config.reload(sys, flags, running)
+        end
+        assert.equal("/srv/current/log/x", assert(reload({})).values.log_file)
+        assert.same({ "/srv/current" }, went)
+        assert.equal("/other/log/x", assert(reload({ chdir = "/other" })).values.log_file)
+        assert.same({ "/srv/current", "/other" }, went)
+        local conf, err = reload({ chdir = "sub" })
+        assert.is_nil(conf)
+        assert.equal('--chdir "sub": it begins in /srv/current: No such file or directory', err)
     end)
 
     it("keeps what can't be changed, over any number of reloads", function()
@@ -507,14 +536,15 @@ describe("config.reload", function()
             local conf = assert(config.reload(fake_sys(), flags, running))
             assert.same({ "/tmp/d.sock", "/srv/app/d.pid" },
                 { conf.values.socket, conf.values.pidfile })
-            local warnings = table.concat(conf.warnings, "\n")
+            assert.same({}, conf.warnings)
+            local warnings = table.concat(conf.kept, "\n")
             assert.truthy(warnings:find('/c.lua:2) is ignored, it '
                 .. 'stays "/tmp/d.sock"', 1, true), warnings)
             assert.truthy(warnings:find("pidfile = nil (default) is ignored", 1, true), warnings)
             running = conf
         end
         tempdir.write(dir .. "/c.lua", "apps = { 'a' }\npidfile = 'd.pid'\nsocket = '/tmp/d.sock'")
-        assert.same({}, assert(config.reload(fake_sys(), flags, running)).warnings)
+        assert.same({}, assert(config.reload(fake_sys(), flags, running)).kept)
     end)
 
     it("puts the modules of the file back when the file is bad", function()

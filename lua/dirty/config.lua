@@ -14,7 +14,11 @@
 -- `values` and `from` (where a value is from, for people) are keyed by name of option, `apps`
 -- is a list as dirty.config.spec makes it, hooks are functions in `values`, `file` is the path
 -- of the file as it was given and `path` its absolute one, `modules` the names of what the
--- file has loaded, `warnings` are texts, `admin_uids` what `resolve_admins` has found.
+-- file has loaded, `warnings` are texts, and so are those of `kept`: settings that a reload can't
+-- take over. `admin_uids` is what `resolve_admins` has found.
+--
+-- Directories: `start` is where it all began and `directory` where relative paths start, both by
+-- the names that were given, symlinks and all; `cwd` is what `directory` was when it was read.
 -- @module dirty.config
 
 local file = require "dirty.config.file"
@@ -120,27 +124,28 @@ local function apply_defaults(config, sys)
     config.from.apps = config.from.apps or "default"
 end
 
-local function change_directory(sys, dir, what)
+local function absolute(config, path)
+    if path:sub(1, 1) == "/" then
+        return path
+    end
+    return config.directory:gsub("/$", "") .. "/" .. path:gsub("^%./", "")
+end
+
+local function change_directory(config, sys, dir, what)
     local ok, err = sys.chdir(dir)
     if not ok then
         return nil, ("%s %s: can't change to this directory: %s"):format(what, shown(dir), err)
     end
+    config.directory = absolute(config, dir)
     return true
 end
 
-local function absolute(sys, path)
-    if path:sub(1, 1) == "/" then
-        return path
-    end
-    return (sys.cwd() or "."):gsub("/$", "") .. "/" .. path:gsub("^%./", "")
-end
-
 -- Paths that are used again later, when an app may have changed the directory.
-local function make_absolute(config, sys)
+local function make_absolute(config)
     for _, option in ipairs(options.list) do
         local path = config.values[option.name]
         if option.absolute and path then
-            config.values[option.name] = absolute(sys, path)
+            config.values[option.name] = absolute(config, path)
         end
     end
 end
@@ -162,6 +167,16 @@ local function find_file(sys, named)
     return sys.stat(_M.FILE) and _M.FILE or nil
 end
 
+-- The flags, and the directory that the file names, unless a flag names another one.
+local function apply_flags_and_chdir(config, sys, flags)
+    local from_file = config.values.chdir
+    local ok, err = apply_flags(config, flags)
+    if ok and from_file and not flags.chdir then
+        ok, err = change_directory(config, sys, from_file, "chdir =")
+    end
+    return ok, err
+end
+
 local function apply_all(config, sys, flags)
     local path = find_file(sys, flags.config)
     if path then
@@ -169,24 +184,21 @@ local function apply_all(config, sys, flags)
         if not ok then
             return nil, err
         end
-        config.path = absolute(sys, path) -- before the directory changes
+        config.path = absolute(config, path) -- before the directory changes
     end
-    local from_file = config.values.chdir
-    local ok, err = apply_flags(config, flags)
-    if ok and from_file and not flags.chdir then
-        ok, err = change_directory(sys, from_file, "chdir =")
-    end
-    return ok, err
+    return apply_flags_and_chdir(config, sys, flags)
 end
 
-local function new()
-    return { values = {}, from = {}, apps = {}, modules = {}, warnings = {} }
+local function new(start)
+    return { values = {}, from = {}, apps = {}, modules = {}, warnings = {}, kept = {},
+        start = start, directory = start }
 end
 
 local function complete(config, sys)
     apply_defaults(config, sys)
-    make_absolute(config, sys)
+    make_absolute(config)
     add_warnings(config)
+    config.cwd = sys.cwd()
     return config
 end
 
@@ -199,9 +211,9 @@ end
 -- @treturn table|nil the configuration
 -- @treturn nil|string what is wrong: file and line or flag, name, value and what it must be
 function _M.load(sys, flags)
-    local config = new()
+    local config = new(sys.directory())
     if flags.chdir then
-        local ok, err = change_directory(sys, flags.chdir, "--chdir")
+        local ok, err = change_directory(config, sys, flags.chdir, "--chdir")
         if not ok then
             return nil, err
         end
@@ -220,10 +232,9 @@ local function keep_fixed(config, running)
         local value, wanted = running.values[name], config.values[name]
         if option.fixed and value ~= wanted then
             local show = option.format or shown
-            config.warnings[#config.warnings + 1] =
-                ("%s = %s (%s) is ignored, it stays %s: a reload can't change it, restart the "
-                .. "runtime for that"):format(name, wanted == nil and "nil" or show(wanted),
-                config.from[name] or "not set", value == nil and "nil" or show(value))
+            config.kept[#config.kept + 1] =
+                ("%s = %s (%s) is ignored, it stays %s"):format(name,
+                wanted == nil and "nil" or show(wanted), config.from[name] or "not set", value == nil and "nil" or show(value))
             config.values[name], config.from[name] = value, running.from[name]
         end
     end
@@ -240,28 +251,47 @@ local function has_work(config)
     return true
 end
 
+-- Be where the file is to be run: where the runtime was started and --chdir has led, by their
+-- names, which may be symlinks that were moved since.
+local function go_to_start(config, sys, flags)
+    local dir = flags.chdir
+    local there, err = sys.chdir(config.start)
+    if dir and not there and dir:sub(1, 1) ~= "/" then
+        return nil, ("--chdir %s: it begins in %s: %s"):format(shown(dir), config.start, err)
+    elseif dir then
+        return change_directory(config, sys, dir, "--chdir")
+    end
+    return true -- what is gone may not be needed any more
+end
+
+local function run_again(config, sys, running)
+    local put_back = file.remember()
+    file.forget(running.modules)
+    local ok, err = apply_file(config, sys, running.path)
+    config.path = running.path
+    if not ok then
+        put_back()
+    end
+    return ok, err
+end
+
 --- Read the configuration of a running runtime again: the same file, with what it loads by
--- `require`, and the same flags. The directory is not changed. Options that a runtime can't
--- change while it runs (`fixed` in dirty.config.options) stay, with a warning.
+-- `require`, and the same flags, in the same directories, by their names. Changes the working
+-- directory as `load` does. Options that a runtime can't change while it runs (`fixed` in
+-- dirty.config.options) stay, and are told in `kept`.
 -- @tparam table sys the module dirty.sys
 -- @tparam table flags as for `load`
 -- @tparam table running the configuration that serves, of `load` or `reload`
 -- @treturn table|nil the configuration
 -- @treturn nil|string what is wrong, as `load` says
 function _M.reload(sys, flags, running)
-    local config = new()
-    local ok, err = true, nil
-    if running.path then
-        local put_back = file.remember()
-        file.forget(running.modules)
-        ok, err = apply_file(config, sys, running.path)
-        config.path = running.path
-        if not ok then
-            put_back()
-        end
+    local config = new(running.start)
+    local ok, err = go_to_start(config, sys, flags)
+    if ok and running.path then
+        ok, err = run_again(config, sys, running)
     end
     if ok then
-        ok, err = apply_flags(config, flags)
+        ok, err = apply_flags_and_chdir(config, sys, flags)
     end
     if not ok then
         return nil, err
@@ -309,6 +339,24 @@ function _M.resolve_admins(config, sys)
     return true
 end
 
+--- Find whom the socket is to belong to.
+-- @tparam table config
+-- @tparam table sys the module dirty.sys
+-- @treturn table|nil `{uid=, gid=}`, -1 where the configuration does not say
+-- @treturn nil|string what is wrong
+function _M.resolve_socket(config, sys)
+    local uid, gid, err
+    uid, err = lookup_id(config, "socket_user", sys.user_id, "user")
+    if not uid then
+        return nil, err
+    end
+    gid, err = lookup_id(config, "socket_group", sys.group_id, "group")
+    if not gid then
+        return nil, err
+    end
+    return { uid = uid, gid = gid }
+end
+
 --- Check what only this machine can tell: the socket's path, its owner and its group, that
 -- there are the user and the group to run as, and who may change things (`config.admin_uids`).
 -- @tparam table config
@@ -321,13 +369,8 @@ function _M.resolve(config, sys)
         return nil, ("socket = %s (%s): %s"):format(
             shown(config.values.socket), config.from.socket, fault)
     end
-    local uid, gid, err
-    uid, err = lookup_id(config, "socket_user", sys.user_id, "user")
-    if not uid then
-        return nil, err
-    end
-    gid, err = lookup_id(config, "socket_group", sys.group_id, "group")
-    if not gid then
+    local ids, err = _M.resolve_socket(config, sys)
+    if not ids then
         return nil, err
     end
     for name, find in pairs { user = sys.user_id, group = sys.group_id } do
@@ -342,7 +385,7 @@ function _M.resolve(config, sys)
     if not found then
         return nil, err
     end
-    return { uid = uid, gid = gid }
+    return ids
 end
 
 local function first_set(...)

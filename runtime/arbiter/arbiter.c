@@ -12,6 +12,7 @@
 
 #include "arbiter/apart.h"
 #include "arbiter/app.h"
+#include "arbiter/grant.h"
 #include "arbiter/exit_hook.h"
 #include "arbiter/herald.h"
 #include "arbiter/lane.h"
@@ -316,6 +317,14 @@ static void on_check(uv_timer_t *handle) {
     listener_look(handle->data);
 }
 
+/* The configuration may say otherwise by now than when the supervisor made it. */
+static void change_socket(arbiter *a) {
+    char why[300];
+    if (grant_apply(a, a->boot, why, sizeof why) < 0)
+        dirty_log(DIRTY_LOG_WARN, "the socket can't be changed", "reason=%s",
+                  DIRTY_LOG_QUOTE(why));
+}
+
 static int start(arbiter *a) {
     plan *first = plan_new(a, a->boot);
     if (first == NULL || roll_init(a) < 0 ||
@@ -324,6 +333,8 @@ static int start(arbiter *a) {
     plan_install(a, first);
     if (listener_open(a) < 0)
         return DIRTY_SERVE_SOCKET;
+    if (a->boot->restarts > 0)
+        change_socket(a);
     if (a->o->hooks.on_starting != NULL)
         a->o->hooks.on_starting(a->o->hooks.ctx, a->pid);
     open_signals(a);

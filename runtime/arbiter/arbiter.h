@@ -46,7 +46,8 @@ typedef struct dirty_config_source {
      * that. Returns the exit status. */
     int (*probe)(void *ctx, bool same, int report_fd);
     /* Make options of that report. Must not take long. 0 with *out, which stays valid
-     * until it is released, or -1 with the reason in `why`. */
+     * until it is released, and in `why` what of the configuration can't be taken over
+     * ("": nothing); or -1 with the reason in `why`. */
     int (*finish)(void *ctx, const char *report, size_t len,
                   const struct dirty_arbiter_options **out, char *why, size_t why_size);
     /* The options that finish gave are not used any more. */
@@ -84,12 +85,16 @@ typedef struct dirty_arbiter_options {
     uint32_t app_count;
     const dirty_app_spec *apps;
     const char *lua_path, *lua_cpath; /* of the lanes */
+    /* Where workers run: the path, and where that is gone its name, by way of symlinks;
+     * NULL: where the arbiter does. */
+    const char *directory, *directory_name;
     const char *system_root;  /* before the paths of /proc and /sys where the OOM killer's
                                  count is; NULL but in tests */
     const char *version_json; /* a JSON object for status: versions of all parts */
     dirty_hooks hooks;
     dirty_config_source source;
     /* From the supervisor. Without one all are 0: the arbiter opens the socket itself. */
+    int socket_fd;         /* O_PATH: the file of the socket, 0: look at socket_path */
     int listen_fd;         /* listening at socket_path; its name is not ours to remove */
     int report_fd;         /* where base/report.h's messages go */
     uint32_t report_ms;    /* how often to say ALIVE, 0: never */

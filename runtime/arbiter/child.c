@@ -4,9 +4,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -101,6 +103,29 @@ static void prefer_for_oom(void) {
     close(fd);
 }
 
+static bool is_gone(void) {
+    char path[PATH_MAX];
+    return getcwd(path, sizeof path) == NULL && errno == ENOENT;
+}
+
+/* Go where the apps and hooks of these options belong. The arbiter stays where it was
+ * started, and what was removed since is looked for by its name: a symlink may name
+ * another directory by now. */
+static void enter_directory(const arbiter *a, const dirty_arbiter_options *o) {
+    const char *path = o->directory, *start = a->boot->directory;
+    bool is_here = path == NULL || (start != NULL && strcmp(path, start) == 0);
+    if ((is_here && !is_gone()) || (path != NULL && chdir(path) == 0))
+        return;
+    const char *why = strerror(errno);
+    bool named = o->directory_name != NULL && chdir(o->directory_name) == 0;
+    dirty_log(DIRTY_LOG_WARN,
+              named ? "the working directory is gone, the one of its name is taken"
+                    : "the working directory can't be entered",
+              "directory=%s name=%s reason=%s", DIRTY_LOG_QUOTE(path ? path : ""),
+              DIRTY_LOG_QUOTE(o->directory_name ? o->directory_name : ""),
+              DIRTY_LOG_QUOTE(why));
+}
+
 static void set_title(const place *p, const deal *d) {
     char title[DIRTY_TITLE_MAX], who[32];
     size_t at = (size_t)snprintf(title, sizeof title, "dirty: worker %u [", p->number);
@@ -128,6 +153,7 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
     leave_libuv();
     close_foreign(channels, w->lane_count);
     prefer_for_oom();
+    enter_directory(w->a, o);
 
     dirty_lane_page *pages[DIRTY_THREADS_MAX];
     for (uint32_t i = 0; i < w->lane_count; i++)
@@ -154,7 +180,9 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
                                   w->deal->specs};
         o->hooks.post_fork(o->hooks.ctx, &info);
     }
-    _exit(o->worker_main(&start));
+    int status = o->worker_main(&start);
+    fflush(NULL); /* what an app has begun to print, or to write by stdio */
+    _exit(status);
 }
 
 /* -- Other children ---------------------------------------------------------------------
@@ -194,6 +222,7 @@ pid_t child_probe(arbiter *a, bool same, int report_fd) {
         return pid;
     dirty_birth_mark();
     become(a, "dirty: probe", "probe");
+    enter_directory(a, a->o);
     close_foreign(&report_fd, 1);
     _exit(a->boot->source.probe(a->boot->source.ctx, same, report_fd));
 }
@@ -207,6 +236,7 @@ static _Noreturn void run_exit_hook(const worker *w, pid_t arbiter_pid) {
     if (getppid() != arbiter_pid)
         _exit(1);
     become(w->a, "dirty: hook", "hook");
+    enter_directory(w->a, w->a->o);
     close_on_exec();
     prefer_for_oom();
     hooks->worker_exit(hooks->ctx, &info, w->wait_status);

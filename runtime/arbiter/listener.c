@@ -51,6 +51,15 @@ uid_t listener_owner(const arbiter *a) {
     return a->listener != NULL ? a->listener->owner : (uid_t)-1;
 }
 
+void listener_set_owner(arbiter *a, uid_t owner) {
+    if (a->listener != NULL)
+        a->listener->owner = owner;
+}
+
+int listener_set_backlog(const arbiter *a, uint32_t backlog) {
+    return a->listener != NULL ? listen(a->listener->fd, (int)backlog) : 0;
+}
+
 /* -- Accepting --------------------------------------------------------------------------
  */
 

@@ -24,4 +24,10 @@ void listener_resume(arbiter *a);
 /* The user who owns the socket, for the right to change things. */
 uid_t listener_owner(const arbiter *a);
 
+/* The socket has another owner now. */
+void listener_set_owner(arbiter *a, uid_t owner);
+
+/* How many connections may wait to be accepted. 0 or -1 with errno. */
+int listener_set_backlog(const arbiter *a, uint32_t backlog);
+
 #endif

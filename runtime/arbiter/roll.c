@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "arbiter/child.h"
+#include "arbiter/grant.h"
 #include "arbiter/herald.h"
 #include "arbiter/place.h"
 #include "base/clock.h"
@@ -71,19 +72,23 @@ __attribute__((format(printf, 3, 4))) static void end(roll *r, const char *resul
     va_end(args);
     memcpy(r->reason, reason, sizeof reason);
     snprintf(r->result, sizeof r->result, "%s", result);
-    bool done = strcmp(result, "done") == 0;
+    bool done = strcmp(result, "done") == 0, failed = strcmp(result, "failed") == 0;
     if (done)
         r->a->counters.reloads++;
     else
         r->a->counters.reload_failures++;
     dirty_log(done ? DIRTY_LOG_INFO : DIRTY_LOG_ERROR,
-              done ? "reloaded" : "reload failed, the old generation goes on",
+              done     ? "reloaded"
+              : failed ? "reload failed, the old generation goes on"
+                       : "reloaded in part",
               "roll=%llu result=%s reason=%s ms=%llu", (unsigned long long)r->number,
               result, DIRTY_LOG_QUOTE(r->reason),
               (unsigned long long)((dirty_now_ns() - r->started_ns) / DIRTY_NS_PER_MS));
     if (r->a->phase == ARBITER_SERVING)
         herald_tell(r->a, DIRTY_REPORT_RELOADED, "%s%s%s",
-                    done ? "Reloaded" : "Reload failed, the old code goes on",
+                    done     ? "Reloaded"
+                    : failed ? "Reload failed, the old code goes on"
+                             : "Reloaded in part",
                     r->reason[0] ? ": " : "", r->reason);
     r->last.number = r->number;
     r->last.at_ns = dirty_now_ns();
@@ -155,8 +160,9 @@ static void replace(roll *r) {
     }
     if (r->at < a->plan->place_count)
         return;
-    if (r->reason[0] != '\0')
-        end(r, "partial", "%s", r->reason);
+    if (r->reason[0] != '\0' || r->kept[0] != '\0')
+        end(r, "partial", "%s%s%s", r->reason, r->reason[0] && r->kept[0] ? "; " : "",
+            r->kept);
     else
         end(r, "done", "%s", "");
 }
@@ -212,9 +218,21 @@ static void cover(roll *r) {
     roll_progress(a);
 }
 
+/* Change what of the socket the new configuration has otherwise. */
+static void change_socket(roll *r) {
+    char why[300];
+    size_t len = strlen(r->kept);
+    if (grant_apply(r->a, r->next->o, why, sizeof why) == 0)
+        return;
+    dirty_log(DIRTY_LOG_WARN, "the socket can't be changed", "reason=%s",
+              DIRTY_LOG_QUOTE(why));
+    snprintf(r->kept + len, sizeof r->kept - len, "%s%s", len > 0 ? "; " : "", why);
+}
+
 static void install(roll *r) {
     arbiter *a = r->a;
     plan *next = r->next;
+    change_socket(r);
     r->next = NULL;
     plan_install(a, next);
     for (uint32_t i = 0; i < a->place_room; i++) {
@@ -328,6 +346,7 @@ static void report_is_whole(roll *r) {
         end(r, "failed", "%s", why);
         return;
     }
+    snprintf(r->kept, sizeof r->kept, "%s", why);
     r->next = plan_new(r->a, options);
     if (r->next == NULL)
         end(r, "failed", "no memory");
@@ -383,7 +402,7 @@ static void begin(roll *r, bool same) {
     char why[600] = "";
     r->number++;
     r->started_ns = dirty_now_ns();
-    r->result[0] = r->reason[0] = '\0';
+    r->result[0] = r->reason[0] = r->kept[0] = '\0';
     dirty_log(DIRTY_LOG_INFO, "reloading", "roll=%llu", (unsigned long long)r->number);
     herald_tell(r->a, DIRTY_REPORT_RELOADING, "%s", "");
     set_state(r, ROLL_PROBING);

@@ -3,6 +3,9 @@
  *   IDLE ─start─► PROBING ─report─► COVERING ─all ready─► REPLACING ─last one─► IDLE
  *                    └── failed ───────┴── a worker can't boot: the old plan goes on
  *
+ * A roll that ends is done; failed, and nothing is changed; or partial: the new plan
+ * holds, but some workers could not be replaced, or some options not be changed.
+ *
  * PROBING reads the configuration and loads every app's module in a child process, as
  * either may take any time.
  * COVERING boots new workers, held back, in as few places as host every app once: only
@@ -51,6 +54,7 @@ struct roll {
     uint64_t started_ns;
     char result[16];  /* "done", "failed", "partial"; "" while one is under way */
     char reason[700]; /* of a failure, for people */
+    char kept[640];   /* what of the new configuration can't be taken over, "": nothing */
     roll_end last;    /* of the last one that ended, number 0: none has */
 };
 

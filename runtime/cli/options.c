@@ -156,6 +156,7 @@ static void get_supervised(lua_State *L, int index, dirty_arbiter_options *out) 
     if (lua_istable(L, -1)) {
         int child = lua_gettop(L);
         out->listen_fd = (int)get_number(L, child, "listen_fd", INT32_MAX);
+        out->socket_fd = (int)get_number(L, child, "socket_fd", INT32_MAX);
         out->report_fd = (int)get_number(L, child, "report_fd", INT32_MAX);
         out->report_ms = get_number(L, child, "report_ms", INT32_MAX);
         out->supervisor_pid = (pid_t)get_number(L, child, "supervisor_pid", INT32_MAX);
@@ -191,6 +192,8 @@ void dirty_cli_options_push(lua_State *L, int index, dirty_arbiter_options *out)
         .limits = get_limits(L, index),
         .lua_path = need_string(L, index, "lua_path"),
         .lua_cpath = need_string(L, index, "lua_cpath"),
+        .directory = get_string(L, index, "directory"),
+        .directory_name = get_string(L, index, "directory_name"),
         .version_json = need_string(L, index, "version_json"),
         .worker_main = dirty_worker_main,
     };

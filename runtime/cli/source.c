@@ -148,6 +148,7 @@ static int finish_protected(lua_State *L) {
         tell(s, lua_tostring(L, -1));
         return 0;
     }
+    snprintf(s->why, s->why_size, "%s", lua_isstring(L, -1) ? lua_tostring(L, -1) : "");
     lua_pop(L, 1);
     dirty_cli_options_push(L, lua_gettop(L), &s->out->options);
     s->out->held = luaL_ref(L, LUA_REGISTRYINDEX);

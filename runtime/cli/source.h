@@ -4,11 +4,12 @@
  *   read(same)      -> line, options | nil     the configuration as it is now, or (same)
  *                                              as it was when it last came to hold
  *   begin()                                    remember what finish may change
- *   finish(report)  -> options | nil, reason   … with what its apps declare
+ *   finish(report)  -> options, kept | nil, reason   … with what its apps declare
  *   settle(done)                               it holds, or all is put back
  *
- * `options` is the table of cli/options.h, `reason` one line for people; an error that
- * finish raises is its reason. read is called in a child of the arbiter, as the file may
+ * `options` is the table of cli/options.h, `reason` one line for people, as is `kept`:
+ * what of the file can't be taken over, or nil. An error that finish raises is its
+ * reason. read is called in a child of the arbiter, as the file may
  * do anything and take any time. `report` is all that comes from there: the line that
  * read gave, then, if it gave options, the lines of worker/probe.h. The others are called
  * in the arbiter, one after the other; finish has a limit of time (cli/bounded.h), and

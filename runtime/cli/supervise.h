@@ -15,8 +15,9 @@
  *       Those that this process has now are not ours (supervisor/sweep.h).
  *   supervise(options) -> status | table
  *       Supervise (supervisor/supervisor.h). The exit status at the end, or, in every
- *       process that is to become an arbiter, {listen_fd=, report_fd=, report_ms=,
- *       supervisor_pid=, parent_pid=, restarts=, hangs=, last_exit=}. `options` has
+ *       process that is to become an arbiter, {listen_fd=, socket_fd=, report_fd=,
+ *       report_ms=, supervisor_pid=, parent_pid=, restarts=, hangs=, last_exit=}; of
+ *       these socket_fd is the file of the socket, opened by O_PATH. `options` has
  *       socket_path, socket_mode, socket_uid, socket_gid, backlog, start_timeout_ms,
  *       silence_ms and pidfile|nil.
  *   settle(table, rights) -> true | nil, text

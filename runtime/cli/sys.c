@@ -1,10 +1,12 @@
 #include "cli/sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <lauxlib.h>
 #include <limits.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -13,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/guest.h"
+#include "base/log.h"
 #include "cli/aside.h"
 #include "cli/call.h"
 #include "cli/cpus.h"
@@ -67,6 +70,11 @@ static int sys_uid(lua_State *L) {
     return 1;
 }
 
+static int sys_gid(lua_State *L) {
+    lua_pushnumber(L, getegid());
+    return 1;
+}
+
 static void set_number(lua_State *L, const char *name, lua_Number value) {
     lua_pushnumber(L, value);
     lua_setfield(L, -2, name);
@@ -113,6 +121,40 @@ static int sys_cwd(lua_State *L) {
     return 1;
 }
 
+/* The working directory by the name that a shell has given it: $PWD, if that is it, which
+ * may be by way of a symlink; else as cwd. */
+static int sys_directory(lua_State *L) {
+    struct stat named, here;
+    const char *name = getenv("PWD");
+    if (name == NULL || name[0] != '/' || stat(name, &named) != 0 ||
+        stat(".", &here) != 0 || named.st_ino != here.st_ino ||
+        named.st_dev != here.st_dev)
+        return sys_cwd(L);
+    lua_pushstring(L, name);
+    return 1;
+}
+
+/* remember_directory() → for go_back, once; nil: can't be remembered */
+static int sys_remember_directory(lua_State *L) {
+    int fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    lua_pushinteger(L, fd);
+    return 1;
+}
+
+static int sys_go_back(lua_State *L) {
+    if (lua_isnoneornil(L, 1))
+        return 0;
+    int fd = (int)luaL_checkinteger(L, 1);
+    int rc = fchdir(fd);
+    close(fd);
+    if (rc < 0)
+        dirty_log(DIRTY_LOG_WARN, "can't go back to the working directory", "reason=%s",
+                  DIRTY_LOG_QUOTE(strerror(errno)));
+    return 0;
+}
+
 static int sys_chdir(lua_State *L) {
     return push_result(L, chdir(luaL_checkstring(L, 1)));
 }
@@ -154,8 +196,12 @@ int luaopen_dirty_sys(lua_State *L) {
         {"guest_begin", sys_guest_begin},
         {"guest_end", sys_guest_end},
         {"uid", sys_uid},
+        {"gid", sys_gid},
         {"stat", sys_stat},
         {"cwd", sys_cwd},
+        {"directory", sys_directory},
+        {"remember_directory", sys_remember_directory},
+        {"go_back", sys_go_back},
         {"chdir", sys_chdir},
         {"mkdir", sys_mkdir},
         {"user_id", sys_user_id},

@@ -15,7 +15,8 @@ old one serves on. HUP does the same.
 
 Without --wait it returns once the runtime has agreed. With --wait it returns when the reload
 has ended, and says how: done; failed (nothing was changed) or partial (some workers could not
-be replaced and serve with the old code), with the reason on stderr.
+be replaced and serve with the old code, or an option can't be changed), with the reason on
+stderr.
 
 Exit status: 0 agreed, with --wait: done; 6 failed or partial, the reason is on stderr; 2 usage;
 4 TIMEOUT, it still goes on; 5 CONNECTION; 1 any other error, DENIED among them: whom admin_users

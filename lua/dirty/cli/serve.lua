@@ -60,7 +60,9 @@ end
 -- -- The supervisor ------------------------------------------------------------------------
 
 -- Whoever the arbiter becomes must be able to connect: the socket is theirs unless the
--- configuration says whose it is. Files where they may write are opened with their rights.
+-- configuration says whose it is. Files where they may write are opened with their rights. The
+-- configuration gets `ids`, whose the socket is to be (-1: as it comes about), and `default_ids`,
+-- whose it is where nothing is said. Returns what the arbiter gives up its rights by.
 local function find_owner(conf, ids)
     local uid, gid, rights = sys.rights(conf.values.user, conf.values.group)
     local ok, err = uid and sys.safe_user(rights), gid
@@ -68,11 +70,12 @@ local function find_owner(conf, ids)
         complain(err)
         return nil
     end
-    return { uid = ids.uid >= 0 and ids.uid or uid, gid = ids.gid >= 0 and ids.gid or gid,
-        rights = rights }
+    conf.ids = { uid = ids.uid >= 0 and ids.uid or uid, gid = ids.gid >= 0 and ids.gid or gid }
+    conf.default_ids = { uid = uid >= 0 and uid or sys.uid(), gid = gid >= 0 and gid or sys.gid() }
+    return rights
 end
 
--- Everything up to the first fork. The ids of the socket, or nil and the exit status.
+-- Everything up to the first fork. As find_owner, or nil and the exit status.
 local function prepare(conf, ids)
     if not conf then
         return nil, exit.USAGE
@@ -81,8 +84,8 @@ local function prepare(conf, ids)
     if not ready then
         return nil, status
     end
-    local owner = find_owner(conf, ids)
-    if not owner or not open_log(conf) or not check_pidfile(conf) then
+    local rights = find_owner(conf, ids)
+    if not rights or not open_log(conf) or not check_pidfile(conf) then
         return nil, exit.USAGE
     end
     local ok, err = socket_path.prepare(sys, conf.values.socket)
@@ -90,7 +93,7 @@ local function prepare(conf, ids)
         complain(("socket = %q (%s): %s"):format(conf.values.socket, conf.from.socket, err))
         return nil, exit.SOCKET
     end
-    return owner
+    return rights
 end
 
 -- -- An arbiter ----------------------------------------------------------------------------
@@ -103,17 +106,22 @@ local PATIENCE_MS = 5000
 -- none, the one that the runtime was started with: to serve by that is better than not to.
 local function reread(parsed, conf)
     local limit_ms = conf.values.boot_timeout * 1000
+    local back = sys.remember_directory()
     local now, err = nil, conf.values.user and config_command.strangers(conf)
     if not err then
         now, err = source.reread(parsed, conf,
             limit_ms > 0 and math.min(limit_ms, PATIENCE_MS) or PATIENCE_MS)
     end
-    if not now then
+    sys.go_back(back)
+    if now and now.cwd then
+        sys.chdir(now.cwd)
+    elseif not now then
         sys.log("error", "the configuration can't be read, the one of the start is served; "
             .. "mend it, then reload: " .. err)
         return conf
     end
     log_warnings(now)
+    source.tell_kept(now)
     return now
 end
 
@@ -158,19 +166,19 @@ local function warn_of_rights(conf)
 end
 
 -- Be the arbiter until it ends. Returns the exit status.
-local function serve(parsed, conf, ids, child)
-    local ok, err = sys.settle(child, ids.rights)
+local function serve(parsed, conf, rights, child)
+    local ok, err = sys.settle(child, rights)
     if not ok then
         complain(err)
         return exit.INTERNAL
     end
     warn_of_rights(conf)
-    local status = load_apps(conf, start.options(conf, ids, sys.paths), child)
+    local status = load_apps(conf, start.options(conf, conf.ids, sys.paths), child)
     if status ~= exit.OK then
         return status
     end
-    local options = start.options(conf, ids, sys.paths) -- what the apps declare is known now
-    options.source = source.new(parsed, conf, ids)
+    local options = start.options(conf, conf.ids, sys.paths) -- what apps declare is known now
+    options.source = source.new(parsed, conf)
     options.supervised = child
     return sys.serve(options)
 end
@@ -182,19 +190,19 @@ end
 function _M.run(parsed)
     sys.spare_children() -- those of a script that has become this command
     local conf, ids = config_command.load(parsed)
-    local owner, status = prepare(conf, ids)
-    if not owner then
+    local rights, status = prepare(conf, ids)
+    if not rights then
         return status
     end
     log_warnings(conf)
-    local child = sys.supervise(start.supervisor(conf, owner))
+    local child = sys.supervise(start.supervisor(conf, conf.ids))
     if type(child) == "number" then
         return child
     end
     if child.restarts > 0 then
         conf = reread(parsed, conf)
     end
-    return serve(parsed, conf, owner, child)
+    return serve(parsed, conf, rights, child)
 end
 
 return _M

@@ -102,18 +102,46 @@ local function take_hooks(conf, names, seconds, again)
     return true
 end
 
+-- Whose the socket is to be: where nothing is said, as it is, and where that was taken back, as
+-- if nothing had ever been said.
+local function find_ids(conf, running)
+    local ids, err = config.resolve_socket(conf, sys)
+    if not ids then
+        return nil, err
+    end
+    for id, option in pairs { uid = "socket_user", gid = "socket_group" } do
+        if ids[id] < 0 then
+            local from = running.values[option] and "default_ids" or "ids"
+            ids[id] = running[from][id]
+        end
+    end
+    conf.ids, conf.default_ids = ids, running.default_ids
+    return config.resolve_admins(conf, sys)
+end
+
 -- Run the file as it is now: the line that says what came of it, and the configuration.
 local function read_file(parsed, running)
     local at = sys.now()
     local ok, conf, err = pcall(config.reload, sys, parsed, running)
     local found, unknown = ok and conf, nil
     if found then
-        found, unknown = config.resolve_admins(conf, sys)
+        found, unknown = find_ids(conf, running)
     end
     if not found then
         return carry.fault(reason_of(tostring(unknown or ok and err or conf)))
     end
     return carry.line(conf, sys.now() - at), conf
+end
+
+--- Log what of a configuration a reload can't take over.
+-- @tparam table conf
+-- @treturn string|nil one line about it, nil if there is nothing
+function _M.tell_kept(conf)
+    for _, text in ipairs(conf.kept) do
+        sys.log("warn", text .. ": a reload can't change it, restart the runtime for that")
+    end
+    return conf.kept[1] and one_line("a reload can't change these, restart the runtime for them: "
+        .. table.concat(conf.kept, "; "))
 end
 
 --- Read the configuration for an arbiter that takes another's place, as a reload does: in a
@@ -154,12 +182,12 @@ end
 
 --- Make the source of a runtime that is about to serve.
 -- @tparam table parsed its command line
--- @tparam table running its configuration (dirty.config)
--- @tparam table ids of its socket, `{uid=, gid=}`
+-- @tparam table running its configuration (dirty.config); `ids` and `default_ids` of it are whose
+-- the socket is, and whose it would be if nothing were said, `{uid=, gid=}`
 -- @treturn table `{read=, begin=, finish=, settle=}`
-function _M.new(parsed, running, ids)
+function _M.new(parsed, running)
     local source = {}
-    local put_back, taken -- of the reload under way
+    local put_back, taken, directory -- of the reload under way
 
     --- Read the configuration again, in a child that ends afterwards.
     -- @tparam boolean same don't: take the one that holds
@@ -167,21 +195,22 @@ function _M.new(parsed, running, ids)
     -- @treturn table|nil options (dirty.cli.start), to try the apps with
     function source.read(same)
         if same then
-            return carry.line(running), start.options(running, ids, sys.paths)
+            return carry.line(running), start.options(running, running.ids, sys.paths)
         end
         local text, conf = read_file(parsed, running)
-        return text, conf and start.options(conf, ids, sys.paths)
+        return text, conf and start.options(conf, conf.ids, sys.paths)
     end
 
     --- Before finish, which may be ended anywhere.
     function source.begin()
         put_back = file.remember()
+        directory = sys.remember_directory()
     end
 
     --- Take in what was read and what the apps declare.
     -- @tparam string report the line, then those of the probe
     -- @treturn table|nil options (dirty.cli.start), to serve with
-    -- @treturn nil|string reason, one line
+    -- @treturn nil|string reason, one line; with options, what of the configuration was not taken
     function source.finish(report)
         local line, lines = report:match("^([^\n]*)\n(.*)$")
         local conf, hooks, seconds = carry.read(line)
@@ -191,6 +220,7 @@ function _M.new(parsed, running, ids)
         for _, warning in ipairs(seconds and conf.warnings or {}) do
             sys.log("warn", warning)
         end
+        local kept = seconds and _M.tell_kept(conf)
         local reports, err = probe.read(lines, conf)
         local fault = err or _M.fault_of(reports)
         local ok = true
@@ -204,12 +234,13 @@ function _M.new(parsed, running, ids)
         end
         merge(conf.modules, running.modules)
         taken = conf
-        return start.options(conf, ids, sys.paths)
+        return start.options(conf, conf.ids, sys.paths), kept
     end
 
     --- After finish.
     -- @tparam boolean done its configuration holds; else all is to be as it was before
     function source.settle(done)
+        sys.go_back(directory)
         if done then
             running = taken
         else

@@ -71,6 +71,7 @@ function _M.options(conf, ids, templates)
         socket_path = values.socket, socket_mode = values.socket_mode,
         socket_uid = ids.uid, socket_gid = ids.gid,
         lua_path = lua_path, lua_cpath = lua_cpath,
+        directory = conf.cwd, directory_name = conf.directory,
         version_json = cjson.encode(version.all()),
         admin_uids = conf.admin_uids,
         hooks = hooks_of(values), apps = {},

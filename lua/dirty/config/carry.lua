@@ -11,7 +11,8 @@ local _M = {}
 -- max_depth: that of the apps' options, and what they are in
 local json = require("dirty.json").new(1010)
 
-local FIELDS = { "from", "apps", "file", "path", "modules", "warnings", "admin_uids" }
+local FIELDS = { "from", "apps", "file", "path", "modules", "warnings", "kept", "start",
+    "directory", "cwd", "ids", "default_ids", "admin_uids" }
 
 --- Make the line.
 -- @tparam table conf of dirty.config

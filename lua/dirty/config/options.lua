@@ -207,9 +207,8 @@ for _, option in ipairs(_M.list) do
     _M.names[#_M.names + 1] = option.name
 end
 -- What is used once, at the start: a reload can't change it.
-for _, name in ipairs { "socket", "socket_mode", "socket_user", "socket_group", "backlog",
-    "user", "group", "arbiter_timeout", "log_level", "log_format", "log_file", "pidfile",
-    "chdir" } do
+for _, name in ipairs { "socket", "user", "group", "arbiter_timeout", "log_level", "log_format",
+    "log_file", "pidfile" } do
     _M.by_name[name].fixed = true
 end
 for _, hook in ipairs(_M.hooks) do

@@ -1,0 +1,72 @@
+#include "arbiter/grant.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "arbiter/listener.h"
+
+/* What could not be done, one after the other. */
+typedef struct faults {
+    char *out;
+    size_t len, size;
+} faults;
+
+static void add_fault(faults *f, const char *what) {
+    int saved = errno;
+    if (f->len >= f->size)
+        return;
+    int n = snprintf(f->out + f->len, f->size - f->len, "%s%s can't be changed: %s",
+                     f->len > 0 ? "; " : "", what, strerror(saved));
+    f->len += n > 0 ? (size_t)n : 0;
+}
+
+/* The file of the socket, by O_PATH; -1: it is not there. `owned`: it is to be closed. */
+static int open_file(const arbiter *a, bool *owned) {
+    *owned = a->boot->socket_fd == 0;
+    return *owned ? open(a->boot->socket_path, O_PATH | O_NOFOLLOW | O_CLOEXEC)
+                  : a->boot->socket_fd;
+}
+
+/* Owner first: the mode that may open it to others is for the new owner's group. */
+static void change_file(arbiter *a, int fd, const dirty_arbiter_options *o, faults *f) {
+    char path[40];
+    struct stat st;
+    if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+        errno = errno ? errno : ENOTSOCK;
+        add_fault(f, "the file of the socket");
+        return;
+    }
+    if (o->socket_uid >= 0 && st.st_uid != (uid_t)o->socket_uid &&
+        fchownat(fd, "", (uid_t)o->socket_uid, (gid_t)-1, AT_EMPTY_PATH) < 0)
+        add_fault(f, "socket_user");
+    if (o->socket_gid >= 0 && st.st_gid != (gid_t)o->socket_gid &&
+        fchownat(fd, "", (uid_t)-1, (gid_t)o->socket_gid, AT_EMPTY_PATH) < 0)
+        add_fault(f, "socket_group");
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if ((st.st_mode & 0777) != o->socket_mode && chmod(path, o->socket_mode) < 0)
+        add_fault(f, "socket_mode");
+    if (fstat(fd, &st) == 0)
+        listener_set_owner(a, st.st_uid);
+}
+
+int grant_apply(arbiter *a, const dirty_arbiter_options *o, char *why, size_t why_size) {
+    faults f = {.out = why, .size = why_size};
+    bool owned;
+    why[0] = '\0';
+    errno = 0;
+    int fd = open_file(a, &owned);
+    if (fd < 0)
+        add_fault(&f, "the file of the socket");
+    else
+        change_file(a, fd, o, &f);
+    if (owned && fd >= 0)
+        close(fd);
+    if (listener_set_backlog(a, o->backlog) < 0)
+        add_fault(&f, "backlog");
+    return f.len > 0 ? -1 : 0;
+}
