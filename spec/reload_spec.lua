@@ -155,6 +155,63 @@ describe("a reload", function()
         assert.falsy(rt:log():find("level=debug", 1, true))
     end)
 
+    it("tells a call that it ends that it was a reload, or what else it was", function()
+        rt = start([[
+            workers = 1
+            threads = 2
+            graceful_timeout = 0.3
+            max_requests = 3
+            apps = { shop = { module = "shop", interruptible = false } }]])
+        local function ended(act)
+            local call = rt:start_call("shop", "sleep", "60")
+            wait.until_true(function()
+                for _, worker in ipairs(rt:status().workers) do
+                    for _, lane in ipairs(worker.lanes) do
+                        if lane.state == "running" then
+                            return true
+                        end
+                    end
+                end
+            end, 10, "a call that runs")
+            act()
+            assert.same({ exit = 1 }, call:wait(20))
+            local said = call:stderr()
+            call:close()
+            assert.falsy(said:find("shutting down", 1, true), said)
+            return said
+        end
+        contains(ended(function() rt:signal(signal.SIGHUP) end), "SHUTDOWN: shop.sleep was ended: "
+            .. "its worker was replaced by a reload, and graceful_timeout (0.3 s) was over")
+        wait.until_true(function() return rt:status().reload.state == "idle" end, 20, "its end")
+        contains(ended(function()
+            for _ = 1, 4 do
+                rt:call("shop", "version")
+            end
+        end), "SHUTDOWN: shop.sleep was ended: its worker was recycled, and graceful_timeout")
+        rt:configure [[
+            workers = 2
+            graceful_timeout = 0.3
+            apps = { shop = { module = "shop", interruptible = false }, "apps.echo:1" }]]
+        assert.equal("done", rt:reload().result)
+        wait.until_true(function() return rt:status().workers[2].state == "ready" end, 20, "two")
+        local calls = { rt:start_call("shop", "sleep", "60"), rt:start_call("shop", "sleep", "60") }
+        finally(function()
+            for _, call in ipairs(calls) do
+                call:close()
+            end
+        end)
+        wait.until_true(function()
+            local workers = rt:status().workers
+            return workers[1].lanes[1].state == "running" and workers[2].lanes[1].state == "running"
+        end, 10, "two calls that run")
+        assert.equal(0, rt:command("scale", { "1" }).exit)
+        local said = wait.until_true(function()
+            local over = calls[1]:ended() and calls[1] or calls[2]:ended() and calls[2]
+            return over and over:stderr()
+        end, 20, "the end of one")
+        contains(said, "SHUTDOWN: shop.sleep was ended: its worker was taken away by scaling, and")
+    end)
+
     it("tries a worker of the new code again that was killed while it booted", function()
         rt = start()
         -- Its first boot lasts until it is killed.

@@ -113,7 +113,7 @@ void place_promote(place *p) {
     p->hold_next = false;
     serve(p);
     if (old != NULL)
-        worker_drain(old);
+        worker_retire(old, roll_is_under_way(p->a) ? PLACE_RELOADED : PLACE_RECYCLED);
 }
 
 void place_worker_ready(place *p, worker *w) {
@@ -258,7 +258,7 @@ void place_recycle(place *p, worker *w, const char *why) {
               (unsigned long long)w->served);
     a->counters.recycled++;
     if (deal_is_exclusive(w->deal)) {
-        worker_drain(w);
+        worker_retire(w, PLACE_RECYCLED);
         return;
     }
     p->respawn_at_ns = dirty_now_ns() + BACKOFF_LAST_MS * DIRTY_NS_PER_MS;
@@ -319,6 +319,8 @@ int places_init(arbiter *a) {
 
 void places_adjust(arbiter *a) {
     uint32_t wanted = a->plan->place_count;
+    const char *why =
+        roll_is_under_way(a) ? "was taken away by a reload" : "was taken away by scaling";
     if (place_get(a, wanted) == NULL)
         return;
     for (uint32_t i = 0; i < a->place_room; i++) {
@@ -327,9 +329,9 @@ void places_adjust(arbiter *a) {
         if (i < wanted && p->worker == NULL && !waits)
             fill_after(p, 0);
         if (i >= wanted && p->worker != NULL)
-            worker_drain(p->worker);
+            worker_retire(p->worker, why);
         if (i >= wanted && p->next != NULL)
-            worker_drain(p->next);
+            worker_retire(p->next, why);
     }
 }
 

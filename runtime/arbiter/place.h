@@ -13,6 +13,10 @@
 #include "arbiter/state.h"
 #include "arbiter/worker.h"
 
+/* Why a worker has to go, for the callers that it can't serve to the end. */
+#define PLACE_RELOADED "was replaced by a reload"
+#define PLACE_RECYCLED "was recycled"
+
 struct place {
     arbiter *a;
     uint32_t number;  /* 1.. */

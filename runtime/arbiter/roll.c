@@ -144,7 +144,8 @@ static bool renew(roll *r, place *p) {
         return true;
     }
     if (deal_is_exclusive(p->worker->deal))
-        worker_drain(p->worker); /* its place is filled by the current plan */
+        worker_retire(p->worker,
+                      PLACE_RELOADED); /* its place is filled by the current plan */
     else if (place_start_next(p, a->plan, false) < 0)
         p->next_failed = true;
     return false;

@@ -315,6 +315,11 @@ void worker_drain(worker *w) {
     uv_timer_start(&w->timer, on_timer, drain_ms(w), 0);
 }
 
+void worker_retire(worker *w, const char *why) {
+    w->retired = why;
+    worker_drain(w);
+}
+
 void worker_kill(worker *w, const char *reason) {
     if (w->state == WORKER_DYING || w->state == WORKER_DEAD)
         return;

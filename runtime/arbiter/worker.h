@@ -56,8 +56,10 @@ struct worker {
     worker_exit_reason exit_reason; /* DEAD: why it ended */
     char how[160];                  /* … in words */
     int wait_status;                /* DEAD */
-    bool hook_due;           /* DEAD: it is not gone before worker_exit has returned */
-    pid_t hook_pid;          /* … which this process runs, 0: it has not begun */
+    bool hook_due;  /* DEAD: it is not gone before worker_exit has returned */
+    pid_t hook_pid; /* … which this process runs, 0: it has not begun */
+    const char
+        *retired; /* why it has to go, "its worker …", for callers; NULL: not told */
     const char *kill_reason; /* why we killed it, for log and details; NULL: we did not */
     char boot_error[1000];   /* what its BOOT_FAILED said, "" if it said nothing */
     const app *boot_app;     /* … the app that it named; NULL: none */
@@ -81,6 +83,9 @@ void worker_boot_failed(worker *w, const char *text, size_t len);
 
 /* Let it finish what it runs, then end. Bounded by graceful_timeout, then killed. */
 void worker_drain(worker *w);
+
+/* The same, and what runs on for too long is told `why`: "was recycled". A literal. */
+void worker_retire(worker *w, const char *why);
 
 /* Kill it and its process group now. */
 void worker_kill(worker *w, const char *reason);
