@@ -15,7 +15,7 @@ local LIST = {
     { "OVERLOADED", 7, 503, "no", "yes", "a queue or a limit is full" },
     { "WORKER_LOST", 8, 502, "varies", "depends", "the worker died before it answered" },
     { "CANCELLED", 9, 499, "varies", "depends", "the call was cancelled" },
-    { "SHUTDOWN", 10, 503, "varies", "depends", "the runtime is shutting down" },
+    { "SHUTDOWN", 10, 503, "varies", "depends", "the runtime or worker had to end" },
     { "PROTOCOL", 11, 502, "no", "no", "the peer broke the wire protocol or a limit" },
     { "DENIED", 12, 403, "no", "no", "the caller is not allowed to do this" },
     { "MEMORY", 13, 500, "yes", "no", "the call went over the memory limit of its lane" },

@@ -572,7 +572,12 @@ void lane_shutdown(lane *l) {
         return;
     }
     note_whole(l, s);
-    refuse_shutdown(s, state == DIRTY_BATON_RUNNING ? "yes" : "no");
+    const char *started = state == DIRTY_BATON_RUNNING ? "yes" : "no";
+    const arbiter *a = l->worker->a;
+    if (a->phase == ARBITER_DRAINING || a->phase == ARBITER_ENDING)
+        refuse_shutdown(s, started);
+    else
+        refuse_retired(s, l->worker, started);
 }
 
 static void refuse_lost(const lane *l, session *s, const char *started, int wait_status) {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "arbiter/place.h"
+#include "arbiter/worker.h"
 #include "base/clock.h"
 
 #define MESSAGE_MAX 600
@@ -145,6 +146,14 @@ void refuse_shutdown(session *s, const char *started) {
     refuse(s, &r,
            *started == 'n' ? "the runtime is shutting down and takes no new calls"
                            : "the runtime is shutting down, the call was ended");
+}
+
+void refuse_retired(session *s, const worker *w, const char *started) {
+    bool ran = *started == 'y';
+    refusal r = {DIRTY_CODE_SHUTDOWN, started, ran ? "run" : "receive", NULL, false};
+    refuse(s, &r, "%s.%s was %s: its worker %s, and graceful_timeout (%g s) was over",
+           s->request.app->name, s->request.action, ran ? "ended" : "not started",
+           w->retired ? w->retired : "had to go", w->a->o->graceful_timeout_ms / 1000.0);
 }
 
 static unsigned long long since_ms(uint64_t at_ns) {

@@ -25,6 +25,9 @@ void refuse_no_workers(session *s);
 void refuse_overloaded(session *s);
 void refuse_upload(session *s); /* slow uploads hold all the memory that they may */
 void refuse_shutdown(session *s, const char *started);
+
+/* Its worker has to go while the runtime goes on, and graceful_timeout is over. */
+void refuse_retired(session *s, const worker *w, const char *started);
 void refuse_timeout(session *s, const char *phase);
 /* In a lane's stead, after an interrupt did not help: TIMEOUT or CANCELLED. */
 void refuse_interrupted(session *s, dirty_code reason, bool started);

@@ -34,7 +34,8 @@ local function write_end(parsed, number, last, seconds)
     end
     say.err("dirty reload: reload %d: %s: %s\n%s\n", number, last.result, last.reason,
         last.result == "partial"
-            and "all else is as the new code and configuration have it"
+            and "the new configuration holds; a worker that could not be replaced goes on to "
+                .. "serve with the old code"
             or "nothing was changed, the old code and configuration serve on")
     return exit.FAILED
 end
