@@ -96,15 +96,21 @@ static unsigned __int128 power_of_ten(unsigned exponent) {
     return (unsigned __int128)powers_of_ten[low] * powers_of_ten[exponent - low];
 }
 
+/* How many places make 17 digits before the point, of a size from 10^-5 to 2^53. */
+static unsigned places_of(double size) {
+    unsigned places = 16;
+    for (unsigned i = 1; (double)powers_of_ten[i] <= size; i++)
+        places--;
+    for (unsigned i = 0; size * (double)powers_of_ten[i] < 1; i++)
+        places++;
+    return places;
+}
+
 /* 10^21 times a mantissa of 53 bits has 123 bits; the shift is at most 69. */
 static scaled scale(double size) {
     int exponent;
     uint64_t mantissa = (uint64_t)ldexp(frexp(size, &exponent), 53);
-    scaled s = {.shift = (unsigned)(53 - exponent), .places = 16};
-    for (double power = 10; power <= size; power *= 10)
-        s.places--;
-    for (double power = 1; power > size; power /= 10)
-        s.places++;
+    scaled s = {.shift = (unsigned)(53 - exponent), .places = places_of(size)};
     s.ulp = power_of_ten(s.places);
     unsigned __int128 product = mantissa * s.ulp;
     s.digits = (uint64_t)(product >> s.shift);
