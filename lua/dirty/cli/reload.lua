@@ -34,8 +34,7 @@ local function write_end(parsed, number, last, seconds)
     end
     say.err("dirty reload: reload %d: %s: %s\n%s\n", number, last.result, last.reason,
         last.result == "partial"
-            and "the new configuration holds; a worker that could not be replaced goes on to "
-                .. "serve with the old code"
+            and "all else is as the new code and configuration have it"
             or "nothing was changed, the old code and configuration serve on")
     return exit.FAILED
 end
