@@ -234,7 +234,8 @@ local function keep_fixed(config, running)
             local show = option.format or shown
             config.kept[#config.kept + 1] =
                 ("%s = %s (%s) is ignored, it stays %s"):format(name,
-                wanted == nil and "nil" or show(wanted), config.from[name] or "not set", value == nil and "nil" or show(value))
+                    wanted == nil and "nil" or show(wanted), config.from[name] or "not set",
+                    value == nil and "nil" or show(value))
             config.values[name], config.from[name] = value, running.from[name]
         end
     end
