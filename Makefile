@@ -59,7 +59,8 @@ HIDE           = -Wl,--exclude-libs,ALL
 
 # These goals work before the packages are there; what they build is built by a make of its
 # own, which reads pkg-config again.
-BARE_GOALS = deps demo test lint asan tsan memcheck crowd random fuzz bench bench-openresty chaos clean help images reloads uninstall
+BARE_GOALS = deps demo test lint asan tsan memcheck crowd random fuzz bench bench-openresty chaos clean \
+             help images reloads uninstall check-trixie check-bookworm
 ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(and $(LUAJIT_LIBS),$(UV_LIBS)),)
 $(error pkg-config finds no luajit or no libuv: run `make deps` first)
@@ -183,8 +184,9 @@ test: deps ## build and run all tests; the last line sums them
 # The specs' own interpreter is not sanitized, so it gets the C module of the plain build.
 # SHORT=1 leaves out those of documents, packages and the Lua client in nginx: what they run of
 # our C others run too.
-LONG_SPECS = $(wildcard spec/openresty/*_spec.lua) $(patsubst %,spec/%_spec.lua,apps_doc build c_api \
-             demo deps docker docs examples_c install operations other_languages promises readme rocks)
+LONG_SPECS = $(wildcard spec/openresty/*_spec.lua) $(patsubst %,spec/%_spec.lua,apps_doc build \
+             c_api demo deps docker docs examples_c fresh install operations other_languages \
+             promises readme rocks)
 SHORT_SPECS = $(filter-out $(LONG_SPECS),$(wildcard spec/*_spec.lua))
 
 ASAN_MAKE = DIRTY_CORE=$(BUILD)/lua DIRTY_SPEC_SLOW=3 UBSAN_OPTIONS=print_stacktrace=1 \
@@ -388,11 +390,21 @@ images: deps ## build and run the images of examples/docker (root; some minutes)
 	@build-aux/deps.sh $(DEPS_IMAGES)
 	@build-aux/images.sh
 
+# -- check-trixie, check-bookworm: as on a machine that has nothing yet ------------------
+FRESH ?= demo test
+
+check-trixie: ## run FRESH (demo test) in a fresh Debian 13 (root; some minutes)
+check-bookworm: ## run FRESH (demo test) in a fresh Debian 12
+.PHONY: check-trixie check-bookworm
+check-trixie check-bookworm: check-%:
+	@build-aux/deps.sh mmdebstrap procps
+	@build-aux/fresh.sh $* $(FRESH)
+
 clean: ## remove all outputs
 	rm -rf $(BUILD)
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-15s %s\n", $$1, $$2}'
 
 
 .PHONY: FORCE rock install-rock dist src-rock

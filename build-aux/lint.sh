@@ -4,11 +4,12 @@
 #   build-aux/lint.sh [CHECK…]     all checks, or those named
 #
 # The last line is "N passed, N failed". Exit status: 0 if no check failed. Environment: CC,
-# CXX, LINT_CFLAGS (of the build: includes and defines), LINT_WARN (its warnings).
+# CXX, LINT_CFLAGS (of the build: includes and defines), LINT_WARN (its warnings), LLVM, the
+# version of clang-format and clang-tidy (19, which Debian 12 and 13 have; others judge otherwise).
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-CC=${CC:-cc} CXX=${CXX:-c++}
+CC=${CC:-cc} CXX=${CXX:-c++} LLVM=${LLVM:-19}
 read -ra cflags <<<"${LINT_CFLAGS:?run this by make lint}"
 read -ra warn <<<"${LINT_WARN:-}"
 jobs=$(nproc)
@@ -19,7 +20,7 @@ mapfile -t scripts < <(find .ci/run bench build-aux examples spec -name '*.sh' -
 mapfile -t runtime_c < <(find runtime -name '*.c')
 
 check_format() { # as .clang-format says
-    clang-format --dry-run -Werror "${c_files[@]}" "${h_files[@]}"
+    "clang-format-$LLVM" --dry-run -Werror "${c_files[@]}" "${h_files[@]}"
 }
 
 check_warnings() { # none from the compiler
@@ -27,9 +28,9 @@ check_warnings() { # none from the compiler
         xargs -0 -P "$jobs" -I{} "$CC" "${cflags[@]}" "${warn[@]}" -Werror -Ispec/c -fsyntax-only {}
 }
 
-check_tidy() { # clang-tidy, as .clang-tidy says; the path to a finding: clang-tidy FILE -- …
+check_tidy() { # clang-tidy, as .clang-tidy says; the path to a finding: clang-tidy-19 FILE -- …
     printf '%s\0' "${runtime_c[@]}" |
-        xargs -0 -P "$jobs" -I{} clang-tidy --quiet --warnings-as-errors='*' {} -- \
+        xargs -0 -P "$jobs" -I{} "clang-tidy-$LLVM" --quiet --warnings-as-errors='*' {} -- \
             "${cflags[@]}" 2>/dev/null | grep -A 2 -E ': (error|warning):'
     return "$((PIPESTATUS[1] != 0))"
 }

@@ -50,6 +50,14 @@ function _M.closed_to_others()
     end
 end
 
+--- Namespaces of mounts and processes are not to be had, as in most containers. For root.
+function _M.no_namespaces()
+    local r = process.run { "unshare", "--mount", "--pid", "--fork", "--mount-proc", "true" }
+    if r.exit ~= 0 then
+        return "needs namespaces of mounts and processes: " .. r.stderr
+    end
+end
+
 --- No pseudo-terminal can be opened.
 function _M.no_terminal()
     local master, why = stdlib.openpt(fcntl.O_RDWR + fcntl.O_NOCTTY)
