@@ -246,6 +246,7 @@ static void on_signal(uv_signal_t *handle, int number) {
     case SIGINT: arbiter_drain(a); break;
     case SIGQUIT: arbiter_end(a, DIRTY_SERVE_OK); break;
     case SIGUSR1: arbiter_reopen_logs(a); break;
+    default: break; /* no other is handled */
     }
 }
 

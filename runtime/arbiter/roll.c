@@ -390,7 +390,8 @@ static int start_probe(roll *r, bool same) {
     uv_pipe_init(&r->a->loop, &r->report_pipe, 0);
     r->report_pipe.data = r;
     r->pipe_open = true;
-    if ((rc = uv_pipe_open(&r->report_pipe, fds[0])) < 0) {
+    rc = uv_pipe_open(&r->report_pipe, fds[0]);
+    if (rc < 0) {
         close(fds[0]);
         return rc;
     }

@@ -221,12 +221,13 @@ int dirty_runtime_launch(dirty_runtime *rt, const dirty_spawn_options *o) {
     launch l = {.fds = {-1, -1}, .log_fd = -1};
     pid_t pid = 0;
     int rc = prepare(&l, o);
+    int failed = rc < 0 ? 0 : spawn(&l, o, &pid);
     if (rc < 0) {
         dirty_runtime_fail(rt, rc == -EBADF ? DIRTY_EINVALID : DIRTY_EMEMORY,
                            "can't start the runtime: %s%s", strerrordesc_np(-rc),
                            rc == -EBADF ? " (the option log_fd)" : "");
-    } else if ((rc = spawn(&l, o, &pid)) != 0) {
-        explain_spawn(rt, o, rc);
+    } else if (failed != 0) {
+        explain_spawn(rt, o, failed);
     } else {
         rt->pid = pid;
         rt->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);

@@ -85,6 +85,7 @@ static void on_signal(supervisor *s, int number) {
     case SIGHUP:
     case SIGTTIN:
     case SIGTTOU: pass_on(s, number); break;
+    default: break; /* the mask has no other */
     }
 }
 
