@@ -1,6 +1,6 @@
 #!/bin/bash
-# Check this tree in a fresh Debian: in a chroot with the base system of a release and nothing
-# else, make installs what it needs, as for somebody who has just unpacked the tree.
+# Check this tree in a fresh Debian: in a chroot with the base system of a release, make and nothing
+# else. make installs what it needs there, as for somebody who has just unpacked the tree.
 #
 #   build-aux/fresh.sh SUITE TARGET…     (make check-trixie: trixie demo test)
 #
@@ -62,8 +62,8 @@ end_inside() {
 inside() { # directory, suite, targets…
     local root=$1/root suite=$2
     echo "fresh: making a chroot of $suite"
-    mmdebstrap --quiet --mode=root --variant=minbase "$suite" "$root" ${MIRROR:+"$MIRROR"} \
-        >"$1/log" 2>&1 || { cat "$1/log" >&2 && fail "mmdebstrap failed"; }
+    mmdebstrap --quiet --mode=root --variant=minbase --include=make "$suite" "$root" \
+        ${MIRROR:+"$MIRROR"} >"$1/log" 2>&1 || { cat "$1/log" >&2 && fail "mmdebstrap failed"; }
     furnish "$root"
     copy_tree "$root/src"
     shift 2
