@@ -132,7 +132,7 @@ static void json_of_any_spelling_is_read(void **state) {
         {"1e3", "j1000"},      {"-0", "j-0"},
         {"0", "j0"},           {"1.50", "j1.5"},
         {"\"text\"", "btext"}, {"\"\\u00e9\"", "b\xc3\xa9"},
-        {"[]", "j{}"},         {"123456789012345678", "j1.2345678901234568e+17"},
+        {"[]", "j{}"},         {"9007199254740992", "j9007199254740992"},
     };
     for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++)
         ASSERT_VALUES(call_json(*state, ECHO, "echo", spellings[i].sent),
@@ -342,7 +342,7 @@ static void deep_json_is_refused(void **state) {
                  "argument 1 is not JSON: Found too many nested", "");
     deep[1000] = '\0';
     memset(deep + 500, ']', 500);
-    rig_frame f = call_json(*state, ECHO, "length", deep);
+    rig_frame f = call_json(*state, ECHO, "noop", deep);
     assert_int_equal(f.head.type, DIRTY_FRAME_RESPONSE);
     free(f.payload);
 }

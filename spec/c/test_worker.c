@@ -282,15 +282,6 @@ static void a_new_global_is_told_once(void **state) {
     unlink(path);
 }
 
-static void the_first_worker_tells_of_rounding(void **state) {
-    (void)state;
-    rig r;
-    const char *path = start_logged(&r, 1);
-    rig_stop(&r);
-    assert_logged(path, "msg=\"lua-cjson rounds numbers inside tables\" digits=14");
-    unlink(path);
-}
-
 /* -- Hooks and ends ---------------------------------------------------------------- */
 
 static void mark_hook(void *ctx, const dirty_worker_start *start) {
@@ -427,7 +418,6 @@ int main(void) {
         cmocka_unit_test(lanes_use_json_at_the_same_time),
         cmocka_unit_test(what_apps_log_is_tagged),
         cmocka_unit_test(a_new_global_is_told_once),
-        cmocka_unit_test(the_first_worker_tells_of_rounding),
         cmocka_unit_test(the_hook_runs_before_ready),
         cmocka_unit_test(the_end_of_the_channel_ends_the_worker),
         cmocka_unit_test(apps_are_closed_the_last_first),
