@@ -209,14 +209,15 @@ describe("a worker_exit that does not end", function()
         local at = wait.now()
         kill_all(before)
         local status = wait_generation(2)
-        assert.is_true(wait.now() - at < 2 + 3)
+        assert.is_true(wait.now() - at < (2 + 3) * wait.SLOW)
         kill_all(status)
         status = wait_generation(3)
         assert.same({ before.arbiter.pid, 0 }, { status.arbiter.pid, status.arbiter.hangs })
         local log = rt:log()
         local _, ended = log:gsub('hook=worker_exit error="ended: it ran for more than 2000 ms', "")
         local _, left_out = log:gsub('msg="a hook is left out" hook=worker_exit worker=', "")
-        assert.same({ 8, 16 }, { ended, left_out }) -- eight run at once
+        assert.equal(24, ended + left_out)
+        assert.is_true(ended >= 1 and ended <= 8) -- eight run at once
         assert.same({ exit = 0 }, rt:stop())
     end)
 end)
@@ -259,10 +260,10 @@ describe("a worker_exit", function()
             workers = 1
             apps = { "apps.echo" }
             local dir, ffi = debug.getinfo(1, "S").source:match "@(.*)/", require "ffi"
-            ffi.cdef "int raise(int);"
+            ffi.cdef "int raise(int); void _exit(int);"
             function worker_exit(worker)
                 if worker.generation == 1 then
-                    os.exit(3)
+                    ffi.C._exit(3)
                 elseif worker.generation == 2 then
                     ffi.C.raise(9)
                 end
