@@ -116,8 +116,8 @@ static bool check_values(session *s) {
     char why[200] = "";
     dirty_wire_fault fault = dirty_route_decode(payload, len, len, &route);
     if (fault == DIRTY_WIRE_OK)
-        fault = dirty_request_check(payload, len, &route, limits->max_args,
-                                    limits->max_depth, why, sizeof why);
+        fault = dirty_request_check((dirty_slice){(const char *)payload, len}, &route,
+                                    limits->max_args, limits->max_depth, why, sizeof why);
     if (fault == DIRTY_WIRE_OK)
         return true;
     dirty_wire_fault_members(&extra, fault, limits->max_message, limits->max_args);

@@ -37,16 +37,14 @@ static dirty_wire_fault read_values(dirty_reply *reply, dirty_value_reader *read
 
 /* True, or false with the first value that is not JSON in words. */
 static bool check_json(const dirty_reply *reply, char *why, size_t size) {
-    dirty_json_look look;
-    char place[160];
+    char what[32];
     for (uint32_t i = 0; i < reply->count; i++) {
-        const dirty_value *v = &reply->values[i];
-        if (v->tag != DIRTY_TAG_JSON ||
-            dirty_json_is_valid(v->bytes, DIRTY_JSON_DEPTH_MAX, &look))
+        if (reply->values[i].tag != DIRTY_TAG_JSON)
             continue;
-        snprintf(why, size, "value %u is not JSON: %s", i + 1,
-                 dirty_json_explain(v->bytes, &look, place, sizeof place));
-        return false;
+        snprintf(what, sizeof what, "value %u", i + 1);
+        if (dirty_value_check(&reply->values[i], DIRTY_JSON_DEPTH_MAX, what, why, size) !=
+            DIRTY_WIRE_OK)
+            return false;
     }
     return true;
 }

@@ -263,13 +263,9 @@ static bool take_all(scanner *s) {
 
 bool dirty_json_is_valid(dirty_slice text, uint32_t max_depth, dirty_json_look *look) {
     const uint8_t *start = (const uint8_t *)text.base;
-    scanner s; /* the bits of the levels are set as they are entered */
-    s.at = start;
-    s.end = start + text.len;
-    s.depth = 0;
-    s.max_depth = max_depth < DIRTY_JSON_DEPTH_MAX ? max_depth : DIRTY_JSON_DEPTH_MAX;
-    s.halves = false;
-    s.expected = NULL;
+    scanner s = {.at = start, .end = start + text.len, .max_depth = max_depth};
+    if (max_depth > DIRTY_JSON_DEPTH_MAX)
+        s.max_depth = DIRTY_JSON_DEPTH_MAX;
     bool valid = take_all(&s);
     *look = (dirty_json_look){s.halves, (size_t)(s.at - start), s.expected};
     return valid;

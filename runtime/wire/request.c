@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
-#include "wire/json.h"
 
 static bool name_is_valid(dirty_slice name) {
     if (name.len == 0 || name.len > DIRTY_NAME_MAX)
@@ -88,42 +87,37 @@ dirty_wire_fault dirty_request_open(const uint8_t *payload, size_t payload_len,
     return DIRTY_WIRE_OK;
 }
 
-/* Is a value what its tag says? `what` is its name. */
-static dirty_wire_fault check_value(const dirty_value *v, uint32_t max_depth,
-                                    const char *what, char *why, size_t size) {
-    dirty_json_look look;
-    char place[160];
-    if (v->tag != DIRTY_TAG_JSON || dirty_json_is_valid(v->bytes, max_depth, &look))
-        return DIRTY_WIRE_OK;
-    snprintf(why, size, "%s is not JSON: %s", what,
-             dirty_json_explain(v->bytes, &look, place, sizeof place));
-    return DIRTY_WIRE_BAD_JSON;
-}
-
 static dirty_wire_fault say(dirty_wire_fault fault, char *why, size_t size) {
     snprintf(why, size, "%s", dirty_wire_fault_text(fault));
     return fault;
 }
 
-dirty_wire_fault dirty_request_check(const uint8_t *payload, size_t payload_len,
-                                     const dirty_route *route, uint32_t max_args,
-                                     uint32_t max_depth, char *why, size_t size) {
-    dirty_value_reader args;
-    dirty_value v = {.tag = DIRTY_TAG_JSON};
-    char what[32] = "the metadata";
-    dirty_wire_fault fault =
-        dirty_request_open(payload, payload_len, route, max_args, &v.bytes, &args);
+/* Take one value and look at what its tag says it is. */
+static dirty_wire_fault check_next(dirty_value_reader *args, uint32_t n,
+                                   uint32_t max_depth, char *why, size_t size) {
+    dirty_value v;
+    char what[32];
+    dirty_wire_fault fault = dirty_value_next(args, &v);
     if (fault != DIRTY_WIRE_OK)
         return say(fault, why, size);
-    if (v.bytes.base != NULL)
-        fault = check_value(&v, max_depth, what, why, size);
-    for (uint32_t n = 1; fault == DIRTY_WIRE_OK && args.left > 0; n++) {
-        snprintf(what, sizeof what, "argument %u", n);
-        fault = dirty_value_next(&args, &v);
-        if (fault != DIRTY_WIRE_OK)
-            return say(fault, why, size);
-        fault = check_value(&v, max_depth, what, why, size);
-    }
+    snprintf(what, sizeof what, "argument %u", n);
+    return dirty_value_check(&v, max_depth, what, why, size);
+}
+
+dirty_wire_fault dirty_request_check(dirty_slice payload, const dirty_route *route,
+                                     uint32_t max_args, uint32_t max_depth, char *why,
+                                     size_t size) {
+    dirty_value_reader args;
+    dirty_value metadata = {.tag = DIRTY_TAG_JSON};
+    dirty_wire_fault fault =
+        dirty_request_open((const uint8_t *)payload.base, payload.len, route, max_args,
+                           &metadata.bytes, &args);
+    if (fault != DIRTY_WIRE_OK)
+        return say(fault, why, size);
+    if (metadata.bytes.base != NULL)
+        fault = dirty_value_check(&metadata, max_depth, "the metadata", why, size);
+    for (uint32_t n = 1; fault == DIRTY_WIRE_OK && args.left > 0; n++)
+        fault = check_next(&args, n, max_depth, why, size);
     if (fault != DIRTY_WIRE_OK)
         return fault;
     fault = dirty_value_reader_end(&args);

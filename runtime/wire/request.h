@@ -55,9 +55,9 @@ dirty_wire_fault dirty_request_open(const uint8_t *payload, size_t payload_len,
 /* What the lane would find wrong with metadata and values, all there and none larger than
  * what is told at once. OK, or the fault, with words and place in `why` (`size` bytes).
  */
-dirty_wire_fault dirty_request_check(const uint8_t *payload, size_t payload_len,
-                                     const dirty_route *route, uint32_t max_args,
-                                     uint32_t max_depth, char *why, size_t size);
+dirty_wire_fault dirty_request_check(dirty_slice payload, const dirty_route *route,
+                                     uint32_t max_args, uint32_t max_depth, char *why,
+                                     size_t size);
 
 /* Append header and route of a request whose metadata and values (values_len bytes in
  * all, already encoded) the caller appends or sends next. Whether there is a block of

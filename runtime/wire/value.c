@@ -1,6 +1,9 @@
 #include "wire/value.h"
 
+#include <stdio.h>
+
 #include "base/bytes.h"
+#include "wire/json.h"
 
 void dirty_value_reader_init(dirty_value_reader *r, const uint8_t *bytes, size_t len,
                              uint32_t count) {
@@ -43,6 +46,17 @@ void dirty_value_append(dirty_buf *out, dirty_value_tag tag, const void *data,
     dirty_value_encode_head(head, tag, len);
     dirty_buf_append(out, head, sizeof head);
     dirty_buf_append(out, data, len);
+}
+
+dirty_wire_fault dirty_value_check(const dirty_value *v, uint32_t max_depth,
+                                   const char *what, char *why, size_t size) {
+    dirty_json_look look;
+    char place[160];
+    if (v->tag != DIRTY_TAG_JSON || dirty_json_is_valid(v->bytes, max_depth, &look))
+        return DIRTY_WIRE_OK;
+    snprintf(why, size, "%s is not JSON: %s", what,
+             dirty_json_explain(v->bytes, &look, place, sizeof place));
+    return DIRTY_WIRE_BAD_JSON;
 }
 
 dirty_wire_fault dirty_values_open(const uint8_t *payload, size_t len, uint32_t max_args,

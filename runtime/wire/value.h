@@ -45,6 +45,11 @@ void dirty_value_encode_head(uint8_t out[DIRTY_VALUE_HEAD_LEN], dirty_value_tag 
 void dirty_value_append(dirty_buf *out, dirty_value_tag tag, const void *data,
                         uint32_t len);
 
+/* Is it what its tag says, JSON that nests no deeper than max_depth? OK, or BAD_JSON with
+ * words and place in `why`: "argument 2 is not JSON: Expected …"; `what` is its name. */
+dirty_wire_fault dirty_value_check(const dirty_value *v, uint32_t max_depth,
+                                   const char *what, char *why, size_t size);
+
 /* Open the payload of a RESPONSE or CHUNK: count u16, then that many values. OK with the
  * reader set, TOO_MANY over max_args, TRUNCATED. */
 dirty_wire_fault dirty_values_open(const uint8_t *payload, size_t len, uint32_t max_args,
