@@ -293,7 +293,7 @@ $(BUILD)/crowd/crowd: $(CROWD_OBJ) $(LIB_OBJ)
 	$(CC) $(CFLAGS) $(SAN) $^ -o $@
 
 # -- random: a hundred connections that do whatever a client may do --------------------------
-RANDOM_OBJ = $(patsubst %,$(BUILD)/obj/spec/%.o,$(addprefix random/,ask delivery history judge \
+RANDOM_OBJ = $(patsubst %,$(BUILD)/obj/spec/%.o,$(addprefix random/,ask delivery extend history judge \
              peer peer_read peer_send random spoil world) chaos/monkey chaos/call)
 RANDOM_SECONDS ?= 60
 RANDOM_RUN = DIRTY_BUILD=$(BUILD) RANDOM_SECONDS=$(RANDOM_SECONDS) RANDOM_SEED=$(RANDOM_SEED) \

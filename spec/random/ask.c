@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
+#include "base/clock.h"
 #include "spec/chaos/call.h"
+#include "spec/random/extend.h"
 #include "spec/random/spoil.h"
 #include "wire/request.h"
 
@@ -263,6 +264,8 @@ void ask_pick(ask *a, uint64_t *rng, uint64_t id, const delivery_choice *choice)
     encode(a, rng);
     if (a->kind == ASK_BAD)
         spoil(a, rng);
+    else
+        extend(a, rng);
     delivery_shape shape = {.size = a->frame.len,
                             .inner_at = a->inner_at,
                             .inner_step = a->inner_step,
@@ -275,9 +278,14 @@ void ask_deinit(ask *a) {
     dirty_buf_deinit(&a->frame);
 }
 
-uint32_t ask_limit_ms(const ask *a, uint32_t app_timeout_ms) {
-    return a->budget_ms != 0 && a->budget_ms < app_timeout_ms ? a->budget_ms
-                                                              : app_timeout_ms;
+uint64_t ask_over_ns(const ask *a, uint64_t since_ns, uint32_t app_timeout_ms) {
+    uint64_t over_ns = UINT64_MAX;
+    uint32_t limit_ms = a->budget_ms;
+    if (ask_is_routed(a) && (limit_ms == 0 || limit_ms > app_timeout_ms))
+        limit_ms = app_timeout_ms;
+    if (limit_ms != 0)
+        over_ns = since_ns + limit_ms * DIRTY_NS_PER_MS;
+    return a->deadline_at != 0 && a->deadline_ns < over_ns ? a->deadline_ns : over_ns;
 }
 
 void ask_describe(const ask *a, char *out, size_t size) {
@@ -290,6 +298,9 @@ void ask_describe(const ask *a, char *out, size_t size) {
     if (a->kind == ASK_BAD && n > 0 && (size_t)n < size)
         n +=
             snprintf(out + n, size - (size_t)n, " (%s)", dirty_wire_fault_name(a->fault));
+    if (a->deadline_at != 0 && n > 0 && (size_t)n < size)
+        n += snprintf(out + n, size - (size_t)n, ", deadline %lld us",
+                      a->ageless ? INT64_MAX / 1000 : (long long)a->deadline_us);
     if (d->stop_at < a->frame.len && n > 0 && (size_t)n < size)
         n += snprintf(out + n, size - (size_t)n, ", only %zu of them", d->stop_at);
     if (n > 0 && (size_t)n < size)

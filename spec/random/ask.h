@@ -58,6 +58,11 @@ typedef struct ask {
     uint16_t argc;
     size_t inner_at, inner_step; /* request frames inside of it, step 0: none */
 
+    size_t deadline_at;  /* where in the frame its absolute deadline is, 0: it has none */
+    int64_t deadline_us; /* after the first byte is sent */
+    bool ageless;        /* it is in the far future instead */
+    uint64_t deadline_ns; /* once it is being sent */
+
     /* ASK_BAD */
     dirty_wire_fault fault; /* OK: a PROTOCOL error that names none */
     bool fault_of_lane;     /* found where the values are read */
@@ -68,7 +73,8 @@ typedef struct ask {
     size_t sent;
     uint64_t first_ns;  /* before its first byte was sent, 0: not begun */
     uint64_t header_ns; /* when its header was out, 0: not yet */
-    uint64_t whole_ns;  /* when its last byte was out, 0: not yet */
+    uint64_t last_ns;   /* before its last byte was sent, 0: not yet */
+    uint64_t whole_ns;  /* when that was out, 0: not yet */
     uint32_t chunks;    /* that have come */
     bool abandoned;     /* nobody will read its answer */
 } ask;
@@ -104,8 +110,14 @@ static inline bool ask_is_routed(const ask *a) {
     return a->app != ASK_NOBODYS;
 }
 
-/* What its caller's budget and the app's own timeout leave, in ms. */
-uint32_t ask_limit_ms(const ask *a, uint32_t app_timeout_ms);
+/* When its time is over, if the server takes it up at since_ns: by its caller's budget,
+ * the app's own timeout or its deadline. UINT64_MAX: never. */
+uint64_t ask_over_ns(const ask *a, uint64_t since_ns, uint32_t app_timeout_ms);
+
+/* Whether it came whole after its deadline, so that it must not run. */
+static inline bool ask_is_too_late(const ask *a) {
+    return a->deadline_at != 0 && a->last_ns > a->deadline_ns;
+}
 
 /* What is in its frame, for people. */
 void ask_describe(const ask *a, char *out, size_t size);

@@ -115,6 +115,8 @@ static verdict_of_frame judge_value(question *q, const dirty_frame *frame,
     if (!ask_is_whole(a))
         return wrong("an answer to a request of which %zu of %zu bytes were sent",
                      a->sent, a->frame.len);
+    if (ask_is_too_late(a))
+        return wrong("an answer to a request that was sent after its deadline");
     if (frame->type == DIRTY_FRAME_CHUNK) {
         if (a->kind != ASK_COUNT || a->chunks >= a->number)
             return wrong("a chunk that must not be there");
@@ -167,31 +169,37 @@ static bool read_error(const uint8_t *payload, size_t len, fault_report *r) {
     return r->started[0] != '\0';
 }
 
-static uint64_t elapsed_ms(const question *q) {
-    return (q->now_ns - q->a->first_ns) / DIRTY_NS_PER_MS;
+/* Why a TIMEOUT can't be right whatever the time is. NULL: it can. */
+static const char *fault_of_timeout(const ask *a, const fault_report *r) {
+    bool runs = strcmp(r->phase, "run") == 0;
+    if (!runs && strcmp(r->phase, "queue") != 0 && strcmp(r->phase, "receive") != 0)
+        return "it has no such phase";
+    if (strcmp(r->started, runs ? "yes" : "no") != 0)
+        return "that is not what was started";
+    if (runs && !ask_is_routed(a))
+        return "no app has it";
+    if (runs && !ask_is_whole(a))
+        return "it was not sent whole";
+    if (runs && ask_is_too_late(a))
+        return "it was sent after its deadline";
+    return NULL;
 }
 
 /* The clock of the server can't have begun before the first byte was sent. */
 static verdict_of_frame judge_timeout(question *q, const fault_report *r) {
     const ask *a = q->a;
-    uint32_t limit_ms = ask_limit_ms(a, q->w->app_timeout_ms);
-    uint32_t recv_ms = q->w->choice.recv_timeout_ms;
-    bool receiving = strcmp(r->phase, "receive") == 0,
-         runs = strcmp(r->phase, "run") == 0;
-    if (!receiving && !runs && strcmp(r->phase, "queue") != 0)
-        return wrong("TIMEOUT of phase \"%s\"", r->phase);
-    if (strcmp(r->started, runs ? "yes" : "no") != 0)
-        return wrong("TIMEOUT of phase %s, and started is \"%s\"", r->phase, r->started);
-    if (!receiving && !ask_is_routed(a))
-        return wrong("TIMEOUT of phase %s, and no app has it", r->phase);
-    if (runs && !ask_is_whole(a))
-        return wrong("TIMEOUT of phase run, and %zu of %zu bytes were sent", a->sent,
-                     a->frame.len);
-    if (receiving && (recv_ms < limit_ms || !ask_is_routed(a)))
-        limit_ms = recv_ms;
-    if (elapsed_ms(q) < limit_ms)
-        return wrong("TIMEOUT of phase %s after %" PRIu64 " ms, its limit is %u ms",
-                     r->phase, elapsed_ms(q), limit_ms);
+    const char *fault = fault_of_timeout(a, r);
+    if (fault != NULL)
+        return wrong("TIMEOUT of phase \"%s\", started \"%s\": %s", r->phase, r->started,
+                     fault);
+    bool receiving = strcmp(r->phase, "receive") == 0;
+    uint64_t over_ns = ask_over_ns(a, a->first_ns, q->w->app_timeout_ms);
+    uint64_t recv_ns = q->w->choice.recv_timeout_ms * DIRTY_NS_PER_MS;
+    if (receiving && a->first_ns + recv_ns < over_ns)
+        over_ns = a->first_ns + recv_ns;
+    if (q->now_ns < over_ns)
+        return wrong("TIMEOUT of phase %s %.3f ms before its time is over", r->phase,
+                     (double)(over_ns - q->now_ns) / 1e6);
     return receiving || !ask_is_whole(a) ? FRAME_ENDS : FRAME_KEEPS;
 }
 
@@ -221,8 +229,12 @@ static verdict_of_frame judge_lost(question *q, const fault_report *r) {
                  (int)r->e.details.len, r->e.details.base);
 }
 
-static verdict_of_frame judge_overloaded(question *q) {
+/* Too many wait for a lane, or there are too many bytes of long requests that have
+ * paused. */
+static verdict_of_frame judge_overloaded(question *q, const fault_report *r) {
     const world *w = q->w;
+    if (strcmp(r->phase, "receive") == 0 && q->a->frame.len > ASK_HEAD_MAX)
+        return FRAME_ENDS;
     uint32_t waiting = world_most_waiting(w, q->now_ns);
     return waiting >= w->max_queue
                ? FRAME_KEEPS
@@ -258,7 +270,8 @@ static verdict_of_frame judge_code(question *q, const fault_report *r) {
     case DIRTY_CODE_TIMEOUT: return judge_timeout(q, r);
     case DIRTY_CODE_PROTOCOL: return judge_protocol(q, r);
     case DIRTY_CODE_WORKER_LOST: return routed ? judge_lost(q, r) : judge_own(q->a, r);
-    case DIRTY_CODE_OVERLOADED: return routed ? judge_overloaded(q) : judge_own(q->a, r);
+    case DIRTY_CODE_OVERLOADED:
+        return routed ? judge_overloaded(q, r) : judge_own(q->a, r);
     case DIRTY_CODE_SHUTDOWN:
         return w->stopping_ns != 0 ? FRAME_KEEPS
                                    : wrong("SHUTDOWN, and nobody said stop");

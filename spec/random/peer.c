@@ -108,12 +108,15 @@ void peer_hang_up(peer *p, uint64_t now_ns, const char *reason) {
  * written, or its reader's slowness, may end it. */
 static bool may_be_cut_short(const peer *p, const ask *a, uint64_t now_ns) {
     const world *w = p->w;
-    uint64_t after_ms = ask_limit_ms(a, w->app_timeout_ms) + w->grace_ms;
+    uint64_t slack_ns = 20 * DIRTY_NS_PER_MS;
+    uint64_t over_ns = ask_over_ns(a, a->first_ns, w->app_timeout_ms);
     if (!p->lags && p->in.len == 0)
         return false;
-    if (p->lags && w->send_timeout_ms < after_ms)
-        after_ms = w->send_timeout_ms;
-    return now_ns - a->first_ns + 20 * DIRTY_NS_PER_MS >= after_ms * DIRTY_NS_PER_MS;
+    if (p->lags &&
+        now_ns + slack_ns >= a->first_ns + w->send_timeout_ms * DIRTY_NS_PER_MS)
+        return true;
+    return over_ns != UINT64_MAX &&
+           now_ns + slack_ns >= over_ns + w->grace_ms * DIRTY_NS_PER_MS;
 }
 
 /* In a graceful stop what was accepted before is answered; the rest may just end. */

@@ -14,34 +14,41 @@
 /* -- When
  * -------------------------------------------------------------------------------- */
 
-/* From the latest moment at which the server can have begun: what it waits for bytes,
- * then the call's own limit and the grace of one that does not end. */
+/* When the server had all of it, and nothing before it, at the latest. */
+static uint64_t ready_ns(const peer *p, const ask *a) {
+    uint64_t since_ns = peer_since_ns(p, a);
+    return a->whole_ns > since_ns ? a->whole_ns : since_ns;
+}
+
+/* From the latest moment at which the server can have begun with it and has all of it:
+ * what the call's time leaves, what it waits for bytes, and the grace of one that does
+ * not end. */
 uint64_t peer_answer_due_ns(const peer *p, const ask *a) {
     const world *w = p->w;
-    uint64_t since_ns = peer_since_ns(p, a);
+    uint64_t since_ns = ready_ns(p, a), due_ns = since_ns;
     uint64_t ms = w->grace_ms;
-    if (a->whole_ns > since_ns)
-        since_ns = a->whole_ns;
-    if (ask_is_routed(a) && a->sent >= 16)
-        ms += ask_limit_ms(a, w->app_timeout_ms);
+    if (ask_is_routed(a) && a->sent >= DIRTY_FRAME_HEADER_LEN)
+        due_ns = ask_over_ns(a, since_ns, w->app_timeout_ms);
+    if (due_ns < since_ns)
+        due_ns = since_ns;
     if (!ask_is_whole(a) || a->frame.len > ASK_HEAD_MAX)
         ms += w->choice.recv_timeout_ms;
     if (p->lags)
         ms += 2 * w->send_timeout_ms;
-    if (p->lags && p->last_read_ns > since_ns)
-        since_ns = p->last_read_ns;
-    return since_ns + ms * DIRTY_NS_PER_MS + world_margin_ns(w);
+    if (p->lags && p->last_read_ns > due_ns)
+        due_ns = p->last_read_ns;
+    return due_ns + ms * DIRTY_NS_PER_MS + world_margin_ns(w);
 }
 
-/* What came late, counted from the last of its bytes. */
+/* How long after the end of its time it came. */
 static void note_lateness(peer *p, const ask *a, uint64_t now_ns) {
-    uint64_t limit_ns = ask_limit_ms(a, p->w->app_timeout_ms) * DIRTY_NS_PER_MS;
-    uint64_t since_ns = peer_since_ns(p, a);
+    uint64_t since_ns = ready_ns(p, a);
     if (p->lags || !ask_is_whole(a) || !ask_is_routed(a) || a->frame.len > ASK_HEAD_MAX)
         return;
-    if (a->whole_ns > since_ns)
-        since_ns = a->whole_ns;
-    double late_ms = ((double)now_ns - (double)(since_ns + limit_ns)) / 1e6;
+    uint64_t over_ns = ask_over_ns(a, since_ns, p->w->app_timeout_ms);
+    if (over_ns < since_ns)
+        over_ns = since_ns;
+    double late_ms = ((double)now_ns - (double)over_ns) / 1e6;
     if (late_ms > p->w->tally.worst_late_ms)
         p->w->tally.worst_late_ms = late_ms;
 }

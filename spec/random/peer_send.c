@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include "base/clock.h"
+#include "spec/random/extend.h"
 
 /* -- What is next
  * ------------------------------------------------------------------------ */
@@ -48,8 +49,7 @@ static void expect_loss(peer *p, const ask *a) {
     world *w = p->w;
     if (a->kind == ASK_DIE || a->kind == ASK_STUCK)
         world_expect_loss(w, a->first_ns +
-                                 (ask_limit_ms(a, w->app_timeout_ms) + w->grace_ms) *
-                                     DIRTY_NS_PER_MS +
+                                 (w->app_timeout_ms + w->grace_ms) * DIRTY_NS_PER_MS +
                                  world_margin_ns(w));
 }
 
@@ -99,6 +99,7 @@ static void note_sent(peer *p, ask *a, size_t n, uint64_t before_ns) {
     if (a->sent >= 16 && a->header_ns == 0)
         a->header_ns = dirty_now_ns();
     if (ask_is_whole(a)) {
+        a->last_ns = before_ns;
         a->whole_ns = dirty_now_ns();
         peer_note(p, "sent id %llu whole", (unsigned long long)a->id);
         expect_loss(p, a);
@@ -159,11 +160,19 @@ static bool is_due(peer *p, uint64_t now_ns) {
     return !p->silent && may_begin(p, a, now_ns);
 }
 
+/* Those whose first byte may go out now: their deadlines count from there. */
+static void set_deadlines(peer *p, uint64_t now_ns) {
+    for (uint32_t i = p->sending; i < p->count; i++)
+        if (p->asks[i].first_ns == 0)
+            extend_set_deadline(&p->asks[i], now_ns);
+}
+
 void peer_send(peer *p, uint64_t now_ns) {
     while (p->state != PEER_CLOSED && is_due(p, now_ns)) {
         struct iovec iov[ASKS_MAX];
         struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)gather(p, iov)};
         uint64_t before_ns = dirty_now_ns();
+        set_deadlines(p, before_ns);
         ssize_t n = sendmsg(p->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n < 0 && errno == EAGAIN)
             p->blocked = true;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "spec/random/extend.h"
 #include "wire/request.h"
 
 /* Offsets in the frame. */
@@ -68,6 +69,17 @@ static void empty_name(ask *a, uint64_t *rng) {
     a->frame.base[random_chance(rng, 50) ? AT_APP_LEN : AT_ACTION_LEN] = 0;
 }
 
+static void bad_extension(ask *a, uint64_t *rng) {
+    a->fault = extend_badly(a, rng);
+}
+
+static void block_past_the_end(ask *a, uint64_t *rng) {
+    (void)rng;
+    uint32_t names = a->frame.base[AT_APP_LEN] + a->frame.base[AT_ACTION_LEN];
+    a->frame.base[AT_FLAGS] |= DIRTY_FLAG_EXTENSION;
+    dirty_put32(a->frame.base + AT_LENGTH, DIRTY_ROUTE_FIXED_LEN + names + 1);
+}
+
 static void no_room_for_the_route(ask *a, uint64_t *rng) {
     dirty_put32(a->frame.base + AT_LENGTH, random_below(rng, DIRTY_ROUTE_FIXED_LEN));
 }
@@ -129,6 +141,8 @@ static const struct {
     {bad_flags, DIRTY_WIRE_BAD_FLAGS, false},
     {bad_name, DIRTY_WIRE_BAD_NAME, false},
     {empty_name, DIRTY_WIRE_BAD_NAME, false},
+    {bad_extension, DIRTY_WIRE_BAD_EXTENSION, false},
+    {block_past_the_end, DIRTY_WIRE_TRUNCATED, false},
     {no_room_for_the_route, DIRTY_WIRE_TRUNCATED, false},
     {name_past_the_end, DIRTY_WIRE_TRUNCATED, false},
     {too_many, DIRTY_WIRE_TOO_MANY, true},

@@ -137,6 +137,8 @@ void world_fate(world *w, const ask *a, const char *fate) {
     if (a->kind != ASK_NOTE || w->fates == NULL)
         return;
     ask_text(a, text);
+    if (ask_is_too_late(a))
+        fate = "no";
     fprintf(w->fates, "%s %s\n", text, fate);
 }
 

@@ -193,10 +193,10 @@ end
 
 -- What a seed stands for besides the program's choices.
 local ROUNDS = {
-    { workers = 3, threads = 1, kill_ms = 100, reload = 20, scale = 15 },
-    { workers = 2, threads = 3, kill_ms = 150, reload = 20, scale = 15 },
+    { workers = 3, threads = 1, kill_ms = 200, reload = 10, scale = 8 },
+    { workers = 2, threads = 3, kill_ms = 200, reload = 10, scale = 8 },
     { workers = 3, threads = 1, kill_ms = 0, steady_ms = 1000 },
-    { workers = 3, threads = 1, kill_ms = 100, reload = 20, behead = 40 },
+    { workers = 3, threads = 1, kill_ms = 200, reload = 10, behead = 15 },
 }
 
 --- A round: what a seed stands for, with its length.
