@@ -15,7 +15,8 @@ local wait = require "support.wait"
 
 local _M = {}
 
--- Limits so short that every one of them is reached all the time.
+-- Limits so short that every one of them is reached all the time; linger_timeout is so long
+-- that it is missed where only that ends a connection.
 local LIMITS = { timeout_ms = 3000, grace_ms = 300, recv_timeout_ms = 400, send_timeout_ms = 500,
     graceful_ms = 5000, max_queue = 80 }
 
@@ -25,7 +26,7 @@ threads = %d
 timeout_grace = %g
 recv_timeout = %g
 send_timeout = %g
-linger_timeout = 0.5
+linger_timeout = 20
 graceful_timeout = %g
 max_queue = %d
 log_level = "info"
