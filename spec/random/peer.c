@@ -16,8 +16,10 @@
 #define DYING_NS (50 * DIRTY_NS_PER_MS)
 /* How long another arbiter may take to come, pauses of the supervisor included. */
 #define RESTART_NS (15000 * DIRTY_NS_PER_MS)
-/* Two of our clocks are read at different moments: this much is no evidence. */
-#define SLACK_NS (500 * DIRTY_NS_PER_MS)
+/* What was sent so long before the stop has been read before it; a connection that nobody
+ * has accepted yet may end unread. */
+#define READ_NS (30 * DIRTY_NS_PER_MS)
+#define ACCEPTED_NS (100 * DIRTY_NS_PER_MS)
 
 void peer_init(peer *p, world *w) {
     *p = (peer){.w = w, .fd = -1, .notes = {.lines = p->lines, .room = PEER_NOTES}};
@@ -121,11 +123,14 @@ static bool may_be_cut_short(const peer *p, const ask *a, uint64_t now_ns) {
 
 /* In a graceful stop what was accepted before is answered; the rest may just end. */
 static const char *fault_in_stop(const peer *p, const ask *a) {
-    if (a == NULL || !ask_is_whole(a) || p->lags || p->in.len > 0 ||
-        peer_since_ns(p, a) + SLACK_NS > p->w->stopping_ns ||
-        a->whole_ns + SLACK_NS > p->w->stopping_ns)
+    if (a == NULL || !ask_is_whole(a) || p->lags || p->in.len > 0)
         return NULL;
-    return "no answer to a request that was there before the stop";
+    uint64_t since_ns = peer_since_ns(p, a);
+    uint64_t ready_ns = a->whole_ns > since_ns ? a->whole_ns : since_ns;
+    uint64_t for_ns = p->head > 0 ? READ_NS : ACCEPTED_NS;
+    return ready_ns + (uint64_t)((double)for_ns * p->w->slow) < p->w->stopping_ns
+               ? "no answer to a request that was there before the stop"
+               : NULL;
 }
 
 /* Whether a worker may have it. */
