@@ -1,9 +1,9 @@
 #!/usr/bin/env luajit
 --- Kill the processes of a runtime under load, at length: `make chaos`.
 --
--- Environment: CHAOS_SECONDS how long it may take, about (60); CHAOS_SEED repeats a run's
--- choices; DIRTY_BUILD where the programs are (build). The last line is
--- "N passed, N failed". Exit status 0 if nothing failed.
+-- Environment: CHAOS_SECONDS how long it may take, about (60), and the random clients as long
+-- again; CHAOS_SEED repeats a run's choices; DIRTY_BUILD where the programs are (build). The last
+-- line is "N passed, N failed". Exit status 0 if nothing failed.
 
 package.path = "./lua/?.lua;./lua/?/init.lua;./spec/?.lua;" .. package.path
 package.cpath = (os.getenv("DIRTY_CORE") or (os.getenv("DIRTY_BUILD") or "build") .. "/lua")
@@ -12,6 +12,7 @@ package.cpath = (os.getenv("DIRTY_CORE") or (os.getenv("DIRTY_BUILD") or "build"
 local chaos = require "support.chaos"
 local cjson = require "cjson"
 local process = require "support.process"
+local random = require "support.random"
 local runtime = require "support.runtime"
 local wait = require "support.wait"
 
@@ -54,6 +55,10 @@ storm("the same, and five kills of the arbiter", 0.25,
     { workers = 4, threads = 1, reload = 20, scale = 15, brood = 1, behead = 5 })
 storm("3 workers of 4 lanes: kills of workers every 50 ms, reloads, scaling", 0.25,
     { workers = 3, threads = 4, reload = 20, scale = 15, brood = 1 })
+
+for round in random.rounds(seconds, tonumber(seed) or random.new_seed()) do
+    section(round.title, function() return (random.prove(round)) end)
+end
 
 -- -- A tail ---------------------------------------------------------------------------------
 

@@ -204,14 +204,39 @@ local ROUNDS = {
 -- @tparam number seed
 -- @tparam number seconds of its storm
 -- @tparam[opt] string without what is left out, as the program's --without
--- @treturn table for run
+-- @treturn table for run, with a `title` for people
 function _M.round(seed, seconds, without)
     local o = merge(ROUNDS[seed % #ROUNDS + 1], { seed = seed, calm = math.min(1, seconds / 4),
-        storm = seconds })
-    if without then
-        o.without = (o.without and o.without .. "," or "") .. without
-    end
+        storm = seconds, without = without })
+    o.title = ("random clients at %d workers of %d lanes%s; RANDOM_SEED=%d"):format(o.workers,
+        o.threads, o.behead and ", kills of the arbiter" or o.kill_ms == 0 and ", no kills" or "",
+        seed)
     return o
+end
+
+-- How long a storm is, and what a round takes besides.
+local STORM_S, OVERHEAD_S = 8, 4
+
+--- Rounds for some time, about: `for round in random.rounds(60, seed) do … end`.
+-- @tparam number seconds
+-- @tparam number seed of the first; each has the next
+-- @tparam[opt] string without
+-- @treturn function that gives the next round for run, nil when the time is over
+function _M.rounds(seconds, seed, without)
+    local stop, number = wait.now() + seconds, 0
+    return function()
+        local left = stop - wait.now() - OVERHEAD_S
+        number = number + 1
+        if number == 1 or left > 0 then
+            return _M.round(seed + number - 1, math.max(1, math.min(STORM_S, left)), without)
+        end
+    end
+end
+
+--- A seed that is another one at another time, and stands for the first kind of round.
+-- @treturn number
+function _M.new_seed()
+    return os.time() % 1e6 * #ROUNDS
 end
 
 -- -- For people ------------------------------------------------------------------------------
@@ -252,6 +277,19 @@ function _M.describe(r)
         add("PROBLEM  %s", problem)
     end
     return table.concat(lines, "\n")
+end
+
+--- Run a round, or raise with all that is known of its problems.
+-- @tparam table o as for run
+-- @treturn string the figures, as lines for people
+-- @treturn table report
+function _M.prove(o)
+    local report, log = _M.run(o)
+    local text = _M.describe(report)
+    if #report.problems > 0 then
+        error(text .. "\nthe end of the log:\n" .. log:sub(-4000), 0)
+    end
+    return text, report
 end
 
 return _M
