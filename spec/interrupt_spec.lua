@@ -265,9 +265,10 @@ describe("a deadline", function()
     it("ends the connection of a caller that does not read its answer", function()
         local rt = start [[workers = 1; apps = { "interrupted" }]]
         local pid = worker_pid(rt)
-        local deaf = send(rt, 0.3, "interrupted", "result", 16)
+        local budget = wait.SLOW -- in which it is to be seen writing
+        local deaf = send(rt, budget, "interrupted", "result", 16)
         is_running(rt, "writing")
-        is_free(rt, 0.3 + GRACE + 2 * NOISE * wait.SLOW)
+        is_free(rt, budget + GRACE + 2 * NOISE * wait.SLOW)
         assert.equal(1, rt:call("interrupted", "count"))
         assert.equal(pid, worker_pid(rt))
         local kind, how = deaf:frame()
