@@ -20,11 +20,11 @@ INCDIR  = $(PREFIX)/include
 LUA ?= $(notdir $(firstword $(foreach name,luajit luajit2 luajit-2.1,\
          $(shell command -v $(name) 2>/dev/null)) luajit))
 
-# Debian packages; README.md says what each is for. Of a/b, two names of one package in two
-# releases of Debian, the first that is there is installed (build-aux/deps.sh).
+# Debian packages; README.md says what each is for. a/b are the names that one has in two releases
+# of Debian, 12 and 13; the first that is there is installed (build-aux/deps.sh).
 DEPS_BUILD  = gcc libc6-dev make pkg-config libuv1-dev uthash-dev lua-cjson lua-argparse
 DEPS_LUAJIT = libluajit2-5.1-dev/libluajit-5.1-dev
-DEPS_RUN   = libvips42t64/libvips42 libsvm3
+DEPS_RUN   = libvips42/libvips42t64 libsvm3
 DEPS_DEMO  = lomiri-wallpapers-20.04
 DEPS_TEST  = luajit2/luajit libcmocka-dev lua-busted lua-posix liblua5.1-0-dev liblua5.4-dev \
              lua5.1 lua5.4 nginx libnginx-mod-http-lua openssl luarocks python3 \

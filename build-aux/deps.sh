@@ -3,8 +3,9 @@
 #
 #   build-aux/deps.sh PACKAGE… NAME/OTHER-NAME…
 #
-# Of several names joined by slashes one has to be installed: a package that has another name in
-# another release of Debian. Where none is, the first that apt can install is.
+# Names joined by slashes are those of one thing in several releases of Debian. The first that is
+# there, installed or for apt to install, is the one to have: a later one may exist beside it and
+# be something else.
 #
 # Says nothing when none is missing. Needs root or sudo where one is. On a system without
 # dpkg it says what to install by other means and goes on, so that a build with packages of
@@ -29,31 +30,30 @@ installable() { # package; a name that other packages only provide is not
     esac
 }
 
-# The first of several names joined by slashes that is so.
-first() { # installed|installable, names
+# Which of several names is the one to have, as far as apt knows by now: of names that it does not
+# know the first, for it to refuse.
+choose() { # names
     (
         IFS=/
-        for name in $2; do
-            if "$1" "$name"; then
+        for name in $1; do
+            if installed "$name" || installable "$name"; then
                 echo "$name"
                 exit
             fi
         done
-        exit 1
+        echo "${1%%/*}"
     )
 }
 
 missing=
 for names; do
-    first installed "$names" >/dev/null || missing="$missing $names"
+    installed "${names%%/*}" || installed "$(choose "$names")" || missing="$missing $names"
 done
 [ -n "$missing" ] || exit 0
 
-# What to install for the missing names, as far as apt knows by now; of names unknown to it the
-# first, for apt to refuse.
-chosen() {
+chosen() { # of all that are missing
     for names in $missing; do
-        printf ' %s' "$(first installable "$names" || echo "${names%%/*}")"
+        printf ' %s' "$(choose "$names")"
     done
 }
 
