@@ -255,7 +255,9 @@ static dirty_outcome run(dirty_host *h, int args) {
     dirty_interrupt_enter(&h->interrupt, h->scope.call->seq);
     int status = lua_pcall(h->L, args, LUA_MULTRET, SLOT_ON_ERROR);
     dirty_guest_end(h->scope.app);
-    if (dirty__leave_app(h) != DIRTY_CODE_NONE)
+    if (status != 0) /* it has not left by itself */
+        dirty_pin_thread();
+    if (dirty__end_app(h) != DIRTY_CODE_NONE)
         return end_interrupted(h);
     if (status != 0)
         h->outcome = DIRTY_OUTCOME_FAILED;

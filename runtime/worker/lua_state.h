@@ -76,10 +76,16 @@ static inline void dirty__drop_hook(lua_State *L) {
  * no call, and its log bears no app's name. [-0, +0, -] */
 void dirty__collect(dirty_host *h, lua_State *L, bool all);
 
-/* The app's code has returned: what follows is ours. Returns why it was interrupted. */
-static inline dirty_code dirty__leave_app(dirty_host *h) {
+/* No code of the app runs any more. Returns why it was interrupted. */
+static inline dirty_code dirty__end_app(dirty_host *h) {
     dirty_code reason = dirty_interrupt_leave(&h->interrupt);
     dirty__drop_hook(h->L);
+    return reason;
+}
+
+/* The app's code has returned: what follows is ours. Returns why it was interrupted. */
+static inline dirty_code dirty__leave_app(dirty_host *h) {
+    dirty_code reason = dirty__end_app(h);
     dirty_pin_thread();
     return reason;
 }

@@ -30,7 +30,14 @@ static mode_t file_mask;
 static bool is_open;
 
 void dirty_pin_thread(void) {
-    uselocale(newlocale(LC_ALL_MASK, "C", (locale_t)0)); /* one that is always there */
+    static _Atomic(locale_t)
+        ours; /* one that is always there, the same for all threads */
+    locale_t c = atomic_load_explicit(&ours, memory_order_relaxed);
+    if (c == (locale_t)0) {
+        c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+        atomic_store_explicit(&ours, c, memory_order_relaxed);
+    }
+    uselocale(c);
     fesetmode(FE_DFL_MODE);
 }
 
