@@ -304,7 +304,7 @@ describe("apps.image", function()
             assert.same({ y, y, y, n, n, y, n, y }, kinds "webp")
         end)
 
-        it("does not tell a WebP's transparency", function()
+        it("is no more than the transparency in a WebP that has it", function()
             local png = images.png(16, 16, function() return 255, 0, 0, 100 end)
             local webp = assert(app:convert(png, { format = "webp" }))
             assert_bare("webp", webp)
