@@ -17,11 +17,10 @@ struct lua_State;
 
 /* Where the Lua functions that values need lie in the registry. */
 typedef struct dirty_lua_codec {
-    int encode;  /* cjson's encode: raises */
+    int encode;  /* of runtime/worker/lua_json.c: raises */
     int decode;  /* cjson's decode: raises */
     int explain; /* (value, name, reason) → text that says what in it is no JSON */
-    int misfit; /* (JSON text, value) → text that says which number does not fit, or nil
-                 */
+    int misfit;  /* (JSON text, value) → text: which number does not fit, or nil */
     uint32_t max_depth;
 } dirty_lua_codec;
 
