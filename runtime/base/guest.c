@@ -25,9 +25,10 @@ void dirty_guest_begin(void) {
     dirty_guest_host *host = &dirty__guest_host;
     if (host->mark == NULL && host->pid == 0)
         host->mark = new_mark();
-    if (host->mark != NULL)
+    /* no write where all is so already: several threads may come here */
+    if (host->mark != NULL && *host->mark == 0)
         *host->mark = 1;
-    else
+    if (host->mark == NULL && host->pid != getpid())
         host->pid = getpid();
 }
 
