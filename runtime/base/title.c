@@ -31,7 +31,7 @@ static struct {
     char *area;  /* the command line, and what of the environment may be written over */
     size_t room; /* bytes of area */
     size_t used; /* of them, those that are the command line or have been a title */
-    bool moved;  /* the environment has been copied elsewhere */
+    char **strings; /* what environ was set to, kept as long as the process; NULL: not */
     char subject[256];
 } state;
 
@@ -112,7 +112,7 @@ static bool move_environment(void) {
     for (size_t i = 0; i < count; i++)
         if ((copy[i] = strdup(environ[i])) == NULL)
             return false; /* at the start of a program that won't get far */
-    environ = copy;
+    state.strings = environ = copy;
     return true;
 }
 
@@ -157,9 +157,8 @@ static bool set_in_page(const char *title) {
 }
 
 static void set_in_place(const char *title) {
-    if (!state.moved && !move_environment())
+    if (state.strings == NULL && !move_environment())
         return;
-    state.moved = true;
     size_t len = write_title(state.area, state.room, title);
     /* All of the command line is shown, and where its last byte is no NUL what follows.
      */
