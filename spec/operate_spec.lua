@@ -1,6 +1,7 @@
 -- The commands that look after a running runtime, as an operator types them.
 local cjson = require "cjson"
 local document = require "support.document"
+local machine = require "support.machine"
 local process = require "support.process"
 local runtime = require "support.runtime"
 local signal = require "posix.signal"
@@ -123,7 +124,7 @@ describe("dirty reload", function()
             return app]]):format(rt.dir .. "/taken"))
         local r = expect(6, "reload 1: partial: worker 2 can't boot: ", "reload", "--wait")
         contains(r.stderr, "one licence only")
-        contains(r.stderr, "serve with the old code")
+        contains(r.stderr, "all else is as the new code and configuration have it")
         local seen = {}
         wait.until_true(function()
             local one, two = begin_call("shop", "version"), begin_call("shop", "version")
@@ -379,13 +380,11 @@ describe("a command of somebody else", function()
 
     -- Whether this machine has what is needed.
     local function may_be_others()
-        if unistd.geteuid() ~= 0 then
-            pending("needs root, to be somebody else")
-        elseif runs_as(65534, "test", "-x", process.dirty()).exit ~= 0 then
-            pending("the checkout is in a directory that is closed to others")
-        else
-            return true
+        local lacking = machine.no_root() or machine.closed_to_others()
+        if lacking then
+            pending(lacking)
         end
+        return not lacking
     end
 
     local function start_open(o)

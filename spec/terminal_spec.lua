@@ -1,4 +1,5 @@
 -- What commands print of an app's words, or a peer's, on an operator's terminal.
+local machine = require "support.machine"
 local process = require "support.process"
 local puppet_path = "spec/support/puppet.lua"
 local runtime = require "support.runtime"
@@ -29,6 +30,11 @@ end
 
 local function file_of(text)
     return (text:gsub("EVIL", (QUOTED:gsub("%%", "%%%%"))))
+end
+
+if machine.no_terminal() then
+    it("on a terminal, are no commands to it", function() pending(machine.no_terminal()) end)
+    return
 end
 
 describe("words of apps on a terminal", function()
