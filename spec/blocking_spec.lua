@@ -206,12 +206,12 @@ describe("a log that nobody reads", function()
 end)
 
 describe("what a configuration leaves behind", function()
-    local function reload(rt, times)
-        for number = 1, times do
+    local function reload(rt, last, first)
+        for number = first or 1, last do
             rt:signal(signal.SIGHUP)
             wait.until_true(function()
-                local last = rt:status().reload
-                return last.number == number and last.result == "done"
+                local now = rt:status().reload
+                return now.number == number and now.result == "done"
             end, 10, "reloaded")
         end
     end
@@ -264,6 +264,29 @@ describe("what a configuration leaves behind", function()
         wait.until_true(function() return count() == 2 end, 10, "two programs")
         assert.is_true(slowest_call(rt, 3) < 3 * wait.SLOW)
         assert.equal(2, count())
+    end)
+
+    it("closes nothing of ours when a child collects it", function()
+        local rt = start { config = [[
+            workers = 2
+            threads = 2
+            apps = { "apps.echo" }
+            local function leave() for _ = 1, 50 do io.open "/dev/null" end end
+            local function collect() collectgarbage() collectgarbage() end
+            leave()
+            function on_starting() leave() end
+            function post_fork() collect() leave() end
+            function worker_init() collect() end
+            function worker_exit() collect() leave() print "gone" end]] }
+        for number = 1, 3 do
+            local generation = rt:status().workers[1].generation
+            rt:call("apps.echo", "crash")
+            reload(rt, number, number)
+            assert.is_true(rt:status().workers[1].generation > generation)
+        end
+        assert.is_true(slowest_call(rt, 1) < 3 * wait.SLOW)
+        assert.falsy(rt:log():find("level=error", 1, true))
+        assert.same({ exit = 0 }, rt:stop(8))
     end)
 
     it("may print to what nobody reads, also while another arbiter comes up", function()

@@ -107,17 +107,19 @@ int dirty_bounded_cpcall(lua_State *L, lua_CFunction function, void *arg, uint32
     return run(L, function, arg, ms, dirty_offspring_kill);
 }
 
+/* Twice: what our own finalizers let go of is garbage only after them. */
 static int collect(lua_State *L) {
+    lua_gc(L, LUA_GCCOLLECT, 0);
     lua_gc(L, LUA_GCCOLLECT, 0);
     return 0;
 }
 
-void dirty_bounded_collect(lua_State *L, uint32_t ms) {
+void dirty_bounded_collect(lua_State *L, uint32_t ms, bool former) {
     int top = lua_gettop(L);
-    if (run(L, collect, NULL, ms, dirty_offspring_kill_former) != 0)
-        dirty_log(DIRTY_LOG_ERROR,
-                  "what the former configuration left can't be collected", "reason=%s",
-                  DIRTY_LOG_QUOTE(lua_tostring(L, -1)));
+    if (run(L, collect, NULL, ms,
+            former ? dirty_offspring_kill_former : dirty_offspring_kill) != 0)
+        dirty_log(DIRTY_LOG_ERROR, "what a configuration has left can't be collected",
+                  "reason=%s", DIRTY_LOG_QUOTE(lua_tostring(L, -1)));
     lua_settop(L, top);
 }
 

@@ -14,6 +14,7 @@
 #ifndef DIRTY_CLI_BOUNDED_H
 #define DIRTY_CLI_BOUNDED_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <lua.h>
@@ -30,9 +31,10 @@
 int dirty_bounded_cpcall(lua_State *L, lua_CFunction function, void *arg, uint32_t ms);
 
 /* Collect all garbage, for `ms` at the most. What the configuration has made may wait for
- * anything when it is collected, as a handle of io.popen waits for its program. Programs
- * that were there before the last call above began are killed when the time is over. */
-void dirty_bounded_collect(lua_State *L, uint32_t ms);
+ * anything when it is collected, as a handle of io.popen waits for its program. When the
+ * time is over programs are killed that were there before the last call above began
+ * (`former`), or those since. */
+void dirty_bounded_collect(lua_State *L, uint32_t ms, bool former);
 
 /* The process ends with `status` within `ms`, whatever it waits for then: finalizers. */
 void dirty_bounded_exit(int status, uint32_t ms);

@@ -111,11 +111,13 @@ static void run_hook(const hook_set *set, struct hook_call *call) {
 static void on_starting(void *ctx, pid_t arbiter_pid) {
     struct hook_call call = {
         .name = "on_starting", .push_first = push_arbiter, .pid = arbiter_pid};
+    lua_State *L = ((hook_set *)ctx)->L;
     dirty_capture_begin();
     run_hook(ctx, &call);
+    lua_gc(L, LUA_GCCOLLECT, 0); /* as cli/source.h says */
     fflush(NULL); /* what it wrote to files must not be in the buffers of others */
     dirty_capture_end();
-    lua_gc(((hook_set *)ctx)->L, LUA_GCSTOP, 0);
+    lua_gc(L, LUA_GCSTOP, 0);
 }
 
 static struct hook_call worker_call(const char *name, const dirty_worker_info *worker) {

@@ -152,6 +152,7 @@ static int finish_protected(lua_State *L) {
     lua_pop(L, 1);
     dirty_cli_options_push(L, lua_gettop(L), &s->out->options);
     s->out->held = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_gc(L, LUA_GCCOLLECT, 0);
     s->rc = 0;
     return 0;
 }
@@ -193,10 +194,13 @@ static int source_finish(void *ctx, const char *report, size_t len,
         return -1;
     }
     int rc = finish_whole(&s);
-    if (rc < 0)
-        free(m);
-    else
+    if (rc == 0) {
         *out = &m->options;
+        return 0;
+    }
+    free(m);
+    dirty_bounded_collect(from->L, DIRTY_BOUNDED_MS, false);
+    lua_gc(from->L, LUA_GCSTOP, 0);
     return rc;
 }
 
@@ -206,7 +210,7 @@ static void source_release(void *ctx, const dirty_arbiter_options *options) {
     luaL_unref(from->L, LUA_REGISTRYINDEX, m->held);
     free(m);
     /* reloads are rare, and leave nothing behind */
-    dirty_bounded_collect(from->L, DIRTY_BOUNDED_MS);
+    dirty_bounded_collect(from->L, DIRTY_BOUNDED_MS, true);
     lua_gc(from->L, LUA_GCSTOP, 0);
 }
 
@@ -229,6 +233,7 @@ void dirty_cli_source_push(lua_State *L, int index, dirty_config_source *out) {
     lua_setmetatable(L, -2);
     lua_pushvalue(L, index);
     from->functions = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_gc(L, LUA_GCCOLLECT, 0);
     lua_gc(L, LUA_GCSTOP, 0);
     *out = (dirty_config_source){.ctx = from,
                                  .probe = source_probe,

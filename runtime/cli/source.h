@@ -14,7 +14,8 @@
  * read gave, then, if it gave options, the lines of worker/probe.h. The others are called
  * in the arbiter, one after the other; finish has a limit of time (cli/bounded.h), and
  * may be ended anywhere by it. The collector of L runs in such calls alone: what it ends
- * may take any time, too. */
+ * may take any time, too. It runs to its end before and in each: a child that had its
+ * work to do would close files whose numbers are others' there. */
 #ifndef DIRTY_CLI_SOURCE_H
 #define DIRTY_CLI_SOURCE_H
 
