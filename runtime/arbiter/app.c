@@ -109,7 +109,7 @@ void app_dequeue(arbiter *a, session *s) {
     session **head = &p->waiting[s->request.priority];
     DL_DELETE2(*head, s, request.queue_prev, request.queue_next);
     if (*head == NULL)
-        p->waiting_bits &= (uint16_t) ~(1u << s->request.priority);
+        p->waiting_bits &= (uint16_t)~(1u << s->request.priority);
     p->queued--;
     a->queued--;
 }

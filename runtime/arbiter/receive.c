@@ -44,7 +44,7 @@ void receive_request(session *s) {
         return;
     }
     uint8_t *at = fresh ? a->scratch : s->in.base + s->in.len;
-    ssize_t n = recv(s->fd, at, DIRTY_HEAD_BYTES_MAX - s->in.len, 0);
+    ssize_t n = recv(s->fd, at, DIRTY_HEAD_BYTES_MAX - s->in.len, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n < 0) {
@@ -88,7 +88,7 @@ void receive_next(session *s) {
  * and the lane's DONE is about to come. */
 void receive_early(session *s) {
     size_t room = DIRTY_HEAD_BYTES_MAX - s->in.len;
-    ssize_t n = room > 0 ? recv(s->fd, s->a->scratch, room, 0) : -1;
+    ssize_t n = room > 0 ? recv(s->fd, s->a->scratch, room, MSG_DONTWAIT) : -1;
     if (n > 0)
         dirty_buf_append(&s->in, s->a->scratch, (size_t)n);
     if (n == 0)

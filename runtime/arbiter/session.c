@@ -247,7 +247,7 @@ static void linger(session *s) {
 
 /* LINGER: throw input away until the peer closes, the bound or the timeout is reached. */
 static void discard(session *s) {
-    ssize_t n = recv(s->fd, s->a->scratch, sizeof s->a->scratch, 0);
+    ssize_t n = recv(s->fd, s->a->scratch, sizeof s->a->scratch, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n > 0) {

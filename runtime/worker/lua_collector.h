@@ -39,11 +39,11 @@ typedef struct dirty_lua_collector {
     size_t due_bytes;         /* a heap larger than this is to be collected */
     size_t seen_bytes;        /* its size after the last step */
     int step;                 /* registry reference of the function that makes one */
-    int step_kib;     /* … how much, as lua_gc takes it; -1: a full collection */
-    bool finished;    /* … it was the last of a cycle */
-    unsigned errors;  /* of finalizers that the log has not told of */
-    uint64_t told_ns; /* when it told of one last, 0: never */
-    char error[300];  /* the first that it has not told of */
+    int step_kib;             /* … how much, as lua_gc takes it; -1: a full collection */
+    bool finished;            /* … it was the last of a cycle */
+    unsigned errors;          /* of finalizers that the log has not told of */
+    uint64_t told_ns;         /* when it told of one last, 0: never */
+    char error[300];          /* the first that it has not told of */
 } dirty_lua_collector;
 
 /* Call once, after dirty_lua_memory_install for the same L, then put off. [-0, +0, e] */

@@ -135,8 +135,7 @@ typedef struct json_case {
     const char *json;
 } json_case;
 
-#define CASE(text, json) \
-    { text, sizeof text - 1, json }
+#define CASE(text, json) {text, sizeof text - 1, json}
 #define BAD "\\ufffd"
 
 static const json_case json_cases[] = {

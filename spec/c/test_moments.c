@@ -34,7 +34,7 @@ static struct orders {
     _Atomic int failed;
     _Atomic int flood;  /* answers of id FLOOD that were sent */
     _Atomic int before; /* … before one of id OTHER was */
-} * orders;
+} *orders;
 
 static bool obeys(void) {
     return orders != NULL && atomic_load(&orders->pid) == getpid();

@@ -33,7 +33,7 @@ static struct orders {
     _Atomic int pid;
     _Atomic int good, bad;
     _Atomic int failed;
-} * orders;
+} *orders;
 
 void *__libc_malloc(size_t);
 void *__libc_calloc(size_t, size_t);

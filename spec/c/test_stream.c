@@ -116,7 +116,7 @@ static void an_error_at_once(void **state) {
     (void)state;
     rig r;
     dirty_stream *s;
-    rig_start(&r, serve_frames, (void *)(uintptr_t) "x", 5000);
+    rig_start(&r, serve_frames, (void *)(uintptr_t)"x", 5000);
     assert_int_equal(dirty_stream_open(r.client, r.request, &s), DIRTY_EAPP);
     assert_null(s);
     rig_stop(&r);

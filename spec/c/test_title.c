@@ -126,7 +126,7 @@ static char *self;
 /* Become the program `name`, with this environment. */
 static void run(const char *name, char *const *environment) {
     int status = 0;
-    char *argv[] = {(char *)(uintptr_t) "t", (char *)(uintptr_t)name, NULL};
+    char *argv[] = {(char *)(uintptr_t)"t", (char *)(uintptr_t)name, NULL};
     if (strcmp(name, "unopened") == 0)
         argv[0] = (char *)(uintptr_t)name, argv[1] = NULL;
     pid_t pid = fork();

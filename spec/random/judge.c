@@ -28,8 +28,8 @@ static struct {
     size_t size;
 } why; /* where the judgement under way says what is wrong */
 
-static verdict_of_frame __attribute__((format(printf, 1, 2)))
-wrong(const char *format, ...) {
+static verdict_of_frame __attribute__((format(printf, 1, 2))) wrong(const char *format,
+                                                                    ...) {
     va_list args;
     va_start(args, format);
     vsnprintf(why.text, why.size, format, args);
