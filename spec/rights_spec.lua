@@ -281,7 +281,7 @@ describe("of root's descriptors", function()
         return list
     end
 
-    it("neither arbiter nor worker nor probe gets one that is a file", function()
+    it("neither arbiter nor worker nor probe gets one of a file with contents", function()
         local place = new_place()
         local log = place.roots .. "/log"
         tempdir.write(place.roots .. "/given", "secret")
@@ -290,11 +290,14 @@ describe("of root's descriptors", function()
             wrap = { "sh", "-c", ("exec 7<>%s/given 9>>%s/given; exec \"$@\""):format(place.roots,
                 place.roots), "sh" } })
         local status = rt:status()
+        -- The arbiter holds the socket's file by O_PATH: it can change its mode, not read it.
+        local harmless = { ["/dev/null"] = true, [rt.socket] = true }
         for _, pid in ipairs { status.arbiter.pid, status.workers[1].pid } do
             for fd, target in pairs(open_of(pid)) do
-                assert.is_nil(target:find("^/") and target ~= "/dev/null" and fd .. " " .. target
+                assert.is_nil(target:find("^/") and not harmless[target] and fd .. " " .. target
                     or nil)
             end
+            harmless[rt.socket] = nil
         end
         for line in (tempdir.read(place.theirs .. "/probe") or "none was written"):gmatch(
             "[^\n]+") do

@@ -361,7 +361,7 @@ describe("when the arbiter is killed", function()
         assert.same({ exit = 0 }, rt:stop())
     end)
 
-    it("the next one has the configuration as it is now, but for what we hold", function()
+    it("the next one has the configuration as it is now", function()
         local rt = runtime.start { config = [[
             workers, socket_mode = 1, "0600"
             apps = { "apps.echo" }]] }
@@ -374,8 +374,7 @@ describe("when the arbiter is killed", function()
         local status = wait_for_another(rt, arbiter)
         assert.equal(2, #status.workers)
         assert.equal("x", (rt:call("other", "echo", "x")))
-        assert.equal(tonumber("600", 8), stat.lstat(rt.socket).st_mode % 512)
-        contains(rt:log(), "socket_mode = \\\"0666\\\"")
+        assert.equal(tonumber("666", 8), stat.lstat(rt.socket).st_mode % 512)
     end)
 
     -- What is wrong with the file when the next arbiter reads it, and what the log says then.

@@ -36,8 +36,12 @@ static int open_file(const arbiter *a, bool *owned) {
 static void change_file(arbiter *a, int fd, const dirty_arbiter_options *o, faults *f) {
     char path[40];
     struct stat st;
-    if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode)) {
-        errno = errno ? errno : ENOTSOCK;
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        add_fault(f, "the file of the socket");
+        return;
+    }
+    if (!S_ISSOCK(st.st_mode)) {
+        errno = ENOTSOCK;
         add_fault(f, "the file of the socket");
         return;
     }
@@ -60,10 +64,7 @@ int grant_apply(arbiter *a, const dirty_arbiter_options *o, char *why, size_t wh
     why[0] = '\0';
     errno = 0;
     int fd = open_file(a, &owned);
-    if (fd < 0)
-        add_fault(&f, "the file of the socket");
-    else
-        change_file(a, fd, o, &f);
+    change_file(a, fd, o, &f);
     if (owned && fd >= 0)
         close(fd);
     if (listener_set_backlog(a, o->backlog) < 0)

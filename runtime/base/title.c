@@ -109,9 +109,15 @@ static bool move_environment(void) {
     char **copy = calloc(count + 1, sizeof *copy);
     if (copy == NULL)
         return false;
-    for (size_t i = 0; i < count; i++)
-        if ((copy[i] = strdup(environ[i])) == NULL)
-            return false; /* at the start of a program that won't get far */
+    for (size_t i = 0; i < count; i++) {
+        copy[i] = strdup(environ[i]);
+        if (copy[i] == NULL) {
+            while (i > 0)
+                free(copy[--i]);
+            free(copy);
+            return false;
+        }
+    }
     state.strings = environ = copy;
     return true;
 }

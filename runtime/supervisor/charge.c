@@ -124,6 +124,7 @@ static void start_failed(supervisor *s, int rc) {
 
 /* What there will be between the two. 0, or -errno with nothing made. */
 static int open_channels(supervisor *s, int *report) {
+    report[0] = report[1] = -1;
     int rc = dirty_safe_has_user() ? dirty_relay_open(&s->relay) : 0;
     if (rc == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) < 0) {
         rc = -errno;
