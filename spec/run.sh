@@ -1,19 +1,21 @@
-#!/bin/sh
+#!/bin/bash
 # Run the tests and say how many passed.
 #
 #   spec/run.sh c BINARY…       the C tests, a cmocka program each
-#   spec/run.sh lua [ARG…]      the Lua specs; every ARG goes to busted (a file, --filter=…)
+#   spec/run.sh lua [ARG…]      the Lua specs: of these files, or all; every other ARG goes to
+#                               busted (--filter=…)
 #   spec/run.sh all BINARY…     both
 #
-# The last line of the output is "N passed, N failed". Exit status: 0 nothing failed and
-# something passed, else 1. A program that crashes, runs longer than its time limit or leaves
-# processes behind counts as one failed test more.
+# Files of specs run beside one another, a busted each. The last line of the output is
+# "N passed, N failed". Exit status: 0 nothing failed and something passed, else 1. A program
+# that crashes, runs longer than its time limit or leaves processes behind counts as one failed
+# test more.
 #
 # Environment: DIRTY_BUILD, where the outputs are (build); DIRTY_SPECS, the files that `all`
 # runs (all of them); TEST_SECONDS, the limit of one C program (120); SPEC_SECONDS, the limit
-# of all specs together (900); LUA, the interpreter of the specs (luajit); DIRTY_CORE, where
-# that finds our C module ($DIRTY_BUILD/lua): not in a build with sanitizers, which a plain
-# interpreter can't load.
+# of one file of specs (600); SPEC_JOBS, how many files run at a time (the number of CPUs); LUA,
+# the interpreter of the specs (luajit); DIRTY_CORE, where that finds our C module
+# ($DIRTY_BUILD/lua): not in a build with sanitizers, which a plain interpreter can't load.
 
 DIRTY_BUILD=${DIRTY_BUILD:-build}
 LUA_PATH="./lua/?.lua;./lua/?/init.lua;./spec/?.lua;${LUA_PATH:-;}"
@@ -35,13 +37,18 @@ say_how_it_ended() { # status, what ran
     esac
 }
 
-# A runner and all that it starts have RUN in their environment. What is left of them once the
-# runner has ended is given time to end too; then it is told, killed, and counts as a failure.
-RUN="DIRTY_TEST_RUN=$$.$(date +%s)"
+# A runner and all that it starts have this mark in their environment.
+mark_of() { # what runs
+    echo "DIRTY_TEST_RUN=$run.$1"
+}
+run=$$.$(date +%s)
 
+# What is left of them once the runner has ended is given time to end too; then it is told,
+# killed, and counts as a failure.
 end_what_is_left() { # what ran
-    tries=0
-    while left=$(grep -lzsxF "$RUN" /proc/[0-9]*/environ | cut -d / -f 3) && [ -n "$left" ]; do
+    local mark left pid tries=0
+    mark=$(mark_of "$1")
+    while left=$(grep -lzsxF "$mark" /proc/[0-9]*/environ | cut -d / -f 3) && [ -n "$left" ]; do
         tries=$((tries + 1))
         [ "$tries" -lt 50 ] || break
         sleep 0.1
@@ -53,10 +60,14 @@ end_what_is_left() { # what ran
     [ -z "$left" ]
 }
 
+# -- the C tests -------------------------------------------------------------------------
 # cmocka says one line a test on stdout and the reasons of failures on stderr.
 run_c() { # binary
-    echo "== $(basename "$1")"
-    env "$RUN" timeout -k 5 "${TEST_SECONDS:-120}" "$1" >"$out/stdout" 2>"$out/stderr" </dev/null
+    local name status ok bad skip
+    name=$(basename "$1")
+    echo "== $name"
+    env "$(mark_of "$name")" timeout -k 5 "${TEST_SECONDS:-120}" "$1" \
+        >"$out/stdout" 2>"$out/stderr" </dev/null
     status=$?
     grep -aE '^\[ +(OK|FAILED|SKIPPED) +\]' "$out/stdout"
     ok=$(grep -ac '^\[       OK \]' "$out/stdout")
@@ -71,34 +82,59 @@ run_c() { # binary
         grep -a '^seed:' "$out/stdout"
         cat "$out/stderr"
     fi
-    end_what_is_left "$(basename "$1")" || bad=$((bad + 1))
+    end_what_is_left "$name" || bad=$((bad + 1))
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
 }
 
-# The number before a word of busted's own summary line.
-counted() { # word
-    sed -nE "s,.*\b([0-9]+) $1.*,\1,p" "$out/summary"
+# -- the Lua specs -----------------------------------------------------------------------
+# The number before a word of busted's own summary line; 0 where there is no such line.
+counted() { # word, busted's output
+    local number
+    number=$(grep -aE '^[0-9]+ success(es)? / ' "$2" | tail -n 1 |
+        sed -nE "s,.*\b([0-9]+) $1.*,\1,p")
+    echo "${number:-0}"
 }
 
-run_lua() { # busted's arguments
-    echo "== busted"
-    {
-        env "$RUN" timeout -k 5 "${SPEC_SECONDS:-900}" busted --lua="${LUA:-luajit}" \
-            --output=plainTerminal "$@" 2>&1 </dev/null
-        echo $? >"$out/status"
-    } | tee "$out/stdout"
-    grep -aE '^[0-9]+ success(es)? / ' "$out/stdout" | tail -n 1 >"$out/summary"
-    status=$(cat "$out/status")
-    ok=$(counted success) bad=$(counted failure) err=$(counted error)
-    skip=$(counted pending)
-    bad=$((${bad:-0} + ${err:-0}))
+# One file, in a busted of its own. What it counted goes to a file: `run_lua` sums them.
+run_spec() { # file, busted's other arguments
+    local file=$1 name=${1//\//.} status=0 begun=$SECONDS log ok bad skip
+    log=$out/$name.log
+    shift
+    env "$(mark_of "$file")" timeout -k 5 "${SPEC_SECONDS:-600}" busted \
+        --lua="${LUA:-luajit}" --output=plainTerminal "$@" "$file" >"$log" 2>&1 </dev/null ||
+        status=$?
+    ok=$(counted success "$log") skip=$(counted pending "$log")
+    bad=$(($(counted failure "$log") + $(counted error "$log")))
     if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
         bad=1
-        say_how_it_ended "$status" busted
+        say_how_it_ended "$status" "$file" >>"$log"
     fi
-    end_what_is_left busted || bad=$((bad + 1))
-    passed=$((passed + ${ok:-0})) failed=$((failed + bad))
-    skipped=$((skipped + ${skip:-0}))
+    end_what_is_left "$file" >>"$log" || bad=$((bad + 1))
+    echo "$ok $bad $skip" >"$out/$name.counts"
+    {
+        flock 9 # the lines of a file stay together
+        echo "== $file: $ok passed, $bad failed, $((SECONDS - begun)) s"
+        grep -avE '^[-+.~*]*$|^[0-9]+ success(es)? / ' "$log"
+    } 9>"$out/lock"
+}
+
+run_lua() { # files, busted's other arguments
+    local files=() rest=() counts word ok bad skip
+    for word; do
+        if [ -e "$word" ]; then files+=("$word"); else rest+=("$word"); fi
+    done
+    if [ ${#files[@]} -eq 0 ]; then
+        mapfile -t files < <(find spec -name '*_spec.lua')
+    fi
+    export -f counted end_what_is_left mark_of run_spec say_how_it_ended
+    export out run
+    # large files first: they tend to take longest, and nothing is to run alone at the end
+    find "${files[@]}" -maxdepth 0 -printf '%s\t%p\n' | sort -rn | cut -f 2 |
+        xargs -d '\n' -P "${SPEC_JOBS:-$(nproc)}" -I{} bash -c 'run_spec "$@"' - {} "${rest[@]}"
+    for counts in "$out"/*.counts; do
+        read -r ok bad skip <"$counts"
+        passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+    done
 }
 
 mode=$1
