@@ -93,16 +93,20 @@ static void close_outputs(arbiter *a) {
         output_close(&a->outputs[i], NULL);
 }
 
-/* The workers are gone: let answers that are under way get out, then the loop runs out.
- */
-static void finish(arbiter *a) {
-    session *s, *next;
+static void close_signals(arbiter *a) {
     for (size_t i = 0; i < sizeof a->signals / sizeof *a->signals; i++) {
         uv_close((uv_handle_t *)&a->signals[i], NULL);
         /* one more TERM must not turn a clean end into a death by signal */
         if (signal_numbers[i] != SIGCHLD)
             signal(signal_numbers[i], SIG_IGN);
     }
+}
+
+/* The workers are gone: let answers that are under way get out, then the loop runs out.
+ */
+static void finish(arbiter *a) {
+    session *s, *next;
+    close_signals(a);
     uv_close((uv_handle_t *)&a->check_timer, NULL);
     places_close(a);
     roll_close(a);
@@ -332,13 +336,15 @@ static int start(arbiter *a) {
         dirty_buf_reserve(&a->last_words, LAST_WORDS_ROOM) < 0)
         return DIRTY_SERVE_INTERNAL;
     plan_install(a, first);
-    if (listener_open(a) < 0)
-        return DIRTY_SERVE_SOCKET;
-    if (a->boot->restarts > 0)
-        change_socket(a);
     if (a->o->hooks.on_starting != NULL)
         a->o->hooks.on_starting(a->o->hooks.ctx, a->pid);
-    open_signals(a);
+    open_signals(a); /* whoever sees the socket may send one */
+    if (listener_open(a) < 0) {
+        close_signals(a);
+        return DIRTY_SERVE_SOCKET;
+    }
+    if (a->boot->restarts > 0)
+        change_socket(a);
     herald_open(a);
     open_step(a);
     uv_timer_init(&a->loop, &a->stop_timer);
