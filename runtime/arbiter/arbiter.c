@@ -360,7 +360,7 @@ static int start(arbiter *a) {
 int dirty_arbiter_run(const dirty_arbiter_options *options) {
     arbiter *a = calloc(1, sizeof *a);
     int rc = a != NULL ? uv_loop_init(&a->loop) : UV_ENOMEM;
-    if (rc < 0) {
+    if (a == NULL || rc < 0) {
         dirty_log(DIRTY_LOG_ERROR, "the event loop can't be made", "reason=%s remedy=%s",
                   DIRTY_LOG_QUOTE(uv_strerror(rc)),
                   DIRTY_LOG_QUOTE(dirty_log_remedy(rc)));
