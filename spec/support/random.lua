@@ -215,7 +215,7 @@ function _M.round(seed, seconds, without)
 end
 
 -- How long a storm is, and what a round takes besides.
-local STORM_S, OVERHEAD_S = 8, 4
+local STORM_S, OVERHEAD_S = 8, 8
 
 --- Rounds for some time, about: `for round in random.rounds(60, seed) do … end`.
 -- @tparam number seconds
