@@ -19,7 +19,7 @@
 /* What was sent so long before the stop has been read before it; a connection that nobody
  * has accepted yet may end unread. */
 #define READ_NS (30 * DIRTY_NS_PER_MS)
-#define ACCEPTED_NS (100 * DIRTY_NS_PER_MS)
+#define ACCEPTED_NS (1500 * DIRTY_NS_PER_MS)
 
 void peer_init(peer *p, world *w) {
     *p = (peer){.w = w, .fd = -1, .notes = {.lines = p->lines, .room = PEER_NOTES}};
