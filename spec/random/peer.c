@@ -255,11 +255,13 @@ static void start(peer *p, int fd, uint64_t now_ns) {
     pick_script(p);
 }
 
-/* Nobody listens while the runtime stops; else its supervisor holds the socket. */
+/* Nobody listens before the runtime has been started, and while it stops; else its
+ * supervisor holds the socket. */
 static void not_connected(peer *p, int error, uint64_t now_ns) {
     p->w->tally.refused++;
     p->next_ns = now_ns + 5 * DIRTY_NS_PER_MS;
-    if (error != EAGAIN && p->w->stopping_ns == 0)
+    bool early = p->w->early && p->w->serial == 0;
+    if (error != EAGAIN && p->w->stopping_ns == 0 && !early)
         world_complain(p->w, "connect: %s", strerror(error));
 }
 

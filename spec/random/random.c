@@ -28,6 +28,7 @@
 #define ALL_NOTES 4096
 #define TIDE_NS (2000 * DIRTY_NS_PER_MS)
 #define RUN_OUT_S 40
+#define START_S 20.0
 /* So many complaints, and the rest of the run would tell no more. */
 #define ENOUGH_COMPLAINTS 10
 
@@ -117,6 +118,16 @@ static void go_on(double seconds, bool storm) {
     }
 }
 
+/* Until somebody listens. The first of them call while its workers still boot. */
+static void await_start(void) {
+    uint64_t end_ns = dirty_now_ns() + (uint64_t)(START_S * all.slow * 1e9);
+    while (all.early && all.serial == 0 && dirty_now_ns() < end_ns)
+        turn(dirty_now_ns() + 10 * DIRTY_NS_PER_MS);
+    if (all.serial == 0 && all.early)
+        world_complain(&all, "nobody listens at %s after %.0f s", all.socket,
+                       START_S * all.slow);
+}
+
 static uint32_t count_open(void) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < all.peer_count; i++)
@@ -160,6 +171,7 @@ static const char usage[] =
     "  --scale N         every so many kills one worker more or less\n"
     "  --behead N        every so many kills the arbiter\n"
     "  --steady-ms N     in calm, from one reload to the next\n"
+    "  --early           the runtime is just being started\n"
     "  --stop            tell the runtime to stop at the end, in the midst of all\n"
     "  --without WORDS   leave out, separated by commas: half-close, hang-up, stall, "
     "split,\n"
@@ -210,6 +222,7 @@ static const struct option names[] = {{"socket", 1, NULL, 's'},
                                       {"scale", 1, NULL, 'w'},
                                       {"behead", 1, NULL, 'b'},
                                       {"steady-ms", 1, NULL, 'y'},
+                                      {"early", 0, NULL, 'E'},
                                       {"stop", 0, NULL, 'S'},
                                       {"without", 1, NULL, 'W'},
                                       {"fates", 1, NULL, 'f'},
@@ -252,6 +265,7 @@ static void parse_option(int option, char *value) {
     case 'w': options.monkey.scale = number(value); break;
     case 'b': options.monkey.behead = number(value); break;
     case 'y': options.monkey.steady_ms = number(value); break;
+    case 'E': all.early = true; break;
     case 'S': options.stop = true; break;
     case 'W': leave_out(value); break;
     case 'f':
@@ -294,6 +308,7 @@ int main(int argc, char **argv) {
     monkey_init(&all.ape, &options.monkey, all.seed ^ 0x9e3779b97f4a7c15ull);
     for (uint32_t i = 0; i < all.peer_count; i++)
         peer_init(&peers[i], &all);
+    await_start();
     go_on(options.calm, false);
     if (options.storm > 0) {
         go_on(options.storm, true);

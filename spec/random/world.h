@@ -56,6 +56,7 @@ typedef struct world {
     uint32_t peer_count;
     uint32_t tide;   /* so many of them may open a connection now */
     bool open;       /* connections and requests begin */
+    bool early;      /* the runtime is being started: nobody may listen yet */
     uint64_t serial; /* of the newest connection */
 
     monkey ape;

@@ -1,8 +1,8 @@
 --- A runtime at which random clients do whatever a client may do, and what is left of it.
 --
 -- The clients are the program of spec/random, which knows what the protocol lets the server
--- answer; this module starts the runtime, lets a storm go over it, looks at what is left, and
--- has it stopped in the midst of another.
+-- answer; this module starts a runtime in their midst, lets a storm go over it, looks at what is
+-- left, and has it stopped in the midst of another.
 -- @module support.random
 
 local aftermath = require "support.aftermath"
@@ -62,8 +62,8 @@ local function arguments(rt, o)
             argv[#argv + 1] = tostring(value)
         end
     end
-    if o.stop then
-        argv[#argv + 1] = "--stop"
+    for _, name in ipairs { "early", "stop" } do
+        argv[#argv + 1] = o[name] and "--" .. name or nil
     end
     return argv
 end
@@ -116,10 +116,13 @@ local function merge(o, more)
     return all
 end
 
--- Once of everything, so that what is compared later is not what is made once and kept.
-local function warm_up(rt, o)
-    local report = storm(rt, merge(o, { calm = 0.4, storm = 0, seed = o.seed + 500000000 }))
+-- While it starts; and once of everything, so that what is compared later is not what is made
+-- once and kept.
+local function start_in_the_midst(rt, o)
+    local report = storm(rt, merge(o, { calm = 0.5, storm = 0, early = true,
+        seed = o.seed + 500000000 }))
     if #report.problems == 0 then
+        wait.until_true(function() return rt:is_ready() end, 20, "ready")
         rt.asking = rt:client()
         assert(rt.asking:arbiter("reload"))
         report.holdings = aftermath.holdings(rt, o.workers)
@@ -150,7 +153,7 @@ end
 -- Storm after storm; the report is that of the long one, or of the first with a problem, which
 -- leaves nothing to be learned from those behind it.
 local function run(rt, o, mark)
-    local first = warm_up(rt, o)
+    local first = start_in_the_midst(rt, o)
     local report = #first.problems > 0 and first or storm(rt, o)
     local function add(problem)
         table.insert(report.problems, problem)
@@ -179,7 +182,7 @@ end
 function _M.run(o)
     local mark = ("%d-%d"):format(require("posix.unistd").getpid(), o.seed)
     local scratch = tempdir.new()
-    local rt = runtime.start { env = census.env(mark), seconds = 30,
+    local rt = runtime.launch { env = census.env(mark),
         config = configuration(o, scratch .. "/ran.log") }
     rt.scratch = scratch
     local ok, report = pcall(run, rt, o, mark)
