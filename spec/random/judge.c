@@ -311,15 +311,17 @@ static verdict_of_frame judge_error(question *q, const uint8_t *payload, size_t 
  * --------------------------------------------------------------------------- */
 
 /* An answer's id is the request's, but 0 where the server can't have known that. Where
- * the header came in pieces, one that had no time to read may not have the last of them.
- */
-static bool is_right_id(const question *q, const dirty_frame *frame) {
+ * the header came in pieces, a TIMEOUT may be said by one that had no time to read the
+ * last. */
+static bool is_right_id(const question *q, const dirty_frame *frame,
+                        const uint8_t *payload) {
     const ask *a = q->a;
     if (a->header_ns == 0 || (a->kind == ASK_BAD && a->no_id))
         return frame->id == 0;
     bool in_pieces = a->header_ns - a->first_ns > DIRTY_NS_PER_MS;
-    return frame->id == a->id ||
-           (frame->id == 0 && frame->type == DIRTY_FRAME_ERROR && in_pieces);
+    bool timeout = frame->type == DIRTY_FRAME_ERROR && frame->payload_len > 2 &&
+                   dirty_get16(payload) == DIRTY_CODE_TIMEOUT;
+    return frame->id == a->id || (frame->id == 0 && timeout && in_pieces);
 }
 
 verdict_of_frame judge(question *q, const dirty_frame *frame, const uint8_t *payload,
@@ -331,7 +333,7 @@ verdict_of_frame judge(question *q, const dirty_frame *frame, const uint8_t *pay
     if (q->a == NULL || q->a->first_ns == 0)
         return wrong("a frame, and nothing was asked: type %u, id %" PRIu64 ", %u bytes",
                      frame->type, frame->id, frame->payload_len);
-    if (!is_right_id(q, frame))
+    if (!is_right_id(q, frame, payload))
         return wrong("id %" PRIu64 " (type %u), the request's is %" PRIu64
                      " and %zu bytes of it were sent",
                      frame->id, frame->type, q->a->id, q->a->sent);

@@ -159,9 +159,6 @@ static const char *fault_of_end(peer *p, uint64_t now_ns) {
         return NULL;
     if (p->in.len == 0 && (p->may_end || (a == NULL && p->shut)))
         return NULL;
-    bool cut = a != NULL && p->shut && !ask_is_whole(a);
-    if (cut && p->in.len == 0 && a->sent < 16)
-        return NULL;
     if (a != NULL && may_be_cut_short(p, a, now_ns))
         return NULL;
     if (is_lost_worker(p, a))
@@ -170,9 +167,8 @@ static const char *fault_of_end(peer *p, uint64_t now_ns) {
         return fault_in_stop(p, a);
     if (p->in.len > 0)
         return "it ended inside a frame, and no worker was killed";
-    if (cut)
-        return "it was half-closed inside a request, whose header was there, and no "
-               "TRUNCATED came";
+    if (a != NULL && p->shut && !ask_is_whole(a))
+        return "it was half-closed inside a request, and no TRUNCATED came";
     return a != NULL ? "it ended without an answer, and no worker was killed"
                      : "it was ended between requests";
 }
