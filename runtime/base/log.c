@@ -20,6 +20,7 @@
 #include "base/utf8.h"
 
 #define LINE_MAX_LEN 4096
+#define WRITE_TRIES 3
 
 /* One log per process: the only module state of the runtime, set before threads start. */
 static struct {
@@ -174,10 +175,11 @@ static ssize_t write_now(const char *line, size_t len) {
 /* A full disk or a closed stderr must not end the runtime: the line is lost, the next one
  * that gets through tells how many were. */
 static void write_line(const char *line, size_t len) {
-    ssize_t n;
-    do
+    ssize_t n = -1;
+    errno = EINTR;
+    /* A signal may also be the end of a write that has waited (base/patience.h). */
+    for (int tries = 0; n < 0 && errno == EINTR && tries < WRITE_TRIES; tries++)
         n = write_now(line, len);
-    while (n < 0 && errno == EINTR);
     if (n < (ssize_t)len) { /* of a line that is cut the rest is lost */
         atomic_fetch_add(&dropped, 1);
         return;
