@@ -94,6 +94,23 @@ describe("a socket whose file is removed", function()
         assert.same({}, { inode(rt.socket), inode(rt.socket .. ".lock") })
     end)
 
+    it("is bound again as the last reload has made it", function()
+        local config = "workers = 1\napps = { 'apps.echo' }\nsocket_mode = "
+        local rt = start { config = config .. "'0660'" }
+        local arbiter = arbiter_pid(rt)
+        local function reload(mode)
+            tempdir.write(rt.dir .. "/dirty.conf.lua", config .. mode)
+            assert.equal(0, rt:command("reload", { "--wait" }, { seconds = 30 }).exit)
+        end
+        reload("'0600'")
+        assert(os.remove(rt.socket))
+        wait_bound(rt, arbiter)
+        assert.equal(tonumber("600", 8), stat.lstat(rt.socket).st_mode % 512)
+        wait.until_true(function() return rt:status().arbiter.socket_binds == 1 end, 10, "told")
+        reload("'0666'") -- the new file is changed
+        assert.equal(tonumber("666", 8), stat.lstat(rt.socket).st_mode % 512)
+    end)
+
     it("with its directory is bound again when there is one", function()
         local rt = start()
         local arbiter, client = arbiter_pid(rt), rt:client()

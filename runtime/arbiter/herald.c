@@ -1,5 +1,6 @@
 #include "arbiter/herald.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -15,15 +16,23 @@ static void on_time(uv_timer_t *handle) {
 /* -- Hearing ----------------------------------------------------------------------------
  */
 
-static void hear_socket(arbiter *a, const dirty_report *r, int passed) {
-    if (r->within_ms > 0 && passed < 0)
-        return; /* no descriptor was free for it: it is sent again */
+/* The number of the file's descriptor stays: it is among our options. */
+static void take_socket(arbiter *a, int *passed) {
+    listener_switch(a, passed[0]);
+    listener_set_backlog(a, a->o->backlog);
+    if (a->boot->socket_fd > 0)
+        dup3(passed[1], a->boot->socket_fd, O_CLOEXEC);
+    a->heard.socket_binds++;
+    passed[0] = -1;
+}
+
+static void hear_socket(arbiter *a, const dirty_report *r, int *passed) {
+    if (r->within_ms > 0 && (passed[0] < 0 || passed[1] < 0))
+        return; /* none were free for them: it is sent again */
     snprintf(a->heard.socket, sizeof a->heard.socket, "%.*s",
              (int)sizeof a->heard.socket - 1, r->text);
-    if (passed >= 0) {
-        listener_switch(a, passed);
-        a->heard.socket_binds++;
-    }
+    if (r->within_ms > 0)
+        take_socket(a, passed);
     herald_tell(a, DIRTY_REPORT_LISTENS, "%s", "");
 }
 
@@ -37,16 +46,17 @@ static void hear_log(arbiter *a, const dirty_report *r) {
 static void on_report(uv_poll_t *handle, int status, int events) {
     arbiter *a = handle->data;
     dirty_report r;
-    int passed, rc = -1;
+    int passed[DIRTY_REPORT_PASSED], rc = -1;
     (void)events;
     while (status == 0 &&
-           (rc = dirty_report_take_with(a->boot->report_fd, &r, &passed)) > 0) {
+           (rc = dirty_report_take_with(a->boot->report_fd, &r, passed)) > 0) {
         if (r.kind == DIRTY_REPORT_SOCKET)
             hear_socket(a, &r, passed);
         else if (r.kind == DIRTY_REPORT_LOG)
             hear_log(a, &r);
-        if (r.kind != DIRTY_REPORT_SOCKET && passed >= 0)
-            close(passed);
+        for (int i = 0; i < DIRTY_REPORT_PASSED; i++)
+            if (passed[i] >= 0)
+                close(passed[i]);
     }
     if (rc < 0)
         uv_poll_stop(handle);

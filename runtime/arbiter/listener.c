@@ -224,6 +224,7 @@ void listener_look(arbiter *a) {
     if (dirty_endpoint_look(&l->own, &former)) {
         listener_switch(a, l->own.fd); /* former is l->fd, which stays the number */
         l->own.fd = former;
+        listener_set_backlog(a, a->o->backlog);
         a->heard.socket_binds++;
     }
     snprintf(a->heard.socket, sizeof a->heard.socket, "%s", l->own.trouble);

@@ -144,6 +144,14 @@ static int bind_path(dirty_endpoint *e) {
     return rc;
 }
 
+static void close_socket(dirty_endpoint *e) {
+    if (e->fd >= 0)
+        close(e->fd);
+    if (e->file_fd >= 0)
+        close(e->file_fd);
+    e->fd = e->file_fd = -1;
+}
+
 /* Whose the socket is to be. One that was bound with another's rights is theirs up to
  * now. */
 static int give(const dirty_endpoint *e, int file_fd, bool is_theirs) {
@@ -171,12 +179,14 @@ static int own_file(dirty_endpoint *e, bool is_theirs) {
         rc = give(e, fd, is_theirs);
     if (rc == 0 && (fstat(fd, &st) < 0 || (st.st_mode & 07777 & ~e->as.mode) != 0))
         rc = -ESTALE;
-    if (rc == 0) {
-        e->dev = st.st_dev;
-        e->ino = st.st_ino;
+    if (rc < 0) {
+        close(fd);
+        return rc;
     }
-    close(fd);
-    return rc;
+    e->file_fd = fd;
+    e->dev = st.st_dev;
+    e->ino = st.st_ino;
+    return 0;
 }
 
 /* A new socket at the path, where nothing is. 0 with e->fd, or -errno with nothing left
@@ -184,6 +194,7 @@ static int own_file(dirty_endpoint *e, bool is_theirs) {
 static int listen_at_path(dirty_endpoint *e) {
     dirty_safe_scope scope;
     bool is_theirs = false;
+    e->file_fd = -1;
     e->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (e->fd < 0)
         return -errno;
@@ -206,8 +217,7 @@ static int listen_at_path(dirty_endpoint *e) {
         return 0;
     if (bound)
         unlink_safely(e->path);
-    close(e->fd);
-    e->fd = -1;
+    close_socket(e);
     return rc;
 }
 
@@ -233,7 +243,7 @@ static void explain(const dirty_endpoint_options *o, int rc) {
 }
 
 int dirty_endpoint_open(dirty_endpoint *e, const dirty_endpoint_options *o) {
-    *e = (dirty_endpoint){.fd = -1, .lock_fd = -1, .as = *o};
+    *e = (dirty_endpoint){.fd = -1, .file_fd = -1, .lock_fd = -1, .as = *o};
     e->as.path = NULL;
     size_t len = strlen(o->path);
     int rc = len < sizeof e->path ? 0 : -ENAMETOOLONG;
@@ -267,9 +277,7 @@ void dirty_endpoint_unlink(dirty_endpoint *e) {
 
 void dirty_endpoint_close(dirty_endpoint *e) {
     dirty_endpoint_unlink(e);
-    if (e->fd >= 0)
-        close(e->fd);
-    e->fd = -1;
+    close_socket(e);
     dirty_endpoint_disown(e);
 }
 
@@ -327,13 +335,25 @@ static bool is_abandoned(dirty_endpoint *e) {
     return lstat(e->path, &st) == 0 && S_ISSOCK(st.st_mode) && is_heard(e->path) == 0;
 }
 
+/* As it is by now, and not as it was at the start. */
+static void take_over(dirty_endpoint *e) {
+    struct stat st;
+    if (fstat(e->file_fd, &st) < 0)
+        return;
+    e->as.mode = st.st_mode & 07777;
+    e->as.uid = st.st_uid;
+    e->as.gid = st.st_gid;
+}
+
 static bool bind_again(dirty_endpoint *e, int *former) {
     dirty_endpoint before = *e;
     int rc = remove_stale(e->path);
+    take_over(e);
     if (rc == 0)
         rc = listen_at_path(e);
     if (rc == 0) {
         *former = before.fd;
+        close(before.file_fd);
         e->strange_looks = 0;
         dirty_log(DIRTY_LOG_WARN,
                   "the socket's file was removed or replaced: it is bound again",

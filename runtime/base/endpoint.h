@@ -26,6 +26,7 @@ typedef struct dirty_endpoint_options {
 
 typedef struct dirty_endpoint {
     int fd;      /* listening, non-blocking, close-on-exec; -1: closed */
+    int file_fd; /* the socket's file, by O_PATH; -1: closed */
     int lock_fd; /* -1: closed */
     char path[DIRTY_SOCKET_PATH_SIZE]; /* "": given up */
     char lock_path[DIRTY_SOCKET_PATH_SIZE + 8];
@@ -45,10 +46,11 @@ typedef struct dirty_endpoint {
  * processes of one thread. */
 int dirty_endpoint_open(dirty_endpoint *e, const dirty_endpoint_options *o);
 
-/* Look whether the files are there and ours. What was removed is made again, unless
- * somebody else has taken the path or the lock; changes are said in the log, and
- * e->trouble has what is wrong. Never waits. True: e->fd is another socket now, and
- * *former the one before, which the caller has to close. */
+/* Look whether the files are there and ours. What was removed is made again, with the
+ * mode and the owner that it had, unless somebody else has taken the path or the lock;
+ * changes are said in the log, and e->trouble has what is wrong. Never waits. True: e->fd
+ * and e->file_fd are of another socket now, and *former is the one before, which the
+ * caller has to close. */
 bool dirty_endpoint_look(dirty_endpoint *e, int *former);
 
 /* Remove the socket and the lock from the file system, so that another runtime can have

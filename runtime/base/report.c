@@ -1,5 +1,6 @@
 #include "base/report.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -9,19 +10,19 @@
 
 #include "base/fdpass.h"
 
-int dirty_report_send_with(int fd, dirty_report *r, int passed) {
+int dirty_report_send_with(int fd, dirty_report *r, const int *passed, size_t count) {
     dirty_fdpass_room room;
     r->pid = getpid();
     struct iovec part = {r, offsetof(dirty_report, text) +
                                 strnlen(r->text, sizeof r->text - 1)};
     struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1};
-    if (passed >= 0)
-        dirty_fdpass_attach(&m, &room, &passed, 1);
+    if (count > 0)
+        dirty_fdpass_attach(&m, &room, passed, count);
     return sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 int dirty_report_send(int fd, dirty_report *r) {
-    return dirty_report_send_with(fd, r, -1);
+    return dirty_report_send_with(fd, r, NULL, 0);
 }
 
 /* 1, 0 or -1 as below; m has room for descriptors or none. */
@@ -42,17 +43,19 @@ static int receive(int fd, dirty_report *out, struct msghdr *m) {
     return n < (ssize_t)offsetof(dirty_report, text) ? -1 : 1;
 }
 
-int dirty_report_take_with(int fd, dirty_report *out, int *passed) {
+static_assert(DIRTY_REPORT_PASSED == DIRTY_FDPASS_MAX, "one is filled by the other");
+
+int dirty_report_take_with(int fd, dirty_report *out, int passed[DIRTY_REPORT_PASSED]) {
     dirty_fdpass_room room;
-    int fds[DIRTY_FDPASS_MAX];
     struct msghdr m = {0};
     dirty_fdpass_expect(&m, &room);
     int rc = receive(fd, out, &m);
-    dirty_fdpass_take(&m, fds);
-    for (int i = rc < 0 ? 0 : 1; i < DIRTY_FDPASS_MAX; i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
-    *passed = rc < 0 ? -1 : fds[0];
+    dirty_fdpass_take(&m, passed);
+    for (int i = 0; rc < 0 && i < DIRTY_REPORT_PASSED; i++)
+        if (passed[i] >= 0) {
+            close(passed[i]);
+            passed[i] = -1;
+        }
     return rc;
 }
 

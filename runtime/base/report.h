@@ -5,6 +5,7 @@
 #ifndef DIRTY_REPORT_H
 #define DIRTY_REPORT_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 typedef enum dirty_report_kind {
@@ -22,8 +23,9 @@ typedef enum dirty_report_kind {
 
     /* From the supervisor: */
     DIRTY_REPORT_SOCKET, /* text: what is wrong with the socket's files, "": nothing;
-                            within_ms 1: a descriptor comes with it, to listen at from
-                            now on. Said again until it is answered by LISTENS */
+                            within_ms 1: two descriptors come with it, one to listen at
+                            from now on, and the file by O_PATH. Said again until it is
+                            answered by LISTENS */
     DIRTY_REPORT_LOG     /* it has opened the log again; text: why not, "": it has */
 } dirty_report_kind;
 
@@ -39,14 +41,16 @@ typedef struct dirty_report {
 /* Send it; pid is filled in. Never waits. 0 or -errno. */
 int dirty_report_send(int fd, dirty_report *r);
 
-/* … with a descriptor, which stays the caller's; -1: none. */
-int dirty_report_send_with(int fd, dirty_report *r, int passed);
+/* … with `count` descriptors, which stay the caller's. */
+int dirty_report_send_with(int fd, dirty_report *r, const int *passed, size_t count);
+#define DIRTY_REPORT_PASSED 2 /* at the most */
 
 /* Take the next message without waiting. 1 with *out, 0 there is none now, -1 the sender
  * is gone or sends what is no report. */
 int dirty_report_take(int fd, dirty_report *out);
 
-/* … with the descriptor that came with it, the caller's from now on; -1: none did. */
-int dirty_report_take_with(int fd, dirty_report *out, int *passed);
+/* … with the descriptors that came with it, the caller's from now on; the others of
+ * `passed` are -1. */
+int dirty_report_take_with(int fd, dirty_report *out, int passed[DIRTY_REPORT_PASSED]);
 
 #endif

@@ -1,11 +1,8 @@
 #include "cli/supervise.h"
 
-#include <fcntl.h>
 #include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/pidfile.h"
@@ -40,23 +37,9 @@ static void set_number(lua_State *L, const char *name, lua_Number value) {
     lua_setfield(L, -2, name);
 }
 
-/* The file of the socket, whose mode and owner a reload may change: taken before any
- * directory changes, and by nobody else's leave. 0: it is not there. */
-static int open_socket_file(const char *path) {
-    struct stat st;
-    int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    if (fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode))
-        return fd;
-    close(fd);
-    return 0;
-}
-
-static void push_supervised(lua_State *L, const dirty_supervised *child,
-                            const char *socket_path) {
+static void push_supervised(lua_State *L, const dirty_supervised *child) {
     lua_createtable(L, 0, 9);
-    set_number(L, "socket_fd", open_socket_file(socket_path));
+    set_number(L, "socket_fd", child->socket_fd);
     set_number(L, "listen_fd", child->listen_fd);
     set_number(L, "report_fd", child->report_fd);
     set_number(L, "report_ms", child->report_ms);
@@ -93,7 +76,7 @@ static int supervise(lua_State *L) {
         NULL); /* what the configuration printed must not be in the arbiters' buffers */
     int status = dirty_supervisor_run(&options, &child);
     if (status == DIRTY_SUPERVISED) {
-        push_supervised(L, &child, options.socket.path);
+        push_supervised(L, &child);
         return 1;
     }
     dirty_bounded_exit(status, DIRTY_BOUNDED_MS);

@@ -103,6 +103,7 @@ static void become_arbiter(supervisor *s, const int *report, dirty_supervised *o
     sigemptyset(&signals);
     sigprocmask(SIG_SETMASK, &signals, NULL);
     *out = (dirty_supervised){.listen_fd = s->endpoint.fd,
+                              .socket_fd = s->endpoint.file_fd,
                               .report_fd = report[1],
                               .supervisor_pid = s->pid,
                               .restarts = s->restarts,

@@ -220,8 +220,9 @@ static void tell_socket(supervisor *s) {
     dirty_report r = {.kind = DIRTY_REPORT_SOCKET, .within_ms = s->socket_is_new};
     if (s->socket_told || s->report_fd < 0 || !s->listens || s->endpoint.fd < 0)
         return;
+    const int passed[] = {s->endpoint.fd, s->endpoint.file_fd};
     snprintf(r.text, sizeof r.text, "%s", s->endpoint.trouble);
-    dirty_report_send_with(s->report_fd, &r, s->socket_is_new ? s->endpoint.fd : -1);
+    dirty_report_send_with(s->report_fd, &r, passed, s->socket_is_new ? 2 : 0);
 }
 
 /* A socket that we have bound anew is the arbiter's too: it has the former one, and takes

@@ -31,6 +31,7 @@ typedef struct dirty_supervisor_options {
 /* What a new process knows that is to become an arbiter. */
 typedef struct dirty_supervised {
     int listen_fd; /* the listening socket */
+    int socket_fd; /* its file, by O_PATH: its mode and owner may be changed by it */
     int report_fd; /* where base/report.h's messages go */
     pid_t supervisor_pid;
     pid_t parent_pid;   /* whose death is ours: the keeper's */

@@ -299,32 +299,55 @@ static void what_was_given_up_is_not_made_again(void **state) {
     look_and_stay(p);
 }
 
-/* A descriptor comes with a report, once, and none where none is expected. */
-static void a_report_can_carry_a_descriptor(void **state) {
+/* Descriptors come with a report, and none where none are expected. */
+static void a_report_can_carry_descriptors(void **state) {
     place *p = *state;
-    int pair[2], got;
+    int pair[2], got[DIRTY_REPORT_PASSED];
+    const int passed[] = {p->e.fd, p->e.file_fd};
     dirty_report r = {.kind = DIRTY_REPORT_SOCKET, .within_ms = 1, .text = "why"};
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
-    assert_int_equal(dirty_report_take_with(pair[1], &r, &got), 0);
-    assert_int_equal(dirty_report_send_with(pair[0], &r, p->e.fd), 0);
-    assert_int_equal(dirty_report_send_with(pair[0], &r, -1), 0);
-    assert_int_equal(dirty_report_send_with(pair[0], &r, p->e.fd), 0);
-    assert_int_equal(dirty_report_take_with(pair[1], &r, &got), 1);
-    assert_true(got >= 0);
-    assert_true(fcntl(got, F_GETFD) & FD_CLOEXEC);
+    assert_int_equal(dirty_report_take_with(pair[1], &r, got), 0);
+    assert_int_equal(dirty_report_send_with(pair[0], &r, passed, 2), 0);
+    assert_int_equal(dirty_report_send_with(pair[0], &r, NULL, 0), 0);
+    assert_int_equal(dirty_report_send_with(pair[0], &r, passed, 2), 0);
+    assert_int_equal(dirty_report_take_with(pair[1], &r, got), 1);
+    assert_true(got[0] >= 0 && got[1] >= 0);
+    assert_true(fcntl(got[0], F_GETFD) & FD_CLOEXEC);
     assert_string_equal(r.text, "why");
-    assert_int_equal(reaches(p->path, got), 0);
-    close(got);
-    assert_int_equal(dirty_report_take_with(pair[1], &r, &got), 1);
-    assert_int_equal(got, -1);
+    assert_int_equal(reaches(p->path, got[0]), 0);
+    close(got[0]);
+    close(got[1]);
+    assert_int_equal(dirty_report_take_with(pair[1], &r, got), 1);
+    assert_int_equal(got[0], -1);
+    assert_int_equal(got[1], -1);
     int next = dup(0);
     close(next);
     assert_int_equal(dirty_report_take(pair[1], &r), 1);
     assert_int_equal(dup(0), next); /* it was not taken */
     close(next);
     close(pair[0]);
-    assert_int_equal(dirty_report_take_with(pair[1], &r, &got), -1);
+    assert_int_equal(dirty_report_take_with(pair[1], &r, got), -1);
     close(pair[1]);
+}
+
+/* As a reload or somebody by hand has changed it since. */
+static void a_socket_is_bound_again_as_it_was_last(void **state) {
+    place *p = *state;
+    struct stat st;
+    assert_int_equal(chmod(p->path, 0606), 0);
+    bool root = geteuid() == 0;
+    if (root)
+        assert_int_equal(chown(p->path, 12, 34), 0);
+    assert_int_equal(unlink(p->path), 0);
+    look_and_change(p);
+    assert_int_equal(stat(p->path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0606);
+    assert_int_equal(st.st_uid, root ? 12 : geteuid());
+    if (root)
+        assert_int_equal(st.st_gid, 34);
+    struct stat file;
+    assert_int_equal(fstat(p->e.file_fd, &file), 0);
+    assert_int_equal(file.st_ino, st.st_ino);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_place, remove_place)
@@ -342,7 +365,8 @@ int main(void) {
         TEST(another_runtimes_files_stay),
         TEST(a_lock_that_another_holds_is_told),
         TEST(what_was_given_up_is_not_made_again),
-        TEST(a_report_can_carry_a_descriptor),
+        TEST(a_report_can_carry_descriptors),
+        TEST(a_socket_is_bound_again_as_it_was_last),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,10 +110,10 @@ static bool is_said(played *p, dirty_report_kind kind, int ms) {
 }
 
 static void say(played *p, dirty_report_kind kind, uint32_t number, const char *text,
-                int passed) {
+                const int *passed) {
     dirty_report r = {.kind = kind, .within_ms = number};
     snprintf(r.text, sizeof r.text, "%s", text);
-    assert_int_equal(dirty_report_send_with(p->report[0], &r, passed), 0);
+    assert_int_equal(dirty_report_send_with(p->report[0], &r, passed, passed ? 2 : 0), 0);
 }
 
 static void a_new_socket_is_taken_from_the_supervisor(void **state) {
@@ -127,8 +127,9 @@ static void a_new_socket_is_taken_from_the_supervisor(void **state) {
         assert_int_equal(unlink(p.r.socket), 0);
         assert_true(dirty_endpoint_look(&p.endpoint, &former));
         close(former);
-        say(&p, DIRTY_REPORT_SOCKET, 1, "", p.endpoint.fd);
-        say(&p, DIRTY_REPORT_SOCKET, 1, "", p.endpoint.fd); /* the same is no harm */
+        const int passed[] = {p.endpoint.fd, p.endpoint.file_fd};
+        say(&p, DIRTY_REPORT_SOCKET, 1, "", passed);
+        say(&p, DIRTY_REPORT_SOCKET, 1, "", passed); /* the same is no harm */
         assert_true(is_said(&p, DIRTY_REPORT_LISTENS, 10000));
         assert_true(is_said(&p, DIRTY_REPORT_LISTENS, 10000));
         int fd = rig_connect(&p.r);
@@ -146,15 +147,16 @@ static void a_socket_that_does_not_come_is_not_taken_for_one(void **state) {
     played p;
     int pipe_ends[2];
     start_played(&p);
-    say(&p, DIRTY_REPORT_SOCKET, 1, "", -1);
+    say(&p, DIRTY_REPORT_SOCKET, 1, "", NULL);
     assert_int_equal(pipe(pipe_ends), 0);
-    say(&p, DIRTY_REPORT_LOG, 0, "", pipe_ends[1]); /* nor taken where none belongs */
+    say(&p, DIRTY_REPORT_LOG, 0, "",
+        (int[]){pipe_ends[1], pipe_ends[1]}); /* nor taken where none belongs */
     close(pipe_ends[1]);
     char byte;
     assert_int_equal(read(pipe_ends[0], &byte, 1), 0); /* it has closed it */
     close(pipe_ends[0]);
     assert_false(is_said(&p, DIRTY_REPORT_LISTENS, 0));
-    say(&p, DIRTY_REPORT_SOCKET, 0, "something is wrong", -1);
+    say(&p, DIRTY_REPORT_SOCKET, 0, "something is wrong", NULL);
     assert_true(is_said(&p, DIRTY_REPORT_LISTENS, 10000));
     int fd = rig_connect(&p.r);
     serves(fd, 1);
@@ -168,13 +170,13 @@ static void what_the_supervisor_says_is_in_the_status(void **state) {
     start_played(&p);
     rig_wait_status(&p.r, "\"socket_binds\":0,\"socket_trouble\":null");
     rig_wait_status(&p.r, "\"log\":{\"opens\":0,\"trouble\":null}");
-    say(&p, DIRTY_REPORT_SOCKET, 0, "its file is \"gone\"", -1);
+    say(&p, DIRTY_REPORT_SOCKET, 0, "its file is \"gone\"", NULL);
     rig_wait_status(&p.r, "\"socket_trouble\":\"its file is \\\"gone\\\"\"");
-    say(&p, DIRTY_REPORT_SOCKET, 0, "", -1);
+    say(&p, DIRTY_REPORT_SOCKET, 0, "", NULL);
     rig_wait_status(&p.r, "\"socket_trouble\":null");
-    say(&p, DIRTY_REPORT_LOG, 0, "it is a link", -1);
+    say(&p, DIRTY_REPORT_LOG, 0, "it is a link", NULL);
     rig_wait_status(&p.r, "\"log\":{\"opens\":1,\"trouble\":\"it is a link\"}");
-    say(&p, DIRTY_REPORT_LOG, 0, "", -1);
+    say(&p, DIRTY_REPORT_LOG, 0, "", NULL);
     rig_wait_status(&p.r, "\"log\":{\"opens\":2,\"trouble\":null}");
     stop_played(&p);
 }
