@@ -162,6 +162,20 @@ describe("a reload with other options of the socket", function()
         assert.equal("600", file()[1])
     end)
 
+    it("is what the socket is again when its file was removed and is made anew", function()
+        start()
+        configure "socket_mode = '0640'"
+        expect_done()
+        assert(os.remove(rt.socket))
+        wait.until_true(function() return stat.lstat(rt.socket) end, 20, "another socket")
+        assert.equal("640", file()[1])
+        wait.until_true(function() return (rt:call("apps.echo", "echo", 1)) end, 10, "an answer")
+        configure "socket_mode = '0660'"
+        expect_done()
+        assert.equal("660", file()[1])
+        works()
+    end)
+
     it("touches no file that has taken the socket's place", function()
         start()
         local other = tempdir.write(rt.dir .. "/other", "")
