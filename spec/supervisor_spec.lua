@@ -804,7 +804,7 @@ describe("stopping", function()
             return (tempdir.read(log) or ""):find('msg="ready"', 1, true)
         end, 20, function() return "ready\n" .. (tempdir.read(log) or "") end)
         local call = process.start { process.dirty(), "call", "--socket", socket, "apps.echo",
-            "sleep", "500" }
+            "sleep", tostring(500 * wait.SLOW) }
         wait.until_true(function()
             return process.run_dirty({ "status", "--socket", socket }).stdout:find(
                 "apps.echo.sleep", 1, true)

@@ -28,7 +28,7 @@
 #include "worker/worker.h"
 
 #define RIG_LANES_MAX 8
-#define RIG_WAIT_MS 20000
+#define RIG_WAIT_MS 60000
 #define RIG_CPATH                                                                \
     "/usr/lib/x86_64-linux-gnu/lua/5.1/?.so;/usr/lib/aarch64-linux-gnu/lua/5.1/" \
     "?.so;/usr/local/lib/lua/5.1/?.so"
