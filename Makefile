@@ -139,7 +139,7 @@ $(BUILD)/lua5.4/dirty/core.so: $(LUA54_OBJ) $(BUILD)/libdirty.a
 
 .PHONY: lua54
 lua54: $(BUILD)/lua5.4/dirty/core.so ## build the client module for Lua 5.4
-test-lua test-run: lua54
+test-lua test-run test-programs: lua54
 
 $(BUILD)/spec/%: spec/c/%.c $(SPEC_OBJ) $(CORE_OBJ)
 	@mkdir -p $(@D)
@@ -163,6 +163,8 @@ test-lua: all ## run the Lua specs (busted); SPEC=file runs one
 
 test-run: all $(TESTS_C) ## run both and sum them
 	@$(RUN_TESTS) all $(TESTS_C)
+
+test-programs: all lua54 $(TESTS_C) ## build what the tests run, and run none
 
 # -- commands that install the packages they need, then build ---------------------------
 # on all CPUs, unless they have been told how many jobs to run
@@ -265,7 +267,7 @@ bench-openresty: deps ## measure calls from nginx, against PHP-FPM and nginx's t
 CHAOS_SECONDS ?= 60
 CHAOS_OBJ   = $(patsubst %,$(BUILD)/obj/spec/chaos/%.o,call caller chaos monkey tally)
 CHAOS_TOOLS = $(BUILD)/chaos/chaos $(BUILD)/chaos/queue
-test-lua test-run: $(CHAOS_TOOLS)
+test-lua test-run test-programs: $(CHAOS_TOOLS)
 
 .PHONY: chaos
 chaos: deps ## kill workers under load for CHAOS_SECONDS (60) and account for every call
@@ -281,7 +283,7 @@ $(CHAOS_TOOLS):
 # -- crowd: one event-driven client with 256 connections at a runtime that is being killed --
 CROWD_SECONDS ?= 60
 CROWD_OBJ = $(patsubst %,$(BUILD)/obj/spec/%.o,crowd/crowd crowd/record chaos/monkey chaos/call)
-test-lua test-run: $(BUILD)/crowd/crowd
+test-lua test-run test-programs: $(BUILD)/crowd/crowd
 
 .PHONY: crowd
 crowd: deps ## call by one event-driven client for CROWD_SECONDS (60) under kills, and in valgrind
@@ -298,7 +300,7 @@ RANDOM_OBJ = $(patsubst %,$(BUILD)/obj/spec/%.o,$(addprefix random/,ask delivery
 RANDOM_SECONDS ?= 60
 RANDOM_RUN = DIRTY_BUILD=$(BUILD) RANDOM_SECONDS=$(RANDOM_SECONDS) RANDOM_SEED=$(RANDOM_SEED) \
              RANDOM_WITHOUT=$(RANDOM_WITHOUT) luajit spec/random/run.lua
-test-lua test-run: $(BUILD)/random/random
+test-lua test-run test-programs: $(BUILD)/random/random
 
 .PHONY: random random-run
 random: deps ## let random clients loose for RANDOM_SECONDS (60); RANDOM_SEED=n repeats; ASAN=1: sanitizers
@@ -317,14 +319,14 @@ $(BUILD)/spawn/owner: $(BUILD)/obj/spec/spawn/owner.o $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(SAN) $^ -lpthread -o $@
 
-test-lua test-run: $(BUILD)/spawn/owner
+test-lua test-run test-programs: $(BUILD)/spawn/owner
 
 # -- what stands before the C library in specs: without sanitizers, as it comes first ----
 $(BUILD)/preload/%.so: spec/preload/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(filter-out $(SAN),$(OUR_CFLAGS)) -shared $< -ldl -o $@
 
-test-lua test-run: $(BUILD)/preload/late_names.so
+test-lua test-run test-programs: $(BUILD)/preload/late_names.so
 
 # -- install ----------------------------------------------------------------------------
 INSTALL = BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) VERSION=$(VERSION) \
@@ -353,6 +355,14 @@ src-rock: dist ## pack $(BUILD)/lua-dirty-VERSION-1.src.rock (needs luarocks)
 
 uninstall: ## remove what install put there
 	@$(INSTALL) uninstall
+
+# -- mutants: are the tests good enough to notice a broken line? ----------------------------
+SEED  ?= 1
+COUNT ?= 40
+
+.PHONY: mutants
+mutants: deps ## break COUNT (40) lines, chosen by SEED (1), and see the tests notice (an hour)
+	@SEED=$(SEED) COUNT=$(COUNT) ONLY=$(ONLY) $(LUA) spec/mutants/run.lua
 
 # -- fuzz: libFuzzer over what reads bytes of peers ----------------------------------------
 FUZZ_SECONDS ?= 30
@@ -408,5 +418,5 @@ help: ## list the targets
 
 
 .PHONY: FORCE rock install-rock dist src-rock
-.PHONY: all asan bench clean demo deps fuzz fuzz-run help install lint lint-run storm test test-c test-lua \
-        test-run uninstall
+.PHONY: all asan bench clean demo deps fuzz fuzz-run help install lint lint-run storm test test-c \
+        test-lua test-programs test-run uninstall
