@@ -6,14 +6,14 @@
 #                               busted (--filter=…)
 #   spec/run.sh all BINARY…     both
 #
-# Files of specs run beside one another, a busted each. The last line of the output is
+# C programs and files of specs run beside one another. The last line of the output is
 # "N passed, N failed". Exit status: 0 nothing failed and something passed, else 1. A program
 # that crashes, runs longer than its time limit or leaves processes behind counts as one failed
 # test more.
 #
 # Environment: DIRTY_BUILD, where the outputs are (build); DIRTY_SPECS, the files that `all`
 # runs (all of them); TEST_SECONDS, the limit of one C program (120); SPEC_SECONDS, the limit
-# of one file of specs (600); SPEC_JOBS, how many files run at a time (the number of CPUs); LUA,
+# of one file of specs (600); SPEC_JOBS, how many run at a time (the number of CPUs); LUA,
 # the interpreter of the specs (luajit); DIRTY_CORE, where that finds our C module
 # ($DIRTY_BUILD/lua): not in a build with sanitizers, which a plain interpreter can't load.
 
@@ -25,7 +25,6 @@ export DIRTY_BUILD LUA_PATH LUA_CPATH
 # variables make puts into the environment too
 unset MAKEFLAGS MFLAGS MAKELEVEL BUILD SANITIZE SPEC
 
-passed=0 failed=0 skipped=0
 out=$(mktemp -d) || exit 1
 trap 'rm -rf "$out"' EXIT
 
@@ -60,33 +59,41 @@ end_what_is_left() { # what ran
     [ -z "$left" ]
 }
 
-# -- the C tests -------------------------------------------------------------------------
+# -- one file, in a process of its own -----------------------------------------------------
+# What it counted goes to a file, which `sum` reads; its words are shown together at the end.
+tell() { # what ran, passed, failed, skipped; stdin: its words
+    echo "$2 $3 $4" >"$out/${1//\//.}.counts"
+    {
+        flock 9
+        echo "== $1: $2 passed, $3 failed, $((SECONDS - begun)) s"
+        cat
+    } 9>"$out/lock"
+}
+
 # cmocka says one line a test on stdout and the reasons of failures on stderr.
 run_c() { # binary
-    local name status ok bad skip
+    local name begun=$SECONDS words status=0 ok bad skip
     name=$(basename "$1")
-    echo "== $name"
+    words=$out/$name
     env "$(mark_of "$name")" timeout -k 5 "${TEST_SECONDS:-120}" "$1" \
-        >"$out/stdout" 2>"$out/stderr" </dev/null
-    status=$?
-    grep -aE '^\[ +(OK|FAILED|SKIPPED) +\]' "$out/stdout"
-    ok=$(grep -ac '^\[       OK \]' "$out/stdout")
-    bad=$(grep -ac '^\[  FAILED  \]' "$out/stdout")
-    skip=$(grep -ac '^\[  SKIPPED \]' "$out/stdout")
+        >"$words.stdout" 2>"$words.stderr" </dev/null || status=$?
+    grep -aE '^\[ +(OK|FAILED|SKIPPED) +\]' "$words.stdout" >"$words"
+    ok=$(grep -ac '^\[       OK \]' "$words")
+    bad=$(grep -ac '^\[  FAILED  \]' "$words")
+    skip=$(grep -ac '^\[  SKIPPED \]' "$words")
     if [ "$status" -ne 0 ]; then
         if [ "$bad" -eq 0 ]; then
             bad=1
-            say_how_it_ended "$status" "$(sed -n 's/^\[ RUN      \] //p' "$out/stdout" |
-                tail -n 1)"
+            say_how_it_ended "$status" "$(sed -n 's/^\[ RUN      \] //p' "$words.stdout" |
+                tail -n 1)" >>"$words"
         fi
-        grep -a '^seed:' "$out/stdout"
-        cat "$out/stderr"
+        grep -a '^seed:' "$words.stdout" >>"$words"
+        cat "$words.stderr" >>"$words"
     fi
-    end_what_is_left "$name" || bad=$((bad + 1))
-    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+    end_what_is_left "$name" >>"$words" || bad=$((bad + 1))
+    tell "$name" "$ok" "$bad" "$skip" <"$words"
 }
 
-# -- the Lua specs -----------------------------------------------------------------------
 # The number before a word of busted's own summary line; 0 where there is no such line.
 counted() { # word, busted's output
     local number
@@ -95,55 +102,57 @@ counted() { # word, busted's output
     echo "${number:-0}"
 }
 
-# One file, in a busted of its own. What it counted goes to a file: `run_lua` sums them.
 run_spec() { # file, busted's other arguments
-    local file=$1 name=${1//\//.} status=0 begun=$SECONDS log ok bad skip
-    log=$out/$name.log
+    local file=$1 begun=$SECONDS words=$out/${1//\//.} status=0 ok bad skip
     shift
     env "$(mark_of "$file")" timeout -k 5 "${SPEC_SECONDS:-600}" busted \
-        --lua="${LUA:-luajit}" --output=plainTerminal "$@" "$file" >"$log" 2>&1 </dev/null ||
+        --lua="${LUA:-luajit}" --output=plainTerminal "$@" "$file" >"$words" 2>&1 </dev/null ||
         status=$?
-    ok=$(counted success "$log") skip=$(counted pending "$log")
-    bad=$(($(counted failure "$log") + $(counted error "$log")))
+    ok=$(counted success "$words") skip=$(counted pending "$words")
+    bad=$(($(counted failure "$words") + $(counted error "$words")))
     if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
         bad=1
-        say_how_it_ended "$status" "$file" >>"$log"
+        say_how_it_ended "$status" "$file" >>"$words"
     fi
-    end_what_is_left "$file" >>"$log" || bad=$((bad + 1))
-    echo "$ok $bad $skip" >"$out/$name.counts"
-    {
-        flock 9 # the lines of a file stay together
-        echo "== $file: $ok passed, $bad failed, $((SECONDS - begun)) s"
-        grep -avE '^[-+.~*]*$|^[0-9]+ success(es)? / ' "$log"
-    } 9>"$out/lock"
+    end_what_is_left "$file" >>"$words" || bad=$((bad + 1))
+    # but the dots, and a summary that says what tell says
+    grep -avE '^[-+.~*]*$|^[0-9]+ success(es)? / ' "$words" |
+        tell "$file" "$ok" "$bad" "$skip"
+}
+
+# -- many files beside one another ---------------------------------------------------------
+export -f counted end_what_is_left mark_of run_c run_spec say_how_it_ended tell
+export out run
+
+each() { # function, its other arguments; stdin: a file a line
+    # shellcheck disable=SC2016 # for the shell in there
+    xargs -d '\n' -P "${SPEC_JOBS:-$(nproc)}" -I{} bash -c '"$0" "$@"' "$1" {} "${@:2}"
+}
+
+run_all_c() { # binaries
+    [ $# -eq 0 ] || printf '%s\n' "$@" | each run_c
 }
 
 run_lua() { # files, busted's other arguments
-    local files=() rest=() counts word ok bad skip
+    local files=() rest=() word
     for word; do
         if [ -e "$word" ]; then files+=("$word"); else rest+=("$word"); fi
     done
     if [ ${#files[@]} -eq 0 ]; then
         mapfile -t files < <(find spec -name '*_spec.lua')
     fi
-    export -f counted end_what_is_left mark_of run_spec say_how_it_ended
-    export out run
     # large files first: they tend to take longest, and nothing is to run alone at the end
     find "${files[@]}" -maxdepth 0 -printf '%s\t%p\n' | sort -rn | cut -f 2 |
-        xargs -d '\n' -P "${SPEC_JOBS:-$(nproc)}" -I{} bash -c 'run_spec "$@"' - {} "${rest[@]}"
-    for counts in "$out"/*.counts; do
-        read -r ok bad skip <"$counts"
-        passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
-    done
+        each run_spec "${rest[@]}"
 }
 
 mode=$1
 [ $# -gt 0 ] && shift
 case $mode in
-c) for binary; do run_c "$binary"; done ;;
+c) run_all_c "$@" ;;
 lua) run_lua "$@" ;;
 all)
-    for binary; do run_c "$binary"; done
+    run_all_c "$@"
     # shellcheck disable=SC2086  # a list of files
     run_lua $DIRTY_SPECS
     ;;
@@ -153,6 +162,12 @@ all)
     ;;
 esac
 
+shopt -s nullglob
+passed=0 failed=0 skipped=0
+for counts in "$out"/*.counts; do
+    read -r ok bad skip <"$counts" || continue
+    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+done
 [ "$skipped" -eq 0 ] || echo "$skipped skipped"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
