@@ -410,6 +410,14 @@ check-trixie check-bookworm: check-%:
 	@build-aux/deps.sh mmdebstrap procps
 	@build-aux/fresh.sh $* $(FRESH)
 
+# -- check-all: what takes too long for every change (.ci/run) ------------------------------
+LONG_CHECKS = 'asan' 'tsan' 'memcheck' 'chaos' 'random ASAN=1' 'crowd' 'reloads' 'storm' 'fuzz' \
+              'check-trixie' 'check-bookworm' 'images' 'bench' 'bench-openresty'
+
+.PHONY: check-all
+check-all: ## run every check that .ci/run leaves out (two hours, root)
+	@.ci/run $(LONG_CHECKS)
+
 clean: ## remove all outputs
 	rm -rf $(BUILD)
 
