@@ -13,6 +13,7 @@
 local seed = tonumber(os.getenv "SEED") or 1
 local count = tonumber(os.getenv "COUNT") or 40
 local only = os.getenv "ONLY"
+only = only ~= "" and only or nil
 local related = tonumber(os.getenv "RELATED") or 20
 local limit_s = tonumber(os.getenv "MUTANT_SECONDS") or 120
 
