@@ -106,16 +106,28 @@ void peer_hang_up(peer *p, uint64_t now_ns, const char *reason) {
     close_now(p, now_ns);
 }
 
+/* More than a socket's buffer takes: its writer may have had to wait for us. */
+#define WAITED_FOR_BYTES 100000
+
+static bool is_large_answer(const peer *p) {
+    dirty_frame frame;
+    return p->in.len >= DIRTY_FRAME_HEADER_LEN &&
+           dirty_frame_decode(p->in.base, p->in.len, DIRTY_MAX_MESSAGE_DEFAULT, &frame) >=
+               DIRTY_WIRE_OK &&
+           frame.payload_len > WAITED_FOR_BYTES;
+}
+
 /* An answer of which only a part came, or none: the deadline of one that is being
- * written, or its reader's slowness, may end it. */
+ * written, or its reader's slowness, may end it; we are slow where the machine is. */
 static bool may_be_cut_short(const peer *p, const ask *a, uint64_t now_ns) {
     const world *w = p->w;
     uint64_t slack_ns = 20 * DIRTY_NS_PER_MS;
     uint64_t over_ns = ask_over_ns(a, a->first_ns, w->app_timeout_ms);
     if (!p->lags && p->in.len == 0)
         return false;
-    if (p->lags &&
-        now_ns + slack_ns >= a->first_ns + w->send_timeout_ms * DIRTY_NS_PER_MS)
+    uint64_t begun_ns = p->lags ? a->first_ns : a->whole_ns;
+    if ((p->lags || is_large_answer(p)) &&
+        now_ns + slack_ns >= begun_ns + w->send_timeout_ms * DIRTY_NS_PER_MS)
         return true;
     return over_ns != UINT64_MAX &&
            now_ns + slack_ns >= over_ns + w->grace_ms * DIRTY_NS_PER_MS;
