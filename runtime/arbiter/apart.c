@@ -3,6 +3,8 @@
 #include <utlist.h>
 
 #include "arbiter/app.h"
+#include "arbiter/availability.h"
+#include "arbiter/place.h"
 #include "arbiter/roll.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -16,15 +18,12 @@
 #define PAUSE_FIRST_MS 10000
 #define PAUSE_LAST_MS 600000
 
-/* Which app a boot failed at that can be set apart: NULL for none. One that must not run
- * twice can't be while another worker has it. */
-static const app *find_culprit(const place *p, const worker *w) {
-    const arbiter *a = p->a;
-    int at = worker_boots(w);
-    if (at < 0 || w->plan != a->plan || w->deal->app_count < 2 || roll_is_under_way(a) ||
-        (w->deal->specs[at]->exclusive && places_ready_for(a, w->deal->apps[at]) > 0))
-        return NULL;
-    return w->deal->apps[at];
+/* May it be set apart now? One that must not run twice can't be while another worker has
+ * it. */
+static bool can_go(const arbiter *a, const app *culprit) {
+    int i = culprit != NULL ? plan_index(a->plan, culprit) : -1;
+    return i >= 0 && !a->reloads &&
+           !(a->plan->o->apps[i].exclusive && places_ready_for(a, culprit) > 0);
 }
 
 static bool set_apart(arbiter *a, const app *culprit, const char *why) {
@@ -42,19 +41,29 @@ static bool set_apart(arbiter *a, const app *culprit, const char *why) {
     return true;
 }
 
-bool apart_blame(place *p, const worker *w, const char *how) {
-    const app *culprit = find_culprit(p, w);
+/* A boot has failed. True: an app was set apart for it. */
+static bool blame(place *p) {
+    const app *culprit = can_go(p->a, p->culprit) ? p->culprit : NULL;
     p->blamed_count = culprit != NULL && culprit == p->blamed ? p->blamed_count + 1 : 1;
     p->blamed = culprit;
     if (culprit == NULL || p->blamed_count < FAILURES)
         return false;
-    apart_forgive(p);
-    return set_apart(p->a, culprit, how);
-}
-
-void apart_forgive(place *p) {
     p->blamed = NULL;
     p->blamed_count = 0;
+    return set_apart(p->a, culprit, p->last_exit);
+}
+
+void apart_step(arbiter *a) {
+    for (uint32_t i = 0; i < a->place_room; i++) {
+        place *p = a->places[i];
+        if (!p->boot_failed)
+            continue;
+        p->boot_failed = false;
+        if (blame(p)) {
+            place_fill_now(p);
+            a->hopeless = true;
+        }
+    }
 }
 
 /* Is there a worker with this app alone that has served for a while? */
@@ -84,7 +93,7 @@ void apart_check(arbiter *a) {
     if (p->apart_count == 0 && now_ns > a->join_at_ns + PAUSE_LAST_MS * DIRTY_NS_PER_MS)
         a->joins = 0;
     if (p->apart_count == 0 || now_ns < a->join_at_ns || a->phase != ARBITER_SERVING ||
-        roll_is_under_way(a) || a->boot->source.probe == NULL)
+        a->reloads || a->boot->source.probe == NULL)
         return;
     for (uint32_t i = 0; i < p->o->app_count; i++)
         if (p->apart[i] != NULL && !is_settled(a, p->apps[i], now_ns))

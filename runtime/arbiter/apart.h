@@ -9,15 +9,10 @@
 #ifndef DIRTY_ARBITER_APART_H
 #define DIRTY_ARBITER_APART_H
 
-#include "arbiter/place.h"
 #include "arbiter/state.h"
 
-/* A worker of the place that is not ready has ended, for the reason `how`. True: the app
- * that it failed at was set apart, so the place need not wait before the next boot. */
-bool apart_blame(place *p, const worker *w, const char *how);
-
-/* The place has a worker that is ready: nobody is to blame. */
-void apart_forgive(place *p);
+/* Look at boots that have failed: apps that they fail at are set apart. */
+void apart_step(arbiter *a);
 
 /* Every second: reload if all that were set apart serve again, by the configuration that
  * holds: nobody has asked for what its file says now. */

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#include "arbiter/session.h"
+#include "arbiter/request.h"
 #include "base/clock.h"
 
 static app *find_any(const arbiter *a, const char *name) {
@@ -87,31 +87,41 @@ uint32_t app_retry_after_ms(const app *p, uint32_t threads) {
     return wait_ms > 30000 ? 30000 : (uint32_t)wait_ms;
 }
 
-void app_enqueue(arbiter *a, session *s) {
-    app *p = s->request.app;
-    session **head = &p->waiting[s->request.priority];
-    session *before = NULL;
+void app_enqueue(arbiter *a, request *r) {
+    app *p = r->app;
+    request **head = &p->waiting[r->priority];
+    request *before = NULL;
     /* Nearly always the youngest comes last; only a request that came back is older. */
-    if (*head != NULL && (*head)->request.queue_prev->request.order > s->request.order)
-        for (before = *head; before != NULL && before->request.order < s->request.order;)
-            before = before->request.queue_next;
+    if (*head != NULL && (*head)->queue_prev->order > r->order)
+        for (before = *head; before != NULL && before->order < r->order;)
+            before = before->queue_next;
     if (before != NULL)
-        DL_PREPEND_ELEM2(*head, before, s, request.queue_prev, request.queue_next);
+        DL_PREPEND_ELEM2(*head, before, r, queue_prev, queue_next);
     else
-        DL_APPEND2(*head, s, request.queue_prev, request.queue_next);
-    p->waiting_bits |= (uint16_t)(1u << s->request.priority);
+        DL_APPEND2(*head, r, queue_prev, queue_next);
+    p->waiting_bits |= (uint16_t)(1u << r->priority);
     p->queued++;
     a->queued++;
 }
 
-void app_dequeue(arbiter *a, session *s) {
-    app *p = s->request.app;
-    session **head = &p->waiting[s->request.priority];
-    DL_DELETE2(*head, s, request.queue_prev, request.queue_next);
+void app_dequeue(arbiter *a, request *r) {
+    app *p = r->app;
+    request **head = &p->waiting[r->priority];
+    DL_DELETE2(*head, r, queue_prev, queue_next);
     if (*head == NULL)
-        p->waiting_bits &= (uint16_t)~(1u << s->request.priority);
+        p->waiting_bits &= (uint16_t)~(1u << r->priority);
     p->queued--;
     a->queued--;
+}
+
+uint64_t app_oldest_ns(const app *p) {
+    uint64_t oldest_ns = 0;
+    for (int i = 0; i <= DIRTY_PRIORITY_LAST; i++) {
+        const request *r = p->waiting[i];
+        if (r != NULL && (oldest_ns == 0 || r->arrived_ns < oldest_ns))
+            oldest_ns = r->arrived_ns;
+    }
+    return oldest_ns;
 }
 
 void app_count(arbiter *a, app *p, const meter_sample *s) {

@@ -1,7 +1,7 @@
 /* app: one dirty app as the arbiter sees it, with the queue of its requests.
  *
  * It lives as long as a plan has it, and keeps its queue and counters over reloads. The
- * queue holds sessions in SESSION_QUEUED, ten lists by priority, each in order of
+ * queue holds the requests that wait, ten lists by priority, each in order of
  * arrival. A lane pulls the oldest of the best priority over all apps that its worker
  * hosts. Bounded by the app's max_queue and by max_queue over all. */
 #ifndef DIRTY_ARBITER_APP_H
@@ -24,7 +24,7 @@ struct app {
     app *prev, *next; /* of arbiter.apps */
     uint32_t queued;
     uint16_t waiting_bits; /* bit p set: waiting[p] is not empty */
-    session *waiting[DIRTY_PRIORITY_LAST + 1];
+    request *waiting[DIRTY_PRIORITY_LAST + 1];
     meter meter;
     uint64_t run_ns_mean; /* moving mean over the last ~16 calls, for retry_after_ms */
     uint64_t values;
@@ -50,12 +50,15 @@ bool app_has_room(const arbiter *a, const app *p);
 /* How long until a refused caller has a fair chance, from queue length and run times. */
 uint32_t app_retry_after_ms(const app *p, uint32_t threads);
 
-/* Put a session (its app, priority and order are set) into the queue of its app, at its
+/* Put a request (its app, priority and order are set) into the queue of its app, at its
  * place by order: a request that came back unstarted goes before younger ones. */
-void app_enqueue(arbiter *a, session *s);
+void app_enqueue(arbiter *a, request *r);
 
 /* Take it out again. */
-void app_dequeue(arbiter *a, session *s);
+void app_dequeue(arbiter *a, request *r);
+
+/* When the request that waits longest for the app arrived, 0: none waits. */
+uint64_t app_oldest_ns(const app *p);
 
 /* Count a finished request of the app. p NULL: it was for none that is served. */
 void app_count(arbiter *a, app *p, const meter_sample *sample);

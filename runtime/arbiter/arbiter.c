@@ -14,12 +14,15 @@
 #include "arbiter/app.h"
 #include "arbiter/grant.h"
 #include "arbiter/exit_hook.h"
+#include "arbiter/dispatch.h"
 #include "arbiter/herald.h"
-#include "arbiter/lane.h"
+#include "arbiter/lane_events.h"
 #include "arbiter/listener.h"
+#include "arbiter/availability.h"
+#include "arbiter/service.h"
+#include "arbiter/stop.h"
 #include "arbiter/place.h"
 #include "arbiter/plan.h"
-#include "arbiter/refusal.h"
 #include "arbiter/roll.h"
 #include "arbiter/session.h"
 #include "base/capture.h"
@@ -44,21 +47,6 @@ static const int signal_numbers[] = {SIGCHLD, SIGTERM, SIGINT,  SIGQUIT,
 
 /* -- End
  * ---------------------------------------------------------------------------------- */
-
-static void log_phase(const arbiter *a, const char *msg) {
-    dirty_log(DIRTY_LOG_INFO, msg, "sessions=%u queued=%u", a->session_count, a->queued);
-}
-
-static bool is_busy(const arbiter *a) {
-    if (a->queued > 0)
-        return true;
-    const worker *w;
-    DL_FOREACH (a->workers, w)
-        for (uint32_t k = 0; k < w->lane_count; k++)
-            if (w->lanes[k].busy)
-                return true;
-    return false;
-}
 
 static void close_sessions(uv_timer_t *handle) {
     arbiter *a = handle->data;
@@ -118,71 +106,6 @@ static void finish(arbiter *a) {
     uv_timer_start(&a->stop_timer, close_sessions, a->sessions ? LAST_WORDS_MS : 0, 0);
 }
 
-/* No lane will take them. */
-static void refuse_unstarted(arbiter *a) {
-    session *s, *next;
-    DL_FOREACH_SAFE (a->sessions, s, next)
-        if (s->state == SESSION_QUEUED || s->state == SESSION_GATHERING)
-            refuse_shutdown(s, "no");
-}
-
-static void on_graceful_timeout(uv_timer_t *handle) {
-    arbiter *a = handle->data;
-    dirty_log_msg(DIRTY_LOG_WARN, "graceful timeout is over, ending what still runs");
-    arbiter_end(a, DIRTY_SERVE_OK);
-}
-
-/* Everything accepted is finished: the workers may close their apps and go. */
-static void release_workers(arbiter *a) {
-    a->phase = ARBITER_ENDING;
-    refuse_unstarted(a); /* what is still not here whole */
-    worker *w;
-    DL_FOREACH (a->workers, w)
-        worker_drain(w);
-}
-
-void arbiter_progress(arbiter *a) {
-    if (a->phase == ARBITER_DRAINING && !is_busy(a))
-        release_workers(a);
-    if (a->phase == ARBITER_ENDING && !a->finished && places_all_gone(a)) {
-        a->finished = true;
-        finish(a);
-    }
-}
-
-void arbiter_drain(arbiter *a) {
-    if (a->phase == ARBITER_DRAINING || a->phase == ARBITER_ENDING) {
-        arbiter_end(a, DIRTY_SERVE_OK);
-        return;
-    }
-    log_phase(a, "stopping: finishing what was accepted");
-    a->phase = ARBITER_DRAINING;
-    listener_close(a);
-    herald_stopping(a);
-    uv_timer_start(&a->stop_timer, on_graceful_timeout, a->o->graceful_timeout_ms, 0);
-    arbiter_progress(a);
-}
-
-void arbiter_end(arbiter *a, int status) {
-    if (a->status == DIRTY_SERVE_OK)
-        a->status = status;
-    if (!a->ending)
-        log_phase(a, "ending now");
-    if (!a->ending && status == DIRTY_SERVE_OK)
-        herald_stopping(a);
-    a->ending = true;
-    a->phase = ARBITER_ENDING;
-    listener_close(a);
-    refuse_unstarted(a);
-    worker *w;
-    DL_FOREACH (a->workers, w) {
-        for (uint32_t k = 0; k < w->lane_count; k++)
-            lane_shutdown(&w->lanes[k]);
-        worker_kill(w, "shutdown");
-    }
-    arbiter_progress(a);
-}
-
 /* -- Step
  * --------------------------------------------------------------------------------- */
 
@@ -190,14 +113,44 @@ static void on_more(uv_idle_t *handle) {
     (void)handle; /* it is there so that the loop does not wait */
 }
 
+/* All workers are ready, or it does not depend on them any more. */
+static void serve(arbiter *a) {
+    a->phase = ARBITER_SERVING;
+    herald_ready(a);
+    if (a->roll->again) {
+        a->roll->again = false;
+        roll_start(a);
+    }
+}
+
+/* What follows from changes of workers, places and reloads. Each part looks at what those
+ * before it have left. */
+static void look_at_changes(arbiter *a) {
+    a->changed = false;
+    places_step(a);
+    apart_step(a);
+    if (a->hopeless) {
+        a->hopeless = false;
+        dispatch_refuse_hopeless(a);
+    }
+    if (a->phase == ARBITER_STARTING && (a->start_over || places_all_ready(a)))
+        serve(a);
+    roll_step(a);
+}
+
 /* Once per turn of the loop, before it waits: what follows from the events of this turn.
  */
 static void on_step(uv_prepare_t *handle) {
     arbiter *a = handle->data;
     sessions_step(a);
-    lanes_rematch(a);
-    arbiter_progress(a);
-    if (a->looks != NULL)
+    dispatch_rematch(a);
+    if (a->changed)
+        look_at_changes(a);
+    if (a->room_freed)
+        listener_step(a);
+    if (stop_step(a))
+        finish(a);
+    else if (a->looks != NULL || a->changed)
         uv_idle_start(&a->more, on_more);
     else
         uv_idle_stop(&a->more);
@@ -223,18 +176,6 @@ static void scale(arbiter *a, int delta) {
                   DIRTY_LOG_QUOTE(why));
 }
 
-int arbiter_reopen_logs(arbiter *a) {
-    const worker *w;
-    int rc = dirty_log_reopen();
-    if (rc < 0)
-        dirty_log(DIRTY_LOG_ERROR, "log file can't be opened again", "reason=%s",
-                  DIRTY_LOG_QUOTE(dirty_safe_reason(rc)));
-    DL_FOREACH (a->workers, w)
-        if (w->state == WORKER_READY || w->state == WORKER_DRAINING)
-            kill(w->pid, SIGUSR1);
-    return rc;
-}
-
 static void on_signal(uv_signal_t *handle, int number) {
     arbiter *a = handle->data;
     switch (number) {
@@ -247,9 +188,9 @@ static void on_signal(uv_signal_t *handle, int number) {
     case SIGTTIN: scale(a, 1); break;
     case SIGTTOU: scale(a, -1); break;
     case SIGTERM:
-    case SIGINT: arbiter_drain(a); break;
-    case SIGQUIT: arbiter_end(a, DIRTY_SERVE_OK); break;
-    case SIGUSR1: arbiter_reopen_logs(a); break;
+    case SIGINT: stop_gracefully(a); break;
+    case SIGQUIT: stop_now(a, DIRTY_SERVE_OK); break;
+    case SIGUSR1: workers_reopen_logs(a); break;
     default: break; /* no other is handled */
     }
 }
@@ -277,20 +218,6 @@ static void raise_descriptor_limit(arbiter *a) {
         setrlimit(RLIMIT_NOFILE, &limit);
     }
     a->descriptor_max = limit.rlim_cur;
-}
-
-void arbiter_ready(arbiter *a) {
-    if (a->phase == ARBITER_STARTING && places_all_ready(a))
-        arbiter_serve(a);
-}
-
-void arbiter_serve(arbiter *a) {
-    a->phase = ARBITER_SERVING;
-    herald_ready(a);
-    if (a->roll->again) {
-        a->roll->again = false;
-        roll_start(a);
-    }
 }
 
 /* malloc keeps what many callers needed for a while; the others on this machine may not
@@ -353,7 +280,7 @@ static int start(arbiter *a) {
     a->check_timer.data = a;
     uv_timer_start(&a->check_timer, on_check, CHECK_MS, CHECK_MS);
     if (places_init(a) < 0)
-        arbiter_end(a, DIRTY_SERVE_INTERNAL);
+        stop_now(a, DIRTY_SERVE_INTERNAL);
     return DIRTY_SERVE_OK;
 }
 
@@ -368,6 +295,8 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
         return DIRTY_SERVE_INTERNAL;
     }
     a->boot = a->o = options;
+    a->lane_events = &arbiter_lane_events;
+    a->reserved_app = service_answer;
     a->pid = getpid();
     a->started_ns = dirty_now_ns();
     dirty_oom_open(&a->oom, options->system_root ? options->system_root : "",

@@ -14,7 +14,6 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#include "arbiter/place.h"
 #include "base/birth.h"
 #include "base/descriptors.h"
 #include "base/log.h"
@@ -126,21 +125,20 @@ static void enter_directory(const arbiter *a, const dirty_arbiter_options *o) {
               DIRTY_LOG_QUOTE(why));
 }
 
-static void set_title(const place *p, const deal *d) {
+static void set_title(uint32_t number, const deal *d) {
     char title[DIRTY_TITLE_MAX], who[32];
-    size_t at = (size_t)snprintf(title, sizeof title, "dirty: worker %u [", p->number);
+    size_t at = (size_t)snprintf(title, sizeof title, "dirty: worker %u [", number);
     for (uint32_t i = 0; i < d->app_count && at < sizeof title; i++)
         at += (size_t)snprintf(title + at, sizeof title - at, "%s%s", i ? " " : "",
                                d->specs[i]->name);
     if (at < sizeof title)
         snprintf(title + at, sizeof title - at, "]");
     dirty_title_set(title);
-    snprintf(who, sizeof who, "worker:%u", p->number);
+    snprintf(who, sizeof who, "worker:%u", number);
     dirty_log_who(who);
 }
 
 _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
-    place *p = w->place;
     const dirty_arbiter_options *o = w->plan->o;
     pid_t arbiter_pid = w->a->pid; /* known before the fork */
     w->pid = getpid();
@@ -149,7 +147,7 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
     reset_signals();
     unmap_others(w->a, w);
     take_outputs(outputs);
-    set_title(p, w->deal);
+    set_title(w->number, w->deal);
     leave_libuv();
     close_foreign(channels, w->lane_count);
     prefer_for_oom();
@@ -159,7 +157,7 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
     for (uint32_t i = 0; i < w->lane_count; i++)
         pages[i] = w->lanes[i].page;
     dirty_worker_start start = {
-        .number = p->number,
+        .number = w->number,
         .generation = w->generation,
         .arbiter_pid = arbiter_pid,
         .lane_count = w->lane_count,
@@ -176,7 +174,7 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
         .worker_init = o->hooks.worker_init,
     };
     if (o->hooks.post_fork != NULL) {
-        dirty_worker_info info = {p->number, w->generation, w->pid, w->deal->app_count,
+        dirty_worker_info info = {w->number, w->generation, w->pid, w->deal->app_count,
                                   w->deal->specs};
         o->hooks.post_fork(o->hooks.ctx, &info);
     }
@@ -230,7 +228,7 @@ pid_t child_probe(arbiter *a, bool same, int report_fd) {
 /* It leaves no mark of its own: what the hook starts may outlive it. */
 static _Noreturn void run_exit_hook(const worker *w, pid_t arbiter_pid) {
     const dirty_hooks *hooks = &w->a->o->hooks;
-    dirty_worker_info info = {w->place->number, w->generation, w->pid, w->deal->app_count,
+    dirty_worker_info info = {w->number, w->generation, w->pid, w->deal->app_count,
                               w->deal->specs};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != arbiter_pid)

@@ -8,7 +8,6 @@
 #include <utlist.h>
 
 #include "arbiter/child.h"
-#include "arbiter/place.h"
 #include "arbiter/worker.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -17,7 +16,7 @@ static void go_on(arbiter *a);
 
 static void finish(worker *w) {
     w->hook_due = false;
-    worker_gone(w);
+    w->a->changed = true;
 }
 
 /* The call has ended, or we don't wait for it any more. */
@@ -41,7 +40,7 @@ static void on_late(uv_timer_t *handle) {
     dirty_log(DIRTY_LOG_ERROR, "a hook raised an error",
               "hook=worker_exit error=\"ended: it ran for more than %d ms\" worker=%u "
               "worker_pid=%d",
-              EXIT_HOOK_MS, w->place->number, (int)w->pid);
+              EXIT_HOOK_MS, w->number, (int)w->pid);
     for (int i = 0; i < EXIT_HOOKS_AT_ONCE; i++)
         if (all->killed[i] == 0) {
             all->killed[i] = w->hook_pid;
@@ -63,7 +62,7 @@ static bool is_left_out(exit_hooks *all) {
 static void leave_out(worker *w, const char *reason) {
     w->a->exit_hooks.missed++;
     dirty_log(DIRTY_LOG_WARN, "a hook is left out",
-              "hook=worker_exit worker=%u worker_pid=%d reason=%s", w->place->number,
+              "hook=worker_exit worker=%u worker_pid=%d reason=%s", w->number,
               (int)w->pid, DIRTY_LOG_QUOTE(reason));
     finish(w);
 }
@@ -122,7 +121,7 @@ static void tell_end(const worker *w, int wait_status) {
                  WEXITSTATUS(wait_status));
     dirty_log(DIRTY_LOG_ERROR, "a hook raised an error",
               "hook=worker_exit error=%s worker=%u worker_pid=%d", DIRTY_LOG_QUOTE(how),
-              w->place->number, (int)w->pid);
+              w->number, (int)w->pid);
 }
 
 void exit_hooks_reap(arbiter *a) {

@@ -18,8 +18,8 @@
 #define EXIT_HOOK_MS 2000
 #define EXIT_HOOK_REST_MS 30000
 
-/* The worker was reaped: call the hook, if there is one. worker_gone(w) follows, now or
- * later. */
+/* The worker was reaped: call the hook, if there is one. It is gone (worker_is_gone) when
+ * that has returned, now or later. */
 void exit_hook_call(worker *w);
 
 /* SIGCHLD: a call may have returned. */

@@ -67,7 +67,7 @@ static void on_connection(uv_poll_t *handle, int status, int events);
 
 static void on_rested(uv_timer_t *handle) {
     listener *l = handle->data;
-    listener_resume(l->a);
+    l->a->room_freed = true;
 }
 
 static void rest(listener *l, int err) {
@@ -80,8 +80,9 @@ static void rest(listener *l, int err) {
     uv_timer_start(&l->timer, on_rested, REST_MS, 0);
 }
 
-void listener_resume(arbiter *a) {
+void listener_step(arbiter *a) {
     listener *l = a->listener;
+    a->room_freed = false;
     if (l == NULL || !l->resting)
         return;
     l->resting = false;
@@ -132,7 +133,7 @@ static bool make_room(arbiter *a) {
 }
 
 static bool is_privileged(const arbiter *a, const session *s) {
-    return s->peer_uid == 0 || s->peer_uid == listener_owner(a);
+    return s->request.peer_uid == 0 || s->request.peer_uid == listener_owner(a);
 }
 
 /* A new connection beyond the limit: the one that has been idle for the longest time

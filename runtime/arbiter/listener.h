@@ -18,8 +18,9 @@ void listener_switch(arbiter *a, int fd);
 /* Where the socket is our own, see to it that its files are (endpoint.h). */
 void listener_look(arbiter *a);
 
-/* A descriptor was freed: accept again if the limit had stopped it. */
-void listener_resume(arbiter *a);
+/* A descriptor was freed (arbiter.room_freed): accept again if the limit had stopped it.
+ */
+void listener_step(arbiter *a);
 
 /* The user who owns the socket, for the right to change things. */
 uid_t listener_owner(const arbiter *a);

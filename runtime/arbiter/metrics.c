@@ -3,7 +3,7 @@
 #include <utlist.h>
 
 #include "arbiter/app.h"
-#include "arbiter/place.h"
+#include "arbiter/availability.h"
 #include "arbiter/session.h"
 #include "arbiter/worker.h"
 #include "base/clock.h"
@@ -37,12 +37,7 @@ static void append_requests(const arbiter *a, dirty_buf *out) {
 }
 
 static double oldest_seconds(const app *p) {
-    uint64_t oldest_ns = 0;
-    for (int i = 0; i <= DIRTY_PRIORITY_LAST; i++) {
-        const session *s = p->waiting[i];
-        if (s != NULL && (oldest_ns == 0 || s->request.arrived_ns < oldest_ns))
-            oldest_ns = s->request.arrived_ns;
-    }
+    uint64_t oldest_ns = app_oldest_ns(p);
     return oldest_ns ? (double)(dirty_now_ns() - oldest_ns) / 1e9 : 0;
 }
 
@@ -91,7 +86,7 @@ static void append_workers(const arbiter *a, dirty_buf *out) {
         if (w->state != WORKER_DEAD)
             dirty_buf_printf(out,
                              "dirty_worker_rss_bytes{worker=\"%u\",pid=\"%d\"} %llu\n",
-                             w->place->number, (int)w->pid, (ull)dirty_rss_bytes(w->pid));
+                             w->number, (int)w->pid, (ull)dirty_rss_bytes(w->pid));
     head(out, "dirty_worker_exits_total", "counter", "Workers that ended, by reason.");
     for (int i = 0; i < WORKER_EXIT_REASONS; i++)
         dirty_buf_printf(out, "dirty_worker_exits_total{reason=\"%s\"} %llu\n",

@@ -8,20 +8,14 @@
 #include <sys/wait.h>
 #include <utlist.h>
 
-#include "arbiter/apart.h"
-#include "arbiter/refusal.h"
-#include "arbiter/roll.h"
-#include "arbiter/session.h"
+#include "arbiter/availability.h"
+#include "arbiter/dispatch.h"
+#include "arbiter/exit_hook.h"
+#include "arbiter/takeover.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 
-/* Backoff of a place whose workers fail to boot: none after the first failure, then it
- * doubles from the first to the last. */
-#define BACKOFF_FIRST_MS 100
-#define BACKOFF_LAST_MS 30000
-/* Failed boots in a row that open the circuit. */
-#define BREAKER_FAILURES 5
 /* A ready worker that dies this soon and had served nothing died quickly; from so many in
  * a row on there is a pause, short, as a killed worker must be back within a second. */
 #define QUICK_MS 1000
@@ -52,7 +46,8 @@ static uint32_t backoff_ms(uint32_t failures) {
 
 static int start_worker(place *p, plan *by, worker **out) {
     const deal *d = plan_deal(p->a, by, p->number);
-    int rc = d == NULL ? -ENOMEM : worker_spawn(p, by, d, out);
+    int rc = d == NULL ? -ENOMEM
+                       : worker_spawn(p->a, p, p->number, ++p->generation, by, d, out);
     if (rc < 0)
         dirty_log(DIRTY_LOG_ERROR, "worker can't be started",
                   "worker=%u reason=%s remedy=%s", p->number,
@@ -62,20 +57,6 @@ static int start_worker(place *p, plan *by, worker **out) {
 
 static int fill(place *p) {
     return start_worker(p, p->a->plan, &p->worker);
-}
-
-bool place_is_open(const place *p) {
-    return p->failures >= BREAKER_FAILURES;
-}
-
-/* The circuit has opened: those that wait for what nobody can serve are told. */
-static void refuse_hopeless(arbiter *a) {
-    app *what;
-    DL_FOREACH (a->apps, what) {
-        for (int i = 0; i <= DIRTY_PRIORITY_LAST && !places_have_hope(a, what); i++)
-            while (what->waiting[i] != NULL)
-                refuse_no_workers(what->waiting[i]);
-    }
 }
 
 static void on_respawn(uv_timer_t *handle) {
@@ -91,7 +72,7 @@ static void on_respawn(uv_timer_t *handle) {
              dirty_log_remedy(rc));
     fill_after(p, backoff_ms(++p->failures));
     if (place_is_open(p))
-        refuse_hopeless(p->a);
+        p->a->hopeless = p->a->changed = true;
 }
 
 int place_start_next(place *p, plan *by, bool hold) {
@@ -102,8 +83,11 @@ int place_start_next(place *p, plan *by, bool hold) {
 
 /* A worker that has booted closes the circuit. */
 static void serve(place *p) {
+    worker *w = p->worker;
     p->failures = 0;
-    worker_serve(p->worker);
+    w->serves = true;
+    for (uint32_t i = 0; w->state == WORKER_READY && i < w->lane_count; i++)
+        dispatch_pull(&w->lanes[i]);
 }
 
 void place_promote(place *p) {
@@ -113,23 +97,25 @@ void place_promote(place *p) {
     p->hold_next = false;
     serve(p);
     if (old != NULL)
-        worker_retire(old, roll_is_under_way(p->a) ? PLACE_RELOADED : PLACE_RECYCLED);
+        worker_retire(old, p->a->reloads ? PLACE_RELOADED : PLACE_RECYCLED);
 }
 
-void place_worker_ready(place *p, worker *w) {
-    apart_forgive(p);
+static void on_ready(worker *w) {
+    place *p = w->place;
+    w->told_ready = true;
+    p->blamed = NULL;
+    p->blamed_count = 0;
     if (w == p->next && !p->hold_next)
         place_promote(p);
     else if (w == p->worker)
         serve(p);
-    roll_progress(p->a);
 }
 
-static void boot_failed_at_start(place *p, const char *how) {
+static void first_start_failed(place *p) {
     dirty_log(DIRTY_LOG_ERROR, "first start failed, nothing is served",
-              "worker=%u failure=%s remedy=%s", p->number, DIRTY_LOG_QUOTE(how),
+              "worker=%u failure=%s remedy=%s", p->number, DIRTY_LOG_QUOTE(p->last_exit),
               DIRTY_LOG_QUOTE("run `dirty check` for a full report"));
-    arbiter_end(p->a, DIRTY_SERVE_BOOT);
+    p->a->start_failed = true;
 }
 
 /* The pause before the next boot, by how the last worker went. */
@@ -147,13 +133,18 @@ void place_set_open(place *p, const char *why) {
     snprintf(p->last_exit, sizeof p->last_exit, "%s", why);
 }
 
+/* Which app the boot failed at, that could be hosted without the others; NULL: none. */
+static const app *culprit_of(const worker *w) {
+    int at = worker_boots(w);
+    bool alone = w->plan != w->a->plan || w->deal->app_count < 2;
+    return at < 0 || alone ? NULL : w->deal->apps[at];
+}
+
 static void refill(place *p, const worker *w) {
     uint32_t ms = pause_ms(p, w);
-    if (w->ready_ns == 0 && apart_blame(p, w, p->last_exit)) {
-        p->failures = 0;
-        fill_after(p, 0);
-        refuse_hopeless(p->a);
-        return;
+    if (w->ready_ns == 0) {
+        p->boot_failed = true;
+        p->culprit = culprit_of(w);
     }
     if (ms > 0)
         dirty_log(DIRTY_LOG_WARN, "worker will be replaced after a pause",
@@ -162,93 +153,61 @@ static void refill(place *p, const worker *w) {
                   place_is_open(p) ? "open" : "closed");
     fill_after(p, ms);
     if (place_is_open(p))
-        refuse_hopeless(p->a);
+        p->a->hopeless = p->a->changed = true;
 }
 
-void place_worker_gone(place *p, worker *w, bool was_ready, const char *how) {
+void place_fill_now(place *p) {
+    p->failures = 0;
+    fill_after(p, 0);
+}
+
+/* The place has lost the worker that it had or was about to get. */
+static void lose(place *p, worker *w, bool was_ready) {
     arbiter *a = p->a;
-    snprintf(p->last_exit, sizeof p->last_exit, "%s", how);
+    bool first = a->phase == ARBITER_STARTING && !was_ready;
+    p->worker = NULL;
+    if (first && a->boot->restarts == 0)
+        first_start_failed(p);
+    else if (first)
+        a->start_over = true; /* what worked for the arbiter before us may work again */
+    if (a->phase != ARBITER_ENDING && !a->start_failed && is_wanted(p))
+        refill(p, w);
+}
+
+static void note_exit(place *p, const char *how) {
+    snprintf(p->last_exit, sizeof p->last_exit, "%.*s", (int)sizeof p->last_exit - 1,
+             how);
+}
+
+static void on_gone(worker *w) {
+    place *p = w->place;
+    bool was_ready = w->ready_lanes == w->lane_count;
+    w->told_gone = true;
+    note_exit(p, w->boot_error[0] ? w->boot_error : w->how);
     if (!was_ready)
-        a->counters.boot_failures++;
+        p->a->counters.boot_failures++;
     if (w == p->next) {
         p->next = NULL;
         p->next_failed = true;
         p->next_killed =
             w->exit_reason == WORKER_EXIT_SIGNAL || w->exit_reason == WORKER_EXIT_OOM;
     } else if (w == p->worker) {
-        bool first = a->phase == ARBITER_STARTING && !was_ready;
-        p->worker = NULL;
-        if (first && a->boot->restarts == 0)
-            boot_failed_at_start(p, how);
-        else if (first)
-            arbiter_serve(a); /* what worked for the arbiter before us may work again */
-        if (a->phase != ARBITER_ENDING && is_wanted(p))
-            refill(p, w);
+        lose(p, w, was_ready);
     }
-    roll_progress(a);
-    arbiter_progress(a);
-}
-
-/* -- Hope
- * -------------------------------------------------------------------------------------
- */
-
-static bool hosts(const arbiter *a, uint32_t i, const app *what) {
-    return i < a->plan->deal_count && deal_at(a->plan->deals[i], what) >= 0;
-}
-
-bool places_have_hope(const arbiter *a, const app *what) {
-    for (uint32_t i = 0; i < a->plan->place_count && i < a->place_room; i++) {
-        const worker *w = a->places[i]->worker;
-        if (w != NULL && w->state == WORKER_READY && worker_hosts(w, what) >= 0)
-            return true; /* by what it was given: it may be set apart by now */
-        if (hosts(a, i, what) && !place_is_open(a->places[i]))
-            return true;
-    }
-    return false;
-}
-
-uint32_t places_retry_after_ms(const arbiter *a, const app *what) {
-    uint64_t now_ns = dirty_now_ns(), best_ms = BACKOFF_LAST_MS;
-    for (uint32_t i = 0; i < a->plan->place_count && i < a->place_room; i++) {
-        uint64_t at_ns = a->places[i]->respawn_at_ns;
-        if (!hosts(a, i, what))
-            continue;
-        uint64_t ms = at_ns > now_ns ? (at_ns - now_ns) / DIRTY_NS_PER_MS + 1 : 10;
-        if (ms < best_ms)
-            best_ms = ms;
-    }
-    return (uint32_t)best_ms;
-}
-
-const char *places_fault(const arbiter *a, const app *what) {
-    for (uint32_t i = 0; i < a->plan->place_count && i < a->place_room; i++)
-        if (hosts(a, i, what) && place_is_open(a->places[i]))
-            return a->places[i]->last_exit;
-    return "";
-}
-
-uint32_t places_ready_for(const arbiter *a, const app *what) {
-    uint32_t ready = 0;
-    const worker *w;
-    DL_FOREACH (a->workers, w)
-        ready += w->state == WORKER_READY && w->serves && worker_hosts(w, what) >= 0;
-    return ready;
-}
-
-bool places_serve_all(const arbiter *a) {
-    for (uint32_t k = 0; k < a->o->app_count; k++)
-        if (places_ready_for(a, a->plan->apps[k]) == 0)
-            return false;
-    return true;
+    worker_close(w);
 }
 
 /* -- Recycling
  * ---------------------------------------------------------------------------------- */
 
-void place_recycle(place *p, worker *w, const char *why) {
+/* Replace a worker: the replacement boots first. Does nothing where one boots already or
+ * a reload is under way. */
+static void recycle(worker *w) {
+    place *p = w->place;
     arbiter *a = p->a;
-    if (a->phase != ARBITER_SERVING || roll_is_under_way(a) || p->worker != w ||
+    const char *why = w->recycle;
+    w->recycle = NULL;
+    if (a->phase != ARBITER_SERVING || a->reloads || p->worker != w ||
         w->state != WORKER_READY || p->next != NULL || w->condemned != NULL)
         return;
     if (p->next_failed && dirty_now_ns() < p->respawn_at_ns)
@@ -266,11 +225,33 @@ void place_recycle(place *p, worker *w, const char *why) {
         p->next_failed = true;
 }
 
+/* graceful_timeout is over: what it runs is answered here. */
+static void end_overdue(worker *w) {
+    w->overdue = false;
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        takeover_shutdown(&w->lanes[i]);
+    worker_kill(w, worker_has_busy_lane(w) ? "graceful_timeout" : "no_exit");
+}
+
+void places_step(arbiter *a) {
+    worker *w, *next;
+    DL_FOREACH_SAFE (a->workers, w, next) {
+        if (w->state == WORKER_READY && !w->told_ready)
+            on_ready(w);
+        if (w->recycle != NULL)
+            recycle(w);
+        if (w->overdue && w->state == WORKER_DRAINING)
+            end_overdue(w);
+        if (worker_is_gone(w) && !w->told_gone)
+            on_gone(w);
+    }
+}
+
 void places_check_memory(arbiter *a) {
     for (uint32_t i = 0; i < a->place_room; i++) {
         worker *w = a->places[i]->worker;
         if (w != NULL && w->max_rss > 0 && dirty_rss_bytes(w->pid) > w->max_rss)
-            place_recycle(a->places[i], w, "max_rss");
+            worker_want_recycled(w, "max_rss");
     }
 }
 
@@ -320,7 +301,7 @@ int places_init(arbiter *a) {
 void places_adjust(arbiter *a) {
     uint32_t wanted = a->plan->place_count;
     const char *why =
-        roll_is_under_way(a) ? "was taken away by a reload" : "was taken away by scaling";
+        a->reloads ? "was taken away by a reload" : "was taken away by scaling";
     if (place_get(a, wanted) == NULL)
         return;
     for (uint32_t i = 0; i < a->place_room; i++) {
@@ -335,6 +316,16 @@ void places_adjust(arbiter *a) {
     }
 }
 
+static void reap(worker *w, int wait_status) {
+    worker_note_exit(w, wait_status);
+    for (uint32_t i = 0; i < w->lane_count; i++) {
+        takeover_settle(&w->lanes[i], wait_status);
+        if (w->lanes[i].poll_open) /* a process that it left may hold the other end */
+            uv_poll_stop(&w->lanes[i].poll);
+    }
+    exit_hook_call(w);
+}
+
 void places_reap(arbiter *a) {
     worker *w, *next;
     DL_FOREACH_SAFE (a->workers, w, next) {
@@ -347,23 +338,8 @@ void places_reap(arbiter *a) {
         /* What its apps left behind ends with it, while the id is still its own. */
         kill(-w->pid, SIGKILL);
         if (waitpid(w->pid, &wait_status, 0) == w->pid)
-            worker_reaped(w, wait_status);
+            reap(w, wait_status);
     }
-}
-
-bool places_all_ready(const arbiter *a) {
-    for (uint32_t i = 0; i < a->plan->place_count; i++)
-        if (a->places[i]->worker == NULL || a->places[i]->worker->state != WORKER_READY)
-            return false;
-    return true;
-}
-
-bool places_all_gone(const arbiter *a) {
-    const worker *w;
-    DL_FOREACH (a->workers, w)
-        if (!worker_is_gone(w))
-            return false;
-    return true;
 }
 
 void places_close(arbiter *a) {
@@ -394,7 +370,7 @@ void places_recount(arbiter *a) {
 
 int places_scale(arbiter *a, int delta, char *why, size_t why_size) {
     plan *p = a->plan;
-    if (roll_is_under_way(a)) {
+    if (a->reloads) {
         snprintf(why, why_size, "a reload is under way: try again when it is done");
         return -1;
     }

@@ -22,7 +22,7 @@ struct place {
     uint32_t number;  /* 1.. */
     worker *worker;   /* the one that serves or will; NULL: empty */
     worker *next;     /* its replacement, while that boots or is held; may be NULL */
-    bool hold_next;   /* a ready `next` waits to be promoted by the roll */
+    bool hold_next;   /* a ready `next` waits to be promoted by the reload */
     bool next_failed; /* the last `next` died before it was promoted */
     bool next_killed; /* … by a signal from outside: it says nothing of its code */
     uint32_t generation;
@@ -30,7 +30,9 @@ struct place {
     uint32_t quick_deaths;  /* of ready workers that had served nothing, in a row */
     uint64_t respawn_at_ns; /* when a pause before the next boot is over, 0: none */
     uv_timer_t respawn;
-    const app *blamed; /* which app the last boots failed at; only to be compared */
+    bool boot_failed;   /* … just now: quarantine has to look at it (apart.h) */
+    const app *culprit; /* … at this app, beside others; NULL: at none that is known */
+    const app *blamed;  /* which app the last boots failed at; only to be compared */
     uint32_t blamed_count;
     char last_exit[256]; /* how the last worker ended, "" if none did */
 };
@@ -57,46 +59,22 @@ int place_start_next(place *p, plan *by, bool hold);
 /* `next` takes the place, the old worker drains. */
 void place_promote(place *p);
 
-/* Replace its worker `w` because of `why` ("max_requests", "max_rss"): the replacement
- * boots first. Does nothing where one boots already or a reload is under way. */
-void place_recycle(place *p, worker *w, const char *why);
-
 /* Count anew how many places host each app. */
 void places_recount(arbiter *a);
 
 /* Look for workers that are larger than max_rss. */
 void places_check_memory(arbiter *a);
 
-/* Is the circuit of the place open? */
-bool place_is_open(const place *p);
-
-/* May a request for the app hope for a worker? False while the circuit of all places
- * that host it is open: their workers failed to boot BREAKER_FAILURES times in a row. */
-bool places_have_hope(const arbiter *a, const app *what);
-
-/* How long until the next boot of a place that hosts the app is tried. */
-uint32_t places_retry_after_ms(const arbiter *a, const app *what);
-
-/* What is known of why no worker can serve the app, "" if nothing is. */
-const char *places_fault(const arbiter *a, const app *what);
-
 /* Fill the place because its circuit is open from the start: `why` its apps can't boot.
  */
 void place_set_open(place *p, const char *why);
 
-/* How many workers serve the app. */
-uint32_t places_ready_for(const arbiter *a, const app *what);
+/* What follows from what has become of workers: those that are ready get their place,
+ * those that are gone leave it, and it is filled again. */
+void places_step(arbiter *a);
 
-/* Does every app have a worker that is ready? */
-bool places_serve_all(const arbiter *a);
-
-/* A worker became ready, or is gone (`how` tells why, was_ready if it had been). */
-void place_worker_ready(place *p, worker *w);
-void place_worker_gone(place *p, worker *w, bool was_ready, const char *how);
-
-/* Every place that is to be filled has a ready worker. / No worker is left at all. */
-bool places_all_ready(const arbiter *a);
-bool places_all_gone(const arbiter *a);
+/* Fill it at once, whatever pause its former failures would make. */
+void place_fill_now(place *p);
 
 /* One worker more or less than now. 0, or -1 with the reason in `why`. */
 int places_scale(arbiter *a, int delta, char *why, size_t why_size);

@@ -5,8 +5,6 @@
 #include <string.h>
 #include <utlist.h>
 
-#include "arbiter/refusal.h"
-#include "arbiter/session.h"
 #include "base/log.h"
 
 /* -- Deals
@@ -268,17 +266,6 @@ plan *plan_new(arbiter *a, const dirty_arbiter_options *o) {
     return p;
 }
 
-static void remove_app(arbiter *a, app *gone) {
-    session *s;
-    app_hide(a, gone);
-    DL_FOREACH (a->sessions, s)
-        if (s->state == SESSION_READING && s->request.app == gone)
-            s->request.app = NULL; /* looked up again when the request is whole */
-    for (int priority = 0; priority <= DIRTY_PRIORITY_LAST; priority++)
-        while (gone->waiting[priority] != NULL)
-            refuse_removed(gone->waiting[priority]);
-}
-
 void plan_install(arbiter *a, plan *p) {
     plan *former = a->plan;
     a->plan = p;
@@ -288,8 +275,5 @@ void plan_install(arbiter *a, plan *p) {
         p->apps[i]->hosts = hosts_of(p, i, p->place_count);
         app_show(a, p->apps[i]);
     }
-    for (uint32_t i = 0; former != NULL && i < former->o->app_count; i++)
-        if (plan_index(p, former->apps[i]) < 0)
-            remove_app(a, former->apps[i]);
     plan_unref(a, former);
 }

@@ -54,9 +54,9 @@ int plan_set_apart(plan *p, uint32_t i, const char *why);
 /* Number of the app in o->apps, -1: not in the plan. */
 int plan_index(const plan *p, const app *what);
 
-/* Make it the current one: its apps are what callers reach from now on, requests that
- * wait for an app it does not have get APP_NOT_FOUND. Takes the caller's reference, the
- * former plan's is dropped. */
+/* Make it the current one: its apps are what callers reach from now on, besides those of
+ * the former one that were not hidden before. Takes the caller's reference, the former
+ * plan's is dropped. */
 void plan_install(arbiter *a, plan *p);
 
 /* Would the app keep enough hosts if the place went: its limit, or one without a limit?

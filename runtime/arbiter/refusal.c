@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "arbiter/place.h"
+#include "arbiter/availability.h"
 #include "arbiter/worker.h"
 #include "base/clock.h"
 

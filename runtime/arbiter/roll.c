@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "arbiter/child.h"
+#include "arbiter/dispatch.h"
 #include "arbiter/grant.h"
 #include "arbiter/herald.h"
 #include "arbiter/place.h"
@@ -38,10 +39,8 @@ static void set_state(roll *r, roll_state to) {
     dirty_log(DIRTY_LOG_DEBUG, "roll state", "roll=%llu from=%s to=%s",
               (unsigned long long)r->number, state_names[r->state], state_names[to]);
     r->state = to;
-}
-
-bool roll_is_under_way(const arbiter *a) {
-    return a->roll->state != ROLL_IDLE;
+    r->a->reloads = to != ROLL_IDLE;
+    r->a->changed = true;
 }
 
 /* -- Its end
@@ -216,7 +215,6 @@ static void cover(roll *r) {
             return;
         }
     }
-    roll_progress(a);
 }
 
 /* Change what of the socket the new configuration has otherwise. */
@@ -235,6 +233,9 @@ static void install(roll *r) {
     plan *next = r->next;
     change_socket(r);
     r->next = NULL;
+    for (uint32_t i = 0; i < a->plan->o->app_count; i++)
+        if (plan_index(next, a->plan->apps[i]) < 0)
+            dispatch_drop_app(a, a->plan->apps[i]);
     plan_install(a, next);
     for (uint32_t i = 0; i < a->place_room; i++) {
         place *p = a->places[i];
@@ -275,11 +276,8 @@ static void check_cover(roll *r) {
     install(r);
 }
 
-void roll_progress(arbiter *a) {
+void roll_step(arbiter *a) {
     roll *r = a->roll;
-    if (r->busy)
-        return; /* a step below called what called us; it looks again itself */
-    r->busy = true;
     if (a->phase != ARBITER_SERVING && a->phase != ARBITER_STARTING) {
         if (r->state == ROLL_COVERING)
             drop_next(r);
@@ -290,7 +288,6 @@ void roll_progress(arbiter *a) {
     } else if (r->state == ROLL_REPLACING) {
         replace(r);
     }
-    r->busy = false;
 }
 
 /* -- Probing

@@ -50,7 +50,6 @@ struct roll {
     uv_timer_t timer;  /* bounds PROBING */
     dirty_buf report;
     char chunk[16384];
-    bool busy; /* roll_progress is under way */
     uint64_t started_ns;
     char result[16];  /* "done", "failed", "partial"; "" while one is under way */
     char reason[700]; /* of a failure, for people */
@@ -69,10 +68,8 @@ uint64_t roll_start(arbiter *a);
  * half edited. False: not now, one is under way. */
 bool roll_start_same(arbiter *a);
 
-/* A worker became ready or went, or the old one of a place is gone. */
-void roll_progress(arbiter *a);
-
-bool roll_is_under_way(const arbiter *a);
+/* What follows from what has become of workers: the one under way goes on. */
+void roll_step(arbiter *a);
 
 /* SIGCHLD: the probe may be the one that ended. */
 void roll_reap(arbiter *a);

@@ -13,6 +13,7 @@
 #include "arbiter/refusal.h"
 #include "arbiter/roll.h"
 #include "arbiter/status.h"
+#include "arbiter/stop.h"
 #include "base/log.h"
 #include "base/safe_file.h"
 
@@ -163,9 +164,9 @@ static void do_stop(session *s) {
     }
     answer_json(s, "true", 4);
     if (now)
-        arbiter_end(a, DIRTY_SERVE_OK);
+        stop_now(a, DIRTY_SERVE_OK);
     else
-        arbiter_drain(a);
+        stop_gracefully(a);
 }
 
 static void do_reload(session *s) {
@@ -238,7 +239,7 @@ static void do_cancel(session *s) {
 }
 
 static void do_reopen_logs(session *s) {
-    int rc = arbiter_reopen_logs(s->a);
+    int rc = workers_reopen_logs(s->a);
     herald_tell(s->a, DIRTY_REPORT_REOPEN, "%s", "");
     if (rc < 0)
         refuse_argument(s, "the log file can't be opened again: %s",
@@ -301,9 +302,10 @@ static bool may_change(const session *s) {
     const dirty_arbiter_options *o = s->a->o;
     uid_t owner = listener_owner(s->a);
     if (o->admin_uids == NULL)
-        return s->peer_uid == 0 || (owner != (uid_t)-1 && s->peer_uid == owner);
+        return s->request.peer_uid == 0 ||
+               (owner != (uid_t)-1 && s->request.peer_uid == owner);
     for (uint32_t i = 0; i < o->admin_count; i++)
-        if (o->admin_uids[i] == s->peer_uid)
+        if (o->admin_uids[i] == s->request.peer_uid)
             return true;
     return false;
 }
@@ -335,16 +337,17 @@ static void refuse_denied(session *s) {
         refuse(s, &r,
                "@arbiter %s is for root and the socket's owner (uid %u), the caller is "
                "uid %u",
-               s->request.action, (unsigned)listener_owner(s->a), (unsigned)s->peer_uid);
+               s->request.action, (unsigned)listener_owner(s->a),
+               (unsigned)s->request.peer_uid);
     else if (o->admin_count == 0)
         refuse(s, &r, "@arbiter %s is turned off (admin_users), the caller is uid %u",
-               s->request.action, (unsigned)s->peer_uid);
+               s->request.action, (unsigned)s->request.peer_uid);
     else
         refuse(s, &r,
                "@arbiter %s is for the users that admin_users names (%s), the caller is "
                "uid %u",
                s->request.action, list_admins(o, admins, sizeof admins),
-               (unsigned)s->peer_uid);
+               (unsigned)s->request.peer_uid);
 }
 
 static void run_action(session *s, size_t i) {
@@ -354,8 +357,8 @@ static void run_action(session *s, size_t i) {
             return;
         }
         dirty_log(DIRTY_LOG_INFO, "asked over the socket",
-                  "action=%s by_pid=%d by_uid=%u", s->request.action, (int)s->peer_pid,
-                  (unsigned)s->peer_uid);
+                  "action=%s by_pid=%d by_uid=%u", s->request.action,
+                  (int)s->request.peer_pid, (unsigned)s->request.peer_uid);
     }
     actions[i].run(s);
 }

@@ -10,8 +10,7 @@
 #include <utlist.h>
 
 #include "arbiter/lane.h"
-#include "arbiter/listener.h"
-#include "arbiter/receive.h"
+#include "arbiter/dispatch.h"
 #include "arbiter/refusal.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -74,6 +73,21 @@ int session_prepare(arbiter *a) {
     return a->spare != NULL ? 0 : -ENOMEM;
 }
 
+static void on_handle_closed(uv_handle_t *handle) {
+    session *s = handle->data;
+    if (--s->open_handles > 0)
+        return;
+    arbiter *a = s->a;
+    close(s->fd);
+    DL_DELETE(a->sessions, s);
+    a->session_count--;
+    a->closing_count--;
+    dirty_buf_deinit(&s->in);
+    dirty_buf_deinit(&s->out);
+    free(s);
+    a->room_freed = true;
+}
+
 int session_open(arbiter *a, int fd, session **out) {
     struct ucred peer = {0};
     socklen_t len = sizeof peer;
@@ -88,13 +102,15 @@ int session_open(arbiter *a, int fd, session **out) {
     s->poll.data = s->timer.data = s;
     s->open_handles = 2;
     s->a = a;
-    s->fd = fd;
+    s->fd = s->request.fd = fd;
+    s->request.conn = s;
+    s->closed = on_handle_closed;
     widen(fd);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0) {
-        s->peer_pid = peer.pid;
-        s->peer_uid = peer.uid;
+        s->request.peer_pid = peer.pid;
+        s->request.peer_uid = peer.uid;
     } else {
-        s->peer_uid = (uid_t)-1;
+        s->request.peer_uid = (uid_t)-1;
     }
     DL_APPEND(a->sessions, s);
     if (++a->session_count > a->session_peak)
@@ -104,21 +120,6 @@ int session_open(arbiter *a, int fd, session **out) {
     session_poll(s, SESSION_INPUT);
     *out = s;
     return 0;
-}
-
-void session_handle_closed(uv_handle_t *handle) {
-    session *s = handle->data;
-    if (--s->open_handles > 0)
-        return;
-    arbiter *a = s->a;
-    close(s->fd);
-    DL_DELETE(a->sessions, s);
-    a->session_count--;
-    a->closing_count--;
-    dirty_buf_deinit(&s->in);
-    dirty_buf_deinit(&s->out);
-    free(s);
-    listener_resume(a);
 }
 
 void session_close(session *s) {
@@ -193,7 +194,7 @@ void session_returned(session *s, const uint8_t *bytes, size_t len) {
 }
 
 void session_stalled(session *s, int fd, size_t len) {
-    session_request *r = &s->request;
+    request *r = &s->request;
     if (!upload_open(s->a, &r->upload, fd, len) || len >= r->frame_len) {
         session_close(s); /* the bytes are lost */
         return;
@@ -266,7 +267,7 @@ void sessions_step(arbiter *a) {
     while (a->looks != NULL) {
         session *s = a->looks;
         session_stop_looking(s);
-        receive_next(s);
+        dispatch_next(s);
         if (s == last)
             break;
     }
@@ -302,7 +303,7 @@ void session_hung_up(session *s) {
 
 static void on_event_while_busy(session *s) {
     if (s->state == SESSION_RUNNING && s->request.whole && (s->polled & UV_READABLE))
-        receive_early(s);
+        dispatch_early(s);
     else if (session_is_hung_up(s))
         session_hung_up(s);
     else
@@ -431,11 +432,11 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
     case SESSION_IDLE:
     case SESSION_READING:
         if (may_read(s, events))
-            receive_request(s);
+            dispatch_input(s);
         break;
     case SESSION_GATHERING:
         if (may_read(s, events))
-            receive_rest(s);
+            dispatch_rest(s);
         break;
     case SESSION_QUEUED:
     case SESSION_RUNNING: on_event_while_busy(s); break;

@@ -24,8 +24,8 @@
 #define DIRTY_ARBITER_SESSION_H
 
 #include "arbiter/app.h"
+#include "arbiter/request.h"
 #include "arbiter/state.h"
-#include "arbiter/upload.h"
 #include "base/buf.h"
 
 typedef enum session_state {
@@ -39,25 +39,6 @@ typedef enum session_state {
     SESSION_CLOSING    /* ended: handles are closing, memory goes with the last */
 } session_state;
 
-/* The request in hand, valid from READING (its route parsed) to its answer. Entering IDLE
- * resets all of it. */
-typedef struct session_request {
-    session *queue_prev, *queue_next; /* of its app's queue, in QUEUED */
-    app *app;                         /* NULL: none that is served */
-    lane *lane;                       /* in RUNNING, until the baton is taken from it */
-    uint64_t id;                      /* 0 until the header is read */
-    uint32_t frame_len;               /* whole request, 0: header not read */
-    bool whole; /* all of it has left the socket by our own reading */
-    uint8_t priority;
-    uint64_t arrived_ns;
-    uint64_t deadline_ns;      /* of the call, 0: none */
-    uint64_t recv_left_ns;     /* to receive what we did not, 0: no limit */
-    uint64_t recv_deadline_ns; /* until then it must be whole, 0: none; from RUNNING on */
-    uint64_t order;            /* of arrival, over all requests */
-    upload upload;             /* its bytes, if a lane gave it back; holds a descriptor */
-    char action[DIRTY_NAME_MAX + 1];
-} session_request;
-
 struct session {
     arbiter *a;
     session *prev, *next;             /* of arbiter.sessions */
@@ -67,20 +48,19 @@ struct session {
     uv_timer_t timer;
     int open_handles;
     int fd;
+    uv_close_cb closed; /* of each handle */
     session_state state;
-    int polled;   /* events polled for now */
-    bool eof;     /* the peer has shut down its sending side */
-    bool gone;    /* the peer has hung up */
-    bool looking; /* in arbiter.looks: its `in` is to be looked at in this turn */
-    pid_t peer_pid;
-    uid_t peer_uid;
+    int polled;        /* events polled for now */
+    bool eof;          /* the peer has shut down its sending side */
+    bool gone;         /* the peer has hung up */
+    bool looking;      /* in arbiter.looks: its `in` is to be looked at in this turn */
     uint64_t wake_ns;  /* deadline of the present state, 0: none */
     uint64_t timer_ns; /* when the timer will fire, 0: not armed */
 
     dirty_buf in;     /* bytes read and not passed on: a request's first, or early ones */
     dirty_buf out;    /* answer bytes not yet sent */
     size_t discarded; /* input bytes thrown away in LINGER */
-    session_request request;
+    request request;  /* the one in hand; entering IDLE resets it */
 };
 
 /* Have the memory of the next session at hand, before its connection is accepted. 0, or
@@ -136,16 +116,13 @@ void session_answer(session *s, const void *frame, size_t len, bool keep);
  * gets one look at it. */
 void sessions_step(arbiter *a);
 
-/* -- For session_state.c and receive.c, which reads requests -- */
+/* -- For session_state.c and dispatch.c, which reads requests -- */
 
 /* Take what its first state, IDLE, holds. */
 void session_enter_first(session *s);
 
 /* Take it from arbiter.looks. Idempotent. */
 void session_stop_looking(session *s);
-
-/* One of its handles is closed. */
-void session_handle_closed(uv_handle_t *handle);
 
 /* Go to another state: gives back what the former holds and takes what the next one does.
  * False: it has ended, nothing changes any more. */

@@ -1,8 +1,6 @@
 /* The states of a session: which follows which, and what each of them holds. */
 #include "arbiter/session.h"
 
-#include <stddef.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <utlist.h>
 
@@ -46,7 +44,7 @@ static void leave(session *s, session_state to) {
         DL_DELETE2(a->idle_sessions, s, spare_prev, spare_next);
         session_stop_looking(s);
         break;
-    case SESSION_QUEUED: app_dequeue(a, s); break;
+    case SESSION_QUEUED: app_dequeue(a, &s->request); break;
     case SESSION_RUNNING:
         if (s->request.lane != NULL && to == SESSION_CLOSING)
             lane_abandon(s->request.lane);
@@ -61,19 +59,12 @@ static void leave(session *s, session_state to) {
     }
 }
 
-/* Nothing of the request before must be left in the next one. */
-static void reset_request(session *s) {
-    session_request *r = &s->request;
-    upload_close(s->a, &r->upload);
-    memset(r, 0, offsetof(session_request, action) + 1);
-}
-
 static void close_handles(session *s) {
     s->wake_ns = 0;
     s->a->closing_count++;
     upload_close(s->a, &s->request.upload);
-    uv_close((uv_handle_t *)&s->poll, session_handle_closed);
-    uv_close((uv_handle_t *)&s->timer, session_handle_closed);
+    uv_close((uv_handle_t *)&s->poll, s->closed);
+    uv_close((uv_handle_t *)&s->timer, s->closed);
 }
 
 /* Take what the state that has begun holds. */
@@ -81,10 +72,10 @@ static void enter(session *s) {
     arbiter *a = s->a;
     switch (s->state) {
     case SESSION_IDLE:
-        reset_request(s);
+        request_reset(a, &s->request);
         DL_APPEND2(a->idle_sessions, s, spare_prev, spare_next);
         break;
-    case SESSION_QUEUED: app_enqueue(a, s); break;
+    case SESSION_QUEUED: app_enqueue(a, &s->request); break;
     case SESSION_LINGER: DL_APPEND2(a->lingering, s, spare_prev, spare_next); break;
     case SESSION_CLOSING: close_handles(s); break;
     case SESSION_READING:

@@ -2,8 +2,11 @@
  * every part gets the arbiter passed in, there are no globals.
  *
  * Who owns what: the arbiter owns apps, places (and through them workers and lanes) and
- * sessions. A session in RUNNING and the lane that serves it point at each other; each
- * link is cut on both sides at once (lane_detach). */
+ * sessions, a session owns its request. A request and the lane that runs it point at each
+ * other; the link is cut on both sides at once (lane_detach).
+ *
+ * Events mark: they change their own object and say in the arbiter that something has
+ * changed. Once per turn of its loop a step looks at what follows from it (arbiter.c). */
 #ifndef DIRTY_ARBITER_STATE_H
 #define DIRTY_ARBITER_STATE_H
 
@@ -18,13 +21,16 @@
 #include "base/channel.h"
 #include "base/oom.h"
 #include "base/ratelimit.h"
+#include "base/slice.h"
 #include "wire/code.h"
 
 typedef struct app app;
 typedef struct lane lane;
+typedef struct lane_events lane_events;
 typedef struct listener listener;
 typedef struct place place;
 typedef struct plan plan;
+typedef struct request request;
 typedef struct roll roll;
 typedef struct session session;
 typedef struct worker worker;
@@ -101,6 +107,9 @@ struct arbiter {
     output outputs[2];  /* what the configuration prints here and in hooks' processes */
     int output_ends[2]; /* … what it is printed to, of base/capture.h; -1: none */
     dirty_oom oom;
+    const lane_events *lane_events; /* what is done about what lanes say */
+    /* Answers a whole request to a reserved app, "@arbiter". */
+    void (*reserved_app)(session *s, dirty_slice app_name);
     session *sessions;      /* list of all */
     session *idle_sessions; /* list of those that are idle, the longest idle first */
     session *lingering;     /* list of those that linger, the answer out, oldest first */
@@ -121,6 +130,13 @@ struct arbiter {
     uv_idle_t more;    /* active: the step has left work, the next turn must not wait */
     uv_timer_t retry_timer; /* ends a pause before idle lanes are tried again */
     bool rematch;           /* a request waits that an idle lane may take: look */
+    bool changed; /* of workers, slots or a reload: the step has to look at all of them */
+    bool hopeless; /* a circuit has opened: some may wait for what nobody can serve */
+    bool
+        room_freed; /* a descriptor was freed: accept again if the limit had stopped it */
+    bool start_over;   /* the start is over, though not all workers are ready */
+    bool start_failed; /* the first start failed: end */
+    bool reloads;      /* a reload is under way */
     uv_signal_t signals[8];
     uv_timer_t stop_timer;
     uv_timer_t herald_timer; /* herald.h */
@@ -133,25 +149,5 @@ struct arbiter {
     bool finished;          /* the last worker is gone, the loop runs out */
     uint8_t scratch[DIRTY_HEAD_BYTES_MAX]; /* first bytes of the request at hand */
 };
-
-/* Begin to end: stop accepting, finish what was accepted within the graceful timeout. */
-void arbiter_drain(arbiter *a);
-
-/* End now: what waits or runs is answered SHUTDOWN, workers are killed. `status` is what
- * dirty_arbiter_run returns if nothing went wrong before. */
-void arbiter_end(arbiter *a, int status);
-
-/* Open the log files again, here and in the workers. 0 or -errno. */
-int arbiter_reopen_logs(arbiter *a);
-
-/* To be called when a request was finished or a worker was reaped: goes on with an end
- * that waited for it. Cheap while serving. */
-void arbiter_progress(arbiter *a);
-
-/* A worker has become ready: the last one ends the start. */
-void arbiter_ready(arbiter *a);
-
-/* The start is over: from now on a worker that can't boot is tried again. */
-void arbiter_serve(arbiter *a);
 
 #endif

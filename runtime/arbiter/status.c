@@ -5,7 +5,7 @@
 #include <utlist.h>
 
 #include "arbiter/app.h"
-#include "arbiter/place.h"
+#include "arbiter/availability.h"
 #include "arbiter/roll.h"
 #include "arbiter/session.h"
 #include "base/clock.h"
@@ -101,7 +101,7 @@ static void append_worker(const worker *w, dirty_buf *out) {
     dirty_buf_printf(out,
                      "{\"number\":%u,\"generation\":%u,\"plan\":%u,\"pid\":%d,"
                      "\"state\":\"%s\",\"uptime_s\":%.3f,\"apps\":[",
-                     w->place->number, w->generation, w->plan->number, (int)w->pid,
+                     w->number, w->generation, w->plan->number, (int)w->pid,
                      worker_state_name(w->state), seconds_since(w->spawned_ns));
     for (uint32_t i = 0; i < w->deal->app_count; i++) {
         dirty_buf_append_cstr(out, i ? "," : "");
@@ -191,17 +191,6 @@ static void append_errors(const uint64_t *errors, dirty_buf *out) {
     dirty_buf_append_cstr(out, "}");
 }
 
-/* When the request that waits longest for the app arrived, 0: none waits. */
-static uint64_t oldest_ns(const app *p) {
-    uint64_t oldest = 0;
-    for (int i = 0; i <= DIRTY_PRIORITY_LAST; i++) {
-        const session *s = p->waiting[i];
-        if (s != NULL && (oldest == 0 || s->request.arrived_ns < oldest))
-            oldest = s->request.arrived_ns;
-    }
-    return oldest;
-}
-
 static double age_ms(uint64_t at_ns) {
     return at_ns ? seconds_since(at_ns) * 1e3 : 0.0;
 }
@@ -218,7 +207,7 @@ static void append_app(const arbiter *a, const app *p, dirty_buf *out) {
                      "\"queued\":%u,\"max_queue\":%u,\"oldest_ms\":%.0f,"
                      "\"timeout_ms\":%u,\"values\":%llu,\"run_ms_mean\":%.3f,"
                      "\"errors\":",
-                     p->queued, p->spec->max_queue, age_ms(oldest_ns(p)),
+                     p->queued, p->spec->max_queue, age_ms(app_oldest_ns(p)),
                      p->spec->timeout_ms, (ull)p->values, (double)p->run_ns_mean / 1e6);
     append_errors(p->errors, out);
     dirty_buf_append_cstr(out, ",\"apart\":");
@@ -243,7 +232,7 @@ static void append_queue(const arbiter *a, dirty_buf *out) {
     uint64_t oldest = 0;
     const app *p;
     DL_FOREACH (a->apps, p) {
-        uint64_t at = oldest_ns(p);
+        uint64_t at = app_oldest_ns(p);
         if (at != 0 && (oldest == 0 || at < oldest))
             oldest = at;
     }
@@ -289,8 +278,9 @@ void status_append(arbiter *a, dirty_buf *out) {
 }
 
 void status_append_stack(lane *l, bool anew, dirty_buf *out) {
-    dirty_buf_printf(out, "{\"worker\":%u,\"pid\":%d,\"lane\":%u,\"app\":",
-                     l->worker->place->number, (int)l->worker->pid, l->number);
+    dirty_buf_printf(out,
+                     "{\"worker\":%u,\"pid\":%d,\"lane\":%u,\"app\":", l->worker_number,
+                     (int)l->worker->pid, l->number);
     append_string(out, l->app->name);
     dirty_buf_append_cstr(out, ",\"action\":");
     append_string(out, l->action);

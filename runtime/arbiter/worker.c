@@ -15,12 +15,11 @@
 
 #include "arbiter/app.h"
 #include "arbiter/child.h"
-#include "arbiter/exit_hook.h"
-#include "arbiter/place.h"
 #include "base/clock.h"
 #include "base/json_peek.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/safe_file.h"
 
 /* How long a worker whose channel has ended may take to exit. */
 #define EXIT_MS 2000
@@ -66,7 +65,7 @@ static void set_state(worker *w, worker_state to) {
     };
     assert(edges[w->state] >> to & 1);
     dirty_log(DIRTY_LOG_DEBUG, "worker state", "worker=%u worker_pid=%d from=%s to=%s",
-              w->place->number, (int)w->pid, state_names[w->state], state_names[to]);
+              w->number, (int)w->pid, state_names[w->state], state_names[to]);
     w->state = to;
 }
 
@@ -131,16 +130,14 @@ static void free_worker(worker *w) {
     free(w);
 }
 
-static worker *new_worker(place *p, plan *by, const deal *d) {
+static worker *new_worker(arbiter *a, plan *by, const deal *d) {
     uint32_t count = by->o->threads;
     worker *w = calloc(1, sizeof *w + count * sizeof w->lanes[0]);
     if (w == NULL)
         return NULL;
-    w->a = p->a;
-    w->place = p;
+    w->a = a;
     w->plan = by;
     w->deal = d;
-    w->generation = ++p->generation;
     w->lane_count = count;
     w->outputs[0].fd = w->outputs[1].fd = -1;
     if (by->o->max_requests > 0)
@@ -149,9 +146,8 @@ static worker *new_worker(place *p, plan *by, const deal *d) {
                              ? (uint64_t)random() % (by->o->max_requests_jitter + 1ull)
                              : 0);
     for (uint32_t i = 0; i < count; i++) {
-        w->lanes[i].worker = w;
-        w->lanes[i].number = i;
-        w->lanes[i].fd = -1;
+        w->lanes[i] =
+            (lane){.a = a, .worker = w, .plan = by, .deal = d, .number = i, .fd = -1};
     }
     return w;
 }
@@ -171,7 +167,7 @@ static void watch(worker *w) {
             w->open_handles += 2;
     }
     for (int i = 0; i < 2; i++) {
-        output_open(&w->outputs[i], loop, "worker=%u worker_pid=%d", w->place->number,
+        output_open(&w->outputs[i], loop, "worker=%u worker_pid=%d", w->number,
                     (int)w->pid);
         w->outputs[i].poll.data = w;
         if (w->outputs[i].open)
@@ -181,11 +177,15 @@ static void watch(worker *w) {
         uv_timer_start(&w->timer, on_timer, w->plan->o->boot_timeout_ms, 0);
 }
 
-int worker_spawn(place *p, plan *by, const deal *d, worker **out) {
+int worker_spawn(arbiter *a, place *p, uint32_t number, uint32_t generation, plan *by,
+                 const deal *d, worker **out) {
     int outputs[2] = {-1, -1}, theirs[DIRTY_THREADS_MAX];
-    worker *w = new_worker(p, by, d);
+    worker *w = new_worker(a, by, d);
     if (w == NULL)
         return -ENOMEM;
+    w->place = p;
+    w->number = number;
+    w->generation = generation;
     for (uint32_t i = 0; i < DIRTY_THREADS_MAX; i++)
         theirs[i] = -1;
     w->spawned_ns = dirty_now_ns();
@@ -203,10 +203,14 @@ int worker_spawn(place *p, plan *by, const deal *d, worker **out) {
         return rc;
     }
     plan_ref(by);
-    DL_APPEND(p->a->workers, w);
+    DL_APPEND(a->workers, w);
+    for (uint32_t i = 0; i < w->lane_count; i++) {
+        w->lanes[i].worker_number = number;
+        w->lanes[i].worker_pid = w->pid;
+    }
     watch(w);
     dirty_log(DIRTY_LOG_INFO, "worker started", "worker=%u worker_pid=%d generation=%u",
-              p->number, (int)w->pid, w->generation);
+              number, (int)w->pid, generation);
     *out = w;
     return 0;
 }
@@ -220,7 +224,7 @@ static void set_max_rss(worker *w) {
         return;
     dirty_log(DIRTY_LOG_WARN, "worker is larger than max_rss as soon as it is ready",
               "worker=%u worker_pid=%d rss=%llu max_rss=%llu recycled_at=%llu remedy=%s",
-              w->place->number, (int)w->pid, (unsigned long long)rss,
+              w->number, (int)w->pid, (unsigned long long)rss,
               (unsigned long long)w->max_rss, 2 * (unsigned long long)rss,
               DIRTY_LOG_QUOTE("raise max_rss, or load less in init"));
     w->max_rss = 2 * rss;
@@ -234,18 +238,20 @@ void worker_lane_ready(worker *w) {
     w->ready_ns = dirty_now_ns();
     set_max_rss(w);
     dirty_log(DIRTY_LOG_INFO, "worker ready", "worker=%u worker_pid=%d boot_ms=%llu",
-              w->place->number, (int)w->pid,
+              w->number, (int)w->pid,
               (unsigned long long)((dirty_now_ns() - w->spawned_ns) / DIRTY_NS_PER_MS));
-    place_worker_ready(w->place, w);
-    arbiter_ready(w->a);
+    w->a->changed = true;
 }
 
-void worker_serve(worker *w) {
-    w->serves = true;
-    if (w->state != WORKER_READY)
-        return; /* place_worker_ready comes once it is */
-    for (uint32_t i = 0; i < w->lane_count; i++)
-        lane_pull(&w->lanes[i]);
+void worker_want_recycled(worker *w, const char *why) {
+    w->recycle = why;
+    w->a->changed = true;
+}
+
+void worker_has_served(worker *w) {
+    w->served++;
+    if (w->recycle_at != 0 && w->served >= w->recycle_at)
+        worker_want_recycled(w, "max_requests");
 }
 
 static const char *peek(dirty_slice json, const char *key, char *out, size_t size) {
@@ -265,16 +271,15 @@ void worker_boot_failed(worker *w, const char *text, size_t len) {
     snprintf(w->boot_error, sizeof w->boot_error, "app %s failed in %s: %s", name, phase,
              message);
     dirty_log(DIRTY_LOG_ERROR, "worker can't boot",
-              "worker=%u worker_pid=%d app=%s phase=%s error=%s traceback=%s",
-              w->place->number, (int)w->pid, DIRTY_LOG_QUOTE(name),
-              DIRTY_LOG_QUOTE(phase), DIRTY_LOG_QUOTE(message),
-              DIRTY_LOG_QUOTE(traceback));
+              "worker=%u worker_pid=%d app=%s phase=%s error=%s traceback=%s", w->number,
+              (int)w->pid, DIRTY_LOG_QUOTE(name), DIRTY_LOG_QUOTE(phase),
+              DIRTY_LOG_QUOTE(message), DIRTY_LOG_QUOTE(traceback));
 }
 
 /* -- End --------------------------------------------------------------------------------
  */
 
-static bool has_busy_lane(const worker *w) {
+bool worker_has_busy_lane(const worker *w) {
     for (uint32_t i = 0; i < w->lane_count; i++)
         if (w->lanes[i].busy)
             return true;
@@ -286,13 +291,19 @@ static void retire_lanes(worker *w) {
         lane_retire(&w->lanes[i]);
 }
 
+static void end_lanes(worker *w) {
+    retire_lanes(w);
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        w->lanes[i].ended = true;
+}
+
 static void send_stop(worker *w) {
     dirty_msg_plain m = {.kind = DIRTY_MSG_STOP};
     for (uint32_t i = 0; i < w->lane_count; i++)
         if (send(w->lanes[i].fd, &m, sizeof m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
             errno != EPIPE && errno != ECONNRESET)
             dirty_log(DIRTY_LOG_WARN, "lane can't be told to stop",
-                      "worker=%u lane=%u reason=%s", w->place->number, i,
+                      "worker=%u lane=%u reason=%s", w->number, i,
                       DIRTY_LOG_QUOTE(strerror(errno)));
 }
 
@@ -300,7 +311,7 @@ static void send_stop(worker *w) {
  * however short the graceful timeout is. */
 static uint32_t drain_ms(const worker *w) {
     uint32_t ms = w->a->o->graceful_timeout_ms;
-    return has_busy_lane(w) || ms > EXIT_MS ? ms : EXIT_MS;
+    return worker_has_busy_lane(w) || ms > EXIT_MS ? ms : EXIT_MS;
 }
 
 void worker_drain(worker *w) {
@@ -324,15 +335,16 @@ void worker_kill(worker *w, const char *reason) {
     if (w->state == WORKER_DYING || w->state == WORKER_DEAD)
         return;
     set_state(w, WORKER_DYING);
+    end_lanes(w);
+    w->a->changed = true;
     w->kill_reason = reason;
     w->a->counters.killed++;
-    retire_lanes(w);
     uv_timer_stop(&w->timer);
     /* With its group: what the apps started ends with their worker. */
     if (kill(-w->pid, SIGKILL) < 0)
         kill(w->pid, SIGKILL);
     dirty_log(DIRTY_LOG_WARN, "worker killed", "worker=%u worker_pid=%d reason=%s",
-              w->place->number, (int)w->pid, DIRTY_LOG_QUOTE(reason));
+              w->number, (int)w->pid, DIRTY_LOG_QUOTE(reason));
 }
 
 void worker_condemn(worker *w, const char *reason) {
@@ -351,7 +363,7 @@ void worker_progress(worker *w) {
         return;
     /* Only lanes that still have a caller keep a condemned worker alive. */
     for (uint32_t i = 0; i < w->lane_count; i++)
-        if (w->lanes[i].busy && w->lanes[i].session != NULL)
+        if (w->lanes[i].busy && w->lanes[i].request != NULL)
             return;
     worker_kill(w, w->condemned);
 }
@@ -409,9 +421,8 @@ static void on_timer(uv_timer_t *handle) {
         break;
     case WORKER_READY: worker_kill(w, w->condemned ? w->condemned : "channel"); break;
     case WORKER_DRAINING:
-        for (uint32_t i = 0; i < w->lane_count; i++)
-            lane_shutdown(&w->lanes[i]);
-        worker_kill(w, has_busy_lane(w) ? "graceful_timeout" : "no_exit");
+        w->overdue = true;
+        w->a->changed = true;
         break;
     case WORKER_DYING:
     case WORKER_DEAD: break;
@@ -472,24 +483,24 @@ static void log_exit(const worker *w, const char *how, bool expected) {
     dirty_log_level level = expected ? DIRTY_LOG_INFO : DIRTY_LOG_WARN;
     if (at == NULL)
         dirty_log(level, "worker ended", "worker=%u worker_pid=%d how=%s up_ms=%llu",
-                  w->place->number, (int)w->pid, DIRTY_LOG_QUOTE(how), up_ms);
+                  w->number, (int)w->pid, DIRTY_LOG_QUOTE(how), up_ms);
     else
         dirty_log(
             level, "worker ended",
             "worker=%u worker_pid=%d how=%s up_ms=%llu app=%s action=%s "
             "run_ms=%llu caller_pid=%d",
-            w->place->number, (int)w->pid, DIRTY_LOG_QUOTE(how), up_ms, at->app->name,
+            w->number, (int)w->pid, DIRTY_LOG_QUOTE(how), up_ms, at->app->name,
             DIRTY_LOG_QUOTE(at->action),
             (unsigned long long)((dirty_now_ns() - at->started_ns) / DIRTY_NS_PER_MS),
             (int)at->caller_pid);
 }
 
-void worker_reaped(worker *w, int wait_status) {
+void worker_note_exit(worker *w, int wait_status) {
     arbiter *a = w->a;
     bool expected = w->state == WORKER_DRAINING;
     uv_timer_stop(&w->timer);
-    retire_lanes(w);
     set_state(w, WORKER_DEAD);
+    end_lanes(w);
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_drain_channel(&w->lanes[i]);
     w->wait_status = wait_status;
@@ -497,20 +508,25 @@ void worker_reaped(worker *w, int wait_status) {
     a->counters.exits[w->exit_reason]++;
     describe_exit(w, wait_status, w->exit_reason, w->how, sizeof w->how);
     log_exit(w, w->how, expected);
-    for (uint32_t i = 0; i < w->lane_count; i++) {
-        lane_settle(&w->lanes[i], wait_status);
-        if (w->lanes[i].poll_open) /* a process that it left may hold the other end */
-            uv_poll_stop(&w->lanes[i].poll);
-    }
-    exit_hook_call(w);
+    a->changed = true;
 }
 
-void worker_gone(worker *w) {
-    bool was_ready = w->ready_lanes == w->lane_count;
-    place_worker_gone(w->place, w, was_ready, w->boot_error[0] ? w->boot_error : w->how);
+void worker_close(worker *w) {
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_close(&w->lanes[i], on_lane_closed);
     for (int i = 0; i < 2; i++)
         output_close(&w->outputs[i], on_handle_closed);
     uv_close((uv_handle_t *)&w->timer, on_handle_closed);
+}
+
+int workers_reopen_logs(arbiter *a) {
+    const worker *w;
+    int rc = dirty_log_reopen();
+    if (rc < 0)
+        dirty_log(DIRTY_LOG_ERROR, "log file can't be opened again", "reason=%s",
+                  DIRTY_LOG_QUOTE(dirty_safe_reason(rc)));
+    DL_FOREACH (a->workers, w)
+        if (w->state == WORKER_READY || w->state == WORKER_DRAINING)
+            kill(w->pid, SIGUSR1);
+    return rc;
 }

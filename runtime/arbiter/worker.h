@@ -4,7 +4,8 @@
  *      └────────────────────────────┴──────► DYING (killed) ────────► ┘
  *
  * A worker fills a place. Its memory lives until its process is reaped, the hook
- * worker_exit has returned and its handles are closed. */
+ * worker_exit has returned and its handles are closed. What follows from its events for
+ * its place is looked at in a step (place.h). */
 #ifndef DIRTY_ARBITER_WORKER_H
 #define DIRTY_ARBITER_WORKER_H
 
@@ -36,9 +37,10 @@ typedef enum worker_exit_reason {
 struct worker {
     arbiter *a;
     worker *prev, *next; /* of arbiter.workers, until its handles are closed */
-    place *place;
-    plan *plan;       /* a reference: what it was started by */
-    const deal *deal; /* of plan: what it hosts */
+    place *place;        /* whose it is; opaque here */
+    uint32_t number;     /* of the place */
+    plan *plan;          /* a reference: what it was started by */
+    const deal *deal;    /* of plan: what it hosts */
     worker_state state;
     pid_t pid;
     uint32_t generation;
@@ -50,6 +52,10 @@ struct worker {
     uint64_t max_rss;    /* in bytes: a larger one is replaced, 0: never; from ready on */
     uint64_t served;     /* requests its lanes finished */
     uint64_t recycle_at; /* replaced once it served so many, 0: never */
+    const char *recycle; /* why it is to be replaced ("max_requests"), NULL: it is not */
+    bool told_ready;     /* READY: its place knows */
+    bool told_gone;      /* DEAD: its place knows, its handles close */
+    bool overdue;        /* DRAINING: graceful_timeout is over */
     bool serves;         /* it has its place: a replacement that is held back has not */
     const char *condemned; /* why it is to be killed as soon as its other lanes are free;
                               NULL: it is not */
@@ -68,18 +74,31 @@ struct worker {
     lane lanes[];
 };
 
-/* Fork a worker for the place, to host what the deal of the plan says. 0 with *out set,
- * or -errno. */
-int worker_spawn(place *p, plan *by, const deal *d, worker **out);
+/* Fork a worker for the place of this number, the generation-th there, to host what the
+ * deal of the plan says. 0 with *out set, or -errno. */
+int worker_spawn(arbiter *a, place *p, uint32_t number, uint32_t generation, plan *by,
+                 const deal *d, worker **out);
 
-/* It is ready and has the place: its lanes take requests. */
-void worker_serve(worker *w);
+/* Do its lanes take requests? It is ready, has its place, and need not go. */
+static inline bool worker_takes_requests(const worker *w) {
+    return w->state == WORKER_READY && w->serves && w->condemned == NULL;
+}
+
+/* A lane has finished one more request: after max_requests of them it is to be replaced.
+ */
+void worker_has_served(worker *w);
+
+/* It is to be replaced because of `why`: a literal. */
+void worker_want_recycled(worker *w, const char *why);
 
 /* A lane said READY: the last one makes the worker ready. */
 void worker_lane_ready(worker *w);
 
 /* A lane said why it can't boot. `text` is the JSON of BOOT_FAILED. */
 void worker_boot_failed(worker *w, const char *text, size_t len);
+
+/* Does a lane have a request? */
+bool worker_has_busy_lane(const worker *w);
 
 /* Let it finish what it runs, then end. Bounded by graceful_timeout, then killed. */
 void worker_drain(worker *w);
@@ -100,11 +119,14 @@ void worker_channel_ended(worker *w);
 /* A lane has become free: goes on with an end that waited for it. */
 void worker_progress(worker *w);
 
-/* Waitpid said it ended: settle its lanes, call the hook worker_exit. */
-void worker_reaped(worker *w, int wait_status);
+/* Waitpid said it ended: note how, and read what its lanes had left to say. */
+void worker_note_exit(worker *w, int wait_status);
 
-/* The hook has returned, or there is none: tell its place, free it. */
-void worker_gone(worker *w);
+/* Close its handles: its memory goes with the last. */
+void worker_close(worker *w);
+
+/* Open the log files again, here and in the workers. 0 or -errno. */
+int workers_reopen_logs(arbiter *a);
 
 /* "drained", "boot", … of a worker_exit_reason */
 const char *worker_exit_reason_name(int reason);

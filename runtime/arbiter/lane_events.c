@@ -1,0 +1,82 @@
+#include "arbiter/lane_events.h"
+
+#include <unistd.h>
+
+#include "arbiter/dispatch.h"
+#include "arbiter/session.h"
+#include "arbiter/takeover.h"
+#include "arbiter/worker.h"
+#include "base/log.h"
+
+/* What its apps keep leaves no room for calls, as worker/lua_limit.h counts it. */
+static bool holds_too_much(const lane *l) {
+    uint64_t limit = l->worker->plan->o->max_memory_bytes;
+    return limit > 0 && atomic_load(&l->page->lua_bytes) > limit - limit / 8;
+}
+
+static void on_done(lane *l, request *r, const dirty_msg_done *m) {
+    worker *w = l->worker;
+    l->served++;
+    if (!m->dropped)
+        lane_count(l, (dirty_code)m->outcome, m->run_ns);
+    dispatch_pull(l);
+    if (r != NULL)
+        session_done(r->conn, m->dropped ? DIRTY_CONNECTION_LOST : m->connection);
+    worker_has_served(w);
+    if (m->outcome == DIRTY_CODE_MEMORY && holds_too_much(l))
+        worker_want_recycled(w, "max_memory");
+}
+
+/* Its worker has no free descriptor: it is replaced, which frees what its apps leaked. */
+static void on_returned(lane *l, request *r, const uint8_t *bytes, size_t len) {
+    worker *w = l->worker;
+    w->a->counters.requeued++;
+    dirty_log(DIRTY_LOG_WARN, "worker is out of descriptors and will be replaced",
+              "worker=%u worker_pid=%d", l->worker_number, (int)w->pid);
+    worker_drain(w);
+    if (r != NULL)
+        session_returned(r->conn, bytes, len);
+}
+
+static void on_stalled(lane *l, request *r, int file, size_t len) {
+    if (r == NULL)
+        close(file); /* it has been answered meanwhile */
+    else
+        session_stalled(r->conn, file, len);
+    dispatch_pull(l);
+}
+
+/* A sound lane never does. Its worker could go on with it for ever. */
+static void on_broken(lane *l, const char *what) {
+    worker *w = l->worker;
+    if (w->state == WORKER_DYING || w->state == WORKER_DEAD)
+        return;
+    dirty_log(DIRTY_LOG_WARN,
+              "lane breaks the rules of its channel, its worker is killed",
+              "worker=%u worker_pid=%d lane=%u what=%s", l->worker_number, (int)w->pid,
+              l->number, DIRTY_LOG_QUOTE(what));
+    worker_kill(w, "channel");
+}
+
+static void on_ready(lane *l) {
+    worker_lane_ready(l->worker);
+}
+
+static void on_boot_failed(lane *l, const char *text, size_t len) {
+    worker_boot_failed(l->worker, text, len);
+}
+
+static void on_ended(lane *l) {
+    worker_channel_ended(l->worker);
+}
+
+const lane_events arbiter_lane_events = {
+    .ready = on_ready,
+    .boot_failed = on_boot_failed,
+    .done = on_done,
+    .returned = on_returned,
+    .stalled = on_stalled,
+    .broken = on_broken,
+    .ended = on_ended,
+    .overdue = takeover_overdue,
+};

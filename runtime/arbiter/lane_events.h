@@ -1,0 +1,9 @@
+/* lane_events: what the arbiter does about what lanes say (lane.h). */
+#ifndef DIRTY_ARBITER_LANE_EVENTS_H
+#define DIRTY_ARBITER_LANE_EVENTS_H
+
+#include "arbiter/lane.h"
+
+extern const lane_events arbiter_lane_events;
+
+#endif

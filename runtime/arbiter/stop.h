@@ -1,0 +1,22 @@
+/* stop: the end of the runtime.
+ *
+ *   SERVING ─stop_gracefully─► DRAINING ─all finished─► ENDING ─workers gone─► finished
+ *       └───────────────────stop_now─────────────────────┘
+ */
+#ifndef DIRTY_ARBITER_STOP_H
+#define DIRTY_ARBITER_STOP_H
+
+#include "arbiter/state.h"
+
+/* Stop accepting, finish what was accepted within the graceful timeout. A second time:
+ * now. */
+void stop_gracefully(arbiter *a);
+
+/* End now: what waits or runs is answered SHUTDOWN, workers are killed. `status` is what
+ * dirty_arbiter_run returns if nothing went wrong before. */
+void stop_now(arbiter *a, int status);
+
+/* Go on with an end that waited for something. True, once: the last worker is gone. */
+bool stop_step(arbiter *a);
+
+#endif
