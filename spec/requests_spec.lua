@@ -138,6 +138,42 @@ describe("a request", function()
         assert.is_nil(rt:log():find("internal error", 1, true))
     end
 
+    -- The worker is stopped after the request was sent to it; the arbiter, too, or not.
+    for _, with in ipairs { "the worker", "the worker and the arbiter" } do
+        it("whose caller hangs up before it has begun does not run: stopped, " .. with, function()
+            start()
+            local status = rt:status()
+            local both = with ~= "the worker"
+            posix_signal.kill(status.workers[1].pid, posix_signal.SIGSTOP)
+            local ok, err = pcall(function()
+                local left = send(note(1, "ran"))
+                wait.until_true(function()
+                    return rt:status().workers[1].lanes[1].state ~= "idle"
+                end, 10, "the lane to have it")
+                if both then
+                    posix_signal.kill(status.arbiter.pid, posix_signal.SIGSTOP)
+                end
+                local sent = wait.now()
+                left:close()
+                pause_until(sent + 0.05)
+                if not both then
+                    wait.until_true(function()
+                        return rt:status().counters.abandoned == 1
+                    end, 10, "the arbiter to see it")
+                end
+            end)
+            posix_signal.kill(status.workers[1].pid, posix_signal.SIGCONT)
+            if both then -- the lane comes first
+                pause_until(wait.now() + 0.05)
+                posix_signal.kill(status.arbiter.pid, posix_signal.SIGCONT)
+            end
+            assert(ok, err)
+            assert_settled(status.arbiter.pid)
+            assert.equal(status.workers[1].pid, rt:status().workers[1].pid)
+            assert.equal("", noted())
+        end)
+    end
+
     -- The loop runs timers before it learns of hang-ups: so both have come for it at once.
     for _, place in ipairs { "alone", "first", "middle", "last" } do
         it("whose caller hung up and whose deadline passed ends once: " .. place, function()
@@ -330,6 +366,23 @@ describe("a request", function()
             end
             assert(slow[2]:send(request(9, "apps.echo", "echo", {}, "goes on")))
             assert.same({ "goes on" }, answer(slow[2], 9))
+        end)
+
+        -- What slow requests hold is bounded as soon as a lane gives one back.
+        it("is refused where all of them hold 256 MiB already", function()
+            start("workers = 2\n")
+            local whole = request(7, "note", "length", {}, ("x"):rep(60 * 2 ^ 20))
+            local most = whole:sub(1, 58 * 2 ^ 20)
+            for count = 1, 4 do
+                send(most)
+                wait.until_true(function() return rt:status().counters.stalled == count end, 30,
+                    "a lane to give the request back")
+            end
+            local code, details = refusal(send(most), 7, 30)
+            assert.equal("OVERLOADED", code)
+            assert.equal("no", details.started)
+            assert.equal("receive", details.phase)
+            assert.equal(100000, (rt:call("note", "length", ("x"):rep(100000))))
         end)
 
         it("is answered whole, wherever it was cut and whatever comes behind it", function()

@@ -9,6 +9,10 @@ local wait = require "support.wait"
 local NOISY = [[
 local Noisy = {}
 function Noisy:print(n) for i = 1, n do print("line " .. i) end return n end
+function Noisy:log(n, level)
+    for i = 1, n do require("dirty").log[level or "info"]("again", { i = i }) end
+    return n
+end
 function Noisy:mutter(s) io.stderr:write("waiting for the lock…") return self:nap(s) end
 function Noisy:nap(s)
     local ffi = require "ffi"
@@ -52,6 +56,18 @@ describe("the runtime", function()
             "the line that tells of suppressed output")
         local _, logged = rt:log():gsub('msg="output"', "")
         assert.is_true(logged < 5000, logged)
+    end)
+
+    it("logs a bounded part of what an app logs without end, and says how much more", function()
+        start { args = { "--workers", "1" } }
+        assert.equal(20000, rt:call("noisy", "log", 20000))
+        assert.equal(1, rt:call("noisy", "log", 1, "debug")) -- is not logged: says nothing
+        wait.until_true(function()
+            rt:call("noisy", "log", 1)
+            return rt:log():find('msg="log lines suppressed" lines=', 1, true)
+        end, 15, "the line that tells of suppressed lines")
+        local _, logged = rt:log():gsub('msg="again"', "")
+        assert.is_true(logged >= 500 and logged < 5000, logged)
     end)
 
     it("logs the last words of an app that is stuck, without the end of their line", function()

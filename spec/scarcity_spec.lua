@@ -3,6 +3,7 @@
 local chaos = require "support.chaos"
 local errors = require "dirty.errors"
 local fcntl = require "posix.fcntl"
+local machine = require "support.machine"
 local process = require "support.process"
 local raw = require "support.raw"
 local runtime = require "support.runtime"
@@ -146,6 +147,52 @@ describe("a runtime that is short of", function()
         assert.equal(1, r.exit)
         assert.matches("OVERLOADED", r.stderr)
     end)
+
+    -- Connects so often as nobody, with a pause after each, sends a byte each time and stays.
+    local CROWD = [[
+        local socket, unistd, time = require "posix.sys.socket", require "posix.unistd",
+            require "posix.time"
+        local path, count, pause_ms = ...
+        for _ = 1, count do
+            local fd = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0)
+            if fd and socket.connect(fd, { family = socket.AF_UNIX, path = path }) then
+                socket.send(fd, "D")
+            end
+            time.nanosleep { tv_sec = 0, tv_nsec = pause_ms * 1e6 }
+        end
+        io.stdout:write("there\n")
+        io.stdout:flush()
+        unistd.sleep(60)]]
+
+    -- Who is refused lingers: neither that nor its haste gets anybody what is kept for others.
+    for _, pause_ms in ipairs { 0, 10 } do
+        it(("connections, with a crowd that comes every %d ms, still answers root"):format(
+            pause_ms), function()
+            if machine.no_root() then
+                pending(machine.no_root())
+                return
+            end
+            local rt = start { apps = { "apps.echo" }, wrap = few_descriptors(120),
+                args = { "--workers", "1", "--socket-mode", "0666" } }
+            process.run { "chmod", "755", rt.dir }
+            local argv = { "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                "luajit", "-e", CROWD:gsub("%.%.%.", ("%q, 150, %d"):format(rt.socket, pause_ms)) }
+            local crowd = process.start(argv)
+            later(function() crowd:close() end)
+            local asked = 0
+            wait.until_true(function()
+                asked = asked + 1
+                local r = rt:command("ping")
+                assert.equal(0, r.exit, r.stderr)
+                return crowd:stdout():find "there"
+            end, 60, function() return "the crowd\n" .. crowd:stderr() end)
+            for _ = 1, 3 do
+                local r = rt:command("status")
+                assert.equal(0, r.exit, r.stderr)
+            end
+            assert.is_true(asked > 0)
+        end)
+    end
 
     it("descriptors in a worker gives the call to its replacement", function()
         local rt = start { apps = { "spec.apps.stuck" }, args = { "--workers", "1" } }

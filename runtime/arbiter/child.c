@@ -19,9 +19,9 @@
 #include "base/log.h"
 #include "base/title.h"
 
-/* How long a lane waits in all for bytes of one request. A sender that runs needs a few
- * microseconds to fill the socket again; for one that does not, the arbiter waits at less
- * cost (upload.h). */
+/* The most that a lane waits for bytes of a request, less where others wait for a lane. A
+ * sender that runs needs a few microseconds to fill the socket again; for one that does
+ * not, the arbiter waits at less cost (upload.h). */
 #define PATIENCE_MS 50
 
 static void reset_signals(void) {

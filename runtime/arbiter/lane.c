@@ -84,6 +84,7 @@ static int send_dispatch(const lane *l, const request *r, struct iovec bytes) {
         .frame_len = r->frame_len,
         .have_len = (uint32_t)bytes.iov_len,
         .gathered = u->open,
+        .others_wait = l->a->queued > 1, /* more than this one */
         .peer_pid = r->peer_pid,
         .peer_uid = r->peer_uid,
     };
@@ -349,12 +350,19 @@ void lane_caller_gone(lane *l) {
         lane_interrupt(l, DIRTY_CODE_CANCELLED);
 }
 
+bool lane_take_unstarted(lane *l) {
+    return dirty_baton_read(l->page, l->seq) == DIRTY_BATON_READING &&
+           dirty_baton_move(l->page, l->seq, DIRTY_BATON_READING, DIRTY_BATON_TAKEN);
+}
+
 void lane_abandon(lane *l) {
     lane_detach(l);
     if (l->interrupted != DIRTY_CODE_NONE)
         return; /* it is driven already */
     l->interrupted = DIRTY_CODE_CANCELLED;
-    drive(l, l->plan->o->timeout_grace_ms);
+    lane_take_unstarted(l);
+    bool unstarted = dirty_baton_read(l->page, l->seq) == DIRTY_BATON_TAKEN;
+    drive(l, unstarted ? LANE_EXIT_MS : l->plan->o->timeout_grace_ms);
 }
 
 bool lane_ask_stack(lane *l) {

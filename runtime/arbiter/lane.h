@@ -13,6 +13,9 @@
 #include "wire/code.h"
 #include "wire/request.h"
 
+/* How long a lane that was reading may take to see that its connection has ended. */
+#define LANE_EXIT_MS 5000
+
 struct lane {
     arbiter *a;
     worker *worker;
@@ -95,6 +98,10 @@ request *lane_release(lane *l);
 
 /* Count the request that it had, and note it in the slow log if it took that long. */
 void lane_count(lane *l, dirty_code outcome, uint64_t run_ns);
+
+/* Take the baton of a request that the lane has not begun: it never starts. False: it has
+ * begun. */
+bool lane_take_unstarted(lane *l);
 
 /* The connection ends while the lane has its request: it must be done soon, or is killed.
  */

@@ -113,8 +113,9 @@ static uint64_t sessions_max(const arbiter *a) {
     return all > kept ? all - kept : 1;
 }
 
-/* Close a connection that costs nobody an answer. False: there is none. */
-static bool make_room(arbiter *a) {
+/* Close a connection that costs nobody an answer, but not `kept`. False: there is none.
+ */
+static bool make_room(arbiter *a, const session *kept) {
     session *s;
     int tries = 0;
     if (a->lingering != NULL) {
@@ -123,7 +124,7 @@ static bool make_room(arbiter *a) {
     }
     for (s = a->idle_sessions; s != NULL && tries < EVICT_TRIES; s = s->spare_next) {
         tries++;
-        if (session_has_input(s))
+        if (s == kept || session_has_input(s))
             continue; /* its next request has come: it is not idle any more */
         a->counters.evicted++;
         session_evict(s);
@@ -136,22 +137,24 @@ static bool is_privileged(const arbiter *a, const session *s) {
     return s->request.peer_uid == 0 || s->request.peer_uid == listener_owner(a);
 }
 
+static uint32_t open_connections(const arbiter *a) {
+    return a->session_count - a->closing_count;
+}
+
 /* A new connection beyond the limit: the one that has been idle for the longest time
  * makes room, else the new one is told that there is none. */
 static void house(arbiter *a, session *s) {
-    uint64_t max = sessions_max(a);
-    if (a->session_count - a->closing_count <= max)
-        return;
-    if (a->idle_sessions != s && make_room(a)) {
-        if (dirty_ratelimit_pass(&a->listener->room_limit, QUIET_MS))
-            dirty_log(DIRTY_LOG_WARN, "idle connections are closed to make room",
-                      "sessions=%u evicted=%llu remedy=%s", a->session_count,
-                      (unsigned long long)a->counters.evicted,
-                      DIRTY_LOG_QUOTE(dirty_log_remedy(-EMFILE)));
-        return;
-    }
-    if (is_privileged(a, s) &&
-        a->session_count - a->closing_count + REFUSED_MIN <= descriptors_max(a))
+    uint64_t max = sessions_max(a), evicted = a->counters.evicted;
+    while (open_connections(a) > max && make_room(a, s))
+        continue;
+    if (a->counters.evicted > evicted &&
+        dirty_ratelimit_pass(&a->listener->room_limit, QUIET_MS))
+        dirty_log(DIRTY_LOG_WARN, "idle connections are closed to make room",
+                  "sessions=%u evicted=%llu remedy=%s", a->session_count,
+                  (unsigned long long)a->counters.evicted,
+                  DIRTY_LOG_QUOTE(dirty_log_remedy(-EMFILE)));
+    if (open_connections(a) <= max ||
+        (is_privileged(a, s) && open_connections(a) + REFUSED_MIN <= descriptors_max(a)))
         return;
     refuse_connection(s, max);
 }
@@ -163,7 +166,7 @@ static void on_connection(uv_poll_t *handle, int status, int events) {
     for (int i = 0; i < ACCEPT_MAX; i++) {
         if (l->a->session_count >= descriptors_max(l->a)) {
             /* Those that are ended close at the end of this turn. */
-            if (l->a->closing_count == 0 && !make_room(l->a))
+            if (l->a->closing_count == 0 && !make_room(l->a, NULL))
                 rest(l, EMFILE);
             return;
         }

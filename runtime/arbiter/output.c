@@ -25,34 +25,20 @@ int output_pipe(output *o, const char *stream, int *theirs) {
     return fcntl(o->fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-/* A token bucket (a line costs one). */
-static bool may_log(output *o) {
-    uint64_t now_ns = dirty_now_ns();
-    o->tokens += (double)(now_ns - o->filled_ns) / 1e9 * OUTPUT_LINES_PER_S;
-    if (o->tokens > OUTPUT_BURST)
-        o->tokens = OUTPUT_BURST;
-    o->filled_ns = now_ns;
-    if (o->tokens < 1)
-        return false;
-    o->tokens -= 1;
-    return true;
-}
-
 static void tell_suppressed(output *o) {
-    if (o->suppressed > 0)
+    if (o->bucket.refused > 0)
         dirty_log(DIRTY_LOG_WARN, "output suppressed", "%s stream=%s lines=%llu", o->from,
-                  o->stream, (unsigned long long)o->suppressed);
-    o->suppressed = 0;
+                  o->stream, (unsigned long long)o->bucket.refused);
+    o->bucket.refused = 0;
 }
 
 static void log_line(output *o) {
     o->line[o->len] = '\0';
-    if (o->len > 0 && may_log(o)) {
+    if (o->len > 0 &&
+        dirty_bucket_pass(&o->bucket, DIRTY_APP_LINES_BURST, DIRTY_APP_LINES_PER_S)) {
         tell_suppressed(o);
         dirty_log(DIRTY_LOG_INFO, "output", "%s stream=%s text=%s", o->from, o->stream,
                   DIRTY_LOG_QUOTE(o->line));
-    } else if (o->len > 0) {
-        o->suppressed++;
     }
     o->len = 0;
 }
@@ -90,8 +76,6 @@ int output_open(output *o, uv_loop_t *loop, const char *format, ...) {
     va_start(args, format);
     vsnprintf(o->from, sizeof o->from, format, args);
     va_end(args);
-    o->filled_ns = dirty_now_ns();
-    o->tokens = OUTPUT_BURST;
     int rc = uv_poll_init(loop, &o->poll, o->fd);
     if (rc < 0)
         return rc;

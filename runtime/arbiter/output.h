@@ -11,9 +11,9 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "base/ratelimit.h"
+
 #define OUTPUT_LINE_MAX 2048
-#define OUTPUT_BURST 500
-#define OUTPUT_LINES_PER_S 100
 
 typedef struct output {
     uv_poll_t poll;
@@ -21,9 +21,7 @@ typedef struct output {
     int fd;
     char from[48];       /* fields of the log line: whose it is */
     const char *stream;  /* "stdout", "stderr" */
-    uint64_t filled_ns;  /* when `tokens` was last refilled */
-    double tokens;       /* lines that may be logged now */
-    uint64_t suppressed; /* lines that were not, since the last that was */
+    dirty_bucket bucket; /* lines that may be logged now, and those that were not */
     bool fresh;          /* something came since the last output_flush */
     size_t len;
     char line[OUTPUT_LINE_MAX]; /* the unfinished one */

@@ -195,7 +195,8 @@ void session_returned(session *s, const uint8_t *bytes, size_t len) {
 
 void session_stalled(session *s, int fd, size_t len) {
     request *r = &s->request;
-    if (!upload_open(s->a, &r->upload, fd, len) || len >= r->frame_len) {
+    upload_result opened = upload_open(s->a, &r->upload, fd, len);
+    if (opened == UPLOAD_BROKEN || len >= r->frame_len) {
         session_close(s); /* the bytes are lost */
         return;
     }
@@ -207,7 +208,9 @@ void session_stalled(session *s, int fd, size_t len) {
     if (!session_set_state(s, SESSION_GATHERING))
         return;
     session_wake_at(s, dirty_earlier_ns(r->recv_deadline_ns, r->deadline_ns));
-    if (r->app == NULL || !r->app->shown)
+    if (opened == UPLOAD_FULL)
+        refuse_upload(s);
+    else if (r->app == NULL || !r->app->shown)
         refuse_removed(s);
     else
         session_poll(s, SESSION_INPUT);
@@ -292,6 +295,10 @@ static void next_request(session *s) {
 void session_hung_up(session *s) {
     if (s->state == SESSION_QUEUED) {
         session_abandon(s);
+        return;
+    }
+    if (s->request.lane != NULL && lane_take_unstarted(s->request.lane)) {
+        session_abandon(s); /* as if it still waited */
         return;
     }
     s->gone = true;

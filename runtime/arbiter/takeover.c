@@ -10,8 +10,6 @@
 
 /* How long a lane may take from its last byte to its DONE before that is odd. */
 #define REPORT_MS 1000
-/* How long a lane that was reading may take to see that its connection has ended. */
-#define EXIT_MS 5000
 
 /* The connection whose request the lane has, NULL: none that waits for it. */
 static session *conn_of(const lane *l) {
@@ -67,7 +65,8 @@ void takeover_overdue(lane *l) {
         session_close(s);
     }
     if (mine && state == DIRTY_BATON_READING)
-        l->seize_ns = dirty_now_ns() + EXIT_MS * DIRTY_NS_PER_MS; /* it sees the end */
+        l->seize_ns =
+            dirty_now_ns() + LANE_EXIT_MS * DIRTY_NS_PER_MS; /* it sees the end */
     else
         worker_condemn(l->worker, dirty_code_name(l->interrupted));
 }

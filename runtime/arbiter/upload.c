@@ -17,14 +17,15 @@ static bool is_memory(int fd) {
     return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && fcntl(fd, F_GET_SEALS) >= 0;
 }
 
-bool upload_open(arbiter *a, upload *u, int fd, size_t len) {
-    if (!is_memory(fd)) {
+upload_result upload_open(arbiter *a, upload *u, int fd, size_t len) {
+    bool fits = a->upload_bytes + len <= UPLOAD_BYTES_MAX;
+    if (!fits || !is_memory(fd)) {
         close(fd);
-        return false;
+        return fits ? UPLOAD_BROKEN : UPLOAD_FULL;
     }
     *u = (upload){.open = true, .fd = fd, .len = len};
     a->upload_bytes += len;
-    return true;
+    return UPLOAD_MORE;
 }
 
 static bool append(upload *u, const uint8_t *bytes, size_t len) {

@@ -36,9 +36,9 @@ typedef enum upload_result {
 /* Bytes that all uploads of the arbiter may hold together. */
 #define UPLOAD_BYTES_MAX (256ull * 1024 * 1024)
 
-/* Take over `fd` with its first `len` bytes. False, with fd closed: it is no file that is
- * safe to use. */
-bool upload_open(arbiter *a, upload *u, int fd, size_t len);
+/* Take over `fd` with its first `len` bytes. UPLOAD_MORE; or, with fd closed:
+ * UPLOAD_FULL, or UPLOAD_BROKEN: it is no file that is safe to use. */
+upload_result upload_open(arbiter *a, upload *u, int fd, size_t len);
 
 /* Receive what `socket` has, at most up to `whole_len` bytes in all. */
 upload_result upload_receive(arbiter *a, upload *u, int socket, size_t whole_len);

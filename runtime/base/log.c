@@ -111,6 +111,10 @@ void dirty_log_who(const char *who) {
     snprintf(state.who, sizeof state.who, "%s", who);
 }
 
+bool dirty_log_takes(dirty_log_level level) {
+    return level >= state.level;
+}
+
 int dirty_log_level_parse(const char *name) {
     for (int i = DIRTY_LOG_DEBUG; i <= DIRTY_LOG_ERROR; i++)
         if (strcmp(level_names[i], name) == 0)
@@ -200,7 +204,7 @@ void dirty_log_pass(const char *line, size_t len) {
 }
 
 void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) {
-    if (level < state.level)
+    if (!dirty_log_takes(level))
         return;
     int saved = errno;
     char line[LINE_MAX_LEN];

@@ -57,6 +57,9 @@ void dirty_log_who(const char *who);
  * line's time and sender. NULL: to nobody. */
 void dirty_log_tap(void (*tap)(const char *text, size_t len));
 
+/* Whether lines of this level are written. */
+bool dirty_log_takes(dirty_log_level level);
+
 /* "debug", "info", "warn", "error" to a level; -1 for anything else. */
 int dirty_log_level_parse(const char *name);
 

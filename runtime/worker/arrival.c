@@ -14,8 +14,27 @@
 #define KEEP_BYTES (2u << 20)
 /* How long a wait for more bytes lasts before the baton is looked at again. */
 #define LOOK_UP_MS 250
+/* What a byte that came is worth in waiting for the next: a sender of 4 MB/s keeps its
+ * lane. One that fills its socket again and again is faster, on a busy machine, too. */
+#define CREDIT_NS_PER_BYTE 250
 
 /* -- Reading ----------------------------------------------------------------------- */
+
+/* Waiting is paid for: by a loan where nobody else waits for a lane, and by bytes. */
+static void open_credit(dirty_arrival *a, const dirty_msg_dispatch *d) {
+    a->credit_ns = d->others_wait ? 0 : a->patience_ms * DIRTY_NS_PER_MS;
+}
+
+static void earn(dirty_arrival *a, size_t bytes) {
+    uint64_t most_ns = a->patience_ms * DIRTY_NS_PER_MS;
+    a->credit_ns += bytes * CREDIT_NS_PER_BYTE;
+    if (a->credit_ns > most_ns)
+        a->credit_ns = most_ns;
+}
+
+static void pay(dirty_arrival *a, uint64_t waited_ns) {
+    a->credit_ns -= waited_ns < a->credit_ns ? waited_ns : a->credit_ns;
+}
 
 /* Read `len` bytes to `to`, which is of the request's bytes behind those that are here.
  */
@@ -25,25 +44,25 @@ static int read_to(dirty_arrival *a, const dirty_inbox *in, void *to, size_t len
     for (size_t got = 0; got < len;) {
         if (dirty_baton_read(a->page, d->seq) != DIRTY_BATON_READING)
             return -ECANCELED;
-        uint64_t now_ns = dirty_now_ns(), patience_ns = a->patience_ms * DIRTY_NS_PER_MS;
-        if (a->waited_ns >= patience_ns)
-            return -EINPROGRESS;
-        uint64_t until_ns =
-            dirty_earlier_ns(deadline_ns, now_ns + patience_ns - a->waited_ns);
-        int wait_ms = dirty_ms_until(until_ns, now_ns);
-        bool last = wait_ms == 0; /* the deadline; what is here already came in time */
-        if (wait_ms > LOOK_UP_MS)
-            wait_ms = LOOK_UP_MS;
+        uint64_t now_ns = dirty_now_ns(), waited_ns = 0;
+        bool late = deadline_ns != 0 && now_ns >= deadline_ns;
+        int wait_ms =
+            dirty_ms_until(dirty_earlier_ns(deadline_ns, now_ns + a->credit_ns), now_ns);
+        /* What is here already came in time. */
         ssize_t n =
-            dirty_caller_read(in->descriptor, (char *)to + got, len - got, wait_ms);
-        if (n == -EAGAIN && last)
+            dirty_caller_read(in->descriptor, (char *)to + got, len - got,
+                              wait_ms < LOOK_UP_MS ? wait_ms : LOOK_UP_MS, &waited_ns);
+        pay(a, waited_ns);
+        if (n == -EAGAIN && late)
             return -ETIMEDOUT;
+        if (n == -EAGAIN && a->credit_ns == 0)
+            return -EINPROGRESS;
         if (n < 0 && n != -EAGAIN)
             return (int)n;
-        a->waited_ns += dirty_now_ns() - now_ns;
         if (n > 0) {
             got += (size_t)n;
             a->have += (size_t)n;
+            earn(a, (size_t)n);
         }
     }
     return 0;
@@ -130,7 +149,7 @@ int dirty_arrival_read(dirty_arrival *a, dirty_inbox *in) {
     a->front = dirty_inbox_bytes(in);
     a->front_len = a->have = d->have_len;
     a->seat = NULL;
-    a->waited_ns = 0;
+    open_credit(a, d);
     if (d->gathered)
         return load(a, in);
     if (a->have == d->frame_len)

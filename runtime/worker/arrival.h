@@ -24,14 +24,14 @@ typedef struct dirty_arrival {
     dirty_host *host;                /* borrowed */
     const dirty_wire_limits *limits; /* borrowed */
     dirty_lane_page *page;           /* borrowed */
-    uint32_t patience_ms;            /* for bytes of one request, in all */
+    uint32_t patience_ms;            /* the most it waits for bytes at a time */
     dirty_buf buffer;                /* owned */
     const uint8_t *front;            /* the bytes up to the seat, or all of them */
     size_t front_len;
     size_t have; /* bytes of the request that are here */
     char *seat;  /* the host's, NULL: none */
     size_t seat_len;
-    uint64_t waited_ns; /* for bytes of this request */
+    uint64_t credit_ns; /* how long it may still wait for bytes of this request */
 } dirty_arrival;
 
 /* Read what is missing of the request in `in`, never past its end. 0, -ETIMEDOUT (the

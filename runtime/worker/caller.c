@@ -15,7 +15,8 @@ static int wait_for(int fd, short events, int wait_ms) {
     return n == 0 ? -EAGAIN : 0;
 }
 
-ssize_t dirty_caller_read(int fd, void *to, size_t len, int wait_ms) {
+ssize_t dirty_caller_read(int fd, void *to, size_t len, int wait_ms,
+                          uint64_t *waited_ns) {
     for (;;) {
         ssize_t n = recv(fd, to, len, MSG_DONTWAIT);
         if (n > 0)
@@ -26,7 +27,9 @@ ssize_t dirty_caller_read(int fd, void *to, size_t len, int wait_ms) {
             continue;
         if (errno != EAGAIN)
             return -errno;
+        uint64_t from_ns = dirty_now_ns();
         int rc = wait_for(fd, POLLIN, wait_ms);
+        *waited_ns += dirty_now_ns() - from_ns;
         if (rc < 0)
             return rc;
     }

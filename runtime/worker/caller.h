@@ -10,10 +10,10 @@
 #include <sys/uio.h>
 
 /* Read what is there into `to`, at most `len` bytes (never past a frame: the caller says
- * how much is left of it); wait up to wait_ms for the first of it, -1: for ever. Returns
- * the bytes read, -EAGAIN after wait_ms without any, -ENODATA when the peer
- * has ended its sending side, else -errno. */
-ssize_t dirty_caller_read(int fd, void *to, size_t len, int wait_ms);
+ * how much is left of it); wait up to wait_ms for the first of it, -1: for ever. Adds the
+ * time spent waiting to *waited_ns. Returns the bytes read, -EAGAIN after wait_ms without
+ * any, -ENODATA when the peer has ended its sending side, else -errno. */
+ssize_t dirty_caller_read(int fd, void *to, size_t len, int wait_ms, uint64_t *waited_ns);
 
 /* Write all of `iov`, which is used up on the way, within timeout_ms (0: none) from the
  * moment the peer first makes it wait. 0, -ETIMEDOUT, -EPIPE, else -errno; after an error

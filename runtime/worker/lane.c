@@ -16,6 +16,9 @@
 #include "worker/lua_host.h"
 #include "worker/pin.h"
 
+/* The caller of a request that has come longer ago may have hung up meanwhile: it costs a
+ * system call to know. */
+#define UNSEEN_NS (10 * DIRTY_NS_PER_MS)
 /* A call that ran longer, and this many others, are followed by a look at signals. */
 #define LONG_RUN_NS DIRTY_NS_PER_MS
 #define SHORT_CALLS 64
@@ -222,6 +225,8 @@ static void run(dirty_lane *lane, job *j) {
     uint64_t began = dirty_now_ns();
     if (is_late(j, began))
         return answer_timeout(lane, j, "queue", "no");
+    if (began - j->dispatch->arrived_ns > UNSEEN_NS && dirty_caller_is_gone(j->fd))
+        return lose(j);
     dirty_outcome outcome = dirty_host_call(lane->host, &j->call);
     if (outcome == DIRTY_OUTCOME_STREAM) {
         atomic_store(&lane->page->streaming, j->dispatch->seq);

@@ -15,7 +15,7 @@
 
 #define NS_PER_S 1e9
 
-static const dirty_lua_scope *scope_of(lua_State *L) {
+static dirty_lua_scope *scope_of(lua_State *L) {
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
@@ -59,13 +59,22 @@ static int api_booting(lua_State *L) {
     return 0;
 }
 
-/* log(level, msg, fields): fields is logfmt text or "" */
+/* log(level, msg, fields): fields is logfmt text or "". An app that logs without end
+ * loses lines, as one that prints does. */
 static int api_log(lua_State *L) {
     static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
-    const dirty_lua_scope *scope = scope_of(L);
+    dirty_lua_scope *scope = scope_of(L);
     int level = luaL_checkoption(L, 1, NULL, levels);
     const char *msg = luaL_checkstring(L, 2), *fields = luaL_optstring(L, 3, "");
     const char *gap = *fields ? " " : "";
+    if (!dirty_log_takes((dirty_log_level)level) ||
+        !dirty_bucket_pass(&scope->log_bucket, DIRTY_APP_LINES_BURST,
+                           DIRTY_APP_LINES_PER_S))
+        return 0;
+    if (scope->log_bucket.refused > 0)
+        dirty_log(DIRTY_LOG_WARN, "log lines suppressed", "lines=%llu",
+                  (unsigned long long)scope->log_bucket.refused);
+    scope->log_bucket.refused = 0;
     if (scope->app == NULL)
         dirty_log((dirty_log_level)level, msg, "%s", fields);
     else

@@ -4,6 +4,7 @@
 #define DIRTY_LUA_API_H
 
 #include "base/baton.h"
+#include "base/ratelimit.h"
 #include "base/worker_start.h"
 #include "worker/call.h"
 
@@ -13,11 +14,12 @@ struct lua_State;
  * outlive the Lua state. */
 typedef struct dirty_lua_scope {
     const dirty_worker_start *start;
-    const dirty_call *call; /* NULL: no request runs (boot, close) */
-    const char *app;        /* name of the app that runs or boots, NULL: none */
-    int metadata;           /* registry reference of the request's metadata */
-    dirty_lane_page *page;  /* that tells what boots, NULL: none */
-    uint32_t booting;       /* index of the app that boots */
+    const dirty_call *call;  /* NULL: no request runs (boot, close) */
+    const char *app;         /* name of the app that runs or boots, NULL: none */
+    int metadata;            /* registry reference of the request's metadata */
+    dirty_lane_page *page;   /* that tells what boots, NULL: none */
+    uint32_t booting;        /* index of the app that boots */
+    dirty_bucket log_bucket; /* lines that its apps may log now */
 } dirty_lua_scope;
 
 /* Make the table and register it. [-0, +0, e] */

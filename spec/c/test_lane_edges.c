@@ -295,6 +295,43 @@ static void a_slow_request_is_given_back_with_its_bytes(void **state) {
     rig_stop(&r);
 }
 
+/* The lane of the rig would wait for a minute where nobody else waits. */
+static void no_lane_waits_for_a_sender_while_others_wait(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r, 1);
+    rig_add_app(&r, &echo_app);
+    rig_start(&r);
+    rig_expect_ready(&r);
+    dirty_buf frame = request_of("length", 20000);
+    rig_caller c = rig_connect();
+    rig_write(c.fd, frame.base + 8192, 100);
+    dirty_msg_dispatch head = rig_head(&r, 0, 8192, frame.len);
+    head.others_wait = 1;
+    uint64_t sent_ns = dirty_now_ns();
+    rig_send(&r, 0, &head, frame.base, c.held);
+    uint32_t have;
+    close(expect_stalled(&r, &have));
+    assert_int_equal(have, 8292);
+    assert_in_range((dirty_now_ns() - sent_ns) / DIRTY_NS_PER_MS, 0, RIG_WAIT_MS / 4);
+    rig_disconnect(&c);
+
+    /* One that sends without pauses keeps it: what has come is worth a wait. */
+    dirty_buf large = request_of("length", 3000000);
+    c = rig_connect();
+    rig_write(c.fd, large.base + 8192, 60000);
+    head = rig_head(&r, 0, 8192, large.len);
+    head.others_wait = 1;
+    rig_send(&r, 0, &head, large.base, c.held);
+    rig_write(c.fd, large.base + 68192, large.len - 68192);
+    assert_length(rig_answer(&c), 3000000);
+    assert_int_equal(rig_done(&r, 0).connection, DIRTY_CONNECTION_KEEP);
+    rig_disconnect(&c);
+    dirty_buf_deinit(&frame);
+    dirty_buf_deinit(&large);
+    rig_stop(&r);
+}
+
 /* Whoever else has the file may have cut it short. */
 static void a_gathered_request_that_was_cut_is_lost_alone(void **state) {
     (void)state;
@@ -670,6 +707,7 @@ int main(void) {
         cmocka_unit_test(a_request_may_come_in_any_two_pieces),
         cmocka_unit_test(a_request_may_come_byte_by_byte),
         cmocka_unit_test(a_slow_request_is_given_back_with_its_bytes),
+        cmocka_unit_test(no_lane_waits_for_a_sender_while_others_wait),
         cmocka_unit_test(a_gathered_request_that_was_cut_is_lost_alone),
         cmocka_unit_test(bytes_behind_the_request_stay_in_the_socket),
         cmocka_unit_test(a_request_that_does_not_come_is_a_timeout),

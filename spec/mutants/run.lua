@@ -9,13 +9,13 @@
 -- about, each a C program or a file of specs. A test notices when it fails twice, as one failure
 -- may be a busy machine's. The last line is "N noticed, N unnoticed". Environment: SEED, COUNT,
 -- RELATED; ONLY=FILE:LINE (that line alone, each change to it); MUTANT_SECONDS, the limit of one
--- test (120).
+-- test (300).
 local seed = tonumber(os.getenv "SEED") or 1
 local count = tonumber(os.getenv "COUNT") or 40
 local only = os.getenv "ONLY"
 only = only ~= "" and only or nil
 local related = tonumber(os.getenv "RELATED") or 20
-local limit_s = tonumber(os.getenv "MUTANT_SECONDS") or 120
+local limit_s = tonumber(os.getenv "MUTANT_SECONDS") or 300
 
 local function lines_of(command)
     local pipe, list = assert(io.popen(command)), {}
