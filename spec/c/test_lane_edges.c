@@ -2,6 +2,8 @@
  * or don't read, the baton, descriptors that do not arrive. */
 #include "lane_rig.h"
 
+#include <sys/stat.h>
+
 #include "base/fdpass.h"
 
 static const dirty_app_spec echo_app = {.name = "apps.echo", .module = "apps.echo"};
@@ -701,6 +703,84 @@ static void the_flags_of_the_connection_are_left_alone(void **state) {
     dirty_buf_deinit(&frame);
 }
 
+/* -- Programs that an app starts ----------------------------------------------------- */
+
+/* They would keep the caller's connection open, and could read and write it. */
+#define STARTER                                       \
+    "local ffi = require 'ffi'\n"                     \
+    "ffi.cdef 'int close(int);'\n"                    \
+    "local M = {}\n"                                  \
+    "function M.close_stdin()\n"                      \
+    "    return ffi.C.close(0)\n"                     \
+    "end\n"                                           \
+    "function M.started_has()\n"                      \
+    "    local ls = io.popen 'ls -l /proc/self/fd'\n" \
+    "    local list = ls:read '*a'\n"                 \
+    "    ls:close()\n"                                \
+    "    return list\n"                               \
+    "end\n"                                           \
+    "return M\n"
+
+/* What a program has that an app starts while it serves `c`, as a list of symlinks. */
+static void assert_starts_without(rig *r, rig_caller *c, int file) {
+    dirty_buf frame = {0};
+    struct stat st;
+    char connection[40];
+    rig_request(&frame, "started_has", 0, NULL);
+    if (file < 0) {
+        rig_dispatch(r, 0, c, &frame);
+    } else {
+        assert_int_equal(pwrite(file, frame.base, frame.len, 0), frame.len);
+        send_gathered(r, c, file, frame.len);
+    }
+    rig_frame f = rig_answer(c);
+    assert_int_equal(f.head.type, DIRTY_FRAME_RESPONSE);
+    assert_int_equal(rig_done(r, 0).outcome, 0);
+    assert_int_equal(fstat(c->held, &st), 0);
+    snprintf(connection, sizeof connection, "socket:[%lu]", (unsigned long)st.st_ino);
+    const char *list = (const char *)f.payload + 7;
+    assert_non_null(strstr(list, "/fd")); /* it has one of that directory at least */
+    if (strstr(list, connection) != NULL || strstr(list, "of a test") != NULL)
+        fail_msg("it has %s or the request:\n%s", connection, list);
+    free(f.payload);
+    dirty_buf_deinit(&frame);
+}
+
+static void what_an_app_starts_has_nothing_of_the_caller(void **state) {
+    static const dirty_app_spec app = {.name = "starter", .module = "starter"};
+    (void)state;
+    rig r;
+    rig_apps apps;
+    rig_apps_open(&apps);
+    rig_apps_write(&apps, "starter", STARTER);
+    rig_init(&r, 1);
+    r.start.lua_path = apps.path;
+    rig_add_app(&r, &app);
+    rig_start(&r);
+    rig_expect_ready(&r);
+    rig_caller c = rig_connect();
+    int file = memfd_create("request of a test", MFD_CLOEXEC);
+    assert_starts_without(&r, &c, -1);
+    assert_starts_without(&r, &c, file);
+
+    /* what would be descriptor 0 is moved up */
+    dirty_buf frame = {0};
+    for (int i = 0; i < 2; i++) {
+        rig_request(&frame, "close_stdin", 0, NULL);
+        rig_dispatch(&r, 0, &c, &frame);
+        rig_frame f = rig_answer(&c);
+        assert_memory_equal(f.payload + 7, "0", 1);
+        free(f.payload);
+        rig_done(&r, 0);
+        assert_starts_without(&r, &c, i == 0 ? -1 : file);
+    }
+    dirty_buf_deinit(&frame);
+    close(file);
+    rig_disconnect(&c);
+    rig_stop(&r);
+    rig_apps_close(&apps);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_large_echo_comes_back),
@@ -732,6 +812,7 @@ int main(void) {
         cmocka_unit_test(more_descriptors_than_one_are_given_back),
         cmocka_unit_test(no_descriptor_is_kept),
         cmocka_unit_test(the_flags_of_the_connection_are_left_alone),
+        cmocka_unit_test(what_an_app_starts_has_nothing_of_the_caller),
     };
     return cmocka_run_group_tests(tests, start_rig, stop_rig);
 }
