@@ -14,6 +14,11 @@ function Trouble:_private()
     return "not for callers"
 end
 
+-- Of each length: that a name is hidden is told by its length, too.
+for _, name in ipairs { "_", "_2", "_33", "_444", "_5555", "_66666", "_777777" } do
+    Trouble[name] = Trouble._private
+end
+
 Trouble.not_a_function = 42
 
 function Trouble:option(name)

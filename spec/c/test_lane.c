@@ -276,7 +276,9 @@ static void unknown_actions_are_told_with_the_nearest(void **state) {
 }
 
 static void hidden_names_are_not_actions(void **state) {
-    static const char *const names[] = {"_private", "init", "close", "new", "call"};
+    static const char *const names[] = {"_",     "_2",     "_33",     "_444",
+                                        "_5555", "_66666", "_777777", "_private",
+                                        "init",  "close",  "new",     "call"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         assert_error(call_json(*state, TROUBLE, names[i], NULL),
                      DIRTY_CODE_ACTION_NOT_FOUND, "is not an action", "");
