@@ -1,7 +1,9 @@
 #include "fake_server.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,7 +31,7 @@ static bool wait_client(fake *f) {
 static void *run(void *arg) {
     fake *f = arg;
     while (wait_client(f)) {
-        int fd = accept(f->listener, NULL, NULL);
+        int fd = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0)
             continue;
         f->serve(f, fd, atomic_fetch_add(&f->connections, 1) + 1);
@@ -50,7 +52,7 @@ void fake_start(fake *f, int backlog, fake_serve serve, void *arg) {
     f->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert(bind(f->listener, (struct sockaddr *)&address, sizeof address) == 0);
     assert(listen(f->listener, backlog) == 0);
-    assert(pipe(f->stop_pipe) == 0);
+    assert(pipe2(f->stop_pipe, O_CLOEXEC) == 0);
     /* Signals are for the thread under test. */
     sigset_t all, before;
     sigfillset(&all);
@@ -179,4 +181,16 @@ void fake_send_error(fake *f, int fd, uint16_t code, const char *message,
     dirty_error_encode(&frame, f->id, code, dirty_slice_cstr(message), details);
     fake_send(fd, frame.base, frame.len);
     dirty_buf_deinit(&frame);
+}
+
+int fake_count_passed_on(void) {
+    int count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    assert(dir != NULL);
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        int flags = fcntl((int)strtol(entry->d_name, NULL, 10), F_GETFD);
+        count += entry->d_name[0] != '.' && flags >= 0 && (flags & FD_CLOEXEC) == 0;
+    }
+    closedir(dir);
+    return count;
 }

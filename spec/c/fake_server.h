@@ -80,4 +80,8 @@ void fake_echo(fake *f, int fd);
 void fake_send_error(fake *f, int fd, uint16_t code, const char *message,
                      const char *details);
 
+/* Descriptors of this process that a program gets which it starts. The server's own are
+ * not among them. */
+int fake_count_passed_on(void);
+
 #endif

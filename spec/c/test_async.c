@@ -109,6 +109,22 @@ static void every_call_gets_its_answer(void **state) {
     fake_stop(&f);
 }
 
+static void no_descriptor_is_passed_on(void **state) {
+    (void)state;
+    fake f;
+    got g[4] = {0};
+    int before = fake_count_passed_on();
+    fake_start(&f, 64, serve_echo, NULL);
+    dirty_async *a = open_async(&f, 15000, 1);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(dirty_async_call(a, make("x"), note, &g[i], NULL), 0);
+    run(a);
+    assert_int_equal(f.connections, 1);
+    assert_int_equal(fake_count_passed_on(), before);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
 static void big_values_go_both_ways(void **state) {
     (void)state;
     fake f;
@@ -719,6 +735,27 @@ static void a_server_that_closes_idle_connections(void **state) {
     dirty_async_free(a);
 }
 
+/* An end that nobody takes note of would be told again and again. */
+static void the_end_of_an_idle_connection_is_one_event(void **state) {
+    (void)state;
+    fake f;
+    got g = {0};
+    fake_start(&f, 64, serve_one, NULL);
+    dirty_async *a = open_async(&f, 60000, 1);
+    assert_int_equal(dirty_async_call(a, make("x"), note, &g, NULL), 0);
+    run(a);
+    assert_int_equal(g.err, 0);
+    fake_await_closed(&f, 1);
+    struct pollfd p = {.fd = dirty_async_fd(a), .events = POLLIN};
+    int rounds = 0; /* another may be the timer's */
+    for (; rounds < 10 && poll(&p, 1, 0) == 1; rounds++)
+        dirty_async_ready(a);
+    assert_in_range(rounds, 0, 5);
+    assert_int_equal(poll(&p, 1, 50), 0);
+    dirty_async_free(a);
+    fake_stop(&f);
+}
+
 /* The first connection is ended with its second request unread. */
 static void serve_and_leave(fake *f, int fd, int number) {
     while (fake_read_request(f, fd)) {
@@ -897,6 +934,7 @@ int main(int argc, char **argv) {
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_call_gets_its_answer),
+        cmocka_unit_test(no_descriptor_is_passed_on),
         cmocka_unit_test(big_values_go_both_ways),
         cmocka_unit_test(errors_are_typed),
         cmocka_unit_test(nobody_listens),
@@ -917,6 +955,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(calling_inside_a_callback),
         cmocka_unit_test(too_many_wait),
         cmocka_unit_test(a_server_that_closes_idle_connections),
+        cmocka_unit_test(the_end_of_an_idle_connection_is_one_event),
         cmocka_unit_test(a_second_try_on_a_descriptor_of_the_same_number),
         cmocka_unit_test(on_a_libuv_loop),
         cmocka_unit_test(a_libuv_loop_that_does_not_take_it),

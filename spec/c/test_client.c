@@ -216,6 +216,19 @@ static void test_a_connection_is_kept(void **state) {
     rig_stop(&r);
 }
 
+/* What the caller starts would hold the connection open, and could use it. */
+static void test_a_connection_is_not_passed_on(void **state) {
+    (void)state;
+    rig r;
+    int before = fake_count_passed_on(), open = rig_count_descriptors();
+    rig_start(&r, serve_echo, NULL, 5000);
+    dirty_request_add_bytes(r.request, "x", 1);
+    rig_expect_bytes(&r, "x", 1);
+    assert_true(rig_count_descriptors() > open);
+    assert_int_equal(fake_count_passed_on(), before);
+    rig_stop(&r);
+}
+
 static void test_a_connection_closed_while_idle_is_reopened(void **state) {
     (void)state;
     rig r;
@@ -611,6 +624,7 @@ int main(void) {
         cmocka_unit_test(the_arbiter_is_asked_by_functions_of_its_own),
         cmocka_unit_test(test_head_of_a_request),
         cmocka_unit_test(test_a_connection_is_kept),
+        cmocka_unit_test(test_a_connection_is_not_passed_on),
         cmocka_unit_test(test_a_connection_closed_while_idle_is_reopened),
         cmocka_unit_test(test_a_first_write_that_fails_is_done_again),
         cmocka_unit_test(test_a_reset_before_any_answer_is_done_again_once),
