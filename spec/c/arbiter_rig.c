@@ -66,12 +66,14 @@ static void answer_bytes(int fd, uint64_t id, const char *text, size_t cut) {
     dirty_buf_deinit(&b);
 }
 
-/* As an app that starts a process does, which goes its own way with all descriptors. */
-static void start_keeper(void) {
+/* As an app that starts a process does, which has all descriptors, and may go its own
+ * way. */
+static void start_keeper(bool leaves_the_group) {
     if (fork() != 0)
         return;
-    setsid();  /* it does not end with the worker's group */
-    alarm(60); /* nor ever outlives the test by much */
+    if (leaves_the_group)
+        setsid(); /* it does not end with the worker's group */
+    alarm(60);    /* nor ever outlives the test by much */
     atomic_store(keeper, getpid());
     for (;;)
         pause();
@@ -132,6 +134,10 @@ static void serve_one(const scripted *s, int fd, dirty_msg_dispatch *m, uint8_t 
     }
     if (IS("exit"))
         _exit(7);
+    if (IS("done-of-last") || IS("done-of-next")) {
+        say_done(channel, IS("done-of-last") ? m->seq - 1 : m->seq + 1, 0, false);
+        stay();
+    }
     if (IS("hold-running") || IS("hold-running-unread"))
         stay();
     if (IS("slow"))
@@ -141,13 +147,17 @@ static void serve_one(const scripted *s, int fd, dirty_msg_dispatch *m, uint8_t 
         return;
     }
     if (strncmp(action, "keep", 4) == 0)
-        start_keeper();
+        start_keeper(!IS("keep-in-group"));
     bool cut = IS("hold-writing") || IS("keep-writing");
     char text[32] = "null";
     if (IS("pid"))
         snprintf(text, sizeof text, "%d", (int)getpid());
     if (IS("returned"))
         snprintf(text, sizeof text, "%u", start->generation);
+    if (IS("receive-ms") && m->recv_deadline_ns != 0)
+        snprintf(text, sizeof text, "%llu",
+                 (unsigned long long)((m->recv_deadline_ns - m->arrived_ns) /
+                                      DIRTY_NS_PER_MS));
     if (IS("plan"))
         snprintf(text, sizeof text, "%s", start->apps[m->app]->options);
     if (IS("fill"))

@@ -53,10 +53,14 @@ void rig_stop(rig *r, int status);
  *   returned         gives the first request back as NO_DESCRIPTOR; answers further ones
  *                    with the generation of its worker
  *   exit             ends with status 7 in RUNNING
- *   keep             answers a value, and a child of it keeps the descriptor
- *   keep-writing     as hold-writing, and a child keeps the descriptor
- *   fill             sends chunks until no more fits, as its whole answer
- * A held lane writes a byte to the rig's notice pipe once it is there. */
+ *   done-of-last, done-of-next   says in RUNNING that the request before this one, or the
+ *                    one behind it, is done; stays in RUNNING
+ *   receive-ms       answers how long after its first byte the request must be whole,
+ * null if it came whole keep             answers a value, and a child of it keeps the
+ * descriptor keep-in-group    the same, with a child that stays in the worker's process
+ * group keep-writing     as hold-writing, and a child keeps the descriptor fill sends
+ * chunks until no more fits, as its whole answer A held lane writes a byte to the rig's
+ * notice pipe once it is there. */
 int rig_worker_main(const dirty_worker_start *start);
 
 /* Wait until a held lane is where it should be; its process id. */

@@ -2,6 +2,7 @@
  * without losing what it said last. */
 #include "harness.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "arbiter_rig.h"
+#include "base/clock.h"
 #include "wire/code.h"
 
 /* What the linger of these tests would take, far more than the patience of the rig. */
@@ -171,6 +173,67 @@ static void a_refusal_that_had_to_wait_ends_at_once(void **state) {
     rig_stop(&r, 0);
 }
 
+/* -- Peers that don't close --------------------------------------------------------- */
+
+#define PATIENCE_MS 20000
+
+/* Until the other side is closed, not only shut down; a byte is sent now and then, if
+ * `send_bytes`. */
+static void await_closed(int fd, bool send_bytes) {
+    struct pollfd p = {.fd = fd, .events = 0};
+    uint64_t until_ns = dirty_now_ns() + PATIENCE_MS * DIRTY_NS_PER_MS;
+    while (poll(&p, 1, 10) == 0) {
+        assert_true(dirty_now_ns() < until_ns);
+        if (send_bytes)
+            send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    assert_true(p.revents & POLLHUP);
+}
+
+/* It is waited for no longer than linger_timeout, whether it says more or not. */
+static void a_peer_that_does_not_close_is_left(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.linger_timeout_ms = 200;
+    rig_start(&r);
+    for (int talks = 0; talks < 2; talks++) {
+        int fd = rig_connect(&r);
+        uint64_t at_ns = dirty_now_ns();
+        rig_send(fd, "no such protocol", 16);
+        free(rig_expect_error(fd, 0, DIRTY_CODE_PROTOCOL));
+        rig_expect_end(fd);
+        await_closed(fd, talks);
+        assert_true(dirty_now_ns() - at_ns >= 200 * DIRTY_NS_PER_MS);
+        close(fd);
+    }
+    rig_stop(&r, 0);
+}
+
+/* What it still says is thrown away up to a bound. */
+static void a_peer_that_does_not_stop_is_left(void **state) {
+    static const char bytes[4096];
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.linger_timeout_ms = LONG_MS;
+    rig_start(&r);
+    int fd = rig_connect(&r), room = 0;
+    socklen_t len = sizeof room;
+    rig_send(fd, "no such protocol", 16);
+    free(rig_expect_error(fd, 0, DIRTY_CODE_PROTOCOL));
+    rig_expect_end(fd);
+    size_t sent = 0;
+    for (ssize_t n; (n = send(fd, bytes, sizeof bytes, MSG_NOSIGNAL)) > 0;) {
+        sent += (size_t)n;
+        assert_true(sent < 8u << 20);
+    }
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &len), 0);
+    assert_in_range(sent, 256 << 10, (512 << 10) + room);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kept_when_time_is_over),
@@ -179,6 +242,8 @@ int main(void) {
         cmocka_unit_test(a_worker_that_the_oom_killer_ended_is_told_as_such),
         cmocka_unit_test(an_early_refusal_ends_at_once),
         cmocka_unit_test(a_refusal_that_had_to_wait_ends_at_once),
+        cmocka_unit_test(a_peer_that_does_not_close_is_left),
+        cmocka_unit_test(a_peer_that_does_not_stop_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
