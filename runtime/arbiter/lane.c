@@ -311,12 +311,18 @@ void lane_drain_channel(lane *l) {
 
 /* -- Interrupting ------------------------------------------------------------------- */
 
-void lane_send_interrupt(const lane *l, unsigned reason) {
+static void send_interrupt(const lane *l, unsigned reason) {
     uint32_t tid = atomic_load(&l->page->tid);
     atomic_store(&l->page->interrupt, l->seq << 8 | reason);
     /* The page may lie about the thread; the kernel checks that it is the worker's. */
     if (tid != 0 && !l->ended)
         syscall(SYS_tgkill, l->worker_pid, (pid_t)tid, DIRTY_INTERRUPT_SIGNAL);
+}
+
+void lane_interrupt_again(const lane *l) {
+    if (l->interrupted != DIRTY_CODE_NONE && l->spec->interruptible &&
+        dirty_baton_read(l->page, l->seq) == DIRTY_BATON_RUNNING)
+        send_interrupt(l, l->interrupted);
 }
 
 static void on_tick(uv_timer_t *handle) {
@@ -325,9 +331,8 @@ static void on_tick(uv_timer_t *handle) {
         uv_timer_stop(handle);
     else if (dirty_now_ns() >= l->seize_ns)
         events_of(l)->overdue(l);
-    else if (l->interrupted != 0 && l->spec->interruptible &&
-             dirty_baton_read(l->page, l->seq) == DIRTY_BATON_RUNNING)
-        lane_send_interrupt(l, l->interrupted);
+    else
+        lane_interrupt_again(l);
 }
 
 static void drive(lane *l, uint32_t grace_ms) {
@@ -369,6 +374,6 @@ bool lane_ask_stack(lane *l) {
     if (!l->busy || l->interrupted != DIRTY_CODE_NONE || !l->spec->interruptible ||
         dirty_baton_read(l->page, l->seq) != DIRTY_BATON_RUNNING)
         return false;
-    lane_send_interrupt(l, DIRTY_INTERRUPT_STACK);
+    send_interrupt(l, DIRTY_INTERRUPT_STACK);
     return true;
 }

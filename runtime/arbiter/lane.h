@@ -112,8 +112,8 @@ void lane_abandon(lane *l);
  * timeout_grace, it is overdue. Idempotent. */
 void lane_interrupt(lane *l, dirty_code reason);
 
-/* Send the interrupt once more, for this reason. */
-void lane_send_interrupt(const lane *l, unsigned reason);
+/* Send the interrupt once more, if the app runs and lets itself be interrupted. */
+void lane_interrupt_again(const lane *l);
 
 /* The caller has hung up: a stream, or a call of an app that wants it, is cancelled. */
 void lane_caller_gone(lane *l);

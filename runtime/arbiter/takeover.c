@@ -37,8 +37,7 @@ void takeover_overdue(lane *l) {
         /* It was reading when its deadline came, and has begun since, or answers itself
          * by now: it gets its grace. */
         l->seize_ns = l->grace_until_ns;
-        if (state == DIRTY_BATON_RUNNING)
-            lane_send_interrupt(l, l->interrupted);
+        lane_interrupt_again(l);
         return;
     }
     bool mine = (state == DIRTY_BATON_RUNNING || state == DIRTY_BATON_READING) &&

@@ -2,8 +2,8 @@
  * it is held inside a system call while callers leave and deadlines pass, and it can't
  * pass descriptors for a while.
  *
- * recv and sendmsg of this program do as they are ordered, in the arbiter's process
- * alone. */
+ * recv, sendmsg and clock_gettime of this program do as they are ordered, in the
+ * arbiter's process alone. */
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -19,7 +19,9 @@
 #include "harness.h"
 
 #include "arbiter_rig.h"
+#include "base/baton.h"
 #include "base/clock.h"
+#include "base/worker_start.h"
 #include "wire/code.h"
 
 #define PATIENCE_MS 10000
@@ -32,8 +34,13 @@ static struct orders {
     _Atomic int fail;   /* … then so many fail */
     _Atomic int errnum; /* … with this */
     _Atomic int failed;
-    _Atomic int flood;  /* answers of id FLOOD that were sent */
-    _Atomic int before; /* … before the first of id OTHER was, and 1 */
+    _Atomic int flood;               /* answers of id FLOOD that were sent */
+    _Atomic int before;              /* … before the first of id OTHER was, and 1 */
+    _Atomic(dirty_lane_page *) page; /* of the lane, at its place in arbiter and worker */
+    _Atomic uint64_t begin_from_ns;  /* from then on the clock is looked at so often … */
+    _Atomic int begin_at;            /* … until the lane begins; 0: it does not */
+    _Atomic int begun;               /* it has */
+    _Atomic int interrupted;         /* … and is interrupted */
 } *orders;
 
 static bool obeys(void) {
@@ -75,9 +82,36 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags) {
     return syscall(SYS_sendmsg, fd, m, flags);
 }
 
-static void start(rig *r, uint32_t workers) {
-    rig_init(r);
+/* In the lane's stead: from READING to RUNNING, which a lane may do at any moment. */
+static void begin_lane(uint64_t now_ns) {
+    dirty_lane_page *page = atomic_load(&orders->page);
+    uint64_t seq = atomic_load(&page->baton) >> 8;
+    if (atomic_load(&orders->begun) && atomic_load(&page->interrupt) >> 8 == seq)
+        atomic_store(&orders->interrupted, 1);
+    if (atomic_load(&orders->begin_at) == 0 ||
+        now_ns < atomic_load(&orders->begin_from_ns) ||
+        atomic_fetch_sub(&orders->begin_at, 1) != 1)
+        return;
+    if (dirty_baton_move(page, seq, DIRTY_BATON_READING, DIRTY_BATON_RUNNING))
+        atomic_store(&orders->begun, 1);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *t) {
+    int rc = (int)syscall(SYS_clock_gettime, clock, t);
+    if (rc == 0 && clock == CLOCK_MONOTONIC && obeys() &&
+        atomic_load(&orders->begin_from_ns) != 0)
+        begin_lane((uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec);
+    return rc;
+}
+
+static int note_page(const dirty_worker_start *start) {
+    atomic_store(&orders->page, start->pages[0]);
+    return rig_worker_main(start);
+}
+
+static void start_as(rig *r, uint32_t workers) {
     r->o.workers = workers;
+    r->o.worker_main = note_page;
     if (orders == NULL)
         orders =
             mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -85,6 +119,11 @@ static void start(rig *r, uint32_t workers) {
     rig_start(r);
     rig_wait_status(r, "\"state\":\"serving\"");
     atomic_store(&orders->pid, r->pid);
+}
+
+static void start(rig *r, uint32_t workers) {
+    rig_init(r);
+    start_as(r, workers);
 }
 
 static void fail_next(int count, int errnum) {
@@ -194,6 +233,57 @@ static void a_flood_of_pings_gets_one_answer_a_turn(void **state) {
     rig_stop(&r, 0);
 }
 
+/* -- A call that begins as its deadline passes -------------------------------------- */
+
+#define BUDGET_MS 60
+#define GRACE_MS 150
+
+/* The lane begins when the arbiter looks at the clock for the `at`th time after the
+ * deadline. Whether it began: then it had its grace, and was interrupted if the app
+ * allows it. */
+static bool begin_late(int at, bool interruptible) {
+    rig r;
+    rig_init(&r);
+    r.o.timeout_grace_ms = GRACE_MS;
+    r.apps[0].interruptible = interruptible;
+    start_as(&r, 1);
+    uint64_t sent_ns = dirty_now_ns();
+    atomic_store(&orders->begin_at, at);
+    atomic_store(&orders->begin_from_ns, sent_ns + BUDGET_MS * DIRTY_NS_PER_MS);
+    int fd = begin(&r, 1, "hold-reading", BUDGET_MS);
+    pid_t worker = rig_wait_held(&r);
+    char *details = rig_expect_error(fd, 1, DIRTY_CODE_TIMEOUT);
+    uint64_t took_ns = dirty_now_ns() - sent_ns;
+    bool begun = atomic_load(&orders->begun);
+    atomic_store(&orders->begin_from_ns, 0);
+    assert_non_null(
+        strstr(details, begun ? "\"started\":\"yes\"" : "\"started\":\"no\""));
+    if (begun) {
+        assert_int_equal(atomic_load(&orders->interrupted), interruptible);
+        assert_true(took_ns >= (BUDGET_MS + GRACE_MS) * DIRTY_NS_PER_MS);
+        rig_wait_status(&r, "\"killed\":1,");
+    }
+    free(details);
+    kill(worker, SIGKILL);
+    close(fd);
+    rig_stop(&r, 0);
+    return begun;
+}
+
+static void a_call_that_begins_late_has_its_grace(void **state) {
+    int late = 0;
+    (void)state;
+    for (int at = 1; at <= 8; at++)
+        late += begin_late(at, true);
+    assert_in_range(late, 1, 8);
+}
+
+static void a_call_that_begins_late_may_be_one_that_is_not_interrupted(void **state) {
+    (void)state;
+    for (int at = 1; at <= 8; at++)
+        begin_late(at, false);
+}
+
 /* -- Short of something ------------------------------------------------------------ */
 
 static void a_shortage_of_the_kernel_is_no_fault_of_a_worker(void **state) {
@@ -247,6 +337,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_leaves_as_his_deadline_passes_ends_once),
         cmocka_unit_test(a_flood_of_pings_gets_one_answer_a_turn),
+        cmocka_unit_test(a_call_that_begins_late_has_its_grace),
+        cmocka_unit_test(a_call_that_begins_late_may_be_one_that_is_not_interrupted),
         cmocka_unit_test(a_shortage_of_the_kernel_is_no_fault_of_a_worker),
         cmocka_unit_test(a_shortage_that_lasts_ends_calls_at_their_deadline),
         cmocka_unit_test(a_request_given_back_tries_every_idle_lane),
