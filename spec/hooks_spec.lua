@@ -255,6 +255,25 @@ describe("a worker_exit", function()
                 true))
         end)
 
+    it("has no connection of a caller, nor has what it starts", function()
+        rt = runtime.start { config = [[
+            workers = 1
+            apps = { "apps.echo" }
+            local dir = debug.getinfo(1, "S").source:match "@(.*)/"
+            function worker_exit()
+                os.execute("ls -l /proc/self/fd >" .. dir .. "/list; mv " .. dir .. "/list "
+                    .. dir .. "/fds")
+            end]] }
+        local client = rt:client()
+        assert.equal("x", client:execute("apps.echo", "echo", "x")) -- and stays connected
+        signal.kill(rt:status().workers[1].pid, signal.SIGKILL)
+        local list = wait.until_true(function() return tempdir.read(rt.dir .. "/fds") end, 10,
+            "a list of descriptors")
+        assert.truthy(list:find("/fd", 1, true), list)
+        assert.is_nil(list:find("socket:", 1, true), list)
+        assert.equal("y", client:execute("apps.echo", "echo", "y"))
+    end)
+
     it("may end its process, crash or call the runtime: nothing else is changed", function()
         rt = runtime.start { config = [[
             workers = 1

@@ -55,6 +55,12 @@ local SERVER = [[
             ngx.say(outcome(deaf:execute("app", "fine", ("x"):rep(tonumber(ngx.var.arg_len)))))
         }
     }
+    location = /mute {
+        content_by_lua_block {
+            local mute = require("resty.dirty").client { socket = "$hostile.mute", timeout = 0.1 }
+            ngx.say(outcome(mute:execute("app", "fine", ("x"):rep(tonumber(ngx.var.arg_len)))))
+        }
+    }
     location = /memory {
         content_by_lua_block {
             collectgarbage() collectgarbage()
@@ -88,6 +94,7 @@ local STREAM = {
     a_chunk = "1 TIMEOUT yes", close = "0 CONNECTION unknown", an_end = "0 ended",
     end_with_payload = "0 PROTOCOL unknown", many_values = "0 PROTOCOL yes",
     endless_chunks = "100 ended", fine = "1 ended", half_of_large = "0 CONNECTION yes",
+    reset_after_chunk = "1 CONNECTION yes", reset_within_chunk = "0 CONNECTION yes",
 }
 
 -- By way: how many chunks come before the deadline, as a pattern.
@@ -175,6 +182,24 @@ describe("resty.dirty before a server that breaks the rules", function()
             get("/call?way=fine")
             assert.equal("fine\n", get("/call?way=fine"))
         end
+    end)
+
+    it("ends a connection with its answer, where bytes came behind it", function()
+        local function accepted()
+            get("/call?way=count") -- may be on one that was kept
+            return tonumber(get("/call?way=count"))
+        end
+        for _, way in ipairs { "joined", "joined_with_a_byte" } do
+            local before = accepted()
+            assert.equal(("once\n"):rep(5), get("/call?times=5&way=" .. way))
+            assert.equal(before + 5 + 1, tonumber(get("/call?way=count")), way)
+        end
+    end)
+
+    it("knows that nothing has run where the request was not sent whole", function()
+        assert.equal("TIMEOUT no\n", get("/mute?len=4000000"))
+        assert.equal("TIMEOUT unknown\n", get("/mute?len=10"))
+        assert.equal("CONNECTION no\n", get("/deaf?len=4000000"))
     end)
 
     it("reads the answer that came while it was still sending", function()

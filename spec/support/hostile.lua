@@ -3,8 +3,9 @@
 --     luajit spec/support/hostile.lua SOCKET
 --
 -- Each connection has a process of its own, which ends with it. At SOCKET.deaf is a listener
--- that closes what it accepts, without a look at it. The number of connections that both have
--- accepted is the answer to the action `count`, which ends its connection.
+-- that closes what it accepts, without a look at it, and at SOCKET.mute one that keeps it and
+-- reads nothing. The number of connections that all have accepted is the answer to the action
+-- `count`, which ends its connection.
 -- @module support.hostile
 
 local poll = require "posix.poll"
@@ -166,7 +167,20 @@ function ways.large_trickle(id, fd)
     end
 end
 
+-- Of these the last byte of the request stays unread: the end of the connection is a reset.
+local RESETS = "reset_"
+
+function ways.reset_after_chunk(id, fd)
+    send(fd, frame(C, id, "\0\1" .. bytes_value("x")))
+end
+
+function ways.reset_within_chunk(id, fd)
+    send(fd, frame(C, id, "\0\1" .. bytes_value("x")):sub(1, -2))
+end
+
 -- Two answers to one request: the second is late for it, or early for the next.
+function ways.joined(id) return response(id, "once") .. response(id, "twice") end
+function ways.joined_with_a_byte(id) return response(id, "once") .. "x" end
 function ways.twice(id, fd)
     return send(fd, response(id, "once")) and send(fd, response(id, "twice"))
 end
@@ -205,8 +219,13 @@ local function serve(fd)
     if len > 1000000 then
         return refuse_early(fd, id)
     end
-    local payload = receive(fd, len)
-    local request = payload and assert(codec:decode_request(payload))
+    local payload = receive(fd, len - 1)
+    local reset = payload and payload:match(RESETS .. "%l+_chunk")
+    if reset then
+        return ways[reset](id, fd)
+    end
+    payload = payload and payload .. (receive(fd, 1) or "")
+    local request = payload and codec:decode_request(payload)
     local way = request and ways[request.action]
     local what = way and way(id, fd)
     return type(what) == "string" and send(fd, what) or what == true
@@ -222,8 +241,11 @@ end
 local function main(path)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    local deaf, listener = listen(path .. ".deaf"), listen(path)
-    local fds = { [listener] = { events = { IN = true } }, [deaf] = { events = { IN = true } } }
+    local deaf, mute, listener = listen(path .. ".deaf"), listen(path .. ".mute"), listen(path)
+    local fds = {}
+    for _, listening in ipairs { deaf, mute, listener } do
+        fds[listening] = { events = { IN = true } }
+    end
     while poll.poll(fds, -1) do
         for listening, entry in pairs(fds) do
             if entry.revents and entry.revents.IN then
@@ -233,7 +255,9 @@ local function main(path)
                     repeat until not serve(fd)
                     unistd._exit(0)
                 end
-                unistd.close(fd)
+                if listening ~= mute then
+                    unistd.close(fd)
+                end
             end
         end
     end
