@@ -312,15 +312,15 @@ describe("a configuration that takes long", function()
     end
 
     it("without an end fails after boot_timeout, and no call waits for it", function()
-        rt = start("boot_timeout = 1\n" .. CONFIG)
+        rt = start("boot_timeout = 4\n" .. CONFIG)
         for _, endless in ipairs { "while true do end", "os.execute 'sleep 1011'",
             "function worker_init() end\nwhile true do end" } do
             rt:configure(CONFIG .. "\n" .. endless)
             local list = tree.below(rt.pid)
             local ended, longest = reload_while_calling()
-            assert.same({ "failed", "the configuration did not run to its end within 1000 ms "
+            assert.same({ "failed", "the configuration did not run to its end within 4000 ms "
                 .. "(boot_timeout)" }, { ended.result, ended.reason })
-            assert.is_true(longest < 0.5 * wait.SLOW, longest)
+            assert.is_true(longest < 3 * wait.SLOW, longest)
             wait.until_true(function() return #tree.below(rt.pid) == #list end, 10,
                 "nothing is left of it")
         end
@@ -328,20 +328,20 @@ describe("a configuration that takes long", function()
 
     it("holds in the end, and no call waits for it", function()
         rt = start()
-        rt:configure((CONFIG:gsub("mark = 1", "mark = 2")) .. "\nos.execute 'sleep 1'")
+        rt:configure((CONFIG:gsub("mark = 1", "mark = 2")) .. "\nos.execute 'sleep 4'")
         local ended, longest = reload_while_calling()
         assert.equal("done", ended.result)
-        assert.is_true(longest < 0.5 * wait.SLOW, longest)
+        assert.is_true(longest < 3 * wait.SLOW, longest)
         assert.same({ "v1", 2 }, { rt:call("shop", "version") })
     end)
 
     it("and has hooks can't hold: those are made in the arbiter, which says so", function()
         rt = start()
-        rt:configure(CONFIG .. "\nos.execute 'sleep 2.2'\nfunction worker_init() end")
+        rt:configure(CONFIG .. "\nos.execute 'sleep 4.2'\nfunction worker_init() end")
         local ended, longest = reload_while_calling()
         assert.equal("failed", ended.result)
         contains(ended.reason, "s to run: with hooks (worker_init) it is run in the arbiter too")
-        assert.is_true(longest < 0.5 * wait.SLOW, longest)
+        assert.is_true(longest < 3 * wait.SLOW, longest)
         -- nor one that is quick in the child alone
         local arbiter = rt:status().arbiter.pid
         rt:configure(CONFIG .. [[
@@ -422,7 +422,7 @@ describe("a reload under load", function()
         end
     end)
 
-    it("loses nothing with an init of 2 s; the old code serves meanwhile", function()
+    it("loses nothing with an init of 5 s; the old code serves meanwhile", function()
         rt = start()
         callers = load.start(rt.socket, 8, function(client)
             return client:execute("shop", "version")
@@ -430,7 +430,7 @@ describe("a reload under load", function()
         rt:write("shop.lua", (versioned("v2"):gsub("self.options = options", [[%0
             local ffi = require "ffi"
             ffi.cdef "unsigned sleep(unsigned);"
-            ffi.C.sleep(2)]])))
+            ffi.C.sleep(5)]])))
         local began = wait.now()
         rt:signal(signal.SIGHUP)
         wait.until_true(function()
@@ -440,12 +440,12 @@ describe("a reload under load", function()
             assert.equal("v1", (rt:call("shop", "version")))
         end
         wait.until_true(function() return rt:status().reload.result == "done" end, 20, "done")
-        assert.is_true(wait.now() - began >= 2)
+        assert.is_true(wait.now() - began >= 5)
         assert.equal("v2", (rt:call("shop", "version")))
         local report = callers:stop()
         assert.same({}, report.failures)
         assert.equal(0, report.hung)
-        assert.is_true(report.slowest < 1.5, report.slowest .. " s")
+        assert.is_true(report.slowest < 4, report.slowest .. " s")
     end)
 
     it("loses nothing with new code that is broken", function()

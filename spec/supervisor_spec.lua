@@ -327,7 +327,9 @@ end)
 
 describe("when the arbiter is killed", function()
     it("another serves on the same path within a second, and nothing old lives", function()
+        local started_at = wait.now()
         local rt = start_spawner()
+        local start_took = wait.now() - started_at
         defer(function() rt:close() end)
         local old = spawn_children(rt, 1002)
         local inode = stat.lstat(rt.socket).st_ino
@@ -340,7 +342,9 @@ describe("when the arbiter is killed", function()
         local killed_at = wait.now()
         kill(arbiter, signal.SIGKILL)
         assert.equal("x", (rt:call("apps.echo", "echo", "x")))
-        assert.is_true(wait.now() - killed_at < 2 * wait.SLOW, wait.now() - killed_at)
+        -- where others compute, a start takes its time too
+        assert.is_true(wait.now() - killed_at < 1.5 * wait.SLOW + 2 * start_took,
+            wait.now() - killed_at)
         table.remove(old, 1) -- the supervisor
         assert.is_nil(tree.alive(old))
         assert.equal(inode, stat.lstat(rt.socket).st_ino)

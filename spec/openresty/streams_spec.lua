@@ -84,7 +84,7 @@ local SERVER = [[
     location = /is_free { content_by_lua_block { ngx.print(tostring(is_free())) } }
     location = /deadline {
         content_by_lua_block {
-            local s = client:with({ timeout = 0.3 }):stream("apps.flow", "stall")
+            local s = client:with({ timeout = 1 }):stream("apps.flow", "stall")
             local got = 0
             for _ in s do got = got + 1 end
             ngx.print(got, " ", s.err, " ", s.info.phase, " ", s.info.http_status)
