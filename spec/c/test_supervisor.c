@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/securebits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -513,6 +515,60 @@ static void rights_are_found_by_name_and_number(void **state) {
     dirty_rights_deinit(&r);
 }
 
+/* The kernel's, but they may be told to leave an id as it is. */
+static enum { ALL, REAL_UID, SAVED_UID, REAL_GID, SAVED_GID } left;
+
+int setresuid(uid_t real, uid_t effective, uid_t saved) {
+    return (int)syscall(SYS_setresuid, left == REAL_UID ? (uid_t)-1 : real, effective,
+                        left == SAVED_UID ? (uid_t)-1 : saved);
+}
+
+int setresgid(gid_t real, gid_t effective, gid_t saved) {
+    return (int)syscall(SYS_setresgid, left == REAL_GID ? (gid_t)-1 : real, effective,
+                        left == SAVED_GID ? (gid_t)-1 : saved);
+}
+
+enum { TAKEN = 50, REFUSED, OTHERWISE, NOT_TRIED };
+
+/* In a child that has root's groups: become nobody, and look at what is left of root. */
+static int take_rights(int keep, unsigned long secure_bits) {
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        gid_t groups[8] = {0, 4};
+        dirty_rights r = {.uid = 65534, .gid = 65534};
+        if (setgroups(2, groups) < 0 ||
+            (secure_bits != 0 && prctl(PR_SET_SECUREBITS, secure_bits) < 0))
+            _exit(NOT_TRIED);
+        left = keep;
+        int rc = dirty_rights_take(&r);
+        if (rc < 0)
+            _exit(rc == -EPERM ? REFUSED : OTHERWISE);
+        _exit(getgroups(8, groups) == 1 && groups[0] == 65534 ? TAKEN : OTHERWISE);
+    }
+    int wait_status;
+    assert_int_equal(waitpid(pid, &wait_status, 0), pid);
+    assert_true(WIFEXITED(wait_status));
+    return WEXITSTATUS(wait_status);
+}
+
+static void rights_that_leave_a_way_back_are_refused(void **state) {
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    int taken = take_rights(ALL, 0);
+    if (taken == NOT_TRIED)
+        skip();
+    assert_int_equal(taken, TAKEN);
+    assert_int_equal(take_rights(REAL_UID, 0), REFUSED);
+    assert_int_equal(take_rights(SAVED_UID, 0), REFUSED);
+    assert_int_equal(take_rights(REAL_GID, 0), REFUSED);
+    assert_int_equal(take_rights(SAVED_GID, 0), REFUSED);
+    /* all ids are nobody's, but the right to change them has stayed */
+    int with_capabilities = take_rights(ALL, SECBIT_NO_SETUID_FIXUP);
+    assert_true(with_capabilities == REFUSED || with_capabilities == NOT_TRIED);
+}
+
 static void rights_that_are_not_there_are_told(void **state) {
     (void)state;
     dirty_rights r;
@@ -637,6 +693,7 @@ int main(void) {
         cmocka_unit_test(silence_does_not_count_while_nobody_could_hear),
         cmocka_unit_test(silence_has_limits_of_its_own),
         cmocka_unit_test(rights_are_found_by_name_and_number),
+        cmocka_unit_test(rights_that_leave_a_way_back_are_refused),
         cmocka_unit_test(rights_that_are_not_there_are_told),
         cmocka_unit_test(rights_are_taken_for_good),
         WITH_PLACE(the_watchdog_is_read_from_the_environment),
