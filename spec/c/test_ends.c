@@ -210,6 +210,23 @@ static void a_peer_that_does_not_close_is_left(void **state) {
     rig_stop(&r, 0);
 }
 
+/* Nor one that does not read what it is told: for that it has send_timeout. */
+static void a_peer_that_does_not_read_is_left(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.linger_timeout_ms = LONG_MS;
+    r.o.limits.send_timeout_ms = 200;
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    rig_call(fd, 1, "t", "fill");
+    rig_send(fd, "no such protocol", 16);
+    rig_wait_status(&r, "\"PROTOCOL\":1");
+    await_closed(fd, false);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
 /* What it still says is thrown away up to a bound. */
 static void a_peer_that_does_not_stop_is_left(void **state) {
     static const char bytes[4096];
@@ -243,6 +260,7 @@ int main(void) {
         cmocka_unit_test(an_early_refusal_ends_at_once),
         cmocka_unit_test(a_refusal_that_had_to_wait_ends_at_once),
         cmocka_unit_test(a_peer_that_does_not_close_is_left),
+        cmocka_unit_test(a_peer_that_does_not_read_is_left),
         cmocka_unit_test(a_peer_that_does_not_stop_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
