@@ -46,8 +46,9 @@ static uint32_t backoff_ms(uint32_t failures) {
 
 static int start_worker(place *p, plan *by, worker **out) {
     const deal *d = plan_deal(p->a, by, p->number);
-    int rc = d == NULL ? -ENOMEM
-                       : worker_spawn(p->a, p, p->number, ++p->generation, by, d, out);
+    worker_seat seat = {p, p->number, p->generation + 1};
+    int rc = d == NULL ? -ENOMEM : worker_spawn(p->a, seat, by, d, out);
+    p->generation += d != NULL;
     if (rc < 0)
         dirty_log(DIRTY_LOG_ERROR, "worker can't be started",
                   "worker=%u reason=%s remedy=%s", p->number,

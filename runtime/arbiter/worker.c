@@ -177,15 +177,14 @@ static void watch(worker *w) {
         uv_timer_start(&w->timer, on_timer, w->plan->o->boot_timeout_ms, 0);
 }
 
-int worker_spawn(arbiter *a, place *p, uint32_t number, uint32_t generation, plan *by,
-                 const deal *d, worker **out) {
+int worker_spawn(arbiter *a, worker_seat seat, plan *by, const deal *d, worker **out) {
     int outputs[2] = {-1, -1}, theirs[DIRTY_THREADS_MAX];
     worker *w = new_worker(a, by, d);
     if (w == NULL)
         return -ENOMEM;
-    w->place = p;
-    w->number = number;
-    w->generation = generation;
+    w->place = seat.place;
+    w->number = seat.number;
+    w->generation = seat.generation;
     for (uint32_t i = 0; i < DIRTY_THREADS_MAX; i++)
         theirs[i] = -1;
     w->spawned_ns = dirty_now_ns();
@@ -205,12 +204,12 @@ int worker_spawn(arbiter *a, place *p, uint32_t number, uint32_t generation, pla
     plan_ref(by);
     DL_APPEND(a->workers, w);
     for (uint32_t i = 0; i < w->lane_count; i++) {
-        w->lanes[i].worker_number = number;
+        w->lanes[i].worker_number = w->number;
         w->lanes[i].worker_pid = w->pid;
     }
     watch(w);
     dirty_log(DIRTY_LOG_INFO, "worker started", "worker=%u worker_pid=%d generation=%u",
-              number, (int)w->pid, generation);
+              w->number, (int)w->pid, w->generation);
     *out = w;
     return 0;
 }

@@ -74,10 +74,16 @@ struct worker {
     lane lanes[];
 };
 
-/* Fork a worker for the place of this number, the generation-th there, to host what the
- * deal of the plan says. 0 with *out set, or -errno. */
-int worker_spawn(arbiter *a, place *p, uint32_t number, uint32_t generation, plan *by,
-                 const deal *d, worker **out);
+/* Where a worker belongs. */
+typedef struct worker_seat {
+    place *place;
+    uint32_t number;     /* of the place */
+    uint32_t generation; /* how many workers it has had, this one included */
+} worker_seat;
+
+/* Fork a worker for the seat, to host what the deal of the plan says. 0 with *out set, or
+ * -errno. */
+int worker_spawn(arbiter *a, worker_seat seat, plan *by, const deal *d, worker **out);
 
 /* Do its lanes take requests? It is ready, has its place, and need not go. */
 static inline bool worker_takes_requests(const worker *w) {

@@ -47,7 +47,7 @@ typedef struct dirty_msg_dispatch {
     uint32_t have_len;         /* bytes of it that follow here */
     uint32_t gathered;         /* 1: all of it is in the second descriptor's file */
     uint32_t others_wait;      /* 1: other requests wait for a lane */
-    int32_t peer_pid; /* of the caller, by SO_PEERCRED */
+    int32_t peer_pid;          /* of the caller, by SO_PEERCRED */
     uint32_t peer_uid;
 } dirty_msg_dispatch;
 

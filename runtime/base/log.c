@@ -203,6 +203,13 @@ void dirty_log_pass(const char *line, size_t len) {
     write_line(whole, len + 1);
 }
 
+/* Where the text ends that snprintf has put at `at`, in this room. */
+static size_t after(size_t at, int n, size_t room) {
+    if (n <= 0)
+        return at;
+    return (size_t)n < room - at ? at + (size_t)n : room - 1;
+}
+
 void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) {
     if (!dirty_log_takes(level))
         return;
@@ -211,13 +218,12 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) 
     size_t room = sizeof line - 1; /* the newline always fits */
     size_t stamped = stamp(line, room, level), at = stamped;
     int n = snprintf(line + at, room - at, " msg=%s ", DIRTY_LOG_QUOTE(msg));
-    at = at + (size_t)n < room ? at + (size_t)n : room - 1;
+    at = after(at, n, room);
     va_list args;
     va_start(args, format);
     n = vsnprintf(line + at, room - at, format, args);
     va_end(args);
-    if (n > 0)
-        at = at + (size_t)n < room ? at + (size_t)n : room - 1;
+    at = after(at, n, room);
     if (line[at - 1] == ' ')
         at--;
     /* whatever was quoted or not: a line is one line, and commands nothing to the
@@ -230,6 +236,8 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) 
         at = dirty_logfmt_to_json(line, at, json, sizeof json - 1);
         memcpy(line, json, at);
     }
+    if (at > sizeof line - 1)
+        at = sizeof line - 1;
     line[at++] = '\n';
     write_line(line, at);
     errno = saved;

@@ -6,10 +6,10 @@
 -- makes it wrong: another comparison, a condition turned, a number one higher, a call left out.
 -- Each change is built and tested in a copy of what git tracks; one that the compiler refuses is
 -- replaced by the next. The RELATED (20) tests run that name most often what the changed file is
--- about, each a C program or a file of specs. A test notices when it fails twice, as one failure
--- may be a busy machine's. The last line is "N noticed, N unnoticed". Environment: SEED, COUNT,
--- RELATED; ONLY=FILE:LINE (that line alone, each change to it); MUTANT_SECONDS, the limit of one
--- test (300).
+-- about, each a C program or a file of specs. A test notices when it fails twice with the change
+-- and passes without it, as a failure may be a busy machine's. The last line is "N noticed, N
+-- unnoticed". Environment: SEED, COUNT, RELATED; ONLY=FILE:LINE (that line alone, each change to
+-- it); MUTANT_SECONDS, the limit of one test (300).
 local seed = tonumber(os.getenv "SEED") or 1
 local count = tonumber(os.getenv "COUNT") or 40
 local only = os.getenv "ONLY"
@@ -30,15 +30,18 @@ local function trim(text)
     return (text:gsub("^%s+", ""))
 end
 
+-- The copy in which lines are changed: so the sources may be edited meanwhile.
+local copy = lines_of("mktemp -d")[1]
+
 local function read(path)
-    local file = assert(io.open(path, "rb"))
+    local file = assert(io.open(copy .. "/" .. path, "rb"))
     local text = file:read "*a"
     file:close()
     return text
 end
 
 local function write(path, text)
-    local file = assert(io.open(path, "wb"))
+    local file = assert(io.open(copy .. "/" .. path, "wb"))
     file:write(text)
     file:close()
 end
@@ -69,11 +72,13 @@ local function changes_of(line, language)
     if line:find "^%s*[/*#-]" or line:find "^[%w_]" or not line:find "%w" then
         return list -- comments, directives, declarations
     end
+    -- Texts and comments are no code; what comes behind one stays as it is.
+    local code = line:gsub("[\"'].*", ""):gsub("/%*.*", ""):gsub("%-%-.*", "")
     for _, change in ipairs(CHANGES) do
         if change[language] then
-            local changed, n = line:gsub(change[1], change[2], 1)
-            if n > 0 and changed ~= line then
-                list[#list + 1] = changed
+            local changed, n = code:gsub(change[1], change[2], 1)
+            if n > 0 and changed ~= code then
+                list[#list + 1] = changed .. line:sub(#code + 1)
             end
         end
     end
@@ -96,9 +101,7 @@ local function candidates()
     return list
 end
 
--- -- the copy in which they are made --------------------------------------------------------
-local copy = lines_of("mktemp -d")[1]
-
+-- -- building and testing -------------------------------------------------------------------
 local function sh(command)
     local status = os.execute(("cd %s && unset SEED COUNT ONLY && ( %s ) >log 2>&1"):format(copy,
         command))
@@ -109,10 +112,12 @@ local function build()
     return sh "make -s -j2 all test-programs CFLAGS='-O1 -Werror'"
 end
 
+local TESTS = lines_of "git ls-files spec | grep -E 'c/test_.*[.]c$|_spec[.]lua$'"
+
 -- Test programs and files of specs, those that name the file's words most often first.
 local function tests_for(path)
     local stem, list = path:match "([%w_]+)%.%a+$", {}
-    for _, file in ipairs(lines_of "git ls-files spec | grep -E 'c/test_.*[.]c$|_spec[.]lua$'") do
+    for _, file in ipairs(TESTS) do
         local text = read(file)
         local named = select(2, text:gsub(stem, ""))
         local binary = file:match "c/(test_[%w_]+)%.c$"
@@ -133,28 +138,37 @@ local function fails(test)
         test.binary and "c build/spec/" .. test.binary or "lua " .. test.file))
 end
 
--- The first test that fails twice, or nil.
-local function noticed_by(path)
-    for i, test in ipairs(tests_for(path)) do
-        if i > related then
-            return
-        end
-        if fails(test) and fails(test) then
-            return test.binary or test.file
-        end
-    end
+-- Build with this text in the file. False: the compiler refuses it.
+local function build_with(path, text)
+    write(path, text)
+    return build()
 end
 
 -- The outcome of one change: a test's name, "unnoticed", or nil where it can't be built.
 local function try(place, changed)
-    local original, number = read(place.path), 0
+    local original, number, outcome = read(place.path), 0, "unnoticed"
     local text = (original .. "\n"):gsub("(.-)\n", function(line)
         number = number + 1
         return (number == place.number and changed or line) .. "\n"
     end):sub(1, -2)
-    write(copy .. "/" .. place.path, text)
-    local outcome = build() and (noticed_by(place.path) or "unnoticed") or nil
-    write(copy .. "/" .. place.path, original)
+    if not build_with(place.path, text) then
+        write(place.path, original)
+        return nil
+    end
+    for i, test in ipairs(tests_for(place.path)) do
+        if i > related then
+            break
+        end
+        if fails(test) and fails(test) then
+            build_with(place.path, original)
+            if not fails(test) then
+                outcome = test.binary or test.file
+                break
+            end
+            build_with(place.path, text)
+        end
+    end
+    write(place.path, original)
     return outcome
 end
 
