@@ -36,6 +36,7 @@ app *app_take(arbiter *a, const char *name) {
         return NULL;
     }
     p->refs = 1;
+    p->name_len = strlen(name);
     while (index_is_taken(a, p->index))
         p->index++;
     DL_APPEND(a->apps, p);
@@ -54,25 +55,34 @@ void app_unref(arbiter *a, app *p) {
 
 void app_show(arbiter *a, app *p) {
     if (!p->shown)
-        HASH_ADD_KEYPTR(hh, a->apps_by_name, p->name, strlen(p->name), p);
+        HASH_ADD_KEYPTR(hh, a->apps_by_name, p->name, p->name_len, p);
     p->shown = true;
 }
 
 void app_hide(arbiter *a, app *p) {
+    if (a->found == p)
+        a->found = NULL;
     if (p->shown && p->hh.tbl != NULL)
         HASH_DEL(a->apps_by_name, p);
     p->shown = false;
 }
 
-app *app_find(arbiter *a, dirty_slice name) {
+static app *look_up(const arbiter *a, dirty_slice name) {
     app *p;
     HASH_FIND(hh, a->apps_by_name, name.base, name.len, p);
     if (p != NULL)
         return p;
     DL_FOREACH (a->apps, p) /* there may have been no memory for it in the table */
-        if (p->shown && dirty_slice_equals(name, p->name, strlen(p->name)))
+        if (p->shown && dirty_slice_equals(name, p->name, p->name_len))
             return p;
     return NULL;
+}
+
+app *app_find(arbiter *a, dirty_slice name) {
+    app *last = a->found;
+    if (last == NULL || !dirty_slice_equals(name, last->name, last->name_len))
+        a->found = last = look_up(a, name);
+    return last;
 }
 
 bool app_has_room(const arbiter *a, const app *p) {

@@ -15,6 +15,7 @@
 
 struct app {
     char *name; /* owned */
+    size_t name_len;
     const dirty_app_spec
         *spec;        /* of the newest plan that has it; set before it is shown */
     uint32_t index;   /* unique among those that live, small */

@@ -138,7 +138,10 @@ typedef enum look_result {
 
 /* Make `in` hold all bytes from `used` on, wherever they are now. False: no memory. */
 static bool keep_rest(session *s, const uint8_t *bytes, size_t len, size_t used) {
-    if (bytes != s->in.base)
+    arbiter *a = s->a;
+    if (used < len && s->in.cap == 0 && a->spare_input_count > 0)
+        s->in = a->spare_inputs[--a->spare_input_count];
+    if (used < len && bytes != s->in.base)
         dirty_buf_append(&s->in, bytes + used, len - used);
     return !dirty_buf_failed(&s->in);
 }

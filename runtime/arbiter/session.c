@@ -219,9 +219,16 @@ void session_stalled(session *s, int fd, size_t len) {
 /* Drop the first bytes of `in`, and its memory with the last of them, but not that bytes
  * behind them were lost. */
 static void consume(session *s, size_t len) {
+    arbiter *a = s->a;
     dirty_buf_consume(&s->in, len);
-    if (s->in.len == 0 && s->in.cap != 0 && !dirty_buf_failed(&s->in))
+    if (s->in.len > 0 || s->in.cap == 0 || dirty_buf_failed(&s->in))
+        return;
+    if (s->in.cap > SPARE_INPUT_BYTES || a->spare_input_count == SPARE_INPUTS) {
         dirty_buf_deinit(&s->in);
+        return;
+    }
+    a->spare_inputs[a->spare_input_count++] = s->in;
+    s->in = (dirty_buf){0};
 }
 
 /* -- Ending softly ---------------------------------------------------------------- */

@@ -79,6 +79,10 @@ typedef struct arbiter_heard {
     char log[128];         /* why it could not be, the last time; "": it was */
 } arbiter_heard;
 
+/* Small buffers that are kept for the next requests that have to wait. */
+#define SPARE_INPUTS 32
+#define SPARE_INPUT_BYTES 1024
+
 struct arbiter {
     const dirty_arbiter_options *boot; /* what we were started with: socket, pidfile */
     const dirty_arbiter_options *o; /* of the current plan: all that a reload changes */
@@ -93,6 +97,7 @@ struct arbiter {
     listener *listener; /* owned */
     app *apps;          /* list of all that live */
     app *apps_by_name;  /* uthash head over those that are served */
+    app *found;         /* the one of them that was looked up last, NULL: none */
     uint32_t queued;    /* requests that wait, over all apps */
     uint64_t last_order;
 
@@ -118,6 +123,9 @@ struct arbiter {
     answer_cache answer_cache; /* owned: answers that anybody may ask for */
     dirty_buf last_words; /* owned, never empty: room for what is said without memory */
     session *spare;       /* owned: memory of the next session, may be NULL */
+    dirty_buf
+        spare_inputs[SPARE_INPUTS]; /* owned, empty: for requests that have to wait */
+    uint32_t spare_input_count;
     dirty_ratelimit memory_limit;   /* of what is said of scarce memory */
     dirty_ratelimit shortage_limit; /* … of what the kernel is short of */
     uint32_t session_count;         /* all, those that are closing included */
