@@ -61,7 +61,7 @@ void apart_step(arbiter *a) {
         p->boot_failed = false;
         if (blame(p)) {
             place_fill_now(p);
-            a->hopeless = true;
+            arbiter_mark(a, MARK_HOPELESS);
         }
     }
 }

@@ -123,37 +123,45 @@ static void serve(arbiter *a) {
     }
 }
 
+static bool take(arbiter *a, unsigned bit) {
+    bool marked = (a->marks & bit) != 0;
+    a->marks &= ~bit;
+    return marked;
+}
+
 /* What follows from changes of workers, places and reloads. Each part looks at what those
  * before it have left. */
 static void look_at_changes(arbiter *a) {
-    a->changed = false;
     places_step(a);
     apart_step(a);
-    if (a->hopeless) {
-        a->hopeless = false;
+    if (take(a, MARK_HOPELESS))
         dispatch_refuse_hopeless(a);
-    }
     if (a->phase == ARBITER_STARTING && (a->start_over || places_all_ready(a)))
         serve(a);
     roll_step(a);
 }
 
-/* Once per turn of the loop, before it waits: what follows from the events of this turn.
- */
+/* Once per turn of the loop in which something was marked, before the loop waits: what
+ * follows from the events of this turn. */
 static void on_step(uv_prepare_t *handle) {
     arbiter *a = handle->data;
-    sessions_step(a);
-    dispatch_rematch(a);
-    if (a->changed)
+    if (take(a, MARK_LOOK))
+        sessions_step(a);
+    if (take(a, MARK_REMATCH))
+        dispatch_rematch(a);
+    if (take(a, MARK_CHANGED))
         look_at_changes(a);
-    if (a->room_freed)
+    if (take(a, MARK_ROOM))
         listener_step(a);
     if (stop_step(a))
         finish(a);
-    else if (a->looks != NULL || a->changed)
+    if (a->marks != 0) {
         uv_idle_start(&a->more, on_more);
-    else
-        uv_idle_stop(&a->more);
+        return;
+    }
+    uv_idle_stop(&a->more);
+    if (a->phase == ARBITER_STARTING || a->phase == ARBITER_SERVING)
+        uv_prepare_stop(handle);
 }
 
 static void open_step(arbiter *a) {
@@ -161,7 +169,8 @@ static void open_step(arbiter *a) {
     uv_idle_init(&a->loop, &a->more);
     uv_timer_init(&a->loop, &a->retry_timer);
     a->step.data = a->retry_timer.data = a;
-    uv_prepare_start(&a->step, on_step);
+    a->on_step = on_step;
+    arbiter_mark(a, MARK_CHANGED);
 }
 
 /* -- Signals

@@ -85,7 +85,7 @@ static give_result serve_next(lane *l) {
     if (given == GIVE_DONE)
         session_running(s, have);
     if (given == GIVE_LOST)
-        l->a->rematch = true; /* another lane may take it */
+        arbiter_mark(l->a, MARK_REMATCH); /* another lane may take it */
     return given;
 }
 
@@ -98,11 +98,11 @@ void dispatch_pull(lane *l) {
 
 void dispatch_rematch(arbiter *a) {
     lane *l;
-    while (a->rematch) {
-        a->rematch = false;
+    for (bool more = true; more;) {
+        more = false;
         DL_FOREACH (a->idle, l)
             if (a->queued > 0 && best_waiting(l->deal) != NULL) {
-                a->rematch = serve_next(l) != GIVE_LATER;
+                more = serve_next(l) != GIVE_LATER;
                 break;
             }
     }

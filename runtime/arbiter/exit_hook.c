@@ -16,7 +16,7 @@ static void go_on(arbiter *a);
 
 static void finish(worker *w) {
     w->hook_due = false;
-    w->a->changed = true;
+    arbiter_mark(w->a, MARK_CHANGED);
 }
 
 /* The call has ended, or we don't wait for it any more. */

@@ -108,7 +108,7 @@ static bool is_shortage(int rc) {
 
 static void on_retry(uv_timer_t *handle) {
     arbiter *a = handle->data;
-    a->rematch = true;
+    arbiter_mark(a, MARK_REMATCH);
 }
 
 static void retry_later(arbiter *a, int rc) {

@@ -67,7 +67,7 @@ static void on_connection(uv_poll_t *handle, int status, int events);
 
 static void on_rested(uv_timer_t *handle) {
     listener *l = handle->data;
-    l->a->room_freed = true;
+    arbiter_mark(l->a, MARK_ROOM);
 }
 
 static void rest(listener *l, int err) {
@@ -82,7 +82,6 @@ static void rest(listener *l, int err) {
 
 void listener_step(arbiter *a) {
     listener *l = a->listener;
-    a->room_freed = false;
     if (l == NULL || !l->resting)
         return;
     l->resting = false;

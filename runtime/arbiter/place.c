@@ -73,7 +73,7 @@ static void on_respawn(uv_timer_t *handle) {
              dirty_log_remedy(rc));
     fill_after(p, backoff_ms(++p->failures));
     if (place_is_open(p))
-        p->a->hopeless = p->a->changed = true;
+        arbiter_mark(p->a, MARK_HOPELESS | MARK_CHANGED);
 }
 
 int place_start_next(place *p, plan *by, bool hold) {
@@ -154,7 +154,7 @@ static void refill(place *p, const worker *w) {
                   place_is_open(p) ? "open" : "closed");
     fill_after(p, ms);
     if (place_is_open(p))
-        p->a->hopeless = p->a->changed = true;
+        arbiter_mark(p->a, MARK_HOPELESS | MARK_CHANGED);
 }
 
 void place_fill_now(place *p) {

@@ -40,7 +40,7 @@ static void set_state(roll *r, roll_state to) {
               (unsigned long long)r->number, state_names[r->state], state_names[to]);
     r->state = to;
     r->a->reloads = to != ROLL_IDLE;
-    r->a->changed = true;
+    arbiter_mark(r->a, MARK_CHANGED);
 }
 
 /* -- Its end

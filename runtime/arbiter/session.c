@@ -85,7 +85,7 @@ static void on_handle_closed(uv_handle_t *handle) {
     dirty_buf_deinit(&s->in);
     dirty_buf_deinit(&s->out);
     free(s);
-    a->room_freed = true;
+    arbiter_mark(a, MARK_ROOM);
 }
 
 int session_open(arbiter *a, int fd, session **out) {
@@ -295,6 +295,7 @@ static void next_request(session *s) {
     }
     s->looking = true;
     DL_APPEND2(s->a->looks, s, look_prev, look_next);
+    arbiter_mark(s->a, MARK_LOOK);
 }
 
 /* -- While a request waits or runs -------------------------------------------------- */
@@ -329,7 +330,7 @@ void session_wait(session *s) {
         return;
     session_wake_at(s, s->request.deadline_ns);
     if (s->request.app->shown)
-        s->a->rematch = true; /* lanes may be idle, where it was given back */
+        arbiter_mark(s->a, MARK_REMATCH); /* lanes may be idle, where it was given back */
     else
         refuse_removed(s); /* while a lane had it */
 }

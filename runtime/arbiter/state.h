@@ -134,14 +134,11 @@ struct arbiter {
     uint64_t descriptor_max;        /* that this process may have open */
     arbiter_counters counters;
 
-    uv_prepare_t step; /* runs once per turn, before the loop waits */
+    uv_prepare_t step; /* active while something is marked, or the runtime ends */
     uv_idle_t more;    /* active: the step has left work, the next turn must not wait */
     uv_timer_t retry_timer; /* ends a pause before idle lanes are tried again */
-    bool rematch;           /* a request waits that an idle lane may take: look */
-    bool changed; /* of workers, slots or a reload: the step has to look at all of them */
-    bool hopeless; /* a circuit has opened: some may wait for what nobody can serve */
-    bool
-        room_freed; /* a descriptor was freed: accept again if the limit had stopped it */
+    unsigned marks;         /* arbiter_mark: what the step has to look at */
+    uv_prepare_cb on_step;
     bool start_over;   /* the start is over, though not all workers are ready */
     bool start_failed; /* the first start failed: end */
     bool reloads;      /* a reload is under way */
@@ -157,5 +154,22 @@ struct arbiter {
     bool finished;          /* the last worker is gone, the loop runs out */
     uint8_t scratch[DIRTY_HEAD_BYTES_MAX]; /* first bytes of the request at hand */
 };
+
+/* What the step looks at. */
+typedef enum arbiter_mark_bits {
+    MARK_CHANGED = 1,  /* workers, places or a reload */
+    MARK_REMATCH = 2,  /* a request waits that an idle lane may take */
+    MARK_ROOM = 4,     /* a descriptor was freed: one may be accepted again */
+    MARK_HOPELESS = 8, /* a circuit has opened: some may wait for what nobody can serve */
+    MARK_LOOK = 16     /* connections are in arbiter.looks */
+} arbiter_mark_bits;
+
+/* Something has changed: the step looks at what follows, once, at the end of this turn of
+ * the loop. */
+static inline void arbiter_mark(arbiter *a, unsigned bits) {
+    a->marks |= bits;
+    if (!uv_is_active((const uv_handle_t *)&a->step))
+        uv_prepare_start(&a->step, a->on_step);
+}
 
 #endif

@@ -67,7 +67,7 @@ void stop_gracefully(arbiter *a) {
     }
     log_phase(a, "stopping: finishing what was accepted");
     a->phase = ARBITER_DRAINING;
-    a->changed = true;
+    arbiter_mark(a, MARK_CHANGED);
     listener_close(a);
     herald_stopping(a);
     uv_timer_start(&a->stop_timer, on_graceful_timeout, a->o->graceful_timeout_ms, 0);
@@ -80,7 +80,8 @@ void stop_now(arbiter *a, int status) {
         log_phase(a, "ending now");
     if (!a->ending && status == DIRTY_SERVE_OK)
         herald_stopping(a);
-    a->ending = a->changed = true;
+    a->ending = true;
+    arbiter_mark(a, MARK_CHANGED);
     a->phase = ARBITER_ENDING;
     listener_close(a);
     refuse_unstarted(a);

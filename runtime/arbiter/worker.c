@@ -239,12 +239,12 @@ void worker_lane_ready(worker *w) {
     dirty_log(DIRTY_LOG_INFO, "worker ready", "worker=%u worker_pid=%d boot_ms=%llu",
               w->number, (int)w->pid,
               (unsigned long long)((dirty_now_ns() - w->spawned_ns) / DIRTY_NS_PER_MS));
-    w->a->changed = true;
+    arbiter_mark(w->a, MARK_CHANGED);
 }
 
 void worker_want_recycled(worker *w, const char *why) {
     w->recycle = why;
-    w->a->changed = true;
+    arbiter_mark(w->a, MARK_CHANGED);
 }
 
 void worker_has_served(worker *w) {
@@ -335,7 +335,7 @@ void worker_kill(worker *w, const char *reason) {
         return;
     set_state(w, WORKER_DYING);
     end_lanes(w);
-    w->a->changed = true;
+    arbiter_mark(w->a, MARK_CHANGED);
     w->kill_reason = reason;
     w->a->counters.killed++;
     uv_timer_stop(&w->timer);
@@ -421,7 +421,7 @@ static void on_timer(uv_timer_t *handle) {
     case WORKER_READY: worker_kill(w, w->condemned ? w->condemned : "channel"); break;
     case WORKER_DRAINING:
         w->overdue = true;
-        w->a->changed = true;
+        arbiter_mark(w->a, MARK_CHANGED);
         break;
     case WORKER_DYING:
     case WORKER_DEAD: break;
@@ -507,7 +507,7 @@ void worker_note_exit(worker *w, int wait_status) {
     a->counters.exits[w->exit_reason]++;
     describe_exit(w, wait_status, w->exit_reason, w->how, sizeof w->how);
     log_exit(w, w->how, expected);
-    a->changed = true;
+    arbiter_mark(a, MARK_CHANGED);
 }
 
 void worker_close(worker *w) {

@@ -85,6 +85,8 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags) {
 /* In the lane's stead: from READING to RUNNING, which a lane may do at any moment. */
 static void begin_lane(uint64_t now_ns) {
     dirty_lane_page *page = atomic_load(&orders->page);
+    if (page == NULL)
+        return; /* its worker is gone */
     uint64_t seq = atomic_load(&page->baton) >> 8;
     if (atomic_load(&orders->begun) && atomic_load(&page->interrupt) >> 8 == seq)
         atomic_store(&orders->interrupted, 1);
@@ -94,6 +96,13 @@ static void begin_lane(uint64_t now_ns) {
         return;
     if (dirty_baton_move(page, seq, DIRTY_BATON_READING, DIRTY_BATON_RUNNING))
         atomic_store(&orders->begun, 1);
+}
+
+int munmap(void *at, size_t len) {
+    dirty_lane_page *page = at;
+    if (obeys())
+        atomic_compare_exchange_strong(&orders->page, &page, NULL);
+    return (int)syscall(SYS_munmap, at, len);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *t) {
