@@ -78,14 +78,22 @@ describe("README.md", function()
         assert.equal(200, rt:call("apps.image", "info", thumbnail).width)
     end)
 
-    it("calls from LuaJIT and from Lua 5.1", function()
+    it("calls from LuaJIT, Lua 5.1 and Lua 5.4", function()
         local exports = {}
         for _, command in ipairs(readme.commands()) do
             exports[#exports + 1] = command:match "^export .*"
         end
         assert.equal(2, #exports)
-        for _, lua in ipairs { process.LUAJIT, "lua5.1" } do
-            local command = table.concat(exports, "\n") .. "\nexec " .. lua .. " " .. dir
+        local for_51 = table.concat(exports, "\n")
+        local old, new = "/build/lua/?.so", "/build/lua5.4/?.so"
+        assert.truthy(readme.text():find(("`%s` in place of `%s`"):format(new:sub(2), old:sub(2)),
+            1, true))
+        assert.truthy(readme.text():find("`make lua54`", 1, true))
+        local for_54, replaced = for_51:gsub(old:gsub("%p", "%%%0"), (new:gsub("%%", "%%%%")))
+        assert.equal(1, replaced)
+        for lua, paths in pairs { [process.LUAJIT] = for_51, ["lua5.1"] = for_51,
+            ["lua5.4"] = for_54 } do
+            local command = paths .. "\nexec " .. lua .. " " .. dir
             local r = process.run({ "sh", "-c", command .. "/call.lua" },
                 { env = { DIRTY_SOCKET = rt.socket, LUA_PATH = false, LUA_CPATH = false } })
             assert.equal("", r.stderr)
@@ -94,11 +102,13 @@ describe("README.md", function()
     end)
 
     it("calls from C, and tells an error", function()
-        local library = (os.getenv "DIRTY_CORE" or process.BUILD .. "/lua") .. "/../libdirty.a"
-        local r = process.run({ "cc", "-Wall", "-Wextra", "-Werror", "-std=c11",
-            "-Iruntime/include", dir .. "/call.c", library, "-o", dir .. "/call" },
-            { seconds = 60 })
-        assert.equal("", r.stderr)
+        -- the line for a checkout, with the plain build's library where that is another
+        local plain = os.getenv "DIRTY_CORE" or process.BUILD .. "/lua"
+        local line = readme.file("c", "call.c"):match "^/%* call%.c: (cc call%.c [^\n$]+), or "
+        local r = process.run({ "sh", "-c", assert(line):gsub("call%.c", dir .. "/call.c")
+            :gsub("build/", plain:gsub("/?lua/?$", "/")) .. " -Wall -Wextra -Werror -std=c11 -o "
+            .. dir .. "/call" }, { seconds = 60 })
+        assert.same({ 0, "" }, { r.exit, r.stderr })
         local called = run { dir .. "/call" }
         assert.same({ 0, "quick\n" }, { called.exit, called.stdout })
         local alone = process.run({ dir .. "/call" }, { env = { DIRTY_SOCKET = dir .. "/none" } })
