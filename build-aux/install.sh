@@ -107,5 +107,11 @@ if [ "$action" = uninstall ]; then
         [ ! -d "$DESTDIR$dir" ] || find "$DESTDIR$dir" -depth -type d -empty -delete
     done
 elif [ -z "$DESTDIR" ] && [ "$(id -u)" -eq 0 ]; then
+    PATH=$PATH:/usr/sbin:/sbin # where ldconfig is; root by `su` is without them
     ldconfig
+    ldconfig -p | grep -qF "=> $LIBDIR/$soname" ||
+        echo "$LIBDIR is no directory of the linker's: for programs to find $soname," \
+            "echo $LIBDIR >/etc/ld.so.conf.d/dirty.conf, then ldconfig"
+else
+    echo "for programs to find $soname, run ldconfig as root, where it is installed"
 fi

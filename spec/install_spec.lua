@@ -17,6 +17,27 @@ describe("make install", function()
             "DESTDIR=" .. dest, "PREFIX=" .. PREFIX },
             { seconds = 120, env = { MAKEFLAGS = false, MAKELEVEL = false, MFLAGS = false } })
         assert.equal(0, r.exit, r.stderr)
+        return r.stdout
+    end
+
+    -- Install below a directory as if that were the system, with a command `id` that says who
+    -- does it, and an `ldconfig` that knows of libraries. What it prints, and what was asked.
+    local function install(uid, known)
+        local system, commands = tempdir.new(), tempdir.new()
+        finally(function()
+            tempdir.remove(system)
+            tempdir.remove(commands)
+        end)
+        tempdir.write(commands .. "/id", "#!/bin/sh\necho " .. uid .. "\n")
+        tempdir.write(commands .. "/ldconfig", ("#!/bin/sh\necho \"ldconfig $*\" >>%s/asked\n"
+            .. "[ \"$1\" != -p ] || echo '%s'\n"):format(commands, known:gsub("@", system)))
+        process.run { "chmod", "755", commands .. "/id", commands .. "/ldconfig" }
+        local r = process.run({ "make", "--silent", "install", "BUILD=" .. BUILD, "DESTDIR=",
+            "PREFIX=" .. system }, { seconds = 120, env = { MAKEFLAGS = false,
+            MAKELEVEL = false, MFLAGS = false, PATH = commands .. ":" .. os.getenv "PATH" } })
+        assert.same({ 0, "" }, { r.exit, r.stderr })
+        local said = r.stdout:gsub(system:gsub("%p", "%%%0"), "@")
+        return said, tempdir.read(commands .. "/asked")
     end
 
     setup(function()
@@ -89,6 +110,20 @@ describe("make install", function()
         assert.same({ "", "quick\t5\n" }, { lua.stderr, lua.stdout })
         assert.equal("", cc.stderr)
         assert.same({ "", "quick\n" }, { c.stderr, c.stdout })
+    end)
+
+    it("has the linker know the library, or says what is missing for that", function()
+        local line = "\tlibdirty.so.0 (libc6,x86-64) => @/lib/libdirty.so.0"
+        local said, asked = install(0, line)
+        assert.same({ "", "ldconfig \nldconfig -p\n" }, { said, asked })
+        said = install(0, "")
+        assert.equal("@/lib is no directory of the linker's: for programs to find libdirty.so.0, "
+            .. "echo @/lib >/etc/ld.so.conf.d/dirty.conf, then ldconfig\n", said)
+        said, asked = install(1000, line)
+        assert.equal("for programs to find libdirty.so.0, run ldconfig as root, where it is "
+            .. "installed\n", said)
+        assert.is_nil(asked)
+        assert.equal(said, make "install") -- by DESTDIR
     end)
 
     it("says the version to pkg-config", function()
