@@ -15,12 +15,30 @@ end
 
 -- An app that shows how values of each kind come out.
 local SHOW = [[
+local dir = debug.getinfo(1, "S").source:match("@(.*)/")
 local show = {}
 function show:picture() return "PNG\0\255bytes", { width = 2 } end
 function show:list() return { 1, 2 }, "text", nil, true end
 function show:nothing() end
 function show:raise() error { code = 7 } end
 function show:refuse() return nil, "not today" end
+function show:each(count, failure)
+    return coroutine.wrap(function()
+        for i = 1, count do
+            coroutine.yield(i, "line " .. i)
+        end
+        if failure then error(failure) end
+    end)
+end
+function show:slowly()
+    local step = 0
+    return function()
+        step = step + 1
+        while step == 2 and not io.open(dir .. "/go") do os.execute("sleep 0.02") end
+        return step <= 2 and step or nil
+    end
+end
+function show:touch(path) assert(io.open(path, "w")):close() return "touched" end
 function show:metadata() return require("dirty").request.metadata end
 return show]]
 
@@ -77,16 +95,73 @@ describe("dirty call", function()
     end)
 
     it("says so when the output can't be written", function()
-        local r = call { "--output", "/nowhere/file", "show", "picture" }
-        assert.equal(1, r.exit)
-        contains(r.stderr, "/nowhere/file: No such file")
-        r = call({ "apps.echo", "echo", "x" }, { stdout_path = "/dev/full" })
+        local r = call({ "apps.echo", "echo", "x" }, { stdout_path = "/dev/full" })
         assert.equal(1, r.exit)
         contains(r.stderr, "can't be written to stdout: No space left")
         local command = (" call --socket %s apps.echo echo x >&-"):format(rt.socket)
         r = process.run { "sh", "-c", process.dirty() .. command }
         assert.equal(1, r.exit)
         contains(r.stderr, "can't be written to stdout: Bad file descriptor")
+    end)
+
+    it("calls nothing whose output it can't write, and keeps a file until there is some", function()
+        local touched, kept = rt.dir .. "/touched", tempdir.write(rt.dir .. "/kept", "old")
+        for path, reason in pairs { ["/nowhere/file"] = "No such file",
+            [rt.dir] = "Is a directory" } do
+            local r = call { "-o", path, "show", "touch", touched }
+            assert.equal(2, r.exit)
+            contains(r.stderr, "dirty call: --output " .. path .. ": " .. reason)
+            assert.is_nil(tempdir.read(touched))
+        end
+        assert.equal(3, call({ "-o", kept, "show", "refuse" }).exit)
+        assert.equal("old", tempdir.read(kept))
+        assert.equal(3, call({ "-o", rt.dir .. "/none", "show", "refuse" }).exit)
+        assert.is_nil(tempdir.read(rt.dir .. "/none"))
+        assert.equal(0, call({ "-o", kept, "show", "touch", touched }).exit)
+        assert.equal("touched", tempdir.read(kept))
+        local r = call { "-o", "/dev/full", "show", "picture" }
+        assert.equal(1, r.exit)
+        contains(r.stderr, "dirty call: --output /dev/full: No space left")
+    end)
+
+    it("takes -o - for stdout", function()
+        assert.equal("text", call({ "-o", "-", "apps.echo", "echo", "text" }).stdout)
+    end)
+
+    it("prints a stream with --stream, a value a line as they come", function()
+        local r = call { "--stream", "show", "each", "3" }
+        assert.same({ 0, "", "1\nline 1\n2\nline 2\n3\nline 3\n" },
+            { r.exit, r.stderr, r.stdout })
+        r = call { "--stream", "show", "list" } -- which does not stream
+        assert.same({ 0, "[1,2]\ntext\nnull\ntrue\n" }, { r.exit, r.stdout })
+        local slow = rt:start_call("--stream", "show", "slowly")
+        finally(function() slow:close() end)
+        wait.until_true(function() return slow:stdout() == "1\n" end, 10, "the first value")
+        tempdir.write(rt.dir .. "/go", "")
+        assert.equal(0, slow:wait().exit)
+        assert.equal("1\n2\n", slow:stdout())
+    end)
+
+    it("writes the strings of a stream to --output, and the rest to stdout", function()
+        local path = rt.dir .. "/lines"
+        local r = call { "--stream", "-o", path, "show", "each", "2" }
+        assert.same({ 0, "", "1\n2\n" }, { r.exit, r.stderr, r.stdout })
+        assert.equal("line 1line 2", tempdir.read(path))
+    end)
+
+    it("tells how a stream failed after what came before", function()
+        local r = call { "--stream", "show", "each", "1", "broken" }
+        assert.same({ 3, "1\nline 1\n" }, { r.exit, r.stdout })
+        assert.matches("^dirty: APP: .*broken\n", r.stderr)
+        r = call { "--stream", "show", "nosuch" }
+        assert.same({ 3, "" }, { r.exit, r.stdout })
+    end)
+
+    it("names --stream to whom an action streams without it", function()
+        local r = call { "show", "each", "2" }
+        assert.same({ 1, "" }, { r.exit, r.stdout })
+        assert.equal("dirty: PROTOCOL: show.each streams its result, which `dirty call --stream` "
+            .. "prints; this call has run, and was ended\n", r.stderr)
     end)
 
     it("keeps bytes from a terminal that they would garble", function()

@@ -9,22 +9,24 @@ struct call {
     dirty_client *client;
     dirty_request *request;
     dirty_reply *reply;
+    dirty_stream *stream;
 };
 
 #define CALL_TYPE "dirty.sys.call"
 
 static int free_call(lua_State *L) {
     struct call *call = luaL_checkudata(L, 1, CALL_TYPE);
+    dirty_stream_close(call->stream);
     dirty_reply_free(call->reply);
     dirty_request_free(call->request);
     dirty_free(call->client);
-    *call = (struct call){NULL, NULL, NULL};
+    *call = (struct call){0};
     return 0;
 }
 
 static struct call *push_call(lua_State *L) {
     struct call *call = lua_newuserdata(L, sizeof *call);
-    *call = (struct call){NULL, NULL, NULL};
+    *call = (struct call){0};
     if (luaL_newmetatable(L, CALL_TYPE)) {
         lua_pushcfunction(L, free_call);
         lua_setfield(L, -2, "__gc");
@@ -123,12 +125,14 @@ static int push_reply(lua_State *L, const dirty_reply *reply) {
     return 1;
 }
 
-static int call(lua_State *L) {
+/* Client and request of the table that is the one argument; on top of the stack is what
+ * holds them. 0, or the code of a client that can't be made. */
+static int prepare(lua_State *L, struct call **out) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
-    struct call *call = push_call(L);
+    struct call *call = *out = push_call(L);
     if (open_client(L, call) != 0)
-        return push_failure(L, call->client);
+        return dirty_err(call->client);
     const char *app = field(L, 1, "app", NULL), *action = field(L, 1, "action", NULL);
     if (action == NULL)
         return luaL_error(L, "action must be a string");
@@ -138,10 +142,33 @@ static int call(lua_State *L) {
         return luaL_error(L, "not enough memory");
     if (rc != 0)
         return luaL_error(L, "%s or %s is no name", app ? app : "@arbiter", action);
-    fill_request(L, call->request);
-    if (dirty_call(call->client, call->request, &call->reply) != 0)
+    return fill_request(L, call->request);
+}
+
+static int call(lua_State *L) {
+    struct call *call;
+    if (prepare(L, &call) != 0 ||
+        dirty_call(call->client, call->request, &call->reply) != 0)
         return push_failure(L, call->client);
     return push_reply(L, call->reply);
+}
+
+static int stream(lua_State *L) {
+    struct call *call;
+    if (prepare(L, &call) != 0 ||
+        dirty_stream_open(call->client, call->request, &call->stream) != 0)
+        return push_failure(L, call->client);
+    return 1;
+}
+
+static int next_chunk(lua_State *L) {
+    struct call *call = luaL_checkudata(L, 1, CALL_TYPE);
+    dirty_reply_free(call->reply);
+    call->reply = NULL;
+    int rc = dirty_stream_next(call->stream, &call->reply);
+    if (rc < 0)
+        return push_failure(L, call->client);
+    return rc > 0 ? push_reply(L, call->reply) : 0;
 }
 
 static int default_socket(lua_State *L) {
@@ -154,7 +181,10 @@ static int default_socket(lua_State *L) {
 }
 
 void dirty_cli_call_register(lua_State *L) {
-    static const luaL_Reg functions[] = {
-        {"call", call}, {"default_socket", default_socket}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"call", call},
+                                         {"stream", stream},
+                                         {"next_chunk", next_chunk},
+                                         {"default_socket", default_socket},
+                                         {NULL, NULL}};
     luaL_register(L, NULL, functions);
 }

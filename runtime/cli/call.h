@@ -11,6 +11,8 @@
  *        priority=|nil, metadata=|nil}
  *     -> {{tag, data}, ...}
  *      | nil, {code=, message=, details= (JSON text), started=}
+ *   stream{as for call} -> stream | nil, {as of call}
+ *   next_chunk(stream) -> {{tag, data}, ...} | nothing, at the end | nil, {as of call}
  *   tag is "b" or "j" (JSON text), metadata JSON text.
  *   default_socket() -> path
  * May raise. [-0, +0] */

@@ -113,6 +113,7 @@ way("PROTOCOL", function(rt)
     return of_call(dirty.client({ socket = rt.socket, max_message = 2000000 }):execute(
         "apps.echo", "length", ("x"):rep(1500000)))
 end)
+way("PROTOCOL of a stream", function(rt) return of_call(rt:call("apps.echo", "count", 2)) end)
 way("PROTOCOL of bytes", function(rt)
     local conn = raw.connect(rt.socket)
     conn:send("GET / HTTP/1.1\r\n\r\n")
@@ -172,7 +173,8 @@ end
 
 -- Names in the failures above and in documents: apps, then actions.
 local APPS = { "apps%.%w+", "moody", "words", "wrods" }
-local ACTIONS = { "sleep", "noop", "crash", "show", "hoard", "eccho", "echo", "longest", "longst" }
+local ACTIONS = { "sleep", "noop", "crash", "show", "hoard", "eccho", "echo", "count", "longest",
+    "longst" }
 
 -- What is left of a message without its names, numbers and paths.
 local function plain(words)

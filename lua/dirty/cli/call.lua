@@ -89,6 +89,39 @@ local function usage(err)
     return exit.USAGE
 end
 
+-- What libdirty says to an action that streams is advice for code.
+local function report(info)
+    local what = info.code == "PROTOCOL" and info.started == "yes"
+        and info.message:match("^(.- streams its result): use stream")
+    if what then
+        info.message = what .. ", which `dirty call --stream` prints; this call has run, and was "
+            .. "ended"
+    end
+    return socket.report(info)
+end
+
+local function call(request, place)
+    local values, info = socket.call(request)
+    if not values then
+        return report(info)
+    end
+    return output.write(values, place)
+end
+
+local function call_stream(request, place)
+    local next_piece, info = socket.stream(request)
+    local status = exit.OK
+    while next_piece and status == exit.OK do
+        local values, failure = next_piece()
+        if not values then
+            info = failure
+            break
+        end
+        status = output.write_piece(values, place)
+    end
+    return info and report(info) or status
+end
+
 --- Make the call.
 -- @tparam table parsed the command line
 -- @treturn number exit status
@@ -107,11 +140,11 @@ function _M.run(parsed)
     request.app, request.action, request.args = parsed.app, parsed.action, args
     request.priority = parsed.priority and tonumber(parsed.priority)
     request.metadata = parsed.metadata
-    local values, info = socket.call(request)
-    if not values then
-        return socket.report(info)
+    local place = output.open(parsed.output)
+    if not place then
+        return exit.USAGE
     end
-    return output.write(values, parsed.output)
+    return output.close(place, (parsed.stream and call_stream or call)(request, place))
 end
 
 return _M

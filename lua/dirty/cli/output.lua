@@ -4,6 +4,7 @@
 local exit = require "dirty.cli.exit"
 local printable = require "dirty.cli.printable"
 local say = require "dirty.cli.say"
+local sys = require "dirty.sys"
 
 local _M = {}
 
@@ -17,20 +18,69 @@ local function file_index(values)
     return 1
 end
 
-local function write_file(path, data)
-    local file, err = io.open(path, "wb")
-    local ok = file
+local function complain(path, err)
+    say.err("dirty call: --output %s\n",
+        err and err:find(path, 1, true) and err or path .. ": " .. tostring(err))
+end
+
+--- Open what --output names, before there is anything to write: a call whose result can't be
+-- kept is better not made. What is in the file stays there until then.
+-- @tparam string|nil path nil and "-": stdout
+-- @treturn table|nil a place for the functions below; nil where that can't be, which is told
+function _M.open(path)
+    if not path or path == "-" then
+        return {}
+    end
+    local is_new = not sys.stat(path)
+    local file, err = io.open(path, "ab")
+    if not file then
+        return complain(path, err)
+    end
+    return { path = path, file = file, is_new = is_new }
+end
+
+-- The file empty, once there is something to write.
+local function begin(place)
+    local file, err = io.open(place.path, "wb")
     if file then
-        ok, err = file:write(data)
-        local closed, close_err = file:close() -- a full disk is told here at the latest
-        ok, err = ok and closed, err or close_err
+        place.file:close()
+        place.file, place.has_begun = file, true
+    end
+    return file, err
+end
+
+local function put(place, data)
+    local ok, err = place.has_begun or begin(place)
+    if ok then
+        ok, err = place.file:write(data)
+    end
+    if ok then
+        ok, err = place.file:flush()
     end
     if not ok then
-        say.err("dirty call: --output %s\n",
-            err and err:find(path, 1, true) and err or path .. ": " .. tostring(err))
+        complain(place.path, err)
         return exit.OTHER
     end
     return exit.OK
+end
+
+--- Nothing more will be written.
+-- @tparam table place
+-- @tparam number status exit status of the command so far
+-- @treturn number exit status
+function _M.close(place, status)
+    local ok, err = true, nil
+    if place.file then
+        ok, err = place.file:close() -- a full disk is told here at the latest
+    end
+    if place.is_new and not place.has_begun then
+        os.remove(place.path)
+    end
+    if not ok and status == exit.OK then
+        complain(place.path, err)
+        return exit.OTHER
+    end
+    return status
 end
 
 -- What is no text at all; what else a terminal would take for a command is escaped.
@@ -40,21 +90,21 @@ end
 
 -- One value alone is exact: JSON ends its line, bytes are bytes (a terminal gets the end of
 -- the line). Several stand on a line each.
-local function line_end(values, value)
-    if value[1] == "j" or #values > 1 then
+local function line_end(value, is_alone)
+    if value[1] == "j" or not is_alone then
         return "\n"
     end
     return say.is_to_terminal() and value[2]:sub(-1) ~= "\n" and "\n" or ""
 end
 
-local function write_stdout(values)
+local function write_stdout(values, is_alone)
     for _, value in ipairs(values) do
         if value[1] == "b" and garbles_terminal(value[2]) then
             say.err("dirty call: the answer has %d bytes that would garble the terminal: write "
                 .. "them to a file with --output FILE, or into a pipe\n", #value[2])
             return exit.OTHER
         end
-        local ok, err = say.bytes(value[2], line_end(values, value),
+        local ok, err = say.bytes(value[2], line_end(value, is_alone),
             value[1] == "j" and printable.json or printable.value)
         if not ok then
             say.err("dirty call: stdout: %s\n", err)
@@ -64,22 +114,48 @@ local function write_stdout(values)
     return exit.OK
 end
 
---- Write values: one alone raw (JSON as a line), several a line each; one of them to a file.
+--- Write the values of a call: one alone raw (JSON as a line), several a line each; one of them
+-- to the file.
 -- @tparam {{string,string},...} values pairs of tag ("b" or "j") and data
--- @tparam string|nil path the file for the first bytes value, or the first value
+-- @tparam table place the file's is the first bytes value, or the first value
 -- @treturn number exit status
-function _M.write(values, path)
+function _M.write(values, place)
     if #values == 0 then
         values = { { "j", "null" } } -- no value is nil
     end
-    if path then
+    if place.file then
         local taken = table.remove(values, file_index(values))
-        local status = write_file(path, taken[2])
+        local status = put(place, taken[2])
         if status ~= exit.OK then
             return status
         end
     end
-    return write_stdout(values)
+    return write_stdout(values, #values == 1)
+end
+
+--- Write a piece of a stream, at once: a line each, but bytes to the file where there is one.
+-- @tparam {{string,string},...} values
+-- @tparam table place
+-- @treturn number exit status
+function _M.write_piece(values, place)
+    local lines = {}
+    for _, value in ipairs(values) do
+        if place.file and value[1] == "b" then
+            local status = put(place, value[2])
+            if status ~= exit.OK then
+                return status
+            end
+        else
+            lines[#lines + 1] = value
+        end
+    end
+    local status = write_stdout(lines, false)
+    local ok, err = say.flush()
+    if not ok and status == exit.OK then
+        say.err("dirty call: stdout: %s\n", err)
+        return exit.OTHER
+    end
+    return status
 end
 
 return _M

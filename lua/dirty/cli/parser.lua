@@ -49,7 +49,9 @@ string that begins with @, write it as JSON: '"@home"'. Options end at --.
 
 Output: a string comes out raw, every other value as JSON, nil as null. Several values come
 out one per line. With --output the first value that is a string (a picture's bytes, say) goes
-to FILE, the first value of all if none is, and the others to stdout.
+to FILE, the first value of all if none is, and the others to stdout; a FILE that can't be opened
+is told before anything is called. An action that returns a function streams: it wants --stream,
+which prints each value on a line as it comes, or all strings to FILE, one behind the other.
 To a terminal control characters go as escapes (\x1b), and bytes that would garble it not at all;
 into a file or a pipe every byte goes as it is.
 An error is told on stderr: its code, message, and traceback if there is one.
@@ -61,7 +63,8 @@ MEMORY); 4 TIMEOUT; 5 CONNECTION; 1 any other error (OVERLOADED, WORKER_LOST, ..
 Examples:
    dirty call apps.echo echo 42 hello '{"a":[1,2]}'
    dirty call apps.image thumbnail @photo.jpg '{"width":200}' --output small.jpg
-   dirty call --timeout 2.5 apps.echo length @- < photo.jpg]]
+   dirty call --timeout 2.5 apps.echo length @- < photo.jpg
+   dirty call --stream apps.echo count 3]]
 
 local CONFIG_EPILOG = [[
 Prints what `dirty serve` with the same flags would use, and where each value is from. The
@@ -137,7 +140,9 @@ local function add_call(root)
     local call = new_command(root, "call", "Call an action of an app and print what it returns.",
         CALL_EPILOG)
     add_socket_options(call, 30)
-    call:option("-o --output", "Write the bytes that come back to this file."):argname("FILE")
+    call:option("-o --output", "Write the bytes that come back to this file; -: stdout.")
+        :argname("FILE")
+    call:flag("--stream", "Print a result that comes in pieces as it comes, a value a line.")
     call:flag("--string", "Take every ARG as a string.")
     call:option("--priority", "0 (first) to 9 (last) among those that wait. Default: 5.")
         :argname("N")

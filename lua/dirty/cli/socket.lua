@@ -42,17 +42,32 @@ function _M.request(parsed, default_timeout)
     return { socket = path, timeout_ms = math.ceil(timeout * 1000), max_message = MESSAGE_MAX }
 end
 
+local function decode_details(found, info)
+    if info then
+        local ok, details = pcall(cjson.decode, info.details)
+        info.details = ok and type(details) == "table" and details or {}
+    end
+    return found, info
+end
+
 --- Make a call.
 -- @tparam table request of `request`, with app, action, args and the like set
 -- @treturn {{string,string},...}|nil values, pairs of tag and data
 -- @treturn nil|table `{code=, message=, details= (a table), started=}`
 function _M.call(request)
-    local values, info = sys.call(request)
-    if not values then
-        local ok, details = pcall(cjson.decode, info.details)
-        info.details = ok and type(details) == "table" and details or {}
-    end
-    return values, info
+    return decode_details(sys.call(request))
+end
+
+--- Make a call whose result comes in pieces.
+-- @tparam table request as for `call`
+-- @treturn function|nil gives the values of the next piece, as `call` does; nothing at the end;
+--   nil and a table as of `call` where it fails
+-- @treturn nil|table as of `call`
+function _M.stream(request)
+    local stream, info = decode_details(sys.stream(request))
+    return stream and function()
+        return decode_details(sys.next_chunk(stream))
+    end, info
 end
 
 -- What the caller can do about a DENIED.
