@@ -50,13 +50,39 @@ describe("dirty", function()
             { {}, "dirty: a command is required" },
             { { "call", "apps.echo" }, "dirty call: missing argument 'action'" },
             { { "serve", "--workers" }, "option '--workers' requires an argument" },
-            { { "status", "more" }, "too many arguments" },
+            { { "status", "more" }, "dirty status: too many arguments: \"more\"\n" },
+            { { "stop", "now" }, "dirty stop: too many arguments: \"now\" (did you mean "
+                .. "'--now'?)\n" },
+            { { "serve", "words" }, "dirty serve: too many arguments: \"words\"; an app is given "
+                .. "by --app words\n" },
+            { { "check", "words", "more" }, "dirty check: too many arguments: \"words\"; an app "
+                .. "is given by --app words\n" },
+            { { "scale", "1", "2" }, "dirty scale: too many arguments: \"2\"\n" },
+            { { "ping", "-5" }, "dirty ping: too many arguments: \"-5\"\n" },
+            { { "--socket", "/x", "status" }, "dirty: option '--socket' goes behind the command: "
+                .. "dirty COMMAND --socket …\n" },
+            { { "-s", "/x", "status" }, "option '-s' goes behind the command" },
+            { { "--sockte", "/x", "status" }, "dirty: unknown option '--sockte'\n" },
+            { { "serve", "--max-memory", "3m" }, "dirty serve: unknown option '--max-memory': "
+                .. "max_memory has no flag, it is set in dirty.conf.lua\n" },
+            { { "check", "--max_rss=3m" }, "max_rss has no flag, it is set in dirty.conf.lua" },
+            { { "status", "--max-memory" }, "dirty status: unknown option '--max-memory'\n" },
+            { { "help", "sevre" }, "unknown command 'sevre' (did you mean 'serve'?)" },
         } do
             local r = dirty(case[1])
             assert.equal(2, r.exit)
             assert.equal("", r.stdout)
             contains(r.stderr, case[2])
             contains(r.stderr, "--help'\n")
+        end
+    end)
+
+    it("takes help for --help", function()
+        for _, case in ipairs { { { "help" }, { "--help" } },
+            { { "help", "serve" }, { "serve", "--help" } } } do
+            local r = dirty(case[1])
+            assert.same({ 0, "" }, { r.exit, r.stderr })
+            assert.equal(dirty(case[2]).stdout, r.stdout)
         end
     end)
 
@@ -232,6 +258,11 @@ describe("dirty config", function()
             contains(r.stderr, "dirty config: ")
             contains(r.stderr, case[2])
         end
+    end)
+
+    it("takes -s as the commands do that ask a runtime", function()
+        contains(dirty({ "config", "-s", "/run/x.sock" }).stdout,
+            'socket = "/run/x.sock" -- flag --socket')
     end)
 
     it("looks for everything in --chdir", function()

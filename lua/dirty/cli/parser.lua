@@ -74,25 +74,75 @@ Exit status: 0; 2 wrong flag or configuration.
 Example:
    dirty config --workers 4 > dirty.conf.lua]]
 
+local function has_config_options(command)
+    return command == "serve" or command == "check" or command == "config"
+end
+
+local function option_names(parser)
+    local names = {}
+    for _, option in ipairs(parser._options) do
+        for _, alias in ipairs(option._aliases) do
+            names[#names + 1] = alias
+        end
+    end
+    return names
+end
+
+-- Whether one of the commands has an option.
+local function is_of_commands(root, word)
+    for _, command in ipairs(root._commands) do
+        for _, name in ipairs(option_names(command)) do
+            if name == word then
+                return true
+            end
+        end
+    end
+    return false
+end
+
+-- What is wrong with an option that a command, or the line before it, does not have.
+local function unknown_option(parser, word)
+    if parser._commands[1] and is_of_commands(parser, word) then
+        return ("option '%s' goes behind the command: dirty COMMAND %s …"):format(word, word)
+    end
+    local name = word:gsub("^%-+", ""):gsub("%-", "_")
+    local option = has_config_options(parser._name) and options.by_name[name]
+    local in_file = option and not option.flag
+    return ("unknown option '%s'%s"):format(word, in_file
+        and (": %s has no flag, it is set in dirty.conf.lua"):format(name)
+        or nearest.hint(word, option_names(parser)))
+end
+
 --- What a wrong command line raises: a table {text=, command=}.
 local function usage_error(parser, message)
     message = message:gsub("\nDid you mean.*$", "")
     local kind, word = message:match("^unknown (%a+) '(.-)'$")
     if kind == "option" then
-        local names = {}
-        for _, option in ipairs(parser._options) do
-            for _, alias in ipairs(option._aliases) do
-                names[#names + 1] = alias
-            end
-        end
-        message = message .. nearest.hint(word, names)
+        message = unknown_option(parser, word)
     elseif kind == "command" then
         message = message .. nearest.hint(word, _M.COMMANDS)
     end
     error({ text = message, command = parser._name }, 0)
 end
 
-_M.COMMANDS = { "serve", "check", "call", "config", unpack(operator.NAMES) }
+-- What argparse would refuse without naming it.
+local function refuse_surplus(root, parsed)
+    local word, command = parsed.surplus and parsed.surplus[1], nil
+    for _, each in ipairs(root._commands) do
+        command = each._name == parsed.command and each or command
+    end
+    if word then
+        local flag, hint = "--" .. word, ""
+        if nearest.nearest(flag, option_names(command)) == flag then
+            hint = (" (did you mean '%s'?)"):format(flag)
+        elseif has_config_options(parsed.command) then
+            hint = "; an app is given by --app " .. word
+        end
+        usage_error(command, ("too many arguments: %q%s"):format(word, hint))
+    end
+end
+
+_M.COMMANDS = { "help", "serve", "check", "call", "config", unpack(operator.NAMES) }
 
 local function default_text(option)
     local default = option.default
@@ -116,7 +166,8 @@ local function add_config_options(command)
         .. "file's apps."):argname("SPEC"):count("*"):target("apps")
     for _, option in ipairs(options.list) do
         if option.flag then
-            command:option(option.flag, option.help
+            local names = option.short and option.short .. " " .. option.flag or option.flag
+            command:option(names, option.help
                 .. (DEFAULTS_IN_WORDS[option.name] or default_text(option)))
                 :argname(option.argname):target(option.name)
         end
@@ -174,6 +225,11 @@ function _M.new()
         CONFIG_EPILOG)
     add_config_options(config)
     config:flag("--json", "Print it as JSON.")
+    for _, command in ipairs(root._commands) do
+        if command._name ~= "call" then -- which takes all there are
+            command:argument("surplus", ""):args("*"):hidden(true)
+        end
+    end
     return root
 end
 
@@ -210,11 +266,17 @@ function _M.parse(args)
             break
         end
     end
+    if args[1] == "help" then
+        args = { args[2] or "--help", args[2] and "--help" }
+    end
     local ok, result = pcall(function()
-        return _M.new():parse(hide_numbers(args))
+        local root = _M.new()
+        local parsed = show_numbers(root:parse(hide_numbers(args)))
+        refuse_surplus(root, parsed)
+        return parsed
     end)
     if ok then
-        return show_numbers(result)
+        return result
     elseif type(result) == "table" and result.text then
         return nil, result
     end

@@ -38,7 +38,7 @@ local _M = {}
 _M.list = {
     {
         name = "socket", kind = kinds.path("/run/dirty/dirty.sock"),
-        flag = "--socket", argname = "PATH", default = socket_path.default,
+        flag = "--socket", short = "-s", argname = "PATH", default = socket_path.default,
         help = "Unix socket to listen on; at most 107 bytes.",
     },
     {
