@@ -271,6 +271,32 @@ describe("dirty stack", function()
 end)
 
 describe("dirty reopen-logs", function()
+    it("names the file that can't be opened", function()
+        local dir = tempdir.new()
+        finally(function() tempdir.remove(dir) end)
+        local log = dir .. "/d.log"
+        rt = runtime.launch { apps = { "apps.echo" }, args = { "--log-file", log } }
+        wait.until_true(function()
+            return (tempdir.read(log) or ""):find("ready", 1, true)
+        end, 20, "a runtime that is ready")
+        os.rename(log, log .. ".1")
+        stat.mkdir(log)
+        local r = rt:command("reopen-logs")
+        assert.equal(3, r.exit)
+        assert.truthy(r.stderr:find(("the log file can't be opened again, the former one is kept: "
+            .. "%s: Is a directory\n"):format(log), 1, true), r.stderr)
+        expect(0, "log: it can't be opened again: " .. log .. ": Is a directory", "status")
+        assert.equal(log, rt:status().log.file)
+        assert.truthy(tempdir.read(log .. ".1"):find("file=\"" .. log .. "\" reason=\"Is a dir", 1,
+            true))
+    end)
+
+    it("says that a log on stderr has no file", function()
+        start { apps = { "apps.echo" }, args = { "--workers", "1" } }
+        expect(0, "the runtime logs to stderr, there is no file to open again\n", "reopen-logs")
+        assert.equal(cjson.null, rt:status().log.file)
+    end)
+
     it("goes on in a new file after the old one was renamed", function()
         local dir = tempdir.new()
         finally(function() tempdir.remove(dir) end)

@@ -102,6 +102,7 @@ typedef struct dirty_arbiter_options {
     uint32_t restarts;     /* arbiters there were before */
     uint32_t hangs;        /* those of them that hung and were killed */
     const char *last_exit; /* how the one before ended, "" for the first */
+    const char *log_file;  /* for status: the log's path; NULL: stderr */
     /* The body of a worker process: dirty_worker_main of runtime/worker. Returns the exit
      * status. */
     int (*worker_main)(const dirty_worker_start *start);

@@ -242,8 +242,10 @@ static void do_reopen_logs(session *s) {
     int rc = workers_reopen_logs(s->a);
     herald_tell(s->a, DIRTY_REPORT_REOPEN, "%s", "");
     if (rc < 0)
-        refuse_argument(s, "the log file can't be opened again: %s",
-                        dirty_safe_reason(rc));
+        refuse_argument(s,
+                        "the log file can't be opened again, the former one is kept: "
+                        "%s: %s",
+                        dirty_log_path(), dirty_safe_reason(rc));
     else
         answer_json(s, "true", 4);
 }

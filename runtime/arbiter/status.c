@@ -21,9 +21,10 @@ static void append_string(dirty_buf *out, const char *text) {
     dirty_buf_json_string(out, text, strlen(text));
 }
 
-static void append_trouble(const char *trouble, dirty_buf *out) {
-    if (trouble[0] != '\0')
-        append_string(out, trouble);
+/* null for "" */
+static void append_text(const char *text, dirty_buf *out) {
+    if (text[0] != '\0')
+        append_string(out, text);
     else
         dirty_buf_append_cstr(out, "null");
 }
@@ -51,10 +52,12 @@ static void append_arbiter(arbiter *a, dirty_buf *out) {
     append_string(out, a->boot->socket_path);
     dirty_buf_printf(out,
                      ",\"socket_binds\":%u,\"socket_trouble\":", a->heard.socket_binds);
-    append_trouble(a->heard.socket, out);
+    append_text(a->heard.socket, out);
     append_supervision(a->boot, out);
-    dirty_buf_printf(out, "},\"log\":{\"opens\":%u,\"trouble\":", a->heard.log_opens);
-    append_trouble(a->heard.log, out);
+    dirty_buf_append_cstr(out, "},\"log\":{\"file\":");
+    append_text(a->boot->log_file != NULL ? a->boot->log_file : "", out);
+    dirty_buf_printf(out, ",\"opens\":%u,\"trouble\":", a->heard.log_opens);
+    append_text(a->heard.log, out);
     dirty_buf_append_cstr(out, "}");
 }
 

@@ -522,7 +522,8 @@ int workers_reopen_logs(arbiter *a) {
     const worker *w;
     int rc = dirty_log_reopen();
     if (rc < 0)
-        dirty_log(DIRTY_LOG_ERROR, "log file can't be opened again", "reason=%s",
+        dirty_log(DIRTY_LOG_ERROR, "log file can't be opened again", "file=%s reason=%s",
+                  DIRTY_LOG_QUOTE(dirty_log_path()),
                   DIRTY_LOG_QUOTE(dirty_safe_reason(rc)));
     DL_FOREACH (a->workers, w)
         if (w->state == WORKER_READY || w->state == WORKER_DRAINING)

@@ -81,6 +81,10 @@ int dirty_log_reopen(void) {
     return rc;
 }
 
+const char *dirty_log_path(void) {
+    return state.path;
+}
+
 void dirty_log_relay(int fd) {
     if (state.fd != 2)
         close(state.fd);

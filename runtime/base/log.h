@@ -42,6 +42,9 @@ void dirty_log_as_json(bool json);
  * base/safe_file.h (old file kept). */
 int dirty_log_reopen(void);
 
+/* The file's path; NULL: stderr, or a pipe to another process. */
+const char *dirty_log_path(void);
+
 /* Where the log is stderr: go on writing there, though descriptor 2 is about to become
  * something else in this process. */
 void dirty_log_keep(void);

@@ -194,6 +194,7 @@ void dirty_cli_options_push(lua_State *L, int index, dirty_arbiter_options *out)
         .lua_cpath = need_string(L, index, "lua_cpath"),
         .directory = get_string(L, index, "directory"),
         .directory_name = get_string(L, index, "directory_name"),
+        .log_file = get_string(L, index, "log_file"),
         .version_json = need_string(L, index, "version_json"),
         .worker_main = dirty_worker_main,
     };

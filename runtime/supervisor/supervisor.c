@@ -65,8 +65,8 @@ static void reopen_log(supervisor *s) {
     int rc = dirty_log_reopen();
     if (rc < 0) {
         snprintf(r.text, sizeof r.text, "%s", dirty_safe_reason(rc));
-        dirty_log(DIRTY_LOG_ERROR, "log file can't be reopened", "reason=%s",
-                  DIRTY_LOG_QUOTE(r.text));
+        dirty_log(DIRTY_LOG_ERROR, "log file can't be reopened", "file=%s reason=%s",
+                  DIRTY_LOG_QUOTE(dirty_log_path()), DIRTY_LOG_QUOTE(r.text));
     }
     if (s->report_fd >= 0)
         dirty_report_send(s->report_fd, &r);

@@ -3,6 +3,7 @@
 -- It is the supervisor who opens it, and tells the arbiter, whose status has it a moment later.
 -- @module dirty.cli.reopen
 
+local cjson = require "cjson"
 local exit = require "dirty.cli.exit"
 local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"
@@ -39,8 +40,8 @@ local function wait_for(parsed, before, deadline)
         elseif opens_of(status) > opens then
             local trouble = status.log.trouble
             return type(trouble) == "string" and fail(exit.APP,
-                "the log file can't be opened again, the former one is kept: %s", trouble)
-                or exit.OK
+                "the log file can't be opened again, the former one is kept: %s: %s",
+                tostring(status.log.file), trouble) or exit.OK
         elseif sys.now() > deadline then
             return fail(exit.TIMEOUT, "TIMEOUT: the supervisor (pid %d) says nothing",
                 before.arbiter.supervisor_pid)
@@ -69,7 +70,9 @@ function _M.run(parsed)
     end
     status = opens_of(before) and wait_for(parsed, before, deadline) or exit.OK
     if status == exit.OK then
-        say.out("the log file is open again\n")
+        say.out(type(before.log) == "table" and before.log.file == cjson.null
+            and "the runtime logs to stderr, there is no file to open again\n"
+            or "the log file is open again\n")
     end
     return status
 end

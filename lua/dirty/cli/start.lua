@@ -72,6 +72,7 @@ function _M.options(conf, ids, templates)
         socket_uid = ids.uid, socket_gid = ids.gid,
         lua_path = lua_path, lua_cpath = lua_cpath,
         directory = conf.cwd, directory_name = conf.directory,
+        log_file = values.log_file,
         version_json = cjson.encode(version.all()),
         admin_uids = conf.admin_uids,
         hooks = hooks_of(values), apps = {},
