@@ -51,6 +51,16 @@ describe("the client", function()
         it(": " .. name, function() checks.run(name, socket) end)
     end
 
+    it("is shown with the path that is too long for a socket", function()
+        local result = process.run({ process.LUAJIT, "-e",
+            'local c = require "dirty.client".new() print(c) print(c:execute("a", "b"))' },
+            { env = { DIRTY_SOCKET = "/" .. ("x"):rep(120),
+                LUA_PATH = "./lua/?.lua;./lua/?/init.lua;;", LUA_CPATH = CORE .. "/?.so;;" } })
+        local shown, called = result.stdout:match "^([^\n]*)\n([^\n]*)"
+        assert.equal("dirty.client(/" .. ("x"):rep(120) .. ", timeout 30 s)", shown, result.stderr)
+        assert.matches("CONNECTION: socket path of 121 bytes is too long", called)
+    end)
+
     for _, lua in ipairs { "lua5.1", "lua5.4" } do
         it("passes all of that in " .. lua, function()
             local result = run_lua(lua, { "spec/support/client_checks.lua", socket })

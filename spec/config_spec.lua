@@ -261,8 +261,12 @@ describe("config.spec.list", function()
             { { images = { modul = "x" } }, "did you mean 'module'?" },
             { { images = { module = "x", workers = 0 } }, "apps.images: workers = 0: must be" },
             { { images = { module = "x", timeout = "5" } }, 'timeout = "5": must be' },
-            { { images = { module = "x", options = { f = print } } }, "options" },
-            { { images = { module = "x", options = { n = 0 / 0 } } }, "options" },
+            { { images = { module = "x", options = { f = print } } },
+                "options.f is a function: must be values that JSON has" },
+            { { images = { module = "x", options = { list = { 1, { to = io.stdout } } } } },
+                "options.list[2].to is a userdata: must be" },
+            { { images = { module = "x", options = { n = 0 / 0 } } },
+                "options.n is nan, which JSON does not have: must be values that JSON has" },
             { { ["@x"] = { module = "x" } }, "without @" },
             { { ["a b"] = { module = "x" } }, "printable ASCII" },
             { { [("x"):rep(256)] = "x" }, "256" },
@@ -324,6 +328,15 @@ describe("config.resolve", function()
         local ids, err = ids_of { "www-data", "nobdy" }
         assert.is_nil(ids)
         assert.equal('admin_users = "nobdy" (default): there is no such user', err)
+    end)
+
+    it("says how to make a user to run as, where that is a name", function()
+        for name, remedy in pairs { nobdy = "; make one: adduser --system --group nobdy",
+            ["no body"] = "" } do
+            local _, err = config.resolve(conf_of { user = name }, fake_sys())
+            assert.equal(('user = "%s" (default): there is no such user%s'):format(name, remedy),
+                err)
+        end
     end)
 
     it("refuses who is not there and a path that does not fit", function()

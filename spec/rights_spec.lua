@@ -145,7 +145,8 @@ describe("the log in a directory of the user", function()
             ("mv %s %s.1; ln -s %s %s"):format(log, log, target, log))))
         local r = rt:command("reopen-logs")
         assert.equal(3, r.exit)
-        contains(r.stderr, "can't be opened again, the former one is kept: " .. log .. ": it is a link")
+        contains(r.stderr, "can't be opened again, the former one is kept: " .. log
+            .. ": it is a link")
         assert.is_nil(stat.lstat(target))
         contains(tempdir.read(log .. ".1"), "log file can't be reopened")
         contains(rt:command("status").stdout, "log: it can't be opened again: " .. log

@@ -467,7 +467,8 @@ describe("dirty check", function()
         for _, part in ipairs {
             "app good (module good): ok", "app syntax (module syntax): failed, load",
             "syntax.lua:2:", "app inits (module inits): failed, init", "inits.lua:2: no disk",
-            "stack traceback:", "app hangs (module hangs): failed, init", "longer than 2 s",
+            "stack traceback:", "app hangs (module hangs): failed, init",
+            "it took longer than 2 s, which is boot_timeout\n",
             "app dies (module dies): failed, load", "status 3",
             "app missing (module missing): failed, load", dir .. "/missing.lua",
             "object Nope): failed", "7 apps, ",

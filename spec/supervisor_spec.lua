@@ -1451,8 +1451,10 @@ describe("another user", function()
 
     it("must exist, and is for root to name", function()
         for _, case in ipairs {
-            { { "--user", "nosuch" }, 'user = "nosuch" (flag --user): there is no such user' },
-            { { "--group", "nosuch" }, 'group = "nosuch" (flag --group): there is no such group' },
+            { { "--user", "nosuch" }, 'user = "nosuch" (flag --user): there is no such user; '
+                .. "make one: adduser --system --group nosuch\n" },
+            { { "--group", "nosuch" }, 'group = "nosuch" (flag --group): there is no such group; '
+                .. "make one: addgroup --system nosuch\n" },
             { { "--user", "54321" }, "give group too" },
         } do
             local rt = runtime.launch { apps = { "apps.echo" }, args = case[1] }

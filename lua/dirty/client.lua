@@ -179,7 +179,8 @@ function methods:close()
 end
 
 function mt:__tostring()
-    return ("dirty.client(%s, timeout %g s)"):format(core.socket(self._handle),
+    local path = core.socket(self._handle) -- "" where $DIRTY_SOCKET is too long for one
+    return ("dirty.client(%s, timeout %g s)"):format(path ~= "" and path or core.default_socket(),
         self._settings.budget_ms / 1000)
 end
 

@@ -303,11 +303,15 @@ function _M.reload(sys, flags, running)
     return ok and config, err
 end
 
+-- How to have a user or group that the runtime is to run as.
+local MAKE = { user = "adduser --system --group", group = "addgroup --system" }
+
 local function find_id(config, name, value, find, kind)
     local id = tonumber(value) or find(value)
     if not id or id < 0 or id >= 4294967295 then
-        return nil, ("%s = %s (%s): there is no such %s"):format(
-            name, shown(value), config.from[name], kind)
+        local make = value:match("^[a-z_][a-z0-9_-]*$") and MAKE[name]
+        return nil, ("%s = %s (%s): there is no such %s%s"):format(name, shown(value),
+            config.from[name], kind, make and ("; make one: %s %s"):format(make, value) or "")
     end
     return id
 end

@@ -83,6 +83,16 @@ function explain_value(value, path, depth, seen)
     end
 end
 
+--- Find what in a value is no JSON.
+-- @param value any value that could not be encoded
+-- @tparam table options `max_depth` (number of levels), `null` (the null of JSON)
+-- @treturn string|nil the place, as ".rows[3].fn", "" for the value itself; nil if there is none
+-- @treturn nil|string what it is, as "is a function"
+-- @function find
+local function find(value, options)
+    return explain_value(value, "", 1, { max_depth = options.max_depth, null = options.null })
+end
+
 --- Say what in a value can't be sent.
 -- @param value any value that could not be encoded
 -- @tparam string name what the value is, as "result 1"
@@ -90,13 +100,14 @@ end
 -- @tparam table options `max_depth` (number of levels), `null` (the null of JSON)
 -- @treturn string one line
 function _M.explain(value, name, reason, options)
-    local seen = { max_depth = options.max_depth, null = options.null }
-    local where, what = explain_value(value, "", 1, seen)
+    local where, what = find(value, options)
     if not where then
         return format("%s can't be encoded: %s", name, reason or "unknown reason")
     end
     local place = where == "" and name or name .. ": " .. where
     return format("%s %s, and can't be sent", place, what)
 end
+
+_M.find = find
 
 return _M

@@ -69,7 +69,8 @@ void refuse_fault(session *s, dirty_wire_fault fault) {
     refusal r = {DIRTY_CODE_PROTOCOL, "no", "receive",
                  dirty_buf_failed(&extra) ? NULL : (const char *)extra.base, true};
     if (fault == DIRTY_WIRE_TOO_LONG)
-        refuse(s, &r, "%s (%u bytes)", dirty_wire_fault_text(fault), limits->max_message);
+        refuse(s, &r, "%s (%u bytes); raise it in dirty.conf.lua, or send less",
+               dirty_wire_fault_text(fault), limits->max_message);
     else
         refuse(s, &r, "%s", dirty_wire_fault_text(fault));
     dirty_buf_deinit(&extra);

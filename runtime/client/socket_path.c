@@ -137,11 +137,22 @@ static int explain_absent(const char *path, dirty_failure *failure) {
                              path, why, path);
 }
 
+static bool is_directory(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 int dirty_socket_path_explain(const char *path, int error, dirty_failure *failure) {
     switch (error) {
     case EACCES: return explain_denied(path, failure);
     case ENOENT: return explain_absent(path, failure);
     case ECONNREFUSED:
+        if (is_directory(path))
+            return dirty_failure_set(failure, DIRTY_ECONNECTION, "no",
+                                     "%s is a directory: name the socket in it, for "
+                                     "example %s%sdirty.sock",
+                                     path, path,
+                                     path[strlen(path) - 1] == '/' ? "" : "/");
         return dirty_failure_set(failure, DIRTY_ECONNECTION, "no",
                                  "nothing listens at %s: its server has ended, or it is "
                                  "no socket; start the runtime with: dirty serve "

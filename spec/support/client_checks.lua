@@ -206,11 +206,11 @@ check("what can't be sent raises and names it", function(c)
 end)
 
 check("wrong names raise", function(c)
-    raises("app is a string, not a nil", c.execute, c)
-    raises("action is a string, not a table", c.execute, c, "app", {})
+    raises("app must be a string, is nil", c.execute, c)
+    raises("action must be a string, is a table", c.execute, c, "app", {})
     for _, name in ipairs { "", "a b", "a\0b", "\195\164", ("x"):rep(256) } do
-        raises("app is 1 to 255 bytes", c.execute, c, name, "echo")
-        raises("action is 1 to 255 bytes", c.execute, c, "app", name)
+        raises("app must be 1 to 255 bytes", c.execute, c, name, "echo")
+        raises("action must be 1 to 255 bytes", c.execute, c, "app", name)
     end
     equal("x", c:execute(("x"):rep(255), "echo", "x"))
     raises("call it with a colon: client:execute(", c.execute, "app", "echo")
@@ -236,27 +236,29 @@ end)
 
 check("wrong options raise, with the nearest right one", function(c)
     raises("unknown option 'sokcet' (did you mean 'socket'?)", client.new, { sokcet = "x" })
-    raises("unknown option 'colour'", client.new, { colour = "x" })
-    raises('option timeout is a number of seconds from 0.001 to 4294967, not the string "5"',
+    raises("unknown option 'colour'; there are socket, timeout, max_message, max_depth, priority, "
+        .. "metadata, pool_size, keepalive_timeout", client.new, { colour = "x" })
+    raises("unknown option 'prio'; there are timeout, priority, metadata", c.with, c, { prio = 1 })
+    raises('option timeout must be a number of seconds from 0.001 to 4294967, is the string "5"',
         client.new, { timeout = "5" })
-    raises("option socket is a path, not empty and without NULs, not the string \"\"",
+    raises("option socket must be a path of 1 to 107 bytes without NULs, is the string \"\"",
         client.new, { socket = "" })
-    raises("option metadata is a table, not a function", client.new, { metadata = print })
+    raises("option metadata must be a table, is a function", client.new, { metadata = print })
     raises("unknown option 'socket'", c.with, c, { socket = "x" })
     raises("unknown option '1'", client.new, { "x" })
-    raises("options are a table, not a string", client.new, "/run/x.sock")
-    raises("options are a table, not a nil", c.with, c)
+    raises("options must be a table, is a string", client.new, "/run/x.sock")
+    raises("options must be a table, is nil", c.with, c)
     for _, bad in ipairs { 0, -1, 0 / 0, math.huge, "1", true, 4294968 } do
-        raises("option timeout is a number of seconds", client.new, { timeout = bad })
-        raises("option timeout is a number of seconds", c.with, c, { timeout = bad })
+        raises("option timeout must be a number of seconds", client.new, { timeout = bad })
+        raises("option timeout must be a number of seconds", c.with, c, { timeout = bad })
     end
-    raises("option priority is", c.with, c, { priority = 10 })
-    raises("option priority is", c.with, c, { priority = 0.5 })
-    raises("option metadata is a table", c.with, c, { metadata = "x" })
+    raises("option priority must be", c.with, c, { priority = 10 })
+    raises("option priority must be", c.with, c, { priority = 0.5 })
+    raises("option metadata must be a table", c.with, c, { metadata = "x" })
     raises("metadata can't be sent as JSON", c.with, c, { metadata = { print } })
-    raises("option max_message is", client.new, { max_message = 0 })
-    raises("option max_depth is", client.new, { max_depth = 1.5 })
-    raises("option socket is a path", client.new, { socket = "a\0b" })
+    raises("option max_message must be", client.new, { max_message = 0 })
+    raises("option max_depth must be", client.new, { max_depth = 1.5 })
+    raises("option socket must be a path", client.new, { socket = "a\0b" })
 end)
 
 -- -- Options -----------------------------------------------------------------------------
@@ -427,11 +429,12 @@ check("nobody there is told", function(_, options)
     has(err, "dirty serve --socket")
     equal("no", info.started)
     equal("app", info.app)
-    _, err, info = client.new { socket = ("x"):rep(200) }:execute("app", "echo")
-    has(err, "CONNECTION: socket path of 200 bytes is too long")
-    has(err, "107")
-    equal("CONNECTION", info.code)
-    equal("echo", info.action)
+    _, err, info = client.new { socket = "/" }:execute("app", "echo")
+    equal("CONNECTION: / is a directory: name the socket in it, for example /dirty.sock", err)
+    equal("no", info.started)
+    raises("option socket must be a path of 1 to 107 bytes without NULs, is a string of 200 "
+        .. "bytes: xxx",
+        client.new, { socket = ("x"):rep(200) })
 end)
 
 check("the status is an ordinary call", function(c)
@@ -450,7 +453,7 @@ check("the runtime itself is asked by a method of its own", function(c)
     local _, err, info = c:arbiter("fail", 12, "not you", { started = "no" })
     equal("DENIED: not you", err)
     equal("@arbiter", info.app)
-    raises("action is a string, not a number", c.arbiter, c, 5)
+    raises("action must be a string, is a number", c.arbiter, c, 5)
     raises("printable ASCII", c.arbiter, c, "")
     raises("argument #1 is a function", c.arbiter, c, "echo", print)
     raises("client:arbiter", c.arbiter, {}, "status")
@@ -479,7 +482,7 @@ check("names of the runtime's own are refused, and nothing is sent", function(c,
         end
     end
     equal(accepted, c:execute("app", "request").accepted)
-    raises("action is", c.execute, c, "@arbiter", 5)
+    raises("action must be", c.execute, c, "@arbiter", 5)
 end)
 
 -- -- Streams -----------------------------------------------------------------------------
@@ -646,8 +649,8 @@ end)
 
 check("wrong use of streams raises", function(c)
     raises("client:stream(", c.stream, "app", "echo")
-    raises("app is a string, not a nil", c.stream, c)
-    raises("action is 1 to 255 bytes", c.stream, c, "app", "")
+    raises("app must be a string, is nil", c.stream, c)
+    raises("action must be 1 to 255 bytes", c.stream, c, "app", "")
     raises("argument #1 is a function", c.stream, c, "app", "echo", print)
     local where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
     raises(where, function() return (c:stream("app", "echo", print)) end)

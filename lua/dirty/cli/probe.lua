@@ -76,7 +76,8 @@ local function write_failure(report, write)
     if traceback:sub(1, #message) == message then
         traceback = traceback:sub(#message + 1):gsub("^\n+", "")
     end
-    write("    %s\n", message)
+    local is_late = message:find("^it took longer than [%d.]+ s$")
+    write("    %s%s\n", message, is_late and ", which is boot_timeout" or "")
     if traceback ~= "" then
         write("    %s\n", traceback)
     end

@@ -28,6 +28,7 @@ _M.OF_CALLS = { "timeout", "priority", "metadata" }
 local U32_MAX = 4294967295
 local DEPTH_MAX = 2000
 local PRIORITY_LAST = 9
+local PATH_MAX = 107 -- of a unix socket's address
 local POOL_MAX = 65535
 local KEEPALIVE_MAX = 2147483 -- seconds whose milliseconds nginx takes
 
@@ -41,8 +42,8 @@ end
 
 -- What each option must be; false: it is not.
 local CHECKS = {
-    socket = { "a path, not empty and without NULs", function(v)
-        return type(v) == "string" and v ~= "" and not v:find("\0", 1, true)
+    socket = { "a path of 1 to 107 bytes without NULs", function(v)
+        return type(v) == "string" and v ~= "" and #v <= PATH_MAX and not v:find("\0", 1, true)
     end },
     timeout = { "a number of seconds from 0.001 to 4294967", function(v)
         return is_number(v, 0.001, math.floor(U32_MAX / 1000))
@@ -67,13 +68,20 @@ local CHECKS = {
     end },
 }
 
+-- What a value is that should be of another type.
+local function kind_of(value)
+    return value == nil and "nil" or "a " .. type(value)
+end
+
 -- A wrong value in words: 5 and "5" are not the same.
 local function shown(value)
-    if type(value) == "string" then
-        return ("the string %q"):format(value)
+    if type(value) == "string" and #value > PATH_MAX then
+        return ("is a string of %d bytes: %s…"):format(#value, value:sub(1, PATH_MAX))
+    elseif type(value) == "string" then
+        return ("is the string %q"):format(value)
     end
-    return (type(value) == "number" or type(value) == "boolean") and tostring(value)
-        or "a " .. type(value)
+    return "is " .. ((type(value) == "number" or type(value) == "boolean") and tostring(value)
+        or kind_of(value))
 end
 
 --- Check a table of options; raises for the caller of the function that calls this.
@@ -81,7 +89,7 @@ end
 -- @tparam {string,...} known the names that may be given
 function _M.check(options, known)
     if type(options) ~= "table" then
-        error("options are a table, not a " .. type(options), 3)
+        error("options must be a table, is " .. kind_of(options), 3)
     end
     local allowed = {}
     for _, name in ipairs(known) do
@@ -90,20 +98,22 @@ function _M.check(options, known)
     for name, value in pairs(options) do
         if not allowed[name] then
             local word = tostring(name)
-            error(("unknown option '%s'%s"):format(word, nearest.hint(word, known)), 3)
+            local hint = nearest.hint(word, known)
+            error(("unknown option '%s'%s"):format(word, hint ~= "" and hint or "; there are "
+                .. table.concat(known, ", ")), 3)
         end
         local what, check = unpack(CHECKS[name])
         if not check(value) then
-            error(("option %s is %s, not %s"):format(name, what, shown(value)), 3)
+            error(("option %s must be %s, %s"):format(name, what, shown(value)), 3)
         end
     end
 end
 
 local function check_name(what, name, level)
     if type(name) ~= "string" then
-        error(("%s is a string, not a %s"):format(what, type(name)), level)
+        error(("%s must be a string, is %s"):format(what, kind_of(name)), level)
     elseif #name == 0 or #name > 255 or name:find("[^\33-\126]") then
-        error(("%s is 1 to 255 bytes of printable ASCII without spaces, not %q"):format(
+        error(("%s must be 1 to 255 bytes of printable ASCII without spaces, is %q"):format(
             what, name), level)
     end
 end

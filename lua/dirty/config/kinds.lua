@@ -37,6 +37,20 @@ function _M.count(min, max)
     return { check = check, from_text = text_to_number, name = "number" }
 end
 
+local TIME_UNITS = { ms = 0.001, s = 1, sec = 1, second = 1, seconds = 1, m = 60, min = 60,
+    minute = 60, minutes = 60, h = 3600, hour = 3600, hours = 3600, d = 86400, day = 86400,
+    days = 86400 }
+
+-- What somebody meant who wrote a unit: "5m" is 300.
+local function seconds_meant(value)
+    if type(value) ~= "string" then
+        return nil
+    end
+    local number, unit = value:lower():match("^%s*[\"']?([%d.]+)%s*(%a*)[\"']?%s*$")
+    local factor = unit == "" and 1 or TIME_UNITS[unit]
+    return factor and tonumber(number) and tonumber(number) * factor
+end
+
 --- A time in seconds, fractions allowed.
 -- @tparam string|nil zero what 0 means ("no limit"); nil where 0 makes no sense
 -- @treturn table kind
@@ -48,7 +62,7 @@ function _M.seconds(zero)
         if number and number <= _M.SECONDS_MAX and (number >= 0.001 or (zero and number == 0)) then
             return number
         end
-        local example = type(value) == "string" and tonumber((value:gsub("%s*[%a\"']+%s*$", "")))
+        local example = seconds_meant(value)
         return nil, ("a number of seconds from %s%s"):format(range,
             example and (", written without a unit: %s"):format(example) or "")
     end

@@ -1,6 +1,8 @@
 --- App specs: `module[:Object][:N]`, and the tables of the configuration file.
 -- @module dirty.config.spec
 
+local cjson = require "cjson"
+local explain = require "dirty.explain"
 local kinds = require "dirty.config.kinds"
 local nearest = require "dirty.nearest"
 
@@ -11,7 +13,8 @@ _M.APPS_MAX = 1024
 
 local NAME_MAX = 255 -- of the wire: the length is one byte
 
-local json = require("dirty.json").new()
+local MAX_DEPTH = 1000
+local json = require("dirty.json").new(MAX_DEPTH)
 
 local FIELDS = {
     module = { check = function(value)
@@ -42,10 +45,12 @@ local FIELDS = {
             return nil, "a table of values that JSON has"
         end
         local ok, text = pcall(json.encode, value)
-        if not ok then
-            return nil, "values that JSON has: " .. text
+        if ok then
+            return value
         end
-        return value
+        local where, what = explain.find(value, { max_depth = MAX_DEPTH, null = cjson.null })
+        return nil, where and "values that JSON has" or "values that JSON has: " .. text,
+            where and where .. " " .. what
     end },
     name = { check = function(value)
         return type(value) == "string" and value or nil, "the name that callers use, a string"
@@ -115,8 +120,10 @@ local function table_field(what, app, key, value)
         return nil, ("%s has an unknown key %s%s"):format(what, tostring(key),
             nearest.hint(tostring(key), _M.FIELDS))
     end
-    local normal, must = field.check(value)
-    if normal == nil then
+    local normal, must, flaw = field.check(value)
+    if flaw then
+        return nil, ("%s: %s%s: must be %s"):format(what, key, flaw, must)
+    elseif normal == nil then
         local shown = type(value) == "string" and ("%q"):format(value) or tostring(value)
         return nil, ("%s: %s = %s: must be %s"):format(what, key, shown, must)
     end

@@ -9,6 +9,7 @@ local HERE = -100 -- AT_FDCWD
 local BASIC = 0x7ff -- STATX_BASIC_STATS
 local SEARCH = 1 -- X_OK
 local DENIED = 13 -- EACCES
+local DIRECTORY = 0x4000 -- S_IFDIR
 
 -- The names of the functions are ours: others may have declared them in their way.
 local DECLARATIONS = [[
@@ -53,7 +54,8 @@ end
 
 --- What there is at a path; links are followed.
 -- @tparam string path
--- @treturn table|nil `mode` (permission bits), `uid`, `gid`; nil where it can't be looked at
+-- @treturn table|nil `mode` (permission bits), `uid`, `gid`, `is_directory`; nil where it
+--   can't be looked at
 -- @treturn nil|string why it can't; nil where nothing can be known
 function _M.of(path)
     if not load() then
@@ -63,7 +65,8 @@ function _M.of(path)
     if C.resty_dirty_statx(HERE, path, 0, BASIC, st) ~= 0 then
         return nil, ffi.string(C.resty_dirty_strerror(ffi.errno()))
     end
-    return { mode = st.mode % 4096, uid = st.uid, gid = st.gid }
+    return { mode = st.mode % 4096, uid = st.uid, gid = st.gid,
+        is_directory = st.mode - st.mode % 4096 == DIRECTORY }
 end
 
 --- The first directory on the way to a path that this process may not search.

@@ -42,6 +42,11 @@ local CONNECT = {
             or "there is no such directory", path)
     end,
     ["connection refused"] = function(path)
+        local found = facts.of(path)
+        if found and found.is_directory then
+            return ("%s is a directory: name the socket in it, for example %s/dirty.sock"):format(
+                path, (path:gsub("/$", "")))
+        end
         return LISTEN:format(path, "its server has ended, or it is no socket", path)
     end,
     ["permission denied"] = explain_denied,
