@@ -362,6 +362,29 @@ describe("max_memory", function()
         assert.equal(pid, worker_pid(rt))
     end)
 
+    it("keeps the worker whatever the call itself held", function()
+        local rt = start [[workers = 1; max_memory = "24m"; apps = { "interrupted" }]]
+        local pid = worker_pid(rt)
+        for _, size in ipairs { 1000, 10000, 50000, 300000 } do
+            local _, _, err, info = timed(rt, 20, "interrupted", "grow_by_strings", size)
+            assert.equal("MEMORY", info.code, err)
+            is_free(rt, 5)
+        end
+        assert.equal(1, rt:call("interrupted", "count"))
+        assert.equal(pid, worker_pid(rt))
+        assert.is_nil(rt:log():find("why=max_memory", 1, true))
+    end)
+
+    it("says in the log which call went over it", function()
+        local rt = start [[workers = 1; max_memory = "24m"; apps = { "interrupted" }]]
+        timed(rt, 20, "interrupted", "grow")
+        wait.until_true(function()
+            return rt:log():find('level=warn who=arbiter pid=%d+ msg="call ran out of memory" '
+                .. 'app=interrupted action="grow" run_ms=%d+ worker=1 worker_pid=%d+ '
+                .. "caller_pid=%d+ lua_bytes=%d+\n")
+        end, 10, function() return "a line of it\n" .. rt:log() end)
+    end)
+
     it("has a worker replaced whose apps keep too much", function()
         local rt = start [[workers = 1; max_memory = "24m"; apps = { "interrupted" }]]
         local pid = worker_pid(rt)

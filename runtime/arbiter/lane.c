@@ -179,6 +179,14 @@ void lane_count(lane *l, dirty_code outcome, uint64_t run_ns) {
                                           outcome != DIRTY_CODE_PROTOCOL,
                               .queue_ns = l->queue_ns,
                               .run_ns = run_ns});
+    if (outcome == DIRTY_CODE_MEMORY)
+        dirty_log(DIRTY_LOG_WARN, "call ran out of memory",
+                  "app=%s action=%s run_ms=%llu worker=%u worker_pid=%d caller_pid=%d "
+                  "lua_bytes=%llu",
+                  l->app->name, DIRTY_LOG_QUOTE(l->action),
+                  (unsigned long long)(run_ns / DIRTY_NS_PER_MS), l->worker_number,
+                  (int)l->worker_pid, (int)l->caller_pid,
+                  (unsigned long long)atomic_load(&l->page->lua_bytes));
     if (slow_ns == 0 || l->queue_ns + run_ns < slow_ns)
         return;
     dirty_log(DIRTY_LOG_WARN, "slow call",

@@ -331,7 +331,7 @@ static int serve_dispatch(dirty_lane *lane) {
     if (j.saved >= 0)
         return give_back_slow(lane, &j);
     if (j.done.outcome == DIRTY_CODE_MEMORY)
-        dirty_host_release(lane->host); /* lua_bytes is to tell what the apps hold */
+        dirty_host_release_all(lane->host); /* for lua_bytes */
     count_request(lane);
     dirty_inbox_close(&lane->inbox);
     int rc = dirty_inbox_send(&lane->inbox, &j.done, sizeof j.done, NULL, 0);

@@ -348,6 +348,13 @@ void dirty_host_release(dirty_host *h) {
     collect(h);
 }
 
+void dirty_host_release_all(dirty_host *h) {
+    dirty_host_release(h);
+    /* The limit has been looked at while the call still held all it had: nothing since
+     * tells that this is garbage now. */
+    dirty_interrupt_has_room(&h->interrupt);
+}
+
 uint64_t dirty_host_bytes(const dirty_host *h) {
     return h->memory.held_bytes & ~(uint64_t)1023;
 }

@@ -71,6 +71,10 @@ dirty_lane_error *dirty_host_error(dirty_host *h);
  * finalizers. */
 void dirty_host_release(dirty_host *h);
 
+/* The same after a call that ended for want of memory: what it had is collected where the
+ * heap has no room, so that dirty_host_bytes tells what the apps hold. */
+void dirty_host_release_all(dirty_host *h);
+
 /* Bytes of the Lua heap, in whole KiB. */
 uint64_t dirty_host_bytes(const dirty_host *h);
 

@@ -149,6 +149,14 @@ end
 
 -- -- Memory ------------------------------------------------------------------------------
 
+-- Over the limit by a little of garbage beside much that is held.
+function Interrupted:grow_by_strings(size)
+    local held = {}
+    for i = 1, 1e9 do
+        held[i] = ("x"):rep(size) .. i
+    end
+end
+
 function Interrupted:grow()
     local list = {}
     for i = 1, 1e9 do
