@@ -81,6 +81,11 @@ describe("the C examples", function()
         r = process.run({ program, "apps.nothing", "x" }, { env = env })
         assert.equal(1, r.exit)
         assert.matches("^APP_NOT_FOUND: ", r.stderr)
+        for _, args in ipairs { {}, { "apps.echo" }, { "apps.echo", "no name" } } do
+            r = process.run({ program, unpack(args) }, { env = env })
+            assert.same({ 2, ("usage: %s APP ACTION [ARG…]\n"):format(program) },
+                { r.exit, r.stderr })
+        end
     end)
 
     it("can be linked statically", function()
@@ -101,8 +106,10 @@ describe("the C examples", function()
         for i = 1, 7 do
             argv[i + 2] = tempdir.write(("%s/%d.png"):format(dir, i), images.png(60, 9 * i, gray))
         end
-        assert.same({ exit = 0, stdout = "", stderr = "" }, process.run(argv, { env = env }))
+        local all = process.run(argv, { env = env })
+        assert.same({ 0, "" }, { all.exit, all.stderr })
         for i = 1, 7 do
+            assert.truthy(all.stdout:find(("%s/%d.png.small\n"):format(dir, i), 1, true))
             assert.matches("^\255\216", tempdir.read(("%s/%d.png.small"):format(dir, i)))
         end
         local r = process.run({ program, "2", tempdir.write(dir .. "/junk", "no picture"),
@@ -110,6 +117,9 @@ describe("the C examples", function()
         assert.equal(1, r.exit)
         assert.matches("junk: APP: ", r.stderr)
         assert.matches("absent: No such file", r.stderr)
+        r = process.run({ program }, { env = env })
+        assert.same({ 2, ("usage: %s THREADS FILE…   (writes FILE.small)\n"):format(program) },
+            { r.exit, r.stderr })
     end)
 
     describe("with an HTTP server", function()

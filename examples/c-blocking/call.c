@@ -18,8 +18,10 @@ int main(int argc, char **argv) {
     dirty_client *c;
     dirty_request *r;
     dirty_reply *reply;
-    if (argc < 3 || dirty_request_new(&r, argv[1], argv[2]) < 0)
+    if (argc < 3 || dirty_request_new(&r, argv[1], argv[2]) < 0) {
+        fprintf(stderr, "usage: %s APP ACTION [ARG…]\n", argv[0]);
         return 2;
+    }
     for (int i = 3; i < argc; i++)
         dirty_request_add_bytes(r, argv[i], strlen(argv[i]));
     if (dirty_open(&c, NULL) < 0 || dirty_call(c, r, &reply) < 0)

@@ -37,7 +37,7 @@ static char *read_file(const char *path, size_t *len) {
     return data;
 }
 
-/* 0, or -1. */
+/* Says what it has written. 0, or -1. */
 static int write_beside(const char *path, const char *data, size_t len) {
     char name[4096];
     snprintf(name, sizeof name, "%s.small", path);
@@ -45,7 +45,10 @@ static int write_beside(const char *path, const char *data, size_t len) {
     if (f == NULL)
         return -1;
     size_t written = fwrite(data, 1, len, f);
-    return fclose(f) == 0 && written == len ? 0 : -1;
+    if (fclose(f) != 0 || written != len)
+        return -1;
+    printf("%s\n", name);
+    return 0;
 }
 
 static int make_thumbnail(dirty_client *c, const char *path) {
@@ -87,7 +90,7 @@ int main(int argc, char **argv) {
     pthread_t threads[THREADS_MAX];
     int count = argc < 2 ? 0 : atoi(argv[1]), started = 0;
     if (argc < 3 || count < 1 || count > THREADS_MAX) {
-        fprintf(stderr, "usage: %s THREADS FILE…\n", argv[0]);
+        fprintf(stderr, "usage: %s THREADS FILE…   (writes FILE.small)\n", argv[0]);
         return 2;
     }
     files = argv + 2;
