@@ -94,7 +94,7 @@ typedef struct dirty_arbiter_options {
     dirty_hooks hooks;
     dirty_config_source source;
     /* From the supervisor. Without one all are 0: the arbiter opens the socket itself. */
-    int socket_fd;         /* O_PATH: the file of the socket, 0: look at socket_path */
+    int socket_fd;         /* O_PATH: the file of the socket, 0: it is our own */
     int listen_fd;         /* listening at socket_path; its name is not ours to remove */
     int report_fd;         /* where base/report.h's messages go */
     uint32_t report_ms;    /* how often to say ALIVE, 0: never */

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "arbiter/listener.h"
 
@@ -25,18 +24,11 @@ static void add_fault(faults *f, const char *what) {
     f->len += n > 0 ? (size_t)n : 0;
 }
 
-/* The file of the socket, by O_PATH; -1: it is not there. `owned`: it is to be closed. */
-static int open_file(const arbiter *a, bool *owned) {
-    *owned = a->boot->socket_fd == 0;
-    return *owned ? open(a->boot->socket_path, O_PATH | O_NOFOLLOW | O_CLOEXEC)
-                  : a->boot->socket_fd;
-}
-
 /* Owner first: the mode that may open it to others is for the new owner's group. */
 static void change_file(arbiter *a, int fd, const dirty_arbiter_options *o, faults *f) {
     char path[40];
     struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0) {
+    if (fstat(fd, &st) < 0) {
         add_fault(f, "the file of the socket");
         return;
     }
@@ -60,13 +52,9 @@ static void change_file(arbiter *a, int fd, const dirty_arbiter_options *o, faul
 
 int grant_apply(arbiter *a, const dirty_arbiter_options *o, char *why, size_t why_size) {
     faults f = {.out = why, .size = why_size};
-    bool owned;
     why[0] = '\0';
     errno = 0;
-    int fd = open_file(a, &owned);
-    change_file(a, fd, o, &f);
-    if (owned && fd >= 0)
-        close(fd);
+    change_file(a, a->boot->socket_fd > 0 ? a->boot->socket_fd : listener_file(a), o, &f);
     if (listener_set_backlog(a, o->backlog) < 0)
         add_fault(&f, "backlog");
     return f.len > 0 ? -1 : 0;

@@ -1,9 +1,9 @@
 /* grant: who may use the socket, as a reload changes it: mode and owner of its file, and
  * how many connections may wait.
  *
- * It works on the file itself, opened before anybody could put another one in its place,
- * never on the path. The arbiter may do less than the supervisor: a user who is not root
- * can't give a file away. */
+ * It works on the file that was bound (base/bound.h), by a descriptor, never on the path.
+ * The arbiter may do less than the supervisor: a user who is not root can't give a file
+ * away. */
 #ifndef DIRTY_ARBITER_GRANT_H
 #define DIRTY_ARBITER_GRANT_H
 

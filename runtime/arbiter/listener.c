@@ -56,6 +56,10 @@ void listener_set_owner(arbiter *a, uid_t owner) {
         a->listener->owner = owner;
 }
 
+int listener_file(const arbiter *a) {
+    return a->listener != NULL ? a->listener->own.file_fd : -1;
+}
+
 int listener_set_backlog(const arbiter *a, uint32_t backlog) {
     return a->listener != NULL ? listen(a->listener->fd, (int)backlog) : 0;
 }
@@ -266,7 +270,7 @@ int listener_open(arbiter *a) {
     if (l == NULL)
         return -ENOMEM;
     l->a = a;
-    l->own.fd = l->own.lock_fd = -1;
+    l->own.fd = l->own.file_fd = l->own.lock_fd = -1;
     l->owner = a->boot->socket_uid >= 0 ? (uid_t)a->boot->socket_uid : geteuid();
     int rc = take_socket(l);
     if (rc == 0)

@@ -22,6 +22,9 @@ void listener_look(arbiter *a);
  */
 void listener_step(arbiter *a);
 
+/* The file of a socket of our own, by O_PATH; -1: there is none. */
+int listener_file(const arbiter *a);
+
 /* The user who owns the socket, for the right to change things. */
 uid_t listener_owner(const arbiter *a);
 

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bound.h"
 #include "base/clock.h"
 #include "base/fdpass.h"
 #include "base/log.h"
@@ -45,16 +46,6 @@ static at_path look_at_lock(const dirty_endpoint *e, int lock_fd) {
                                    : look_at(e->lock_path, st.st_dev, st.st_ino);
 }
 
-static int unlink_safely(const char *path) {
-    dirty_safe_scope scope;
-    int rc = dirty_safe_enter(&scope, path);
-    if (rc < 0)
-        return rc;
-    rc = unlink(path) < 0 && errno != ENOENT ? -errno : 0;
-    dirty_safe_leave(&scope);
-    return rc;
-}
-
 /* -- The lock --------------------------------------------------------------------------
  */
 
@@ -76,8 +67,9 @@ static int lock(const dirty_endpoint *e) {
 }
 
 static void unlink_lock(const dirty_endpoint *e) {
-    if (e->lock_fd >= 0 && look_at_lock(e, e->lock_fd) == OURS)
-        unlink_safely(e->lock_path);
+    struct stat st;
+    if (e->lock_fd >= 0 && fstat(e->lock_fd, &st) == 0)
+        dirty_safe_unlink(e->lock_path, st.st_dev, st.st_ino);
 }
 
 /* -- The socket ------------------------------------------------------------------------
@@ -119,7 +111,7 @@ static int remove_stale(const char *path) {
     int heard = is_heard(path);
     if (heard != 0)
         return heard < 0 ? heard : -EADDRINUSE;
-    return unlink_safely(path);
+    return dirty_safe_unlink(path, st.st_dev, st.st_ino);
 }
 
 /* With pauses that get longer, as whoever listens sees every attempt. */
@@ -135,15 +127,6 @@ static int remove_stale_within(const char *path, uint32_t ms) {
     return rc;
 }
 
-static int bind_path(dirty_endpoint *e) {
-    struct sockaddr_un address;
-    set_address(&address, e->path);
-    mode_t before = umask(0);
-    int rc = bind(e->fd, (struct sockaddr *)&address, sizeof address) < 0 ? -errno : 0;
-    umask(before);
-    return rc;
-}
-
 static void close_socket(dirty_endpoint *e) {
     if (e->fd >= 0)
         close(e->fd);
@@ -152,48 +135,10 @@ static void close_socket(dirty_endpoint *e) {
     e->fd = e->file_fd = -1;
 }
 
-/* Whose the socket is to be. One that was bound with another's rights is theirs up to
- * now. */
-static int give(const dirty_endpoint *e, int file_fd, bool is_theirs) {
-    uid_t uid = e->as.uid < 0 && is_theirs ? geteuid() : (uid_t)e->as.uid;
-    gid_t gid = e->as.gid < 0 && is_theirs ? getegid() : (gid_t)e->as.gid;
-    if (uid == (uid_t)-1 && gid == (gid_t)-1)
-        return 0;
-    return fchownat(file_fd, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
-}
-
-/* Give the file to its owner and note which it is: by a descriptor, as the path may have
- * come to name something else. Who had it may have changed its mode, but can't any more.
- */
-static int own_file(dirty_endpoint *e, bool is_theirs) {
-    struct stat st;
-    int fd = open(e->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int rc = 0;
-    if (fstat(fd, &st) < 0)
-        rc = -errno;
-    else if (!S_ISSOCK(st.st_mode) || st.st_nlink != 1)
-        rc = -ESTALE;
-    else
-        rc = give(e, fd, is_theirs);
-    if (rc == 0 && (fstat(fd, &st) < 0 || (st.st_mode & 07777 & ~e->as.mode) != 0))
-        rc = -ESTALE;
-    if (rc < 0) {
-        close(fd);
-        return rc;
-    }
-    e->file_fd = fd;
-    e->dev = st.st_dev;
-    e->ino = st.st_ino;
-    return 0;
-}
-
 /* A new socket at the path, where nothing is. 0 with e->fd, or -errno with nothing left
  * behind. */
 static int listen_at_path(dirty_endpoint *e) {
-    dirty_safe_scope scope;
-    bool is_theirs = false;
+    dirty_bound bound = {.file_fd = -1};
     e->file_fd = -1;
     e->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (e->fd < 0)
@@ -202,22 +147,17 @@ static int listen_at_path(dirty_endpoint *e) {
     /* The file gets the mode that the socket has before bind: it never has another. */
     int rc = fchmod(e->fd, (mode_t)e->as.mode) < 0 ? -errno : 0;
     if (rc == 0)
-        rc = dirty_safe_enter(&scope, e->path);
-    if (rc == 0) {
-        rc = bind_path(e);
-        is_theirs = scope.switched;
-        dirty_safe_leave(&scope);
-    }
-    bool bound = rc == 0;
-    if (rc == 0)
-        rc = own_file(e, is_theirs);
-    if (rc == 0 && listen(e->fd, (int)e->as.backlog) < 0)
+        rc = dirty_bound_make(&bound, e->fd, e->path, e->as.uid, e->as.gid);
+    e->file_fd = bound.file_fd;
+    e->dev = bound.dev;
+    e->ino = bound.ino;
+    e->refused = bound.refused;
+    if (rc == 0 && listen(e->fd, (int)e->as.backlog) < 0) {
         rc = -errno;
-    if (rc == 0)
-        return 0;
-    if (bound)
-        unlink_safely(e->path);
-    close_socket(e);
+        dirty_safe_unlink(e->path, e->dev, e->ino);
+    }
+    if (rc < 0)
+        close_socket(e);
     return rc;
 }
 
@@ -269,8 +209,7 @@ void dirty_endpoint_unlink(dirty_endpoint *e) {
     if (e->fd < 0 || e->path[0] == '\0')
         return;
     /* First the name, then the lock: who gets the lock next finds no socket of ours. */
-    if (look_at(e->path, e->dev, e->ino) == OURS)
-        unlink_safely(e->path);
+    dirty_safe_unlink(e->path, e->dev, e->ino);
     unlink_lock(e);
     e->path[0] = '\0'; /* from now on they may be another runtime's */
 }

@@ -33,7 +33,8 @@ typedef struct dirty_endpoint {
     dirty_endpoint_options as; /* to bind again; its path is not used */
     dev_t dev;                 /* of the socket's file */
     ino_t ino;
-    unsigned strange_looks;                    /* since another socket is at the path */
+    bool refused;           /* it can't be given to `as`: this process may not do that */
+    unsigned strange_looks; /* since another socket is at the path */
     char trouble[DIRTY_ENDPOINT_TROUBLE_SIZE]; /* what is wrong with the files, "":
                                                   nothing */
 } dirty_endpoint;

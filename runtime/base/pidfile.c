@@ -6,10 +6,15 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/safe_file.h"
+
+/* So many names are tried for the temporary file. */
+#define TRIES 100
 
 /* Fill the temporary file and note which it is. 0 or -errno. */
 static int fill(int fd, pid_t pid, dirty_pidfile *out) {
@@ -23,32 +28,51 @@ static int fill(int fd, pid_t pid, dirty_pidfile *out) {
     return 0;
 }
 
-/* Write the temporary file; its name goes to `temp`, PATH_MAX long. 0 or -errno. */
-static int write_temp(const char *path, pid_t pid, char *temp, dirty_pidfile *out) {
-    if (snprintf(temp, PATH_MAX, "%s.XXXXXX", path) >= PATH_MAX)
-        return -ENAMETOOLONG;
-    int fd = mkostemp(temp, O_CLOEXEC);
+/* Make a file beside the one of the scope; its name goes to `temp`, NAME_MAX + 1 long. A
+ * descriptor or -errno. */
+static int make_temp(const dirty_safe_scope *s, char *temp) {
+    int fd = -1;
+    for (int tries = 0; fd < 0 && tries < TRIES; tries++) {
+        unsigned number = 0;
+        if (getrandom(&number, sizeof number, GRND_NONBLOCK) != sizeof number)
+            number = (unsigned)dirty_now_ns();
+        int len =
+            snprintf(temp, NAME_MAX + 1, "%.*s.%08x", NAME_MAX - 9, s->name, number);
+        if (len > NAME_MAX)
+            return -ENAMETOOLONG;
+        fd = openat(s->dir_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                    0600);
+        if (fd < 0 && errno != EEXIST)
+            break;
+    }
+    return fd < 0 ? -errno : fd;
+}
+
+/* Write the temporary file; its name goes to `temp`. 0 or -errno. */
+static int write_temp(const dirty_safe_scope *s, pid_t pid, char *temp,
+                      dirty_pidfile *out) {
+    int fd = make_temp(s, temp);
     if (fd < 0)
-        return -errno;
+        return fd;
     int rc = fill(fd, pid, out);
     if (close(fd) < 0 && rc == 0)
         rc = -errno;
     if (rc < 0)
-        unlink(temp);
+        unlinkat(s->dir_fd, temp, 0);
     return rc;
 }
 
 int dirty_pidfile_write(dirty_pidfile *out, const char *path, pid_t pid) {
-    char temp[PATH_MAX];
+    char temp[NAME_MAX + 1];
     dirty_safe_scope scope;
     dirty_pidfile written;
     int rc = dirty_safe_enter(&scope, path);
     if (rc < 0)
         return rc;
-    rc = write_temp(path, pid, temp, &written);
-    if (rc == 0 && rename(temp, path) < 0) {
+    rc = write_temp(&scope, pid, temp, &written);
+    if (rc == 0 && renameat(scope.dir_fd, temp, scope.dir_fd, scope.name) < 0) {
         rc = -errno;
-        unlink(temp);
+        unlinkat(scope.dir_fd, temp, 0);
     }
     dirty_safe_leave(&scope);
     if (rc == 0)
@@ -57,28 +81,30 @@ int dirty_pidfile_write(dirty_pidfile *out, const char *path, pid_t pid) {
 }
 
 int dirty_pidfile_try(const char *path) {
-    char temp[PATH_MAX];
+    char temp[NAME_MAX + 1];
     struct stat st;
     dirty_safe_scope scope;
     dirty_pidfile written;
-    if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        return -EISDIR;
     int rc = dirty_safe_enter(&scope, path);
     if (rc < 0)
         return rc;
-    rc = write_temp(path, getpid(), temp, &written);
+    bool is_directory =
+        fstatat(scope.dir_fd, scope.name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        S_ISDIR(st.st_mode);
+    rc = is_directory ? -EISDIR : write_temp(&scope, getpid(), temp, &written);
     if (rc == 0)
-        unlink(temp);
+        unlinkat(scope.dir_fd, temp, 0);
     dirty_safe_leave(&scope);
     return rc;
 }
 
 /* Opened without waiting, as anything may be there by now. The number of a file that was
  * removed is given to another one: so what it holds counts too. */
-static bool is_ours(const dirty_pidfile *p, const char *path, pid_t pid) {
+static bool is_ours(const dirty_pidfile *p, const dirty_safe_scope *s, pid_t pid) {
     char text[32];
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
+    int fd = openat(s->dir_fd, s->name,
+                    O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
     if (fd < 0)
         return false;
     bool same = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_dev == p->dev &&
@@ -95,7 +121,7 @@ void dirty_pidfile_remove(const dirty_pidfile *p, const char *path, pid_t pid) {
     dirty_safe_scope scope;
     if (p->ino == 0 || dirty_safe_enter(&scope, path) < 0)
         return;
-    if (is_ours(p, path, pid))
-        unlink(path);
+    if (is_ours(p, &scope, pid))
+        unlinkat(scope.dir_fd, scope.name, 0);
     dirty_safe_leave(&scope);
 }

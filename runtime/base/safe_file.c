@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
@@ -47,7 +48,7 @@ bool dirty_safe_has_user(void) {
 
 const char *dirty_safe_reason(int rc) {
     switch (-rc) {
-    case DIRTY_SAFE_LINK: return "it is a link, in a directory of others or of many";
+    case DIRTY_SAFE_LINK: return "it is a link, and none is followed here";
     case DIRTY_SAFE_NAMES:
         return "it has a second name (a hard link), in a directory of others or of many";
     case DIRTY_SAFE_KIND: return "it is no regular file";
@@ -81,6 +82,20 @@ static bool are_ids(uid_t uid, gid_t gid) {
     return (uid_t)setfsuid((uid_t)-1) == uid && (gid_t)setfsgid((gid_t)-1) == gid;
 }
 
+static void switch_back(dirty_safe_scope *s) {
+    if (!s->switched)
+        return;
+    s->switched = false;
+    setfsuid(geteuid());
+    setfsgid(getegid());
+    set_groups((size_t)s->group_count, s->groups);
+    /* Every change of ids takes these two away. */
+    if (s->dumpable == 1)
+        prctl(PR_SET_DUMPABLE, 1);
+    if (s->death_signal != 0)
+        prctl(PR_SET_PDEATHSIG, s->death_signal);
+}
+
 static int switch_to(dirty_safe_scope *s, uid_t uid, gid_t gid, const gid_t *groups,
                      size_t group_count) {
     s->group_count = getgroups(sizeof s->groups / sizeof *s->groups, s->groups);
@@ -91,9 +106,10 @@ static int switch_to(dirty_safe_scope *s, uid_t uid, gid_t gid, const gid_t *gro
     s->switched = true;
     setfsgid(gid);
     setfsuid(uid);
+    s->uid = uid;
     if (are_ids(uid, gid))
         return 0;
-    dirty_safe_leave(s);
+    switch_back(s);
     return -DIRTY_SAFE_SWITCH;
 }
 
@@ -110,6 +126,7 @@ static bool is_alone(const char *path, uid_t owner) {
  * the user has no part in it. Of a third we know no groups. */
 static int become(dirty_safe_scope *s, const dirty_trail *t, const char *path) {
     s->switched = false;
+    s->uid = geteuid();
     if (!t->strange || geteuid() != 0)
         return 0;
     if (dirty_safe_has_user() && (t->uid == user.uid || !is_alone(path, t->uid)))
@@ -117,27 +134,61 @@ static int become(dirty_safe_scope *s, const dirty_trail *t, const char *path) {
     return switch_to(s, t->uid, NOGROUP, NULL, 0);
 }
 
-void dirty_safe_leave(dirty_safe_scope *s) {
-    if (!s->switched)
-        return;
-    s->switched = false;
-    setfsuid(geteuid());
-    setfsgid(getegid());
-    set_groups((size_t)s->group_count, s->groups);
-    /* Every change of ids takes these two away. */
-    if (s->dumpable == 1)
-        prctl(PR_SET_DUMPABLE, 1);
-    if (s->death_signal != 0)
-        prctl(PR_SET_PDEATHSIG, s->death_signal);
+/* The directory of a path whose trail ended on the way, with the rights of whoever has
+ * it from there on. A descriptor or -errno. */
+static int open_directory(const char *path) {
+    char dir[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t len = slash != NULL ? (size_t)(slash - path) : 0;
+    if (len == 0 || len >= sizeof dir)
+        return -ENOENT;
+    memcpy(dir, path, len);
+    dir[len] = '\0';
+    int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
 }
 
 int dirty_safe_enter(dirty_safe_scope *s, const char *path) {
     dirty_trail t;
+    s->switched = false;
     int rc = dirty_trail_follow_directory(&t, path, geteuid());
     if (rc == 0)
         rc = become(s, &t, path);
-    if (t.dir_fd >= 0)
-        close(t.dir_fd);
+    if (rc == 0 && t.dir_fd < 0) {
+        const char *slash = strrchr(path, '/');
+        snprintf(t.name, sizeof t.name, "%s", slash != NULL ? slash + 1 : path);
+        rc = t.dir_fd = open_directory(path);
+        if (rc < 0)
+            switch_back(s);
+    }
+    if (rc < 0) {
+        if (t.dir_fd >= 0)
+            close(t.dir_fd);
+        return rc;
+    }
+    s->dir_fd = t.dir_fd;
+    s->movable = t.movable;
+    memcpy(s->name, t.name, sizeof s->name);
+    return 0;
+}
+
+void dirty_safe_leave(dirty_safe_scope *s) {
+    switch_back(s);
+    close(s->dir_fd);
+    s->dir_fd = -1;
+}
+
+int dirty_safe_unlink(const char *path, dev_t dev, ino_t ino) {
+    dirty_safe_scope s;
+    struct stat st;
+    int rc = dirty_safe_enter(&s, path);
+    if (rc < 0)
+        return rc;
+    bool found = fstatat(s.dir_fd, s.name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                 st.st_dev == dev && st.st_ino == ino;
+    if (found && unlinkat(s.dir_fd, s.name, 0) < 0 && errno != ENOENT)
+        rc = -errno;
+    dirty_safe_leave(&s);
     return rc;
 }
 
@@ -242,7 +293,7 @@ static int open_strange(const dirty_trail *t, const char *path, int flags, mode_
     int fd = open_at(at, name, flags & ~O_CREAT, 0);
     if (fd == -ENOENT && (flags & O_CREAT))
         fd = open_at(at, name, flags | O_EXCL, mode);
-    dirty_safe_leave(&scope);
+    switch_back(&scope);
     if (fd < 0) /* what can't be written to without waiting is a FIFO or a socket */
         return fd == -EEXIST ? -ESTALE : fd == -ENXIO ? -DIRTY_SAFE_KIND : fd;
     rc = check_strange(fd, t);
@@ -254,7 +305,8 @@ static int open_strange(const dirty_trail *t, const char *path, int flags, mode_
 
 static int open_once(const char *path, int flags, mode_t mode, unsigned what) {
     dirty_trail t;
-    int rc = dirty_trail_follow(&t, path, geteuid());
+    int rc = what & DIRTY_SAFE_NO_LINK ? dirty_trail_follow_no_link(&t, path, geteuid())
+                                       : dirty_trail_follow(&t, path, geteuid());
     if (rc == 0 && t.strange)
         rc = open_strange(&t, path, flags, mode);
     else if (rc == 0 && t.exists)

@@ -18,6 +18,7 @@
 #ifndef DIRTY_SAFE_FILE_H
 #define DIRTY_SAFE_FILE_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -34,23 +35,30 @@ bool dirty_safe_has_user(void);
 #define DIRTY_SAFE_DEVICES 1u
 /* A file that is made belongs to the user. */
 #define DIRTY_SAFE_GIVE 2u
+/* The last name must be no link, even if the path is ours. */
+#define DIRTY_SAFE_NO_LINK 4u
 
 /* Open `path`; `flags` as for open(2), O_CREAT and `mode` included, `what` of the bits
  * above. Sets O_CLOEXEC, O_NONBLOCK and O_NOCTTY, the last two where a descriptor of our
  * own is not copied. The descriptor or -errno, or one of the codes below, negative. */
 int dirty_safe_open(const char *path, int flags, mode_t mode, unsigned what);
-#define DIRTY_SAFE_LINK ELOOP             /* the last name is a link, and not ours */
-#define DIRTY_SAFE_NAMES EMLINK           /* the file has a second name */
-#define DIRTY_SAFE_KIND EMEDIUMTYPE       /* it is no regular file */
-#define DIRTY_SAFE_OWNER EKEYREJECTED     /* it belongs to yet another user */
+#define DIRTY_SAFE_LINK ELOOP         /* the last name is a link that is not followed */
+#define DIRTY_SAFE_NAMES EMLINK       /* the file has a second name */
+#define DIRTY_SAFE_KIND EMEDIUMTYPE   /* it is no regular file */
+#define DIRTY_SAFE_OWNER EKEYREJECTED /* it belongs to yet another user */
 #define DIRTY_SAFE_SWITCH ENOTRECOVERABLE /* root may not act as that user here */
 
 /* What a negative code says, for people. Static text. */
 const char *dirty_safe_reason(int rc);
 
 /* Between the two: the rights to make, rename, unlink and bind `path`'s last name, and
- * what lies beside it. Calls by path are safe there. */
+ * what lies beside it, in the directory that was found by one walk. The path itself is
+ * not to be used: who has a part in it may let it lead elsewhere from call to call. */
 typedef struct dirty_safe_scope {
+    int dir_fd; /* O_PATH: where the name is */
+    char name[NAME_MAX + 1];
+    uid_t uid;    /* whose rights these are */
+    bool movable; /* the trail's */
     bool switched;
     int death_signal, dumpable;
     int group_count;
@@ -61,6 +69,10 @@ typedef struct dirty_safe_scope {
  */
 int dirty_safe_enter(dirty_safe_scope *s, const char *path);
 void dirty_safe_leave(dirty_safe_scope *s);
+
+/* Remove `path` if it is the file of that device and inode. 0, also where it is another
+ * file or none, or a negative code. */
+int dirty_safe_unlink(const char *path, dev_t dev, ino_t ino);
 
 /* Whether nobody but root and us has a hand in an existing file: its content, its name
  * and every directory on the way. If not, `whose` is who. 1, 0, -errno. */

@@ -10,10 +10,13 @@
 
 #define LINKS_MAX 40 /* as many as the kernel follows */
 
+/* Whether the last name counts. */
+typedef enum last_name { FOLLOWED, NO_LINK, LEFT_OUT } last_name;
+
 /* Where a walk is. */
 typedef struct walk {
     dirty_trail *t;
-    bool whole;          /* the last name counts, too */
+    last_name last;
     uid_t too;           /* who counts as one of us */
     char rest[PATH_MAX]; /* what is left of the path */
     unsigned links;
@@ -25,6 +28,10 @@ static bool is_ours(const walk *w, const struct stat *st) {
 
 static bool is_shared(const struct stat *dir) {
     return (dir->st_mode & S_IWOTH) || ((dir->st_mode & S_IWGRP) && dir->st_gid != 0);
+}
+
+static bool is_movable(const struct stat *dir) {
+    return is_shared(dir) && !(dir->st_mode & S_ISVTX);
 }
 
 /* A directory has one name only, whatever its count of links says. */
@@ -108,6 +115,9 @@ static int step(walk *w, int fd, const struct stat *dir) {
         return 0;
     }
     bool last = is_last(w);
+    t->movable = t->movable || is_movable(dir);
+    if (last && w->last == NO_LINK && S_ISLNK(t->st.st_mode))
+        return -ELOOP;
     t->is_descriptor = last && S_ISLNK(t->st.st_mode) && is_on_proc(fd);
     if (S_ISLNK(t->st.st_mode) && !t->is_descriptor) {
         int rc = follow_link(w, fd);
@@ -122,6 +132,14 @@ static int step(walk *w, int fd, const struct stat *dir) {
     return t->dir_fd < 0 ? -errno : 1;
 }
 
+/* The walk ends at a name of which only the directory counts. */
+static void end_free(walk *w, const struct stat *dir) {
+    if (!is_ours(w, dir))
+        end_strange(w->t, dir);
+    else if (is_movable(dir))
+        w->t->movable = true;
+}
+
 /* The next name. 1: there are more, 0: the end, -errno. */
 static int walk_on(walk *w) {
     dirty_trail *t = w->t;
@@ -132,15 +150,13 @@ static int walk_on(walk *w) {
     if (fstat(t->dir_fd, &dir) < 0)
         return -errno;
     t->exists = t->is_descriptor = false;
-    if (is_last(w) && !w->whole) {
-        if (!is_ours(w, &dir))
-            end_strange(t, &dir);
+    if (is_last(w) && w->last == LEFT_OUT) {
+        end_free(w, &dir);
         return 0;
     }
     int fd = openat(t->dir_fd, t->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT && is_last(w)) {
-        if (!is_ours(w, &dir))
-            end_strange(t, &dir);
+        end_free(w, &dir);
         return 0;
     }
     if (fd < 0)
@@ -150,8 +166,8 @@ static int walk_on(walk *w) {
     return rc;
 }
 
-static int follow(dirty_trail *t, const char *path, bool whole, uid_t too) {
-    walk w = {.t = t, .whole = whole, .too = too};
+static int follow(dirty_trail *t, const char *path, last_name last, uid_t too) {
+    walk w = {.t = t, .last = last, .too = too};
     size_t len = strlen(path);
     *t = (dirty_trail){.dir_fd = -1};
     if (len == 0 || len >= sizeof w.rest)
@@ -166,9 +182,13 @@ static int follow(dirty_trail *t, const char *path, bool whole, uid_t too) {
 }
 
 int dirty_trail_follow(dirty_trail *t, const char *path, uid_t too) {
-    return follow(t, path, true, too);
+    return follow(t, path, FOLLOWED, too);
+}
+
+int dirty_trail_follow_no_link(dirty_trail *t, const char *path, uid_t too) {
+    return follow(t, path, NO_LINK, too);
 }
 
 int dirty_trail_follow_directory(dirty_trail *t, const char *path, uid_t too) {
-    return follow(t, path, false, too);
+    return follow(t, path, LEFT_OUT, too);
 }

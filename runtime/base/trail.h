@@ -9,6 +9,10 @@
  *     file belongs to one of the two and has no second name, or a name that is free;
  *   - in anybody else's directory: none.
  *
+ * Where others may write and no sticky bit keeps them from it, they may move what is ours
+ * away, and something else of ours to its name: the trail says so (`movable`), and what
+ * is found once must be used by its descriptor, not looked up again.
+ *
  * The first name that is not ours ends the trail: it is a stranger's, and so is all that
  * comes behind it. Nothing is opened but by O_PATH, so nothing waits or has an effect. No
  * memory is allocated: it may be used in a signal handler. */
@@ -21,6 +25,7 @@
 
 typedef struct dirty_trail {
     bool strange;   /* somebody else has a hand in it: uid and gid say who */
+    bool movable;   /* others may move a name on the way, though all of them are ours */
     bool in_theirs; /* the file is in a directory of theirs, not in one that many share */
     uid_t uid;
     gid_t gid;
@@ -34,6 +39,9 @@ typedef struct dirty_trail {
 /* Follow `path` to its end. `too` counts as one of us; our own id where nobody else does.
  * 0 or -errno. The caller closes t->dir_fd in any case. */
 int dirty_trail_follow(dirty_trail *t, const char *path, uid_t too);
+
+/* As dirty_trail_follow, but the last name must be no link of ours either: -ELOOP. */
+int dirty_trail_follow_no_link(dirty_trail *t, const char *path, uid_t too);
 
 /* Follow the directories of `path` alone: whether files can be made, renamed and removed
  * there by this name without a stranger's part in it. 0 or -errno, as above; `exists` and
