@@ -53,7 +53,8 @@ static at_path look_at_lock(const dirty_endpoint *e, int lock_fd) {
  * what we locked is no file any more, and we try again. The descriptor or -errno. */
 static int lock(const dirty_endpoint *e) {
     for (int tries = 0; tries < 10; tries++) {
-        int fd = dirty_safe_open(e->lock_path, O_RDWR | O_CREAT, 0600, 0);
+        int fd =
+            dirty_safe_open(e->lock_path, O_RDWR | O_CREAT, 0600, DIRTY_SAFE_NO_LINK);
         if (fd < 0)
             return fd;
         int rc = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
@@ -63,7 +64,7 @@ static int lock(const dirty_endpoint *e) {
         if (rc < 0)
             return rc == -EWOULDBLOCK ? -EADDRINUSE : rc;
     }
-    return -EAGAIN;
+    return -ESTALE;
 }
 
 static void unlink_lock(const dirty_endpoint *e) {
@@ -164,7 +165,8 @@ static int listen_at_path(dirty_endpoint *e) {
 /* -- From start to end -----------------------------------------------------------------
  */
 
-static void explain(const dirty_endpoint_options *o, int rc) {
+static void explain(const dirty_endpoint *e, const dirty_endpoint_options *o, int rc) {
+    char room[sizeof e->lock_path + 80];
     const char *remedy = dirty_log_remedy(rc);
     if (rc == -EADDRINUSE)
         remedy = "another runtime serves this socket: stop it or choose another --socket";
@@ -174,9 +176,14 @@ static void explain(const dirty_endpoint_options *o, int rc) {
         remedy = "create its directory or choose another --socket";
     else if (rc == -EACCES || rc == -EPERM)
         remedy = "run as a user who may write there, or choose another --socket";
+    else if (rc == -ESTALE)
+        remedy = "find out who changes its directory, or choose another --socket";
     else if (rc == -DIRTY_SAFE_OWNER || rc == -DIRTY_SAFE_KIND ||
-             rc == -DIRTY_SAFE_LINK || rc == -DIRTY_SAFE_NAMES)
-        remedy = "remove the file PATH.lock, or choose another --socket";
+             rc == -DIRTY_SAFE_LINK || rc == -DIRTY_SAFE_NAMES) {
+        snprintf(room, sizeof room, "remove the file %s, or choose another --socket",
+                 e->lock_path);
+        remedy = room;
+    }
     dirty_log(DIRTY_LOG_ERROR, "can't listen", "socket=%s reason=%s remedy=%s",
               DIRTY_LOG_QUOTE(o->path), DIRTY_LOG_QUOTE(dirty_safe_reason(rc)),
               DIRTY_LOG_QUOTE(remedy));
@@ -198,7 +205,7 @@ int dirty_endpoint_open(dirty_endpoint *e, const dirty_endpoint_options *o) {
         rc = listen_at_path(e);
     if (rc == 0)
         return 0;
-    explain(o, rc);
+    explain(e, o, rc);
     unlink_lock(e);
     dirty_endpoint_disown(e);
     e->path[0] = '\0';

@@ -14,6 +14,7 @@
 #include "base/endpoint.h"
 #include "base/log.h"
 #include "base/report.h"
+#include "base/safe_file.h"
 
 typedef struct place {
     char dir[64], run[80], path[96], lock[104], log[96], kept[96];
@@ -161,6 +162,26 @@ static void a_lock_that_was_removed_or_replaced_is_taken_again(void **state) {
     assert_int_equal(times_logged(p, "it is taken again"), 2);
     assert_int_equal(dirty_endpoint_open(&second, &o), -EADDRINUSE);
     assert_int_equal(reaches(p->path, p->e.fd), 0);
+}
+
+/* In a directory of our own, too: what it leads to is another's lock, or nothing yet. */
+static void a_lock_that_is_a_link_is_named(void **state) {
+    place *p = *state;
+    dirty_endpoint second;
+    dirty_endpoint_options o = at(p);
+    dirty_endpoint_close(&p->e);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(symlink(p->kept, p->lock), 0);
+        assert_int_equal(dirty_endpoint_open(&second, &o), -DIRTY_SAFE_LINK);
+        assert_int_equal(access(p->kept, F_OK), i == 0 ? -1 : 0); /* it is not made */
+        assert_int_equal(unlink(p->lock), 0);
+        close(open(p->kept, O_CREAT | O_RDWR, 0600));
+    }
+    char remedy[160];
+    snprintf(remedy, sizeof remedy, "remove the file %s", p->lock);
+    assert_int_equal(times_logged(p, "reason=\"it is a link"), 2);
+    assert_int_equal(times_logged(p, remedy), 2);
+    assert_int_equal(dirty_endpoint_open(&p->e, &o), 0);
 }
 
 /* A second start between two looks: the lock is free, but somebody listens. */
@@ -358,6 +379,7 @@ int main(void) {
         TEST(a_socket_that_was_removed_is_bound_again),
         TEST(a_directory_that_was_removed_is_waited_for),
         TEST(a_lock_that_was_removed_or_replaced_is_taken_again),
+        TEST(a_lock_that_is_a_link_is_named),
         TEST(without_the_lock_who_listens_is_not_replaced),
         TEST(a_start_waits_for_the_last_of_a_killed_runtime),
         TEST(what_another_has_put_there_stays),
