@@ -401,6 +401,28 @@ describe("the socket in a directory of the user", function()
     end)
 end)
 
+describe("a group that the user is not in", function()
+    it("is named where the socket can't be given to it", function()
+        local place = new_place()
+        for option, wanted in pairs {
+            ["--socket-group"] = { "www-data", "socket_group = www-data (gid ", "no member of it",
+                "join that group, start it as root" },
+            ["--socket-user"] = { "root", "socket_user = root (uid 0)", "only root", "start it as "
+                .. "root" },
+        } do
+            local r = process.run({ "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                process.dirty(), "serve", "--app", "apps.echo", "--socket", place.theirs .. "/s",
+                option, wanted[1] }, { cwd = place.dir })
+            assert.equal(3, r.exit, r.stderr)
+            for i = 2, #wanted do
+                contains(r.stderr, wanted[i])
+            end
+            assert.is_nil(stat.lstat(place.theirs .. "/s"))
+            assert.is_nil(stat.lstat(place.theirs .. "/s.lock"))
+        end
+    end)
+end)
+
 describe("the configuration", function()
     local CONFIG = "workers = 1\napps = { 'user' }\nuser = 'nobody'\n"
 

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -165,6 +167,33 @@ static int listen_at_path(dirty_endpoint *e) {
 /* -- From start to end -----------------------------------------------------------------
  */
 
+/* Whom the socket can't be given to, and why not. Looks names up: for a start alone. */
+static void explain_refusal(const dirty_endpoint_options *o) {
+    char reason[300];
+    const char *remedy;
+    if (geteuid() == 0) {
+        snprintf(reason, sizeof reason, "root may not give it to uid %lld, gid %lld here",
+                 (long long)o->uid, (long long)o->gid);
+        remedy = "give it the capability CAP_CHOWN";
+    } else if (o->uid >= 0 && o->uid != (int64_t)geteuid()) {
+        const struct passwd *user = getpwuid((uid_t)o->uid);
+        snprintf(reason, sizeof reason,
+                 "socket_user = %s (uid %lld): only root can give the socket away",
+                 user != NULL ? user->pw_name : "?", (long long)o->uid);
+        remedy = "start it as root, or leave socket_user out";
+    } else {
+        const struct group *group = getgrgid((gid_t)o->gid);
+        snprintf(reason, sizeof reason,
+                 "socket_group = %s (gid %lld): this user (uid %u) is no member of it",
+                 group != NULL ? group->gr_name : "?", (long long)o->gid,
+                 (unsigned)geteuid());
+        remedy = "join that group, start it as root, or leave socket_group out";
+    }
+    dirty_log(DIRTY_LOG_ERROR, "the socket can't be given away",
+              "socket=%s reason=%s remedy=%s", DIRTY_LOG_QUOTE(o->path),
+              DIRTY_LOG_QUOTE(reason), DIRTY_LOG_QUOTE(remedy));
+}
+
 static void explain(const dirty_endpoint *e, const dirty_endpoint_options *o, int rc) {
     char room[sizeof e->lock_path + 80];
     const char *remedy = dirty_log_remedy(rc);
@@ -205,7 +234,10 @@ int dirty_endpoint_open(dirty_endpoint *e, const dirty_endpoint_options *o) {
         rc = listen_at_path(e);
     if (rc == 0)
         return 0;
-    explain(e, o, rc);
+    if (e->refused)
+        explain_refusal(o);
+    else
+        explain(e, o, rc);
     unlink_lock(e);
     dirty_endpoint_disown(e);
     e->path[0] = '\0';
