@@ -426,25 +426,37 @@ end)
 describe("the configuration", function()
     local CONFIG = "workers = 1\napps = { 'user' }\nuser = 'nobody'\n"
 
-    local function refused(place, path)
+    local function refused(place, path, ...)
         for _, command in ipairs { "serve", "check" } do
             local r = process.run_dirty({ command, "--config", path, "--socket",
                 place.dir .. "/s" }, { cwd = place.dir })
             assert.equal(2, r.exit, r.stderr)
             contains(r.stderr, ("root runs the configuration %s, and others"):format(path))
+            for i = 1, select("#", ...) do
+                contains(r.stderr, (select(i, ...)))
+            end
         end
+    end
+
+    local function taken(place, ...)
+        local r = process.run_dirty({ "check", "--app", "user", ... }, { cwd = place.dir })
+        assert.equal(0, r.exit, r.stdout .. r.stderr)
     end
 
     it("must be root's alone where apps are not to be root", function()
         local place = new_place()
         local path = tempdir.write(place.roots .. "/c.lua", CONFIG)
         assert(unistd.chown(path, NOBODY, NOBODY))
-        refused(place, path)
+        refused(place, path, ("the file %s (mode 0644, owner 65534, group 65534) belongs to "
+            .. "another user: chown root"):format(path))
         assert(unistd.chown(path, 0, 0))
         assert(stat.chmod(path, tonumber("666", 8)))
-        refused(place, path)
+        refused(place, path, ("the file %s (mode 0666, owner 0, group 0) may be written to by "
+            .. "others: chmod go-w"):format(path))
         -- another could be put there
-        refused(place, tempdir.write(place.theirs .. "/c.lua", CONFIG))
+        refused(place, tempdir.write(place.theirs .. "/c.lua", CONFIG),
+            ("the directory %s (mode 0755, owner 65534, group 65534) belongs to another user")
+            :format(place.theirs))
         as_nobody(("ln -s %s %s/link.lua"):format(path, place.theirs))
         refused(place, place.theirs .. "/link.lua")
         assert(stat.chmod(path, tonumber("644", 8)))
@@ -455,6 +467,61 @@ describe("the configuration", function()
         assert(unistd.chown(path, NOBODY, NOBODY))
         r = process.run_dirty({ "check", "--config", path }, { cwd = place.dir })
         contains(r.stdout, "warning: root runs the configuration")
+    end)
+
+    it("must be where nobody else may put another one of root's", function()
+        local place = new_place()
+        local path = tempdir.write(place.roots .. "/c.lua", CONFIG)
+        assert(stat.chmod(place.roots, tonumber("777", 8)))
+        refused(place, path, ("the directory %s (mode 0777, owner 0, group 0) may be written to "
+            .. "by others: chmod go-w"):format(place.roots))
+        assert(stat.chmod(place.roots, tonumber("775", 8)))
+        taken(place, "--config", path) -- root's own group
+        assert(unistd.chown(place.roots, 0, NOBODY))
+        refused(place, path, ("the directory %s (mode 0775, owner 0, group 65534)")
+            :format(place.roots))
+        -- on the way, too
+        assert(stat.mkdir(place.roots .. "/in"))
+        refused(place, tempdir.write(place.roots .. "/in/c.lua", CONFIG), place.roots .. " (mode")
+        assert(stat.chmod(place.roots, tonumber("1777", 8)))
+        taken(place, "--config", path)
+        -- where others may have given one of root's that name
+        assert(unistd.link(path, place.roots .. "/second"))
+        refused(place, path, "has a second name")
+    end)
+
+    it("is refused before it runs where a flag names the user", function()
+        local place = new_place()
+        local mark = place.roots .. "/run"
+        local path = tempdir.write(place.roots .. "/c.lua", ("io.open(%q, 'w'):close()\n"):format(
+            mark))
+        assert(stat.chmod(path, tonumber("666", 8)))
+        for _, command in ipairs { "serve", "check" } do
+            local r = process.run_dirty({ command, "--config", path, "--user", "nobody", "--app",
+                "user", "--socket", place.dir .. "/s" }, { cwd = place.dir })
+            assert.equal(2, r.exit, r.stderr)
+            contains(r.stderr, "root runs the configuration " .. path)
+            assert.is_nil(stat.lstat(mark))
+        end
+    end)
+
+    it("is judged by what it was before it ran", function()
+        local place = new_place()
+        local path = place.roots .. "/c.lua"
+        tempdir.write(path, CONFIG .. ("os.execute('chmod 644 %s')\n"):format(path))
+        assert(stat.chmod(path, tonumber("666", 8)))
+        local r = process.run_dirty({ "check", "--config", path }, { cwd = place.dir })
+        assert.equal(2, r.exit, r.stderr)
+        contains(r.stderr, "mode 0666")
+    end)
+
+    it("may be nothing, or a pipe", function()
+        local place = new_place()
+        taken(place, "--config", "/dev/null", "--user", "nobody")
+        local r = process.run({ "sh", "-c", ("echo workers=3 | %s config --config /dev/stdin")
+            :format(process.dirty()) }, { cwd = place.dir })
+        assert.equal(0, r.exit, r.stderr)
+        contains(r.stdout, "workers = 3")
     end)
 
     it("is not run again by root once others may change it", function()

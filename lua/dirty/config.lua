@@ -177,10 +177,12 @@ local function apply_flags_and_chdir(config, sys, flags)
     return ok, err
 end
 
-local function apply_all(config, sys, flags)
+local function apply_all(config, sys, flags, around)
     local path = find_file(sys, flags.config)
     if path then
-        local ok, err = apply_file(config, sys, path)
+        local ok, err = around(path, function()
+            return apply_file(config, sys, path)
+        end)
         if not ok then
             return nil, err
         end
@@ -208,9 +210,11 @@ end
 -- @tparam table flags strings by name of option, `config` the path of the file (else
 --   `dirty.conf.lua` of the current directory is taken if it is there), `apps` a list of specs
 --   that takes the place of the file's
+-- @tparam[opt] function around `around(path, run)` runs the file, or does not: it returns what
+--   `run` does, true, or nil and what is wrong
 -- @treturn table|nil the configuration
 -- @treturn nil|string what is wrong: file and line or flag, name, value and what it must be
-function _M.load(sys, flags)
+function _M.load(sys, flags, around)
     local config = new(sys.directory())
     if flags.chdir then
         local ok, err = change_directory(config, sys, flags.chdir, "--chdir")
@@ -218,7 +222,9 @@ function _M.load(sys, flags)
             return nil, err
         end
     end
-    local ok, err = apply_all(config, sys, flags)
+    local ok, err = apply_all(config, sys, flags, around or function(_, run)
+        return run()
+    end)
     if not ok then
         return nil, err
     end

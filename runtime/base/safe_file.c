@@ -324,18 +324,3 @@ int dirty_safe_open(const char *path, int flags, mode_t mode, unsigned what) {
         rc = open_once(path, flags, mode, what);
     return rc;
 }
-
-int dirty_safe_is_ours(const char *path, uid_t *whose) {
-    dirty_trail t;
-    int rc = dirty_trail_follow(&t, path, geteuid());
-    if (t.dir_fd >= 0)
-        close(t.dir_fd);
-    if (rc < 0)
-        return rc;
-    if (!t.strange && !t.exists)
-        return -ENOENT;
-    *whose = t.strange ? t.uid : t.st.st_uid;
-    bool others_write =
-        (t.st.st_mode & S_IWOTH) || ((t.st.st_mode & S_IWGRP) && t.st.st_gid != 0);
-    return !t.strange && !others_write && (t.st.st_uid == 0 || t.st.st_uid == geteuid());
-}

@@ -74,8 +74,4 @@ void dirty_safe_leave(dirty_safe_scope *s);
  * file or none, or a negative code. */
 int dirty_safe_unlink(const char *path, dev_t dev, ino_t ino);
 
-/* Whether nobody but root and us has a hand in an existing file: its content, its name
- * and every directory on the way. If not, `whose` is who. 1, 0, -errno. */
-int dirty_safe_is_ours(const char *path, uid_t *whose);
-
 #endif

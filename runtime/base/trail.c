@@ -5,6 +5,7 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -20,6 +21,8 @@ typedef struct walk {
     uid_t too;           /* who counts as one of us */
     char rest[PATH_MAX]; /* what is left of the path */
     unsigned links;
+    dirty_trail_fault *fault; /* where the first is to go, NULL: nowhere */
+    bool found;
 } walk;
 
 static bool is_ours(const walk *w, const struct stat *st) {
@@ -48,6 +51,23 @@ static void end_strange(dirty_trail *t, const struct stat *whose) {
     t->in_theirs = S_ISDIR(whose->st_mode);
     t->uid = whose->st_uid;
     t->gid = whose->st_gid;
+}
+
+/* A device without contents: it may be written to by all. */
+static bool is_null(const struct stat *st) {
+    return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
+}
+
+static void blame(walk *w, int what, int fd, const struct stat *st) {
+    char link[40];
+    if (w->fault == NULL || w->found)
+        return;
+    w->found = true;
+    w->fault->what = what;
+    w->fault->st = *st;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, w->fault->path, sizeof w->fault->path - 1);
+    snprintf(w->fault->path + (n > 0 ? n : 0), 2, "%s", n > 0 ? "" : "?");
 }
 
 static void leave_directory(dirty_trail *t) {
@@ -81,6 +101,22 @@ static bool is_last(const walk *w) {
     return w->rest[strspn(w->rest, "/")] == '\0';
 }
 
+/* Whether the entry, of a directory, may be somebody else's to change. */
+static void judge(walk *w, const struct stat *dir, int fd, const struct stat *entry) {
+    int dir_fd = w->t->dir_fd;
+    bool is_file = is_last(w) && !S_ISLNK(entry->st_mode) && !is_null(entry);
+    if (!is_ours(w, dir))
+        blame(w, DIRTY_TRAIL_OWNER, dir_fd, dir);
+    else if (is_movable(dir))
+        blame(w, DIRTY_TRAIL_WRITERS, dir_fd, dir);
+    else if ((is_file || is_shared(dir)) && !is_ours(w, entry))
+        blame(w, DIRTY_TRAIL_OWNER, fd, entry);
+    else if (is_shared(dir) && !S_ISDIR(entry->st_mode) && entry->st_nlink != 1)
+        blame(w, DIRTY_TRAIL_NAMES, fd, entry);
+    else if (is_file && is_shared(entry))
+        blame(w, DIRTY_TRAIL_WRITERS, fd, entry);
+}
+
 /* Put what the link says before the rest. 0 or -errno. */
 static int follow_link(walk *w, int link_fd) {
     char text[PATH_MAX], joined[2 * PATH_MAX];
@@ -108,6 +144,7 @@ static int step(walk *w, int fd, const struct stat *dir) {
     if (fstat(fd, &t->st) < 0)
         return -errno;
     t->exists = true;
+    judge(w, dir, fd, &t->st);
     if (!is_trusted(w, dir, &t->st)) {
         end_strange(t, is_ours(w, dir) ? &t->st : dir);
         if (!is_last(w))
@@ -166,19 +203,33 @@ static int walk_on(walk *w) {
     return rc;
 }
 
-static int follow(dirty_trail *t, const char *path, last_name last, uid_t too) {
-    walk w = {.t = t, .last = last, .too = too};
+static int run(walk *w, const char *path) {
     size_t len = strlen(path);
-    *t = (dirty_trail){.dir_fd = -1};
-    if (len == 0 || len >= sizeof w.rest)
+    *w->t = (dirty_trail){.dir_fd = -1};
+    if (len == 0 || len >= sizeof w->rest)
         return len == 0 ? -ENOENT : -ENAMETOOLONG;
     if (path[len - 1] == '/')
         return -EISDIR;
-    memcpy(w.rest, path, len + 1);
-    int rc = enter(t, path[0] == '/' ? "/" : ".");
-    while (rc >= 0 && (rc = walk_on(&w)) > 0)
+    memcpy(w->rest, path, len + 1);
+    int rc = enter(w->t, path[0] == '/' ? "/" : ".");
+    while (rc >= 0 && (rc = walk_on(w)) > 0)
         continue;
     return rc;
+}
+
+static int follow(dirty_trail *t, const char *path, last_name last, uid_t too) {
+    walk w = {.t = t, .last = last, .too = too};
+    return run(&w, path);
+}
+
+int dirty_trail_judge(const char *path, dirty_trail_fault *fault) {
+    dirty_trail t = {.dir_fd = -1};
+    walk w = {.t = &t, .last = FOLLOWED, .too = geteuid(), .fault = fault};
+    int rc = run(&w, path);
+    leave_directory(&t);
+    if (rc == 0 && !t.strange && !t.exists)
+        rc = -ENOENT;
+    return rc < 0 ? rc : w.found;
 }
 
 int dirty_trail_follow(dirty_trail *t, const char *path, uid_t too) {

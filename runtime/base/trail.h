@@ -36,6 +36,19 @@ typedef struct dirty_trail {
     struct stat st;
 } dirty_trail;
 
+/* What lets somebody but root and us change a file, or what its name leads to. */
+typedef struct dirty_trail_fault {
+    enum { DIRTY_TRAIL_OWNER, DIRTY_TRAIL_WRITERS, DIRTY_TRAIL_NAMES } what;
+    struct stat st;      /* of the file or directory that is to blame */
+    char path[PATH_MAX]; /* … as /proc has it */
+} dirty_trail_fault;
+
+/* Follow `path` as below, and find the first thing that is not ours alone: stricter, as
+ * what is found is used by its path later. A directory that others may write to is good
+ * only with the sticky bit, and the file itself must be writable by nobody else, but for
+ * /dev/null, which holds nothing. 1 with *fault, 0: there is none, -errno. */
+int dirty_trail_judge(const char *path, dirty_trail_fault *fault);
+
 /* Follow `path` to its end. `too` counts as one of us; our own id where nobody else does.
  * 0 or -errno. The caller closes t->dir_fd in any case. */
 int dirty_trail_follow(dirty_trail *t, const char *path, uid_t too);

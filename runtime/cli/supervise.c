@@ -8,6 +8,7 @@
 #include "base/pidfile.h"
 #include "base/safe_file.h"
 #include "base/title.h"
+#include "base/trail.h"
 #include "cli/bounded.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/sweep.h"
@@ -167,18 +168,24 @@ static int safe_user(lua_State *L) {
     return 1;
 }
 
-static int is_ours(lua_State *L) {
-    uid_t whose = 0;
-    int rc = dirty_safe_is_ours(luaL_checkstring(L, 1), &whose);
-    if (rc > 0) {
-        lua_pushboolean(L, 1);
-        return 1;
-    }
-    if (rc < 0)
-        return push_failure(L, dirty_safe_reason(rc));
-    lua_pushboolean(L, 0);
-    lua_pushnumber(L, whose);
-    return 2;
+static int strange_hand(lua_State *L) {
+    static const char *const whats[] = {[DIRTY_TRAIL_OWNER] = "owner",
+                                        [DIRTY_TRAIL_WRITERS] = "writers",
+                                        [DIRTY_TRAIL_NAMES] = "names"};
+    dirty_trail_fault fault;
+    if (dirty_trail_judge(luaL_checkstring(L, 1), &fault) <= 0)
+        return 0;
+    lua_createtable(L, 0, 6);
+    lua_pushstring(L, whats[fault.what]);
+    lua_setfield(L, -2, "what");
+    lua_pushstring(L, fault.path);
+    lua_setfield(L, -2, "path");
+    lua_pushboolean(L, S_ISDIR(fault.st.st_mode));
+    lua_setfield(L, -2, "is_directory");
+    set_number(L, "mode", fault.st.st_mode & 07777);
+    set_number(L, "uid", fault.st.st_uid);
+    set_number(L, "gid", fault.st.st_gid);
+    return 1;
 }
 
 void dirty_supervise_register(lua_State *L) {
@@ -188,7 +195,7 @@ void dirty_supervise_register(lua_State *L) {
                                          {"drop", drop},
                                          {"rights", rights_of},
                                          {"safe_user", safe_user},
-                                         {"is_ours", is_ours},
+                                         {"strange_hand", strange_hand},
                                          {"try_pidfile", try_pidfile},
                                          {NULL, NULL}};
     luaL_register(L, NULL, functions);

@@ -7,8 +7,11 @@
 /* Add to the table on top of the stack:
  *   safe_user(rights) -> true | nil, text
  *       They are to run below us with those, which are fewer (base/safe_file.h).
- *   is_ours(path) -> true | false, uid | nil, text
- *       Whether nobody but root and us has a hand in an existing file; if not, who.
+ *   strange_hand(path) -> nil | {what="owner"|"writers"|"names", path=, is_directory=,
+ *       mode=, uid=, gid=}
+ *       Whether somebody but root and us may change an existing file, or put another in
+ *       its place: by which file or directory (base/trail.h). nil too where it can't be
+ *       followed.
  *   try_pidfile(path) -> true | nil, text
  *       Whether a pidfile can be written there (base/pidfile.h).
  *   spare_children()

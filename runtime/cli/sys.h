@@ -22,7 +22,7 @@
  *   supervise(options) -> status | table    settle(table, rights)
  *   drop(user, group)    rights(user, group) -> uid, gid, rights    safe_user(rights)
  *   try_pidfile(path) -> true | nil, text
- *   is_ours(path) -> true | false, uid                                 (cli/supervise.h)
+ *   strange_hand(path) -> nil | table                                  (cli/supervise.h)
  * } */
 int luaopen_dirty_sys(lua_State *L);
 

@@ -500,28 +500,45 @@ static void a_socket_by_their_link(void **state) {
 /* -- Who may change a file -------------------------------------------------------------
  */
 
+static void is_blamed(const char *file, int what, const char *path) {
+    dirty_trail_fault fault;
+    assert_int_equal(dirty_trail_judge(file, &fault), 1);
+    assert_int_equal(fault.what, what);
+    assert_string_equal(fault.path, path);
+}
+
 static void a_file_is_ours_if_nobody_else_may_change_it(void **state) {
     place *p = *state;
-    uid_t whose = 1;
+    dirty_trail_fault fault;
+    char link_path[160];
     in(p->ours, "conf", p->file);
-    assert_int_equal(dirty_safe_is_ours(p->file, &whose), -ENOENT);
+    assert_int_equal(dirty_trail_judge(p->file, &fault), -ENOENT);
     write_file(p->file, 0644, 0);
-    assert_int_equal(dirty_safe_is_ours(p->file, &whose), 1);
+    assert_int_equal(dirty_trail_judge(p->file, &fault), 0);
+    assert_int_equal(dirty_trail_judge("/dev/null", &fault), 0);
     assert_int_equal(chmod(p->file, 0646), 0);
-    assert_int_equal(dirty_safe_is_ours(p->file, &whose), 0);
+    is_blamed(p->file, DIRTY_TRAIL_WRITERS, p->file);
     need_root();
     assert_int_equal(chmod(p->file, 0664), 0); /* root's group */
-    assert_int_equal(dirty_safe_is_ours(p->file, &whose), 1);
+    assert_int_equal(dirty_trail_judge(p->file, &fault), 0);
     assert_int_equal(chown(p->file, 0, THEIRS), 0);
-    assert_int_equal(dirty_safe_is_ours(p->file, &whose), 0);
+    is_blamed(p->file, DIRTY_TRAIL_WRITERS, p->file);
     assert_int_equal(chmod(p->file, 0644), 0);
-    assert_int_equal(dirty_safe_is_ours(p->file, &whose), 1);
+    assert_int_equal(dirty_trail_judge(p->file, &fault), 0);
     assert_int_equal(chown(p->file, THEIRS, 0), 0);
-    assert_int_equal(dirty_safe_is_ours(p->file, &whose), 0);
-    assert_int_equal(whose, THEIRS);
+    is_blamed(p->file, DIRTY_TRAIL_OWNER, p->file);
     write_file(in(p->theirs, "conf", p->other), 0644, 0); /* they may put another there */
-    assert_int_equal(dirty_safe_is_ours(p->other, &whose), 0);
-    assert_int_equal(whose, THEIRS);
+    is_blamed(p->other, DIRTY_TRAIL_OWNER, p->theirs);
+    /* a directory that others may write to, with and without the sticky bit */
+    assert_int_equal(chown(p->file, 0, 0), 0);
+    assert_int_equal(chmod(p->ours, 0777), 0);
+    is_blamed(p->file, DIRTY_TRAIL_WRITERS, p->ours);
+    assert_int_equal(symlink(p->file, in(p->dir, "link", link_path)), 0);
+    is_blamed(link_path, DIRTY_TRAIL_WRITERS, p->ours);
+    assert_int_equal(chmod(p->ours, 01777), 0);
+    assert_int_equal(dirty_trail_judge(link_path, &fault), 0);
+    assert_int_equal(link(p->file, in(p->ours, "second", p->other)), 0);
+    is_blamed(p->file, DIRTY_TRAIL_NAMES, p->file);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_place, remove_place)

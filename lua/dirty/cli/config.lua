@@ -9,23 +9,40 @@ local sys = require "dirty.sys"
 
 local _M = {}
 
+-- What may be changed, and what helps, by dirty.sys.strange_hand.
+local REASONS = {
+    owner = "belongs to another user: chown root %s",
+    writers = "may be written to by others: chmod go-w %s",
+    names = "has a second name, where others may write: copy it to a directory of root's",
+}
+
 --- What is wrong with a configuration that root runs and others may change: they are root by
 -- that.
--- @tparam table conf
+-- @tparam nil|string path
 -- @treturn nil|string
-function _M.strangers(conf)
-    if not conf.path or sys.uid() ~= 0 then
+function _M.strangers(path)
+    local hand = path and sys.uid() == 0 and sys.strange_hand(path)
+    if not hand then
         return nil
     end
-    local ours, whose = sys.is_ours(conf.path)
-    return ours == false and ("root runs the configuration %s, and others (such as the user %d) "
-        .. "may change it or put another in its place: chown root and chmod go-w it and the "
-        .. "directories on the way"):format(conf.path, whose) or nil
+    return ("root runs the configuration %s, and others may change it or put another in its "
+        .. "place: the %s %s (mode %04o, owner %d, group %d) "):format(path,
+        hand.is_directory and "directory" or "file", hand.path, hand.mode, hand.uid, hand.gid)
+        .. REASONS[hand.what]:format(hand.path)
+end
+
+-- Run the file, for dirty.config.load. What a stranger may have written is not run where a flag says that
+-- there is one; else what it sets decides. `found.strangers` is of before it ran.
+local function run_file(parsed, found, path, run)
+    found.strangers = _M.strangers(path)
+    if found.strangers and parsed.user and parsed.command ~= "config" then
+        return nil, found.strangers
+    end
+    return run()
 end
 
 -- An app that is not to be root must not be able to become it by the next start.
-local function check_strangers(conf, command)
-    local wrong = _M.strangers(conf)
+local function check_strangers(conf, command, wrong)
     if wrong and conf.values.user and command ~= "config" then
         return nil, wrong
     end
@@ -38,15 +55,17 @@ end
 -- @treturn table|nil configuration
 -- @treturn table|nil `{uid=, gid=}` of the socket
 function _M.load(parsed)
-    local loaded, err = config.load(sys, parsed)
-    local ids
+    local found = {}
+    local loaded, err = config.load(sys, parsed, function(path, run)
+        return run_file(parsed, found, path, run)
+    end)
+    local ok = loaded
     if loaded then
-        ids, err = config.resolve(loaded, sys)
+        ok, err = check_strangers(loaded, parsed.command, found.strangers)
     end
-    if ids then
-        local ok
-        ok, err = check_strangers(loaded, parsed.command)
-        ids = ok and ids
+    local ids
+    if ok then
+        ids, err = config.resolve(loaded, sys)
     end
     if not ids then
         say.err("dirty %s: %s\n", parsed.command, err)

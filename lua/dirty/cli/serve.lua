@@ -107,7 +107,7 @@ local PATIENCE_MS = 5000
 local function reread(parsed, conf)
     local limit_ms = conf.values.boot_timeout * 1000
     local back = sys.remember_directory()
-    local now, err = nil, conf.values.user and config_command.strangers(conf)
+    local now, err = nil, conf.values.user and config_command.strangers(conf.path)
     if not err then
         now, err = source.reread(parsed, conf,
             limit_ms > 0 and math.min(limit_ms, PATIENCE_MS) or PATIENCE_MS)
