@@ -13,6 +13,7 @@ local function fake_sys(overrides)
         cwd = function() return "/srv/app" end,
         directory = function() return "/srv/app" end,
         chdir = function() return true end,
+        odd_file = function() end,
         guest_begin = function() end,
         guest_end = function() end,
         stat = function() return nil, "No such file or directory" end,

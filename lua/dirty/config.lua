@@ -65,6 +65,10 @@ local function check_setting(where, name, value)
 end
 
 local function apply_file(config, sys, path)
+    local odd = sys.odd_file(path)
+    if odd then -- which may never end
+        return nil, ("the configuration %s is a %s: it must be a regular file"):format(path, odd)
+    end
     sys.guest_begin()
     local run, wrong = file.run(path)
     sys.guest_end(path) -- a child that the file has forked goes no further

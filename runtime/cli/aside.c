@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/title.h"
+#include "base/trail.h"
 #include "cli/bounded.h"
 
 /* A configuration as a line, its apps' options included. */
@@ -151,8 +154,40 @@ static int bounded(lua_State *L) {
     return 1;
 }
 
+/* -- Of a file that is run at the start -------------------------------------------- */
+
+static int odd_file(lua_State *L) {
+    const char *path = luaL_checkstring(L, 1);
+    struct stat st;
+    dirty_trail t;
+    if (stat(path, &st) < 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+        return 0;
+    int rc = dirty_trail_follow(&t, path, geteuid());
+    if (t.dir_fd >= 0)
+        close(t.dir_fd);
+    if ((rc == 0 && t.is_descriptor) ||
+        (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)))
+        return 0;
+    lua_pushstring(L, S_ISFIFO(st.st_mode)   ? "FIFO"
+                      : S_ISSOCK(st.st_mode) ? "socket"
+                                             : "device");
+    return 1;
+}
+
+static int end_after(lua_State *L) {
+    if (lua_isnoneornil(L, 1))
+        dirty_bounded_lift();
+    else
+        dirty_bounded_end((uint32_t)luaL_checknumber(L, 1), (int)luaL_checkinteger(L, 2),
+                          luaL_checkstring(L, 3));
+    return 0;
+}
+
 void dirty_aside_register(lua_State *L) {
-    static const luaL_Reg functions[] = {
-        {"aside", aside}, {"bounded", bounded}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"aside", aside},
+                                         {"bounded", bounded},
+                                         {"odd_file", odd_file},
+                                         {"end_after", end_after},
+                                         {NULL, NULL}};
     luaL_register(L, NULL, functions);
 }

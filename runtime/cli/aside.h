@@ -13,6 +13,12 @@
  *       line with its newline; nil, and why, where there is none.
  *   bounded(f) -> true | nil, text
  *       Call f here, with the limit of cli/bounded.h. nil with its error if it raises.
+ *   odd_file(path) -> nil | "FIFO" | "socket" | "device"
+ *       What is there, if it may never end when it is read. It may be /dev/null, and a
+ *       descriptor of our own by its name (/dev/stdin), whatever that is.
+ *   end_after(ms, status, text)      end_after(nil)
+ *       This process is to end after so many ms with that status and text on stderr, and
+ *       what it has started by then; or not any more. Before anything is served.
  * May raise. [-0, +0] */
 void dirty_aside_register(lua_State *L);
 

@@ -5,7 +5,11 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
 #include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/capture.h"
@@ -18,6 +22,8 @@
 #define LOOK_EVERY 10000
 /* How often system calls are ended, once the time is over. */
 #define AGAIN_US 50000
+/* How often the descendants of a process that is about to end are killed. */
+#define KILL_TURNS 20
 
 /* A hook has no argument of its own, nor has a signal handler. */
 static uint64_t until_ns;
@@ -25,6 +31,7 @@ static uint32_t allowed_ms;
 static lua_State *volatile running; /* NULL: none is */
 static void (*volatile kill_programs)(void);
 static volatile sig_atomic_t exit_status;
+static char last_words[1024];
 
 static bool is_over(void) {
     return dirty_now_ns() >= until_ns;
@@ -121,6 +128,43 @@ void dirty_bounded_collect(lua_State *L, uint32_t ms, bool former) {
         dirty_log(DIRTY_LOG_ERROR, "what a configuration has left can't be collected",
                   "reason=%s", DIRTY_LOG_QUOTE(lua_tostring(L, -1)));
     lua_settop(L, top);
+}
+
+/* What a child has started becomes a child when that is gone. */
+static void kill_descendants(void) {
+    const struct timespec pause = {.tv_nsec = 2000000};
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    for (int i = 0; i < KILL_TURNS; i++) {
+        dirty_offspring_kill();
+        while (waitpid(-1, NULL, WNOHANG) > 0)
+            continue;
+        nanosleep(&pause, NULL);
+    }
+}
+
+static void on_start_late(int number) {
+    (void)number;
+    kill_descendants();
+    dirty_owner_pass_on(last_words);
+    ssize_t n = write(STDERR_FILENO, last_words, strlen(last_words));
+    (void)n; /* nobody is left to be told */
+    dirty_owner_end((int)exit_status);
+    _exit((int)exit_status);
+}
+
+void dirty_bounded_end(uint32_t ms, int status, const char *text) {
+    struct sigaction action = {.sa_handler = on_start_late};
+    snprintf(last_words, sizeof last_words, "%s", text);
+    exit_status = status;
+    dirty_offspring_note();
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGALRM, &action, NULL);
+    set_timer(ms, AGAIN_US);
+}
+
+void dirty_bounded_lift(void) {
+    set_timer(0, 0);
+    signal(SIGALRM, SIG_DFL);
 }
 
 static void on_exit_late(int number) {

@@ -36,6 +36,12 @@ int dirty_bounded_cpcall(lua_State *L, lua_CFunction function, void *arg, uint32
  * (`former`), or those since. */
 void dirty_bounded_collect(lua_State *L, uint32_t ms, bool former);
 
+/* Where nobody waits yet, and nothing is held: the process ends with `status` after `ms`,
+ * with `text` (cut at 1 KB) on stderr, whatever it does then, and what it has started
+ * since is killed; unless that is lifted before. */
+void dirty_bounded_end(uint32_t ms, int status, const char *text);
+void dirty_bounded_lift(void);
+
 /* The process ends with `status` within `ms`, whatever it waits for then: finalizers. */
 void dirty_bounded_exit(int status, uint32_t ms);
 

@@ -17,7 +17,8 @@
  *   user_id(name) -> n      group_id(name) -> n         nil where there is none
  *   call(call) -> values        default_socket() -> path                (cli/call.h)
  *   serve(options) -> status    log_open(path, level)    log(level, text)   (cli/serve.h)
- *   aside(f, ms) -> line    bounded(f) -> true                         (cli/aside.h)
+ *   aside(f, ms) -> line    bounded(f) -> true    odd_file(path) -> kind
+ *   end_after(ms, status, text)                                        (cli/aside.h)
  *   spare_children()
  *   supervise(options) -> status | table    settle(table, rights)
  *   drop(user, group)    rights(user, group) -> uid, gid, rights    safe_user(rights)

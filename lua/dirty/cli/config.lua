@@ -3,6 +3,8 @@
 
 local config = require "dirty.config"
 local exit = require "dirty.cli.exit"
+local options = require "dirty.config.options"
+local printable = require "dirty.cli.printable"
 local say = require "dirty.cli.say"
 local show = require "dirty.config.show"
 local sys = require "dirty.sys"
@@ -31,14 +33,29 @@ function _M.strangers(path)
         .. REASONS[hand.what]:format(hand.path)
 end
 
--- Run the file, for dirty.config.load. What a stranger may have written is not run where a flag says that
+-- Seconds that the file may take to run, as at a reload.
+local function seconds_of(parsed)
+    local option = options.by_name.boot_timeout
+    local seconds = parsed.boot_timeout
+        and option.kind.check(option.kind.from_text(parsed.boot_timeout))
+    return type(seconds) == "number" and seconds > 0 and seconds or option.default
+end
+
+-- Run the file, for dirty.config.load. Nothing is held or served by now, so where it does not
+-- end the process does. What a stranger may have written is not run where a flag says that
 -- there is one; else what it sets decides. `found.strangers` is of before it ran.
 local function run_file(parsed, found, path, run)
     found.strangers = _M.strangers(path)
     if found.strangers and parsed.user and parsed.command ~= "config" then
         return nil, found.strangers
     end
-    return run()
+    local seconds = seconds_of(parsed)
+    sys.end_after(seconds * 1000, exit.USAGE, ("dirty %s: the configuration %s ran for more than "
+        .. "%g s and is ended; --boot-timeout S gives it more time\n"):format(parsed.command,
+        printable.line(path), seconds))
+    local ok, err = run()
+    sys.end_after(nil)
+    return ok, err
 end
 
 -- An app that is not to be root must not be able to become it by the next start.
