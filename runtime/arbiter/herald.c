@@ -108,6 +108,7 @@ void herald_ready(arbiter *a) {
     snprintf(text, sizeof text, "socket=%s workers=%u threads=%u apps=%u boot_ms=%llu",
              a->boot->socket_path, a->o->workers, a->o->threads, a->o->app_count,
              (unsigned long long)((dirty_now_ns() - a->started_ns) / DIRTY_NS_PER_MS));
+    dirty_log_echo(false);
     if (a->boot->report_fd > 0)
         herald_tell(a, DIRTY_REPORT_READY, "%s", text);
     else

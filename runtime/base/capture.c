@@ -55,11 +55,14 @@ void dirty_capture_begin(void) {
         if (state.former[i] >= 0)
             dup2(state.write_ends[i], STDOUT_FILENO + i);
     }
+    if (state.open && state.former[1] >= 0)
+        dirty_log_stderr(state.former[1]);
 }
 
 void dirty_capture_end(void) {
     if (!state.open)
         return;
+    dirty_log_stderr(STDERR_FILENO);
     fflush(stdout);
     __fpurge(stdout); /* what the pipe had no room for must not be written later */
     for (int i = 0; i < 2; i++) {

@@ -30,7 +30,10 @@ static struct {
     char who[32];
     void (*tap)(const char *text, size_t len); /* of errors; NULL: none */
     bool json;
-} state = {.fd = 2, .level = DIRTY_LOG_INFO, .who = "dirty"};
+    bool elsewhere; /* the file is not what stderr is */
+    bool echo;      /* errors go to stderr too, if so */
+    int stderr_fd;  /* what that is for now */
+} state = {.stderr_fd = 2, .fd = 2, .level = DIRTY_LOG_INFO, .who = "dirty"};
 
 /* Lines lost since the last one that got through; of all threads. */
 static atomic_uint dropped;
@@ -45,6 +48,12 @@ static const char *const level_names[] = {
 static int open_file(const char *path) {
     return dirty_safe_open(path, O_WRONLY | O_APPEND | O_CREAT, 0640,
                            DIRTY_SAFE_DEVICES | DIRTY_SAFE_GIVE);
+}
+
+static bool is_stderr(int fd) {
+    struct stat file, err;
+    return fstat(fd, &file) < 0 || fstat(STDERR_FILENO, &err) < 0 ||
+           (file.st_dev == err.st_dev && file.st_ino == err.st_ino);
 }
 
 int dirty_log_open(const char *path, dirty_log_level level) {
@@ -66,6 +75,7 @@ int dirty_log_open(const char *path, dirty_log_level level) {
     state.fd = fd;
     state.path = copy;
     state.level = level;
+    state.elsewhere = fd != STDERR_FILENO && !is_stderr(fd);
     return 0;
 }
 
@@ -154,30 +164,38 @@ static size_t stamp(char *line, size_t size, dirty_log_level level) {
     return at + (size_t)n;
 }
 
+void dirty_log_echo(bool on) {
+    state.echo = on;
+}
+
+void dirty_log_stderr(int fd) {
+    state.stderr_fd = fd;
+}
+
 /* Whether a write would find no room, as far as can be told: others write there, too. A
  * line is at most PIPE_BUF long, so what poll says of a pipe holds for the whole of it.
  */
-static bool would_block(void) {
-    struct pollfd p = {.fd = state.fd, .events = POLLOUT};
+static bool would_block(int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
     return poll(&p, 1, 0) == 0;
 }
 
 /* A pipe that nobody empties, a terminal that is stopped: nothing may wait for them. The
  * kernel is asked not to; where it can't (terminals, pipes before Linux 6.4 that we have
  * not opened ourselves) we look before. */
-static ssize_t write_now(const char *line, size_t len) {
+static ssize_t write_now(int fd, const char *line, size_t len) {
     struct stat st;
     const struct iovec part = {(char *)line, len};
-    if (fstat(state.fd, &st) < 0)
+    if (fstat(fd, &st) < 0)
         return -1;
     if (S_ISREG(st.st_mode))
-        return write(state.fd, line, len);
+        return write(fd, line, len);
     if (S_ISSOCK(st.st_mode))
-        return send(state.fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    ssize_t n = pwritev2(state.fd, &part, 1, -1, RWF_NOWAIT);
+        return send(fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t n = pwritev2(fd, &part, 1, -1, RWF_NOWAIT);
     if (n >= 0 || errno == EAGAIN || errno == EINTR || errno == EPIPE)
         return n;
-    return would_block() ? -1 : write(state.fd, line, len);
+    return would_block(fd) ? -1 : write(fd, line, len);
 }
 
 /* A full disk or a closed stderr must not end the runtime: the line is lost, the next one
@@ -187,7 +205,7 @@ static void write_line(const char *line, size_t len) {
     errno = EINTR;
     /* A signal may also be the end of a write that has waited (base/patience.h). */
     for (int tries = 0; n < 0 && errno == EINTR && tries < WRITE_TRIES; tries++)
-        n = write_now(line, len);
+        n = write_now(state.fd, line, len);
     if (n < (ssize_t)len) { /* of a line that is cut the rest is lost */
         atomic_fetch_add(&dropped, 1);
         return;
@@ -240,11 +258,25 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) 
         at = dirty_logfmt_to_json(line, at, json, sizeof json - 1);
         memcpy(line, json, at);
     }
-    if (at > sizeof line - 1)
-        at = sizeof line - 1;
+    if (at > room) /* it never is, but who reads this can't tell */
+        at = room;
     line[at++] = '\n';
     write_line(line, at);
+    if (level == DIRTY_LOG_ERROR && state.echo && state.elsewhere)
+        write_now(state.stderr_fd, line, at);
     errno = saved;
+}
+
+void dirty_log_told(const char *msg) {
+    void (*tap)(const char *text, size_t len) = state.tap;
+    bool echo = state.echo;
+    if (!state.elsewhere)
+        return;
+    state.tap = NULL;
+    state.echo = false;
+    dirty_log_msg(DIRTY_LOG_ERROR, msg);
+    state.tap = tap;
+    state.echo = echo;
 }
 
 void dirty_log_msg(dirty_log_level level, const char *msg) {

@@ -31,6 +31,18 @@ int dirty_log_open(const char *path, dirty_log_level level);
  */
 void dirty_log_relay(int fd);
 
+/* While this is on, as it is after a call with true, errors go to stderr too where the
+ * log is elsewhere: for a start, which somebody watches. In the calling process and those
+ * it forks. */
+void dirty_log_echo(bool on);
+
+/* What stderr is, while descriptor 2 is something else: for those errors. */
+void dirty_log_stderr(int fd);
+
+/* Log an error that stderr has been told already: where the log is elsewhere, and neither
+ * to stderr nor to the tap. */
+void dirty_log_told(const char *msg);
+
 /* Write a line that another process has made, len bytes without control characters or
  * the newline. */
 void dirty_log_pass(const char *line, size_t len);

@@ -93,11 +93,21 @@ static int log_text(lua_State *L) {
     return 0;
 }
 
+static int log_echo(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TBOOLEAN);
+    dirty_log_echo(lua_toboolean(L, 1));
+    return 0;
+}
+
+static int log_told(lua_State *L) {
+    dirty_log_told(luaL_checkstring(L, 1));
+    return 0;
+}
+
 void dirty_serve_register(lua_State *L) {
-    static const luaL_Reg functions[] = {{"serve", serve},
-                                         {"probe", probe},
-                                         {"log_open", log_open},
-                                         {"log", log_text},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"serve", serve},  {"probe", probe},       {"log_open", log_open},
+        {"log", log_text}, {"log_echo", log_echo}, {"log_told", log_told},
+        {NULL, NULL}};
     luaL_register(L, NULL, functions);
 }

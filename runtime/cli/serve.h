@@ -11,6 +11,7 @@
  *   serve(options) -> exit status        returns once the runtime has ended
  *   log_open(path|nil, level, format|nil) -> true | nil, text, errno
  *   log(level, text)
+ *   log_echo(boolean)      log_told(text)                                 (base/log.h)
  * `options` is the table of cli/options.h. May raise. [-0, +0] */
 void dirty_serve_register(lua_State *L);
 

@@ -17,6 +17,7 @@
  *   user_id(name) -> n      group_id(name) -> n         nil where there is none
  *   call(call) -> values        default_socket() -> path                (cli/call.h)
  *   serve(options) -> status    log_open(path, level)    log(level, text)   (cli/serve.h)
+ *   log_echo(on)    log_told(text)                                     (cli/serve.h)
  *   aside(f, ms) -> line    bounded(f) -> true    odd_file(path) -> kind
  *   end_after(ms, status, text)                                        (cli/aside.h)
  *   spare_children()

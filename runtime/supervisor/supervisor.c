@@ -123,6 +123,7 @@ static void write_pidfile(supervisor *s) {
 
 /* The log line is the last: who waits for it finds the rest done. */
 static void on_ready(supervisor *s, const dirty_report *r) {
+    dirty_log_echo(false); /* whoever has started it may be gone by now */
     s->serves = true;
     s->ready_ns = dirty_now_ns();
     if (s->phase == STARTING) {

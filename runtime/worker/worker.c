@@ -64,6 +64,7 @@ static void set_up(const dirty_worker_start *start) {
     char who[32];
     snprintf(who, sizeof who, "worker:%u", start->number);
     dirty_log_who(who);
+    dirty_log_echo(false); /* it may live when the start is long over */
     dirty_guest_begin();
     set_signals();
     setvbuf(stdout, NULL, _IOLBF, 0); /* what an app prints is seen at once */

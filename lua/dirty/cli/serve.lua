@@ -12,22 +12,28 @@ local sys = require "dirty.sys"
 
 local _M = {}
 
+-- On the terminal, and in the log, if that is open and elsewhere.
 local function complain(err)
     say.err("dirty serve: %s\n", err)
+    sys.log_told(err)
 end
 
--- Whether there is something to serve; if not, the exit status.
-local function check(conf)
-    if conf.values.workers == 0 then
-        complain(("workers = 0 (%s): the dirty runtime is disabled, nothing is started")
-            :format(conf.from.workers))
-        return false, exit.OK
-    elseif #conf.apps == 0 then
-        complain("there is no app to serve: give --app SPEC (--app apps.echo), or set apps = "
-            .. "{ \"apps.echo\" } in " .. (conf.file or "dirty.conf.lua"))
-        return false, exit.USAGE
+local function is_disabled(conf)
+    if conf.values.workers ~= 0 then
+        return false
     end
+    complain(("workers = 0 (%s): the dirty runtime is disabled, nothing is started")
+        :format(conf.from.workers))
     return true
+end
+
+local function has_apps(conf)
+    if #conf.apps > 0 then
+        return true
+    end
+    complain("there is no app to serve: give --app SPEC (--app apps.echo), or set apps = "
+        .. "{ \"apps.echo\" } in " .. (conf.file or "dirty.conf.lua"))
+    return false
 end
 
 local function open_log(conf)
@@ -36,6 +42,7 @@ local function open_log(conf)
     if not ok then
         complain(("log_file = %q (%s): %s"):format(values.log_file, conf.from.log_file, err))
     end
+    sys.log_echo(true) -- until it serves, whoever starts it is told as well
     return ok
 end
 
@@ -80,12 +87,11 @@ local function prepare(conf, ids)
     if not conf then
         return nil, exit.USAGE
     end
-    local ready, status = check(conf)
-    if not ready then
-        return nil, status
+    if is_disabled(conf) then
+        return nil, exit.OK
     end
     local rights = find_owner(conf, ids)
-    if not rights or not open_log(conf) or not check_pidfile(conf) then
+    if not rights or not open_log(conf) or not has_apps(conf) or not check_pidfile(conf) then
         return nil, exit.USAGE
     end
     local ok, err = socket_path.prepare(sys, conf.values.socket)
@@ -125,8 +131,8 @@ local function reread(parsed, conf)
     return now
 end
 
--- The first start ends with an app that can't be loaded; that goes to the terminal of whoever
--- starts the runtime. Later the others are served without it, and the log tells.
+-- The first start ends with an app that can't be loaded, and the terminal of whoever starts the
+-- runtime and the log tell. Later the others are served without it, and the log tells.
 local function load_apps(conf, options, child)
     local first = child.restarts == 0
     if not first then
@@ -137,6 +143,7 @@ local function load_apps(conf, options, child)
         complain(err)
         return exit.INTERNAL
     elseif first and not probe.write(reports, say.err, true) then
+        source.fault_of(reports, sys.log_told)
         complain("an app does not load; `dirty check` boots them all and says more")
         return exit.BOOT
     elseif not first then

@@ -53,14 +53,17 @@ end
 
 --- Log in full which apps failed.
 -- @tparam {table,...} reports of dirty.cli.probe
+-- @tparam[opt] function log what logs a text as an error
 -- @treturn string|nil one line about them, nil if all is well
-function _M.fault_of(reports)
+function _M.fault_of(reports, log)
+    log = log or function(text)
+        sys.log("error", text)
+    end
     local first, failed = nil, 0
     for _, report in ipairs(reports) do
         if not report.ok then
             first, failed = first or report, failed + 1
-            sys.log("error", "app can't be loaded: " .. describe(report) .. "\n"
-                .. (report.traceback or ""))
+            log("app can't be loaded: " .. describe(report) .. "\n" .. (report.traceback or ""))
         end
     end
     if first then
