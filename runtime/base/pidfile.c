@@ -36,8 +36,7 @@ static int make_temp(const dirty_safe_scope *s, char *temp) {
         unsigned number = 0;
         if (getrandom(&number, sizeof number, GRND_NONBLOCK) != sizeof number)
             number = (unsigned)dirty_now_ns();
-        int len =
-            snprintf(temp, NAME_MAX + 1, "%.*s.%08x", NAME_MAX - 9, s->name, number);
+        int len = snprintf(temp, NAME_MAX + 1, "%s.%06x", s->name, number & 0xffffff);
         if (len > NAME_MAX)
             return -ENAMETOOLONG;
         fd = openat(s->dir_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
