@@ -169,15 +169,16 @@ static void what_the_supervisor_says_is_in_the_status(void **state) {
     played p;
     start_played(&p);
     rig_wait_status(&p.r, "\"socket_binds\":0,\"socket_trouble\":null");
-    rig_wait_status(&p.r, "\"log\":{\"opens\":0,\"trouble\":null}");
+    rig_wait_status(&p.r, "\"log\":{\"file\":null,\"opens\":0,\"trouble\":null}");
     say(&p, DIRTY_REPORT_SOCKET, 0, "its file is \"gone\"", NULL);
     rig_wait_status(&p.r, "\"socket_trouble\":\"its file is \\\"gone\\\"\"");
     say(&p, DIRTY_REPORT_SOCKET, 0, "", NULL);
     rig_wait_status(&p.r, "\"socket_trouble\":null");
     say(&p, DIRTY_REPORT_LOG, 0, "it is a link", NULL);
-    rig_wait_status(&p.r, "\"log\":{\"opens\":1,\"trouble\":\"it is a link\"}");
+    rig_wait_status(&p.r,
+                    "\"log\":{\"file\":null,\"opens\":1,\"trouble\":\"it is a link\"}");
     say(&p, DIRTY_REPORT_LOG, 0, "", NULL);
-    rig_wait_status(&p.r, "\"log\":{\"opens\":2,\"trouble\":null}");
+    rig_wait_status(&p.r, "\"log\":{\"file\":null,\"opens\":2,\"trouble\":null}");
     stop_played(&p);
 }
 

@@ -71,7 +71,6 @@ local SERVER = [[
             local second = ngx.thread.spawn(read)
             local third = ngx.thread.spawn(read)
             ngx.thread.kill(second)
-            ngx.sleep(0.01)
             ngx.thread.kill(first)
             local _, err = ngx.thread.wait(third)
             ngx.print(err, "; ", read())
@@ -168,11 +167,15 @@ describe("client:body", function()
         local exchange = server:open { uri = uri, method = "POST", raw = half,
             headers = { ["Content-Length"] = 2 * #half } }
         wait.until_true(function()
-            exchange:step()
+            if exchange.fd then
+                exchange:step()
+            end
             return tonumber(server:request({ uri = "/begun" }).body) == before + threads
         end, 10, "light threads that want the body")
-        exchange.out = exchange.out .. half
-        http.finish { exchange }
+        if exchange.fd then -- it is not answered yet
+            exchange.out = exchange.out .. half
+            http.finish { exchange }
+        end
         return exchange
     end
 
