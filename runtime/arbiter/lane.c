@@ -160,7 +160,8 @@ void lane_detach(lane *l) {
 /* -- Messages -------------------------------------------------------------------------
  */
 
-request *lane_release(lane *l) {
+/* The lane has its request no more. Returns it, NULL: answered or gone. */
+static request *release(lane *l) {
     request *r = l->request;
     lane_detach(l);
     l->busy = false;
@@ -207,7 +208,7 @@ static void on_done(lane *l, const dirty_msg_done *m) {
     if (m->seq != l->seq || m->outcome > DIRTY_CODE_LAST || !l->busy)
         events_of(l)->broken(l, "DONE of a request that it has not");
     else
-        events_of(l)->done(l, lane_release(l), m);
+        events_of(l)->done(l, release(l), m);
 }
 
 static void on_returned(lane *l, const uint8_t *bytes, size_t len) {
@@ -217,12 +218,12 @@ static void on_returned(lane *l, const uint8_t *bytes, size_t len) {
     if (!l->busy || m.seq != l->seq || m.have_len != len - sizeof m)
         events_of(l)->broken(l, "NO_DESCRIPTOR for a request that it has not");
     else
-        events_of(l)->returned(l, lane_release(l), bytes + sizeof m, m.have_len);
+        events_of(l)->returned(l, release(l), bytes + sizeof m, m.have_len);
 }
 
 static void on_stalled(lane *l, const dirty_msg_stalled *m, int file) {
     if (m->seq == l->seq && l->busy && file >= 0) {
-        events_of(l)->stalled(l, lane_release(l), file, m->have_len);
+        events_of(l)->stalled(l, release(l), file, m->have_len);
         return;
     }
     if (file >= 0)

@@ -93,9 +93,6 @@ void lane_retire(lane *l);
 /* Cut the link between the lane and its request. */
 void lane_detach(lane *l);
 
-/* The lane has its request no more. Returns it, NULL: answered or gone. */
-request *lane_release(lane *l);
-
 /* Count the request that it had, and note it in the slow log if it took that long. */
 void lane_count(lane *l, dirty_code outcome, uint64_t run_ns);
 

@@ -167,9 +167,9 @@ static void lose(place *p, worker *w, bool was_ready) {
     arbiter *a = p->a;
     bool first = a->phase == ARBITER_STARTING && !was_ready;
     p->worker = NULL;
-    if (first && a->boot->restarts == 0)
+    if (first && a->boot->restarts == 0 && !a->start_failed)
         first_start_failed(p);
-    else if (first)
+    else if (first && a->boot->restarts > 0)
         a->start_over = true; /* what worked for the arbiter before us may work again */
     if (a->phase != ARBITER_ENDING && !a->start_failed && is_wanted(p))
         refill(p, w);

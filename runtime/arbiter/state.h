@@ -168,7 +168,8 @@ typedef enum arbiter_mark_bits {
  * the loop. */
 static inline void arbiter_mark(arbiter *a, unsigned bits) {
     a->marks |= bits;
-    if (!uv_is_active((const uv_handle_t *)&a->step))
+    const uv_handle_t *step = (const uv_handle_t *)&a->step;
+    if (!uv_is_active(step) && !uv_is_closing(step)) /* as at the very end */
         uv_prepare_start(&a->step, a->on_step);
 }
 

@@ -134,6 +134,9 @@ void worker_close(worker *w);
 /* Open the log files again, here and in the workers. 0 or -errno. */
 int workers_reopen_logs(arbiter *a);
 
+/* Note how it ended, count and log it. `expected`: it was told to. (worker_exit.c) */
+void worker_exit_note(worker *w, int wait_status, bool expected);
+
 /* "drained", "boot", … of a worker_exit_reason */
 const char *worker_exit_reason_name(int reason);
 

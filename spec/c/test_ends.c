@@ -251,6 +251,24 @@ static void a_peer_that_does_not_stop_is_left(void **state) {
     rig_stop(&r, 0);
 }
 
+/* The runtime's own end comes while it lingers: that is not waited for either. */
+static void a_stop_does_not_wait_for_who_lingers(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.linger_timeout_ms = LONG_MS;
+    rig_start(&r);
+    int fds[3];
+    for (int i = 0; i < 3; i++) {
+        fds[i] = rig_connect(&r);
+        rig_send(fds[i], "no such protocol", 16);
+        free(rig_expect_error(fds[i], 0, DIRTY_CODE_PROTOCOL));
+    }
+    rig_stop(&r, 0);
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kept_when_time_is_over),
@@ -262,6 +280,7 @@ int main(void) {
         cmocka_unit_test(a_peer_that_does_not_close_is_left),
         cmocka_unit_test(a_peer_that_does_not_read_is_left),
         cmocka_unit_test(a_peer_that_does_not_stop_is_left),
+        cmocka_unit_test(a_stop_does_not_wait_for_who_lingers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
