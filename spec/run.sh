@@ -9,13 +9,15 @@
 # C programs and files of specs run beside one another. The last line of the output is
 # "N passed, N failed". Exit status: 0 nothing failed and something passed, else 1. A program
 # that crashes, runs longer than its time limit or leaves processes behind counts as one failed
-# test more.
+# test more. What failing files said is repeated before that line, so that it is found at the
+# end of a long log.
 #
 # Environment: DIRTY_BUILD, where the outputs are (build); DIRTY_SPECS, the files that `all`
 # runs (all of them); TEST_SECONDS, the limit of one C program (120); SPEC_SECONDS, the limit
 # of one file of specs (600); SPEC_JOBS, how many run at a time (the number of CPUs); LUA,
 # the interpreter of the specs (luajit); DIRTY_CORE, where that finds our C module
-# ($DIRTY_BUILD/lua): not in a build with sanitizers, which a plain interpreter can't load.
+# ($DIRTY_BUILD/lua): not in a build with sanitizers, which a plain interpreter can't load;
+# TEST_FAILURES, a file to which the words of failing files are appended too.
 
 DIRTY_BUILD=${DIRTY_BUILD:-build}
 LUA_PATH="./lua/?.lua;./lua/?/init.lua;./spec/?.lua;${LUA_PATH:-;}"
@@ -62,12 +64,23 @@ end_what_is_left() { # what ran
 # -- one file, in a process of its own -----------------------------------------------------
 # What it counted goes to a file, which `sum` reads; its words are shown together at the end.
 tell() { # what ran, passed, failed, skipped; stdin: its words
-    echo "$2 $3 $4" >"$out/${1//\//.}.counts"
+    local name=${1#/}
+    name=${name//\//.}
+    echo "$2 $3 $4" >"$out/$name.counts"
     {
         flock 9
         echo "== $1: $2 passed, $3 failed, $((SECONDS - begun)) s"
-        cat
+        if [ "$3" -eq 0 ]; then cat; else tee "$out/$name.failures"; fi
     } 9>"$out/lock"
+}
+
+# The words of every file that failed, at most so many lines each.
+repeat_failures() {
+    local file
+    for file in "$out"/*.failures; do
+        echo "== failed: $(basename "$file" .failures)"
+        grep -avE '^\[ +(OK|SKIPPED) +\]' "$file" | head -n 60
+    done
 }
 
 # cmocka says one line a test on stdout and the reasons of failures on stderr.
@@ -168,6 +181,7 @@ for counts in "$out"/*.counts; do
     read -r ok bad skip <"$counts" || continue
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
 done
+repeat_failures | tee -a "${TEST_FAILURES:-/dev/null}"
 [ "$skipped" -eq 0 ] || echo "$skipped skipped"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
