@@ -146,7 +146,7 @@ $(BUILD)/spec/%: spec/c/%.c $(SPEC_OBJ) $(CORE_OBJ)
 	$(CC) $(CFLAGS) $(OUR_CFLAGS) $(LUAJIT_CFLAGS) $(UV_CFLAGS) -MMD -MP -rdynamic $(filter %.c %.o,$^) \
 	    $(LUAJIT_LIBS) $(UV_LIBS) -lcmocka -lpthread -ldl -lm -o $@
 
-$(patsubst %,$(BUILD)/spec/test_%,arbiter ends listener moments roll scarce_memory waits): $(BUILD)/obj/spec/c/arbiter_rig.o
+$(patsubst %,$(BUILD)/spec/test_%,arbiter ends listener moments reload scarce_memory waits): $(BUILD)/obj/spec/c/arbiter_rig.o
 
 # -- tests: spec/run.sh runs them and sums both runners ---------------------------------
 # TEST_SECONDS is the time limit of one C test program, SPEC_SECONDS that of one file of specs.

@@ -20,7 +20,7 @@
 local ffi = require "ffi"
 local colour = require "apps.image.colour"
 local dirty = require "dirty"
-local hint = require("dirty.nearest").hint
+local hint = require("dirty.suggest").hint
 local webp = require "apps.image.webp"
 
 ffi.cdef [[

@@ -27,7 +27,7 @@
 
 local dirty = require "dirty"
 local ffi = require "ffi"
-local hint = require("dirty.nearest").hint
+local hint = require("dirty.suggest").hint
 
 local ML = dirty.app { timeout = 60 }
 

@@ -11,7 +11,7 @@
 
 local dirty = require "dirty"
 local ffi = require "ffi"
-local hint = require("dirty.nearest").hint
+local hint = require("dirty.suggest").hint
 
 local Password = dirty.app { timeout = 10 }
 

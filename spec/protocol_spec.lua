@@ -2,7 +2,7 @@
 -- the fixtures.
 local errors = require "dirty.errors"
 local fixtures = require "support.fixtures"
-local spoken = require "dirty.wire.spoken"
+local constants = require "dirty.wire.constants"
 
 local function file_text(path)
     local file = assert(io.open(path))
@@ -69,7 +69,7 @@ end)
 describe("the faults", function()
     it("are all in the protocol's table", function()
         local left = {}
-        for name in pairs(spoken.FAULTS) do
+        for name in pairs(constants.FAULTS) do
             left[name] = true
         end
         for name in section("Faults"):gmatch("\n| `([%u_]+)` |") do
@@ -89,12 +89,12 @@ describe("the numbers in the protocol", function()
         assert.equal("(64u << 20)", define("runtime/wire/frame.h", "DIRTY_MAX_MESSAGE_DEFAULT"))
         assert.equal("255", define("runtime/wire/value.h", "DIRTY_MAX_ARGS_DEFAULT"))
         assert.equal("8192", define("runtime/base/channel.h", "DIRTY_HEAD_BYTES_MAX"))
-        assert.equal(tostring(spoken.ERROR_MESSAGE_MAX),
+        assert.equal(tostring(constants.ERROR_MESSAGE_MAX),
             define("runtime/wire/frame.h", "DIRTY_ERROR_MESSAGE_MAX"))
-        assert.equal(tostring(spoken.ERROR_DETAILS_MAX),
+        assert.equal(tostring(constants.ERROR_DETAILS_MAX),
             define("runtime/wire/frame.h", "DIRTY_ERROR_DETAILS_MAX"))
         local limits = section("Limits")
-        for _, number in ipairs { 67108864, spoken.ERROR_PAYLOAD_MAX, 255, 1000, 8192 } do
+        for _, number in ipairs { 67108864, constants.ERROR_PAYLOAD_MAX, 255, 1000, 8192 } do
             assert.truthy(limits:find("%f[%d]" .. number .. "%f[%D]"), tostring(number))
         end
     end)

@@ -210,9 +210,9 @@ describe("resty.dirty where there is no FFI", function()
         end
         finally(function()
             package.loaded.ffi, package.preload.ffi = real, preload
-            package.loaded["resty.dirty.facts"], package.loaded["resty.dirty.refusal"] = nil, nil
+            package.loaded["resty.dirty.facts"], package.loaded["resty.dirty.messages"] = nil, nil
         end)
-        local connect = require("resty.dirty.refusal").connect
+        local connect = require("resty.dirty.messages").connect
         local code, words = connect("/run/s", "permission denied", 1000)
         assert.equal("CONNECTION", code)
         for _, part in ipairs { "may not use /run/s: the user of nginx's workers", "socket_group",

@@ -22,7 +22,7 @@
 -- @module dirty.config
 
 local file = require "dirty.config.file"
-local nearest = require "dirty.nearest"
+local suggest = require "dirty.suggest"
 local options = require "dirty.config.options"
 local socket_path = require "dirty.socket_path"
 local spec = require "dirty.config.spec"
@@ -44,7 +44,7 @@ local function check_name(where, name)
         return true
     end
     return nil, ("%s: there is no option %q%s; a helper of the file's own must be local"):format(
-        where, tostring(name), nearest.hint(tostring(name), options.names))
+        where, tostring(name), suggest.hint(tostring(name), options.names))
 end
 
 local function check_setting(where, name, value)

@@ -18,7 +18,7 @@ local concat, sort, floor, huge = table.concat, table.sort, math.floor, math.hug
 local io = io
 
 local fault = require("dirty.fault")
-local nearest = require("dirty.nearest")
+local suggest = require("dirty.suggest")
 
 -- Present in the lanes of a worker only.
 local host = package.loaded["dirty.host"]
@@ -79,7 +79,7 @@ function _M.app(options)
         local check = DECLARATIONS[key]
         if not check then
             error(format("dirty.app has no option '%s'%s", tostring(key),
-                nearest.hint(tostring(key), DECLARATION_NAMES)), 2)
+                suggest.hint(tostring(key), DECLARATION_NAMES)), 2)
         end
         local ok, wanted = check(value)
         if not ok then

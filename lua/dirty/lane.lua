@@ -19,7 +19,7 @@ local fault = require("dirty.fault")
 local fit = require("dirty.json_fit")
 local host = require("dirty.host")
 local json = require("dirty.json")
-local nearest = require("dirty.nearest")
+local suggest = require("dirty.suggest")
 
 local booting = host.booting
 
@@ -182,7 +182,7 @@ local function find_app(spec)
     local object = module[spec.object]
     if object == nil then
         return nil, { message = format("module '%s' has no field '%s'%s",
-            spec.module, spec.object, nearest.hint(spec.object, field_names(module))) }
+            spec.module, spec.object, suggest.hint(spec.object, field_names(module))) }
     end
     if type(object) ~= "table" then
         return nil, { message = format("'%s' of module '%s' is a %s: an app is a table",
@@ -355,9 +355,9 @@ end
 -- @tparam string action what was asked for
 function _M.no_action(object, app, action)
     local names = actions_of(object)
-    local found = nearest.nearest(action, names)
+    local found = suggest.nearest(action, names)
     local message = format("app '%s' has no action '%s'%s", app, action,
-        nearest.hint(action, names))
+        suggest.hint(action, names))
     if not is_action(action) then
         message = format("'%s' of app '%s' is not an action: names that begin with '_', and "
             .. "new, init, call, close, are the app's own", action, app)

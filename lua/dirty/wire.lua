@@ -24,7 +24,7 @@
 local decode = require "dirty.wire.decode"
 local encode = require "dirty.wire.encode"
 local reader = require "dirty.wire.reader"
-local spoken = require "dirty.wire.spoken"
+local constants = require "dirty.wire.constants"
 local values = require "dirty.values"
 
 local _M = { _VERSION = "0.1.0" }
@@ -33,7 +33,7 @@ local DEFAULTS = { max_message = 67108864, max_args = 255, max_depth = 1000 }
 
 -- What a codec knows and can, by name.
 local methods = {}
-for _, module in ipairs { spoken, encode, decode } do
+for _, module in ipairs { constants, encode, decode } do
     for name, value in pairs(module) do
         methods[name] = value
     end

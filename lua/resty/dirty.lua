@@ -31,7 +31,7 @@ local errors = require "dirty.errors"
 local exchange = require "resty.dirty.exchange"
 local options_of = require "dirty.client.options"
 local outcome = require "dirty.client.outcome"
-local refusal = require "resty.dirty.refusal"
+local messages = require "resty.dirty.messages"
 local stream = require "resty.dirty.stream"
 local values = require "dirty.values"
 local wire = require "dirty.wire"
@@ -70,7 +70,7 @@ local function check_use(self, method, phases)
     end
     local phase = phases and get_phase()
     if phases and not phases[phase] then
-        error(refusal.phase(method, phase, phases.where), 3)
+        error(messages.phase(method, phase, phases.where), 3)
     end
 end
 
@@ -112,7 +112,7 @@ local function begin(self, method, known, app, action, args, argc)
     if not x and err == "BAD_VALUE" then
         error("argument " .. info, 3)
     elseif not x then
-        local words = err == "TOO_LONG" and refusal.too_long(info) or info
+        local words = err == "TOO_LONG" and messages.too_long(info) or info
         return outcome.own(errors.codes.PROTOCOL, words, "no", call)
     end
     x.streams = method == "stream"
@@ -121,7 +121,7 @@ local function begin(self, method, known, app, action, args, argc)
     if ok then
         return x
     elseif not err then
-        error(refusal.phase(method, get_phase(), CALLS.where), 3)
+        error(messages.phase(method, get_phase(), CALLS.where), 3)
     end
     exchange.give_back(self, x)
     return nil, err, info

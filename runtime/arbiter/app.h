@@ -9,7 +9,7 @@
 
 #include "arbiter/hash.h"
 #include "arbiter/meter.h"
-#include "arbiter/state.h"
+#include "arbiter/internal.h"
 #include "base/slice.h"
 #include "wire/request.h"
 
@@ -20,7 +20,7 @@ struct app {
         *spec;        /* of the newest plan that has it; set before it is shown */
     uint32_t index;   /* unique among those that live, small */
     uint32_t refs;    /* plans that have it */
-    uint32_t hosts;   /* places that host it */
+    uint32_t hosts;   /* slots that host it */
     bool shown;       /* callers reach it: it is in arbiter.apps_by_name */
     app *prev, *next; /* of arbiter.apps */
     uint32_t queued;

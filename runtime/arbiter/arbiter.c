@@ -10,21 +10,21 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#include "arbiter/apart.h"
+#include "arbiter/quarantine.h"
 #include "arbiter/app.h"
 #include "arbiter/grant.h"
 #include "arbiter/exit_hook.h"
 #include "arbiter/dispatch.h"
-#include "arbiter/herald.h"
+#include "arbiter/notify.h"
 #include "arbiter/lane_events.h"
 #include "arbiter/listener.h"
 #include "arbiter/availability.h"
-#include "arbiter/service.h"
+#include "arbiter/admin.h"
 #include "arbiter/stop.h"
-#include "arbiter/place.h"
+#include "arbiter/slot.h"
 #include "arbiter/plan.h"
-#include "arbiter/roll.h"
-#include "arbiter/session.h"
+#include "arbiter/reload.h"
+#include "arbiter/conn.h"
 #include "base/capture.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -48,11 +48,11 @@ static const int signal_numbers[] = {SIGCHLD, SIGTERM, SIGINT,  SIGQUIT,
 /* -- End
  * ---------------------------------------------------------------------------------- */
 
-static void close_sessions(uv_timer_t *handle) {
+static void close_conns(uv_timer_t *handle) {
     arbiter *a = handle->data;
-    session *s, *next;
-    DL_FOREACH_SAFE (a->sessions, s, next)
-        session_close(s);
+    conn *c, *next;
+    DL_FOREACH_SAFE (a->conns, c, next)
+        conn_close(c);
     uv_close((uv_handle_t *)&a->stop_timer, NULL);
     uv_close((uv_handle_t *)&a->step, NULL);
     uv_close((uv_handle_t *)&a->more, NULL);
@@ -93,17 +93,17 @@ static void close_signals(arbiter *a) {
 /* The workers are gone: let answers that are under way get out, then the loop runs out.
  */
 static void finish(arbiter *a) {
-    session *s, *next;
+    conn *c, *next;
     close_signals(a);
     uv_close((uv_handle_t *)&a->check_timer, NULL);
-    places_close(a);
-    roll_close(a);
-    herald_close(a);
+    pool_close(a);
+    reload_close(a);
+    notify_close(a);
     close_outputs(a);
-    DL_FOREACH_SAFE (a->sessions, s, next)
-        if (s->state == SESSION_IDLE || s->state == SESSION_READING)
-            session_close(s);
-    uv_timer_start(&a->stop_timer, close_sessions, a->sessions ? LAST_WORDS_MS : 0, 0);
+    DL_FOREACH_SAFE (a->conns, c, next)
+        if (c->state == CONN_IDLE || c->state == CONN_READING)
+            conn_close(c);
+    uv_timer_start(&a->stop_timer, close_conns, a->conns ? LAST_WORDS_MS : 0, 0);
 }
 
 /* -- Step
@@ -116,10 +116,10 @@ static void on_more(uv_idle_t *handle) {
 /* All workers are ready, or it does not depend on them any more. */
 static void serve(arbiter *a) {
     a->phase = ARBITER_SERVING;
-    herald_ready(a);
-    if (a->roll->again) {
-        a->roll->again = false;
-        roll_start(a);
+    notify_ready(a);
+    if (a->reload->again) {
+        a->reload->again = false;
+        reload_start(a);
     }
 }
 
@@ -129,16 +129,16 @@ static bool take(arbiter *a, unsigned bit) {
     return marked;
 }
 
-/* What follows from changes of workers, places and reloads. Each part looks at what those
+/* What follows from changes of workers, slots and reloads. Each part looks at what those
  * before it have left. */
 static void look_at_changes(arbiter *a) {
-    places_step(a);
-    apart_step(a);
+    pool_step(a);
+    quarantine_step(a);
     if (take(a, MARK_HOPELESS))
-        dispatch_refuse_hopeless(a);
-    if (a->phase == ARBITER_STARTING && (a->start_over || places_all_ready(a)))
+        dispatch_fail_hopeless(a);
+    if (a->phase == ARBITER_STARTING && (a->start_over || pool_all_ready(a)))
         serve(a);
-    roll_step(a);
+    reload_step(a);
 }
 
 /* Once per turn of the loop in which something was marked, before the loop waits: what
@@ -146,7 +146,7 @@ static void look_at_changes(arbiter *a) {
 static void on_step(uv_prepare_t *handle) {
     arbiter *a = handle->data;
     if (take(a, MARK_LOOK))
-        sessions_step(a);
+        conns_step(a);
     if (take(a, MARK_REMATCH))
         dispatch_rematch(a);
     if (take(a, MARK_CHANGED))
@@ -180,7 +180,7 @@ static void scale(arbiter *a, int delta) {
     char why[200];
     if (a->phase != ARBITER_SERVING)
         return;
-    if (places_scale(a, delta, why, sizeof why) < 0)
+    if (pool_scale(a, delta, why, sizeof why) < 0)
         dirty_log(DIRTY_LOG_WARN, "not scaled", "by=%+d reason=%s", delta,
                   DIRTY_LOG_QUOTE(why));
 }
@@ -189,16 +189,16 @@ static void on_signal(uv_signal_t *handle, int number) {
     arbiter *a = handle->data;
     switch (number) {
     case SIGCHLD:
-        places_reap(a);
-        roll_reap(a);
+        pool_reap(a);
+        reload_reap(a);
         exit_hooks_reap(a);
         break;
-    case SIGHUP: roll_start(a); break;
+    case SIGHUP: reload_start(a); break;
     case SIGTTIN: scale(a, 1); break;
     case SIGTTOU: scale(a, -1); break;
     case SIGTERM:
     case SIGINT: stop_gracefully(a); break;
-    case SIGQUIT: stop_now(a, DIRTY_SERVE_OK); break;
+    case SIGQUIT: stop_now(a, DIRTY_EXIT_OK); break;
     case SIGUSR1: workers_reopen_logs(a); break;
     default: break; /* no other is handled */
     }
@@ -232,10 +232,10 @@ static void raise_descriptor_limit(arbiter *a) {
 /* malloc keeps what many callers needed for a while; the others on this machine may not
  * have to wait until the next crowd comes. */
 static void give_back_memory(arbiter *a) {
-    if (a->session_peak < CROWD || a->session_count > a->session_peak / 2)
+    if (a->conn_peak < CROWD || a->conn_count > a->conn_peak / 2)
         return;
     malloc_trim(0);
-    a->session_peak = a->session_count;
+    a->conn_peak = a->conn_count;
 }
 
 static void flush_outputs(arbiter *a) {
@@ -250,8 +250,8 @@ static void flush_outputs(arbiter *a) {
 /* As long as the loop turns, its patience never ends. */
 static void on_check(uv_timer_t *handle) {
     dirty_patience_begin(DIRTY_PATIENCE_MS);
-    places_check_memory(handle->data);
-    apart_check(handle->data);
+    pool_check_memory(handle->data);
+    quarantine_check(handle->data);
     dirty_oom_forget(&((arbiter *)handle->data)->oom, dirty_now_ns());
     give_back_memory(handle->data);
     flush_outputs(handle->data);
@@ -268,29 +268,29 @@ static void change_socket(arbiter *a) {
 
 static int start(arbiter *a) {
     plan *first = plan_new(a, a->boot);
-    if (first == NULL || roll_init(a) < 0 ||
+    if (first == NULL || reload_init(a) < 0 ||
         dirty_buf_reserve(&a->last_words, LAST_WORDS_ROOM) < 0)
-        return DIRTY_SERVE_INTERNAL;
+        return DIRTY_EXIT_INTERNAL;
     plan_install(a, first);
     if (a->o->hooks.on_starting != NULL)
         a->o->hooks.on_starting(a->o->hooks.ctx, a->pid);
     open_signals(a); /* whoever sees the socket may send one */
     if (listener_open(a) < 0) {
         close_signals(a);
-        return DIRTY_SERVE_SOCKET;
+        return DIRTY_EXIT_SOCKET;
     }
     if (a->boot->restarts > 0)
         change_socket(a);
-    herald_open(a);
+    notify_open(a);
     open_step(a);
     uv_timer_init(&a->loop, &a->stop_timer);
     a->stop_timer.data = a;
     uv_timer_init(&a->loop, &a->check_timer);
     a->check_timer.data = a;
     uv_timer_start(&a->check_timer, on_check, CHECK_MS, CHECK_MS);
-    if (places_init(a) < 0)
-        stop_now(a, DIRTY_SERVE_INTERNAL);
-    return DIRTY_SERVE_OK;
+    if (pool_init(a) < 0)
+        stop_now(a, DIRTY_EXIT_INTERNAL);
+    return DIRTY_EXIT_OK;
 }
 
 int dirty_arbiter_run(const dirty_arbiter_options *options) {
@@ -301,11 +301,11 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
                   DIRTY_LOG_QUOTE(uv_strerror(rc)),
                   DIRTY_LOG_QUOTE(dirty_log_remedy(rc)));
         free(a);
-        return DIRTY_SERVE_INTERNAL;
+        return DIRTY_EXIT_INTERNAL;
     }
     a->boot = a->o = options;
     a->lane_events = &arbiter_lane_events;
-    a->reserved_app = service_answer;
+    a->reserved_app = admin_answer;
     a->pid = getpid();
     a->started_ns = dirty_now_ns();
     dirty_oom_open(&a->oom, options->system_root ? options->system_root : "",
@@ -315,18 +315,18 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
     raise_descriptor_limit(a);
     open_outputs(a);
     int failed = start(a);
-    if (failed != DIRTY_SERVE_OK) {
+    if (failed != DIRTY_EXIT_OK) {
         close_outputs(a);
-        if (a->roll != NULL)
-            roll_close(a);
+        if (a->reload != NULL)
+            reload_close(a);
     }
     uv_run(&a->loop, UV_RUN_DEFAULT);
     dirty_patience_end();
     int status = failed ? failed : a->status;
-    places_deinit(a);
+    pool_deinit(a);
     plan_unref(a, a->plan);
-    if (a->roll != NULL)
-        roll_deinit(a);
+    if (a->reload != NULL)
+        reload_deinit(a);
     if (uv_loop_close(&a->loop) < 0)
         dirty_log_msg(DIRTY_LOG_ERROR, "event loop still has handles");
     dirty_log(DIRTY_LOG_INFO, "ended", "status=%d", status);

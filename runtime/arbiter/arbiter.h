@@ -1,8 +1,8 @@
 /* arbiter: the dispatcher of the runtime, one process with one event loop.
  *
- * It owns the listening socket, a session per client connection, a queue per app and the
- * worker processes. It reads the first bytes of a request, picks a lane and passes those
- * bytes and the client's descriptor on; payloads and answers never enter it
+ * It owns the listening socket, a connection per client connection, a queue per app and
+ * the worker processes. It reads the first bytes of a request, picks a lane and passes
+ * those bytes and the client's descriptor on; payloads and answers never enter it
  * (docs/design.md). It runs no app code and no Lua but the configuration's. */
 #ifndef DIRTY_ARBITER_H
 #define DIRTY_ARBITER_H
@@ -12,13 +12,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "base/serve_status.h"
+#include "base/exit_status.h"
 #include "base/worker_start.h"
 
 /* What hooks are told of a worker. */
 typedef struct dirty_worker_info {
-    uint32_t number;     /* its place, 1.. */
-    uint32_t generation; /* how often the place was filled */
+    uint32_t number;     /* its slot, 1.. */
+    uint32_t generation; /* how often the slot was filled */
     pid_t pid;
     uint32_t app_count;
     const dirty_app_spec *const *apps; /* borrowed for the call */
@@ -110,7 +110,7 @@ typedef struct dirty_arbiter_options {
 
 /* Listen, start the workers, serve until a signal says stop, end all of it. Logs by
  * base/log. TERM and INT stop gracefully, QUIT at once, USR1 reopens the log file.
- * Returns a dirty_serve_status. Call once per process, before any thread is started. */
+ * Returns a dirty_exit_status. Call once per process, before any thread is started. */
 int dirty_arbiter_run(const dirty_arbiter_options *options);
 
 #endif

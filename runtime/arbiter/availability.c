@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 
-bool place_is_open(const place *p) {
+bool slot_is_open(const slot *p) {
     return p->failures >= BREAKER_FAILURES;
 }
 
@@ -12,21 +12,21 @@ static bool hosts(const arbiter *a, uint32_t i, const app *what) {
     return i < a->plan->deal_count && deal_at(a->plan->deals[i], what) >= 0;
 }
 
-bool places_have_hope(const arbiter *a, const app *what) {
-    for (uint32_t i = 0; i < a->plan->place_count && i < a->place_room; i++) {
-        const worker *w = a->places[i]->worker;
+bool pool_have_hope(const arbiter *a, const app *what) {
+    for (uint32_t i = 0; i < a->plan->slot_count && i < a->slot_room; i++) {
+        const worker *w = a->slots[i]->worker;
         if (w != NULL && w->state == WORKER_READY && worker_hosts(w, what) >= 0)
             return true; /* by what it was given: it may be set apart by now */
-        if (hosts(a, i, what) && !place_is_open(a->places[i]))
+        if (hosts(a, i, what) && !slot_is_open(a->slots[i]))
             return true;
     }
     return false;
 }
 
-uint32_t places_retry_after_ms(const arbiter *a, const app *what) {
+uint32_t pool_retry_after_ms(const arbiter *a, const app *what) {
     uint64_t now_ns = dirty_now_ns(), best_ms = BACKOFF_LAST_MS;
-    for (uint32_t i = 0; i < a->plan->place_count && i < a->place_room; i++) {
-        uint64_t at_ns = a->places[i]->respawn_at_ns;
+    for (uint32_t i = 0; i < a->plan->slot_count && i < a->slot_room; i++) {
+        uint64_t at_ns = a->slots[i]->respawn_at_ns;
         if (!hosts(a, i, what))
             continue;
         uint64_t ms = at_ns > now_ns ? (at_ns - now_ns) / DIRTY_NS_PER_MS + 1 : 10;
@@ -36,14 +36,14 @@ uint32_t places_retry_after_ms(const arbiter *a, const app *what) {
     return (uint32_t)best_ms;
 }
 
-const char *places_fault(const arbiter *a, const app *what) {
-    for (uint32_t i = 0; i < a->plan->place_count && i < a->place_room; i++)
-        if (hosts(a, i, what) && place_is_open(a->places[i]))
-            return a->places[i]->last_exit;
+const char *pool_fault(const arbiter *a, const app *what) {
+    for (uint32_t i = 0; i < a->plan->slot_count && i < a->slot_room; i++)
+        if (hosts(a, i, what) && slot_is_open(a->slots[i]))
+            return a->slots[i]->last_exit;
     return "";
 }
 
-uint32_t places_ready_for(const arbiter *a, const app *what) {
+uint32_t pool_ready_for(const arbiter *a, const app *what) {
     uint32_t ready = 0;
     const worker *w;
     DL_FOREACH (a->workers, w)
@@ -51,21 +51,21 @@ uint32_t places_ready_for(const arbiter *a, const app *what) {
     return ready;
 }
 
-bool places_serve_all(const arbiter *a) {
+bool pool_serve_all(const arbiter *a) {
     for (uint32_t k = 0; k < a->o->app_count; k++)
-        if (places_ready_for(a, a->plan->apps[k]) == 0)
+        if (pool_ready_for(a, a->plan->apps[k]) == 0)
             return false;
     return true;
 }
 
-bool places_all_ready(const arbiter *a) {
-    for (uint32_t i = 0; i < a->plan->place_count; i++)
-        if (a->places[i]->worker == NULL || a->places[i]->worker->state != WORKER_READY)
+bool pool_all_ready(const arbiter *a) {
+    for (uint32_t i = 0; i < a->plan->slot_count; i++)
+        if (a->slots[i]->worker == NULL || a->slots[i]->worker->state != WORKER_READY)
             return false;
     return true;
 }
 
-bool places_all_gone(const arbiter *a) {
+bool pool_all_gone(const arbiter *a) {
     const worker *w;
     DL_FOREACH (a->workers, w)
         if (!worker_is_gone(w))

@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#include "base/birth.h"
+#include "base/proc.h"
 #include "base/descriptors.h"
 #include "base/log.h"
 #include "base/title.h"
@@ -143,7 +143,7 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
     pid_t arbiter_pid = w->a->pid; /* known before the fork */
     w->pid = getpid();
     setpgid(0, 0);
-    dirty_birth_mark();
+    dirty_proc_mark();
     reset_signals();
     unmap_others(w->a, w);
     take_outputs(outputs);
@@ -218,7 +218,7 @@ pid_t child_probe(arbiter *a, bool same, int report_fd) {
     pid_t pid = fork_plain();
     if (pid != 0)
         return pid;
-    dirty_birth_mark();
+    dirty_proc_mark();
     become(a, "dirty: probe", "probe");
     enter_directory(a, a->o);
     close_foreign(&report_fd, 1);

@@ -7,7 +7,7 @@
 
 #include "arbiter/availability.h"
 #include "arbiter/lane.h"
-#include "arbiter/refusal.h"
+#include "arbiter/reply.h"
 #include "arbiter/worker.h"
 #include "base/clock.h"
 #include "wire/request.h"
@@ -64,8 +64,8 @@ static request *best_waiting(const deal *d) {
 static request *next_waiting(const lane *l) {
     request *r = NULL;
     while (l->a->queued > 0 && (r = best_waiting(l->deal)) != NULL &&
-           dirty_now_ns() - r->arrived_ns > UNSEEN_NS && session_is_hung_up(r->conn)) {
-        session_abandon(r->conn);
+           dirty_now_ns() - r->arrived_ns > UNSEEN_NS && conn_is_hung_up(r->conn)) {
+        conn_abandon(r->conn);
         r = NULL;
     }
     return r;
@@ -77,13 +77,13 @@ static give_result serve_next(lane *l) {
     request *r = next_waiting(l);
     if (r == NULL)
         return GIVE_LATER;
-    session *s = r->conn;
-    size_t have = s->in.len < r->frame_len ? s->in.len : r->frame_len;
+    conn *c = r->conn;
+    size_t have = c->in.len < r->frame_len ? c->in.len : r->frame_len;
     if (r->upload.open)
         have = 0; /* all of it is in the file */
-    give_result given = give(l, r, s->in.base, have);
+    give_result given = give(l, r, c->in.base, have);
     if (given == GIVE_DONE)
-        session_running(s, have);
+        conn_running(c, have);
     if (given == GIVE_LOST)
         arbiter_mark(l->a, MARK_REMATCH); /* another lane may take it */
     return given;
@@ -109,22 +109,22 @@ void dispatch_rematch(arbiter *a) {
 }
 
 void dispatch_drop_app(arbiter *a, app *gone) {
-    session *s;
+    conn *c;
     app_hide(a, gone);
-    DL_FOREACH (a->sessions, s)
-        if (s->state == SESSION_READING && s->request.app == gone)
-            s->request.app = NULL; /* looked up again when the request is whole */
+    DL_FOREACH (a->conns, c)
+        if (c->state == CONN_READING && c->request.app == gone)
+            c->request.app = NULL; /* looked up again when the request is whole */
     for (int priority = 0; priority <= DIRTY_PRIORITY_LAST; priority++)
         while (gone->waiting[priority] != NULL)
-            refuse_removed(gone->waiting[priority]->conn);
+            reply_app_removed(gone->waiting[priority]->conn);
 }
 
-void dispatch_refuse_hopeless(arbiter *a) {
+void dispatch_fail_hopeless(arbiter *a) {
     app *what;
     DL_FOREACH (a->apps, what) {
-        for (int i = 0; i <= DIRTY_PRIORITY_LAST && !places_have_hope(a, what); i++)
+        for (int i = 0; i <= DIRTY_PRIORITY_LAST && !pool_have_hope(a, what); i++)
             while (what->waiting[i] != NULL)
-                refuse_no_workers(what->waiting[i]->conn);
+                reply_no_workers(what->waiting[i]->conn);
     }
 }
 
@@ -137,13 +137,13 @@ typedef enum look_result {
 } look_result;
 
 /* Make `in` hold all bytes from `used` on, wherever they are now. False: no memory. */
-static bool keep_rest(session *s, const uint8_t *bytes, size_t len, size_t used) {
-    arbiter *a = s->a;
-    if (used < len && s->in.cap == 0 && a->spare_input_count > 0)
-        s->in = a->spare_inputs[--a->spare_input_count];
-    if (used < len && bytes != s->in.base)
-        dirty_buf_append(&s->in, bytes + used, len - used);
-    return !dirty_buf_failed(&s->in);
+static bool keep_rest(conn *c, const uint8_t *bytes, size_t len, size_t used) {
+    arbiter *a = c->a;
+    if (used < len && c->in.cap == 0 && a->spare_input_count > 0)
+        c->in = a->spare_inputs[--a->spare_input_count];
+    if (used < len && bytes != c->in.base)
+        dirty_buf_append(&c->in, bytes + used, len - used);
+    return !dirty_buf_failed(&c->in);
 }
 
 static uint64_t plus_ms(uint64_t at_ns, uint32_t ms) {
@@ -151,138 +151,138 @@ static uint64_t plus_ms(uint64_t at_ns, uint32_t ms) {
 }
 
 /* What a lane has to receive the rest in: the time in the queue doesn't count. */
-static uint64_t receive_time_left(const session *s) {
-    uint64_t all_ns = s->a->o->recv_timeout_ms * DIRTY_NS_PER_MS;
-    uint64_t used_ns = dirty_now_ns() - s->request.arrived_ns;
+static uint64_t receive_time_left(const conn *c) {
+    uint64_t all_ns = c->a->o->recv_timeout_ms * DIRTY_NS_PER_MS;
+    uint64_t used_ns = dirty_now_ns() - c->request.arrived_ns;
     if (all_ns == 0)
         return 0;
     return used_ns < all_ns ? all_ns - used_ns : 1;
 }
 
-static void note_names(session *s, const dirty_route *route) {
-    memcpy(s->request.action, route->action.base, route->action.len);
-    s->request.action[route->action.len] = '\0';
+static void note_names(conn *c, const dirty_route *route) {
+    memcpy(c->request.action, route->action.base, route->action.len);
+    c->request.action[route->action.len] = '\0';
 }
 
 /* When its caller gives up, or we do; 0: never. */
-static uint64_t deadline_of(const session *s, const dirty_route *route) {
-    uint64_t at_ns = dirty_earlier_ns(plus_ms(s->request.arrived_ns, route->budget_ms),
+static uint64_t deadline_of(const conn *c, const dirty_route *route) {
+    uint64_t at_ns = dirty_earlier_ns(plus_ms(c->request.arrived_ns, route->budget_ms),
                                       route->extension.deadline_ns);
-    if (s->request.app == NULL)
+    if (c->request.app == NULL)
         return at_ns;
     return dirty_earlier_ns(
-        plus_ms(s->request.arrived_ns, s->request.app->spec->timeout_ms), at_ns);
+        plus_ms(c->request.arrived_ns, c->request.app->spec->timeout_ms), at_ns);
 }
 
 /* How long ago its caller has given up, 0: it has not. Budgets count from the first byte
  * that we read, so only an absolute deadline can have passed where all came at once. */
-static uint64_t late_by_ns(const session *s) {
-    uint64_t now_ns =
-        s->state == SESSION_READING ? dirty_now_ns() : s->request.arrived_ns;
-    bool late = s->request.deadline_ns != 0 && s->request.deadline_ns < now_ns;
-    return late ? now_ns - s->request.deadline_ns : 0;
+static uint64_t late_by_ns(const conn *c) {
+    uint64_t now_ns = c->state == CONN_READING ? dirty_now_ns() : c->request.arrived_ns;
+    bool late = c->request.deadline_ns != 0 && c->request.deadline_ns < now_ns;
+    return late ? now_ns - c->request.deadline_ns : 0;
 }
 
-static void refuse_late(session *s, dirty_slice app_name, uint64_t late_ns) {
-    refusal r = {DIRTY_CODE_TIMEOUT, "no", "queue", NULL, false};
-    refuse(s, &r,
-           "%.*s.%s was not started: its deadline had passed %llu ms before it was read",
-           (int)app_name.len, app_name.base, s->request.action,
-           (unsigned long long)(late_ns / DIRTY_NS_PER_MS));
+static void reply_late(conn *c, dirty_slice app_name, uint64_t late_ns) {
+    error_reply r = {DIRTY_CODE_TIMEOUT, "no", "queue", NULL, false};
+    reply_error(
+        c, &r,
+        "%.*s.%s was not started: its deadline had passed %llu ms before it was read",
+        (int)app_name.len, app_name.base, c->request.action,
+        (unsigned long long)(late_ns / DIRTY_NS_PER_MS));
 }
 
 /* Note what the route says: the request is about to be admitted. */
-static void note_route(session *s, const dirty_route *route) {
-    s->request.priority = route->priority;
-    s->request.order = ++s->a->last_order;
-    s->request.recv_left_ns = s->request.whole ? 0 : receive_time_left(s);
-    s->request.deadline_ns = deadline_of(s, route);
+static void note_route(conn *c, const dirty_route *route) {
+    c->request.priority = route->priority;
+    c->request.order = ++c->a->last_order;
+    c->request.recv_left_ns = c->request.whole ? 0 : receive_time_left(c);
+    c->request.deadline_ns = deadline_of(c, route);
 }
 
 /* A request to one of our apps, whole or as much of it as we take: to a lane if one is
  * free, else to the queue, if there is room. */
-static void admit(session *s, const uint8_t *bytes, size_t len) {
-    arbiter *a = s->a;
-    size_t have = len < s->request.frame_len ? len : s->request.frame_len;
+static void admit(conn *c, const uint8_t *bytes, size_t len) {
+    arbiter *a = c->a;
+    size_t have = len < c->request.frame_len ? len : c->request.frame_len;
     bool open = a->phase == ARBITER_STARTING || a->phase == ARBITER_SERVING;
     lane *l = NULL;
     give_result given = GIVE_LOST; /* a lost lane is none of the idle any more */
-    while (open && given == GIVE_LOST && (l = find_lane(a, s->request.app)) != NULL)
-        given = give(l, &s->request, bytes, have);
+    while (open && given == GIVE_LOST && (l = find_lane(a, c->request.app)) != NULL)
+        given = give(l, &c->request, bytes, have);
     if (l != NULL && given == GIVE_DONE) {
-        keep_rest(s, bytes, len, have);
-        session_running(s, bytes == s->in.base ? have : 0);
+        keep_rest(c, bytes, len, have);
+        conn_running(c, bytes == c->in.base ? have : 0);
         return;
     }
-    if (!keep_rest(s, bytes, len, 0))
-        session_fail(s);
+    if (!keep_rest(c, bytes, len, 0))
+        conn_fail(c);
     else if (!open)
-        refuse_shutdown(s, "no");
-    else if (!places_have_hope(a, s->request.app))
-        refuse_no_workers(s);
-    else if (!app_has_room(a, s->request.app))
-        refuse_overloaded(s);
+        reply_shutdown(c, "no");
+    else if (!pool_have_hope(a, c->request.app))
+        reply_no_workers(c);
+    else if (!app_has_room(a, c->request.app))
+        reply_overloaded(c);
     else
-        session_wait(s);
+        conn_wait(c);
 }
 
-static look_result fault(session *s, const uint8_t *bytes, size_t len,
+static look_result fault(conn *c, const uint8_t *bytes, size_t len,
                          dirty_wire_fault what) {
-    s->a->counters.requests++;
-    keep_rest(s, bytes, len, 0);
-    refuse_fault(s, what);
+    c->a->counters.requests++;
+    keep_rest(c, bytes, len, 0);
+    reply_wire_fault(c, what);
     return LOOK_TAKEN;
 }
 
 /* Look at the bytes of the next request. `bytes` is s->in or the arbiter's scratch;
  * `full` says that no more will be read before it is passed on. What of scratch is to be
  * kept is copied into s->in. */
-static look_result look(session *s, const uint8_t *bytes, size_t len, bool full) {
-    arbiter *a = s->a;
+static look_result look(conn *c, const uint8_t *bytes, size_t len, bool full) {
+    arbiter *a = c->a;
     dirty_frame frame = {0};
     dirty_route route;
     dirty_wire_fault what =
         dirty_frame_decode(bytes, len, a->o->limits.max_message, &frame);
     if (what == DIRTY_WIRE_MORE)
         return LOOK_MORE;
-    s->request.id = frame.id;
+    c->request.id = frame.id;
     if (what == DIRTY_WIRE_OK && frame.type != DIRTY_FRAME_REQUEST)
         what = DIRTY_WIRE_BAD_TYPE;
     if (what != DIRTY_WIRE_OK)
-        return fault(s, bytes, len, what);
-    s->request.frame_len = DIRTY_FRAME_HEADER_LEN + frame.payload_len;
-    bool whole = len >= s->request.frame_len;
-    size_t have = (whole ? s->request.frame_len : len) - DIRTY_FRAME_HEADER_LEN;
+        return fault(c, bytes, len, what);
+    c->request.frame_len = DIRTY_FRAME_HEADER_LEN + frame.payload_len;
+    bool whole = len >= c->request.frame_len;
+    size_t have = (whole ? c->request.frame_len : len) - DIRTY_FRAME_HEADER_LEN;
     what = dirty_route_decode(bytes + DIRTY_FRAME_HEADER_LEN, have, frame.payload_len,
                               &route);
     if (what < DIRTY_WIRE_OK)
-        return fault(s, bytes, len, what);
+        return fault(c, bytes, len, what);
     if (what == DIRTY_WIRE_MORE)
         return LOOK_MORE;
-    s->request.app = app_find(a, route.app);
-    note_names(s, &route); /* an error while the rest comes can tell them */
+    c->request.app = app_find(a, route.app);
+    note_names(c, &route); /* an error while the rest comes can tell them */
     if (!whole && !full)
         return LOOK_MORE;
 
     a->counters.requests++;
-    s->request.whole = whole;
-    note_route(s, &route);
-    uint64_t late_ns = late_by_ns(s);
-    if (s->request.app != NULL && late_ns == 0) {
-        admit(s, bytes, len);
+    c->request.whole = whole;
+    note_route(c, &route);
+    uint64_t late_ns = late_by_ns(c);
+    if (c->request.app != NULL && late_ns == 0) {
+        admit(c, bytes, len);
         return LOOK_TAKEN;
     }
     char name[DIRTY_NAME_MAX];
     memcpy(name, route.app.base, route.app.len);
     dirty_slice app_name = {name, route.app.len};
-    if (!keep_rest(s, bytes, len, 0))
-        session_fail(s);
+    if (!keep_rest(c, bytes, len, 0))
+        conn_fail(c);
     else if (late_ns > 0)
-        refuse_late(s, app_name, late_ns);
+        reply_late(c, app_name, late_ns);
     else if (name[0] == '@')
-        a->reserved_app(s, app_name);
+        a->reserved_app(c, app_name);
     else
-        refuse_app(s, app_name);
+        reply_no_app(c, app_name);
     return LOOK_TAKEN;
 }
 
@@ -291,108 +291,108 @@ static look_result look(session *s, const uint8_t *bytes, size_t len, bool full)
 
 /* The peer sends nothing more. Inside a request that is a fault, between requests the end
  * of the connection. */
-static void end_of_input(session *s) {
-    s->eof = true;
-    if (session_is_hung_up(s))
-        session_abandon(s);
-    else if (s->state == SESSION_READING || s->state == SESSION_GATHERING)
-        refuse_fault(s, DIRTY_WIRE_TRUNCATED);
+static void end_of_input(conn *c) {
+    c->eof = true;
+    if (conn_is_hung_up(c))
+        conn_abandon(c);
+    else if (c->state == CONN_READING || c->state == CONN_GATHERING)
+        reply_wire_fault(c, DIRTY_WIRE_TRUNCATED);
     else
-        session_close(s);
+        conn_close(c);
 }
 
 /* A request has begun, and is not here whole. */
-static void wait_for_more(session *s) {
-    uint32_t ms = s->a->o->recv_timeout_ms;
-    if (s->state == SESSION_IDLE) {
-        session_set_state(s, SESSION_READING);
-        session_wake_at(s, ms ? s->request.arrived_ns + ms * DIRTY_NS_PER_MS : 0);
+static void wait_for_more(conn *c) {
+    uint32_t ms = c->a->o->recv_timeout_ms;
+    if (c->state == CONN_IDLE) {
+        conn_set_state(c, CONN_READING);
+        conn_wake_at(c, ms ? c->request.arrived_ns + ms * DIRTY_NS_PER_MS : 0);
     }
-    if (s->eof)
-        end_of_input(s);
+    if (c->eof)
+        end_of_input(c);
     else
-        session_poll(s, SESSION_INPUT);
+        conn_poll(c, CONN_INPUT);
 }
 
 /* The first bytes go to the arbiter's scratch, so that a request that is dispatched at
  * once is never copied. */
-void dispatch_input(session *s) {
-    arbiter *a = s->a;
-    bool fresh = s->in.len == 0;
-    if (s->looking)
+void dispatch_input(conn *c) {
+    arbiter *a = c->a;
+    bool fresh = c->in.len == 0;
+    if (c->looking)
         return; /* its turn comes in the step */
-    if (!fresh && dirty_buf_reserve(&s->in, DIRTY_HEAD_BYTES_MAX - s->in.len) < 0) {
-        session_fail(s);
+    if (!fresh && dirty_buf_reserve(&c->in, DIRTY_HEAD_BYTES_MAX - c->in.len) < 0) {
+        conn_fail(c);
         return;
     }
-    uint8_t *at = fresh ? a->scratch : s->in.base + s->in.len;
-    ssize_t n = recv(s->fd, at, DIRTY_HEAD_BYTES_MAX - s->in.len, MSG_DONTWAIT);
+    uint8_t *at = fresh ? a->scratch : c->in.base + c->in.len;
+    ssize_t n = recv(c->fd, at, DIRTY_HEAD_BYTES_MAX - c->in.len, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n < 0) {
-        session_close(s);
+        conn_close(c);
         return;
     }
     if (n == 0) {
-        end_of_input(s);
+        end_of_input(c);
         return;
     }
-    const uint8_t *bytes = fresh ? a->scratch : s->in.base;
-    size_t len = s->in.len + (size_t)n;
+    const uint8_t *bytes = fresh ? a->scratch : c->in.base;
+    size_t len = c->in.len + (size_t)n;
     if (!fresh)
-        s->in.len = len;
-    if (s->state == SESSION_IDLE)
-        s->request.arrived_ns = dirty_now_ns();
-    if (look(s, bytes, len, len >= DIRTY_HEAD_BYTES_MAX) == LOOK_TAKEN)
+        c->in.len = len;
+    if (c->state == CONN_IDLE)
+        c->request.arrived_ns = dirty_now_ns();
+    if (look(c, bytes, len, len >= DIRTY_HEAD_BYTES_MAX) == LOOK_TAKEN)
         return;
     if (fresh)
-        dirty_buf_append(&s->in, bytes, len);
-    if (dirty_buf_failed(&s->in))
-        session_fail(s);
+        dirty_buf_append(&c->in, bytes, len);
+    if (dirty_buf_failed(&c->in))
+        conn_fail(c);
     else
-        wait_for_more(s);
+        wait_for_more(c);
 }
 
-void dispatch_next(session *s) {
-    if (s->state != SESSION_IDLE)
+void dispatch_next(conn *c) {
+    if (c->state != CONN_IDLE)
         return;
-    if (s->in.len == 0) {
-        end_of_input(s);
+    if (c->in.len == 0) {
+        end_of_input(c);
         return;
     }
-    bool full = s->in.len >= DIRTY_HEAD_BYTES_MAX;
-    s->request.arrived_ns = dirty_now_ns();
-    if (look(s, s->in.base, s->in.len, full) == LOOK_MORE)
-        wait_for_more(s);
+    bool full = c->in.len >= DIRTY_HEAD_BYTES_MAX;
+    c->request.arrived_ns = dirty_now_ns();
+    if (look(c, c->in.base, c->in.len, full) == LOOK_MORE)
+        wait_for_more(c);
 }
 
 /* Taking it early costs nothing, as it has to be read anyway: often the answer was sent
  * and the lane's DONE is about to come. */
-void dispatch_early(session *s) {
-    size_t room = DIRTY_HEAD_BYTES_MAX - s->in.len;
-    ssize_t n = room > 0 ? recv(s->fd, s->a->scratch, room, MSG_DONTWAIT) : -1;
+void dispatch_early(conn *c) {
+    size_t room = DIRTY_HEAD_BYTES_MAX - c->in.len;
+    ssize_t n = room > 0 ? recv(c->fd, c->a->scratch, room, MSG_DONTWAIT) : -1;
     if (n > 0)
-        dirty_buf_append(&s->in, s->a->scratch, (size_t)n);
+        dirty_buf_append(&c->in, c->a->scratch, (size_t)n);
     if (n == 0)
-        s->eof = true;
-    if (n > 0 && s->in.len < DIRTY_HEAD_BYTES_MAX && !dirty_buf_failed(&s->in))
+        c->eof = true;
+    if (n > 0 && c->in.len < DIRTY_HEAD_BYTES_MAX && !dirty_buf_failed(&c->in))
         return;
-    if (session_is_hung_up(s))
-        session_hung_up(s);
+    if (conn_is_hung_up(c))
+        conn_hung_up(c);
     else
-        session_poll(s, UV_PRIORITIZED);
+        conn_poll(c, UV_PRIORITIZED);
 }
 
-void dispatch_rest(session *s) {
-    request *r = &s->request;
-    switch (upload_receive(s->a, &r->upload, s->fd, r->frame_len)) {
+void dispatch_rest(conn *c) {
+    request *r = &c->request;
+    switch (upload_receive(c->a, &r->upload, c->fd, r->frame_len)) {
     case UPLOAD_MORE: break;
     case UPLOAD_WHOLE:
         r->whole = true;
-        session_wait(s);
+        conn_wait(c);
         break;
-    case UPLOAD_END: end_of_input(s); break;
-    case UPLOAD_FULL: refuse_upload(s); break;
-    case UPLOAD_BROKEN: session_close(s); break;
+    case UPLOAD_END: end_of_input(c); break;
+    case UPLOAD_FULL: reply_uploads_full(c); break;
+    case UPLOAD_BROKEN: conn_close(c); break;
     }
 }

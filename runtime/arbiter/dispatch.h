@@ -4,7 +4,7 @@
 #ifndef DIRTY_ARBITER_DISPATCH_H
 #define DIRTY_ARBITER_DISPATCH_H
 
-#include "arbiter/session.h"
+#include "arbiter/conn.h"
 
 /* A lane that has nothing to do: give it the best waiting request, or note it as idle. */
 void dispatch_pull(lane *l);
@@ -16,18 +16,18 @@ void dispatch_rematch(arbiter *a);
 void dispatch_drop_app(arbiter *a, app *gone);
 
 /* Tell those that wait for what no worker can serve. */
-void dispatch_refuse_hopeless(arbiter *a);
+void dispatch_fail_hopeless(arbiter *a);
 
 /* IDLE and READING: take what is there and see whether it makes a request. */
-void dispatch_input(session *s);
+void dispatch_input(conn *c);
 
 /* IDLE: look at the request whose bytes are in `in` already, or at the end of input. */
-void dispatch_next(session *s);
+void dispatch_next(conn *c);
 
 /* RUNNING, the request read whole: what comes now belongs to the next one. */
-void dispatch_early(session *s);
+void dispatch_early(conn *c);
 
 /* GATHERING: take what has come of the rest. */
-void dispatch_rest(session *s);
+void dispatch_rest(conn *c);
 
 #endif

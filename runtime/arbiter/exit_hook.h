@@ -3,7 +3,7 @@
  * The hook is the operator's code: it may take any time and wait for anything. So each
  * call runs in a child of the arbiter, forked for it: a copy of the state that has read
  * the configuration. Nobody waits for it but the end of the runtime and the worker's
- * place, which is filled again when the call has returned.
+ * slot, which is filled again when the call has returned.
  *
  *   due ──fork──► runs ──returns──► gone
  *    │              └── takes longer than EXIT_HOOK_MS: killed, with what it started,
@@ -13,7 +13,7 @@
 #ifndef DIRTY_ARBITER_EXIT_HOOK_H
 #define DIRTY_ARBITER_EXIT_HOOK_H
 
-#include "arbiter/state.h"
+#include "arbiter/internal.h"
 
 #define EXIT_HOOK_MS 2000
 #define EXIT_HOOK_REST_MS 30000

@@ -7,7 +7,7 @@
 #ifndef DIRTY_ARBITER_GRANT_H
 #define DIRTY_ARBITER_GRANT_H
 
-#include "arbiter/state.h"
+#include "arbiter/internal.h"
 
 /* Make the socket what `o` says, where it is not so already. 0; or -1 with what could not
  * be done in `why`: the rest is done. */

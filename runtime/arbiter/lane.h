@@ -8,7 +8,7 @@
 
 #include "arbiter/plan.h"
 #include "arbiter/request.h"
-#include "arbiter/state.h"
+#include "arbiter/internal.h"
 #include "base/channel.h"
 #include "wire/code.h"
 #include "wire/request.h"

@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "arbiter/dispatch.h"
-#include "arbiter/session.h"
+#include "arbiter/conn.h"
 #include "arbiter/takeover.h"
 #include "arbiter/worker.h"
 #include "base/log.h"
@@ -21,7 +21,7 @@ static void on_done(lane *l, request *r, const dirty_msg_done *m) {
         lane_count(l, (dirty_code)m->outcome, m->run_ns);
     dispatch_pull(l);
     if (r != NULL)
-        session_done(r->conn, m->dropped ? DIRTY_CONNECTION_LOST : m->connection);
+        conn_done(r->conn, m->dropped ? DIRTY_CONNECTION_LOST : m->connection);
     worker_has_served(w);
     if (m->outcome == DIRTY_CODE_MEMORY && holds_too_much(l))
         worker_want_recycled(w, "max_memory");
@@ -35,14 +35,14 @@ static void on_returned(lane *l, request *r, const uint8_t *bytes, size_t len) {
               "worker=%u worker_pid=%d", l->worker_number, (int)w->pid);
     worker_drain(w);
     if (r != NULL)
-        session_returned(r->conn, bytes, len);
+        conn_returned(r->conn, bytes, len);
 }
 
 static void on_stalled(lane *l, request *r, int file, size_t len) {
     if (r == NULL)
         close(file); /* it has been answered meanwhile */
     else
-        session_stalled(r->conn, file, len);
+        conn_stalled(r->conn, file, len);
     dispatch_pull(l);
 }
 

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "arbiter/plan.h"
-#include "arbiter/refusal.h"
-#include "arbiter/session.h"
+#include "arbiter/reply.h"
+#include "arbiter/conn.h"
 #include "base/clock.h"
 #include "base/endpoint.h"
 #include "base/log.h"
@@ -30,7 +30,7 @@
 /* How many of the idle connections are looked at to find one without input. */
 #define EVICT_TRIES 32
 
-/* Descriptors that are neither of sessions nor of workers: the loop's, the log's, a
+/* Descriptors that are neither of connections nor of workers: the loop's, the log's, a
  * probe's. */
 #define OWN_DESCRIPTORS 32
 
@@ -78,7 +78,7 @@ static void rest(listener *l, int err) {
     if (dirty_ratelimit_pass(&l->rest_limit, QUIET_MS))
         dirty_log(DIRTY_LOG_WARN, "can't accept connections for now",
                   "reason=%s sessions=%u remedy=%s", DIRTY_LOG_QUOTE(strerror(err)),
-                  l->a->session_count, DIRTY_LOG_QUOTE(dirty_log_remedy(-err)));
+                  l->a->conn_count, DIRTY_LOG_QUOTE(dirty_log_remedy(-err)));
     l->resting = true;
     uv_poll_stop(&l->poll);
     uv_timer_start(&l->timer, on_rested, REST_MS, 0);
@@ -99,7 +99,7 @@ void listener_step(arbiter *a) {
 static uint64_t descriptors_max(const arbiter *a) {
     uint64_t limit = a->descriptor_max;
     uint64_t per_worker = a->o->threads + 2;
-    uint64_t kept = OWN_DESCRIPTORS + (2ull * a->plan->place_count + 1) * per_worker;
+    uint64_t kept = OWN_DESCRIPTORS + (2ull * a->plan->slot_count + 1) * per_worker;
     return limit > kept + limit / 4 ? limit - kept : limit / 4;
 }
 
@@ -111,55 +111,55 @@ static uint64_t reserve(const arbiter *a) {
 }
 
 /* Connections of everybody that may be open at once. */
-static uint64_t sessions_max(const arbiter *a) {
+static uint64_t conns_max(const arbiter *a) {
     uint64_t all = descriptors_max(a), kept = reserve(a);
     return all > kept ? all - kept : 1;
 }
 
 /* Close a connection that costs nobody an answer, but not `kept`. False: there is none.
  */
-static bool make_room(arbiter *a, const session *kept) {
-    session *s;
+static bool make_room(arbiter *a, const conn *kept) {
+    conn *c;
     int tries = 0;
     if (a->lingering != NULL) {
-        session_evict(a->lingering);
+        conn_evict(a->lingering);
         return true;
     }
-    for (s = a->idle_sessions; s != NULL && tries < EVICT_TRIES; s = s->spare_next) {
+    for (c = a->idle_conns; c != NULL && tries < EVICT_TRIES; c = c->spare_next) {
         tries++;
-        if (s == kept || session_has_input(s))
+        if (c == kept || conn_has_input(c))
             continue; /* its next request has come: it is not idle any more */
         a->counters.evicted++;
-        session_evict(s);
+        conn_evict(c);
         return true;
     }
     return false;
 }
 
-static bool is_privileged(const arbiter *a, const session *s) {
-    return s->request.peer_uid == 0 || s->request.peer_uid == listener_owner(a);
+static bool is_privileged(const arbiter *a, const conn *c) {
+    return c->request.peer_uid == 0 || c->request.peer_uid == listener_owner(a);
 }
 
 static uint32_t open_connections(const arbiter *a) {
-    return a->session_count - a->closing_count;
+    return a->conn_count - a->closing_count;
 }
 
 /* A new connection beyond the limit: the one that has been idle for the longest time
  * makes room, else the new one is told that there is none. */
-static void house(arbiter *a, session *s) {
-    uint64_t max = sessions_max(a), evicted = a->counters.evicted;
-    while (open_connections(a) > max && make_room(a, s))
+static void house(arbiter *a, conn *c) {
+    uint64_t max = conns_max(a), evicted = a->counters.evicted;
+    while (open_connections(a) > max && make_room(a, c))
         continue;
     if (a->counters.evicted > evicted &&
         dirty_ratelimit_pass(&a->listener->room_limit, QUIET_MS))
         dirty_log(DIRTY_LOG_WARN, "idle connections are closed to make room",
-                  "sessions=%u evicted=%llu remedy=%s", a->session_count,
+                  "sessions=%u evicted=%llu remedy=%s", a->conn_count,
                   (unsigned long long)a->counters.evicted,
                   DIRTY_LOG_QUOTE(dirty_log_remedy(-EMFILE)));
     if (open_connections(a) <= max ||
-        (is_privileged(a, s) && open_connections(a) + REFUSED_MIN <= descriptors_max(a)))
+        (is_privileged(a, c) && open_connections(a) + REFUSED_MIN <= descriptors_max(a)))
         return;
-    refuse_connection(s, max);
+    reply_too_many_conns(c, max);
 }
 
 static void on_connection(uv_poll_t *handle, int status, int events) {
@@ -167,13 +167,13 @@ static void on_connection(uv_poll_t *handle, int status, int events) {
     (void)status;
     (void)events;
     for (int i = 0; i < ACCEPT_MAX; i++) {
-        if (l->a->session_count >= descriptors_max(l->a)) {
+        if (l->a->conn_count >= descriptors_max(l->a)) {
             /* Those that are ended close at the end of this turn. */
             if (l->a->closing_count == 0 && !make_room(l->a, NULL))
                 rest(l, EMFILE);
             return;
         }
-        if (session_prepare(l->a) < 0) {
+        if (conn_prepare(l->a) < 0) {
             rest(l, ENOMEM);
             return;
         }
@@ -185,13 +185,13 @@ static void on_connection(uv_poll_t *handle, int status, int events) {
         }
         if (fd < 0)
             return; /* EAGAIN, or a connection that is gone again */
-        session *s;
-        int rc = session_open(l->a, fd, &s);
+        conn *c;
+        int rc = conn_open(l->a, fd, &c);
         if (rc < 0) {
             rest(l, -rc);
             return;
         }
-        house(l->a, s);
+        house(l->a, c);
     }
 }
 

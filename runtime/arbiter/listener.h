@@ -2,7 +2,7 @@
 #ifndef DIRTY_ARBITER_LISTENER_H
 #define DIRTY_ARBITER_LISTENER_H
 
-#include "arbiter/state.h"
+#include "arbiter/internal.h"
 
 /* Accept on the socket that the supervisor opened, or on one of our own (endpoint.h). On
  * failure says why in the log and returns a negative code; a->listener is NULL. */

@@ -4,7 +4,7 @@
 
 #include "arbiter/app.h"
 #include "arbiter/availability.h"
-#include "arbiter/session.h"
+#include "arbiter/conn.h"
 #include "arbiter/worker.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -86,16 +86,16 @@ static void append_workers(const arbiter *a, dirty_buf *out) {
         if (w->state != WORKER_DEAD)
             dirty_buf_printf(out,
                              "dirty_worker_rss_bytes{worker=\"%u\",pid=\"%d\"} %llu\n",
-                             w->number, (int)w->pid, (ull)dirty_rss_bytes(w->pid));
+                             w->number, (int)w->pid, (ull)dirty_proc_rss_bytes(w->pid));
     head(out, "dirty_worker_exits_total", "counter", "Workers that ended, by reason.");
     for (int i = 0; i < WORKER_EXIT_REASONS; i++)
         dirty_buf_printf(out, "dirty_worker_exits_total{reason=\"%s\"} %llu\n",
                          worker_exit_reason_name(i), (ull)a->counters.exits[i]);
     head(out, "dirty_circuit_open", "gauge",
          "1 where the workers of a place fail to boot again and again.");
-    for (uint32_t i = 0; i < a->plan->place_count && i < a->place_room; i++)
+    for (uint32_t i = 0; i < a->plan->slot_count && i < a->slot_room; i++)
         dirty_buf_printf(out, "dirty_circuit_open{worker=\"%u\"} %d\n", i + 1,
-                         place_is_open(a->places[i]));
+                         slot_is_open(a->slots[i]));
 }
 
 void metrics_append(arbiter *a, dirty_buf *out) {
@@ -125,9 +125,9 @@ void metrics_append(arbiter *a, dirty_buf *out) {
         "Idle connections that were closed to make room.", (double)c->evicted);
     one(out, "dirty_connections_total", "counter", "Connections accepted.",
         (double)c->connections);
-    one(out, "dirty_sessions", "gauge", "Connections open.", a->session_count);
+    one(out, "dirty_sessions", "gauge", "Connections open.", a->conn_count);
     one(out, "dirty_arbiter_rss_bytes", "gauge", "Resident memory of the arbiter.",
-        (double)dirty_rss_bytes(a->pid));
+        (double)dirty_proc_rss_bytes(a->pid));
     one(out, "dirty_arbiter_restarts_total", "counter",
         "Arbiters that ended and were replaced.", a->boot->restarts);
     one(out, "dirty_arbiter_hangs_total", "counter",

@@ -2,7 +2,7 @@
 #ifndef DIRTY_ARBITER_METRICS_H
 #define DIRTY_ARBITER_METRICS_H
 
-#include "arbiter/state.h"
+#include "arbiter/internal.h"
 #include "base/buf.h"
 
 void metrics_append(arbiter *a, dirty_buf *out);

@@ -54,10 +54,10 @@ bool deal_is_exclusive(const deal *d) {
     return false;
 }
 
-/* How many of the first `places` places host the app number i of the plan. */
-static uint32_t hosts_of(const plan *p, uint32_t i, uint32_t places) {
+/* How many of the first `slots` slots host the app number i of the plan. */
+static uint32_t hosts_of(const plan *p, uint32_t i, uint32_t slots) {
     uint32_t hosts = 0;
-    for (uint32_t k = 0; k < places && k < p->deal_count; k++)
+    for (uint32_t k = 0; k < slots && k < p->deal_count; k++)
         hosts += deal_at(p->deals[k], p->apps[i]) >= 0;
     return hosts;
 }
@@ -80,7 +80,7 @@ static bool add_deal(plan *p) {
     return true;
 }
 
-/* The place with the fewest apps that does not have this one yet. */
+/* The slot with the fewest apps that does not have this one yet. */
 static deal *least_loaded(const plan *p, uint32_t i) {
     deal *best = NULL;
     for (uint32_t k = 0; k < p->deal_count; k++)
@@ -90,7 +90,7 @@ static deal *least_loaded(const plan *p, uint32_t i) {
     return best;
 }
 
-/* Apps without a limit go everywhere, apps with one to the emptiest places. */
+/* Apps without a limit go everywhere, apps with one to the emptiest slots. */
 static void deal_apps(plan *p) {
     for (uint32_t i = 0; i < p->o->app_count; i++) {
         uint32_t limit = p->o->apps[i].workers;
@@ -111,7 +111,7 @@ const deal *plan_deal(arbiter *a, plan *p, uint32_t number) {
             return NULL;
         for (uint32_t i = 0; i < p->o->app_count; i++) {
             uint32_t limit = p->o->apps[i].workers;
-            if (p->apart[i] == NULL &&
+            if (p->quarantined[i] == NULL &&
                 (limit == 0 || hosts_of(p, i, p->deal_count - 1) < limit))
                 give(p, p->deals[p->deal_count - 1], i);
         }
@@ -125,7 +125,7 @@ bool plan_can_spare(const arbiter *a, const plan *p, uint32_t number) {
         uint32_t limit = p->o->apps[i].workers, hosts = 0;
         if (number > p->deal_count || deal_at(p->deals[number - 1], p->apps[i]) < 0)
             continue;
-        hosts = hosts_of(p, i, p->place_count);
+        hosts = hosts_of(p, i, p->slot_count);
         if (hosts <= 1 || (limit > 0 && hosts <= limit))
             return false;
     }
@@ -168,33 +168,33 @@ static deal *deal_only(const plan *p, uint32_t i) {
     return out;
 }
 
-static bool has_place_alone(const plan *p, uint32_t i) {
-    for (uint32_t k = 0; k < p->place_count && k < p->deal_count; k++)
+static bool has_slot_alone(const plan *p, uint32_t i) {
+    for (uint32_t k = 0; k < p->slot_count && k < p->deal_count; k++)
         if (p->deals[k]->app_count == 1 && p->deals[k]->apps[0] == p->apps[i])
             return true;
     return false;
 }
 
-/* A place more, behind the others, with this app alone. */
-static int add_place_alone(plan *p, uint32_t i) {
-    if (p->place_count >= DIRTY_WORKERS_MAX ||
-        (p->deal_count == p->place_count && !add_deal(p)) ||
-        replace_deal(p, p->place_count, deal_only(p, i)) < 0)
+/* A slot more, behind the others, with this app alone. */
+static int add_slot_alone(plan *p, uint32_t i) {
+    if (p->slot_count >= DIRTY_WORKERS_MAX ||
+        (p->deal_count == p->slot_count && !add_deal(p)) ||
+        replace_deal(p, p->slot_count, deal_only(p, i)) < 0)
         return -ENOMEM;
-    p->place_count++;
+    p->slot_count++;
     return 0;
 }
 
-int plan_set_apart(plan *p, uint32_t i, const char *why) {
+int plan_quarantine(plan *p, uint32_t i, const char *why) {
     char *kept = strdup(why);
-    if (kept == NULL || (!has_place_alone(p, i) && add_place_alone(p, i) < 0)) {
+    if (kept == NULL || (!has_slot_alone(p, i) && add_slot_alone(p, i) < 0)) {
         free(kept);
         return -ENOMEM;
     }
-    p->apart_count += p->apart[i] == NULL;
-    free(p->apart[i]);
-    p->apart[i] = kept;
-    /* What fails here is no worse than before: such a place goes on as it did. */
+    p->quarantined_count += p->quarantined[i] == NULL;
+    free(p->quarantined[i]);
+    p->quarantined[i] = kept;
+    /* What fails here is no worse than before: such a slot goes on as it did. */
     for (uint32_t k = 0; k < p->deal_count; k++)
         if (p->deals[k]->app_count > 1 && deal_at(p->deals[k], p->apps[i]) >= 0)
             replace_deal(p, k, deal_without(p, p->deals[k], i));
@@ -202,12 +202,12 @@ int plan_set_apart(plan *p, uint32_t i, const char *why) {
 }
 
 /* Those that are known not to load, unless nothing else is left to protect. */
-static int set_apart_faulty(plan *p) {
+static int quarantine_faulty(plan *p) {
     uint32_t faulty = 0;
     for (uint32_t i = 0; i < p->o->app_count; i++)
         faulty += p->o->apps[i].fault != NULL;
     for (uint32_t i = 0; faulty < p->o->app_count && i < p->o->app_count; i++)
-        if (p->o->apps[i].fault != NULL && plan_set_apart(p, i, p->o->apps[i].fault) < 0)
+        if (p->o->apps[i].fault != NULL && plan_quarantine(p, i, p->o->apps[i].fault) < 0)
             return -ENOMEM;
     return 0;
 }
@@ -226,8 +226,8 @@ void plan_unref(arbiter *a, plan *p) {
         deal_free(p->deals[i]);
     for (uint32_t i = 0; i < p->former_count; i++)
         deal_free(p->former[i]);
-    for (uint32_t i = 0; p->apart != NULL && i < p->o->app_count; i++)
-        free(p->apart[i]);
+    for (uint32_t i = 0; p->quarantined != NULL && i < p->o->app_count; i++)
+        free(p->quarantined[i]);
     for (uint32_t i = 0; p->apps != NULL && i < p->o->app_count; i++)
         if (p->apps[i] != NULL)
             app_unref(a, p->apps[i]);
@@ -235,7 +235,7 @@ void plan_unref(arbiter *a, plan *p) {
         a->boot->source.release(a->boot->source.ctx, p->o);
     free(p->deals);
     free(p->former);
-    free(p->apart);
+    free(p->quarantined);
     free(p->apps);
     free(p);
 }
@@ -247,10 +247,10 @@ plan *plan_new(arbiter *a, const dirty_arbiter_options *o) {
     p->o = o;
     p->refs = 1;
     p->number = ++a->last_plan;
-    p->place_count = o->workers;
+    p->slot_count = o->workers;
     p->apps = calloc(o->app_count ? o->app_count : 1, sizeof(app *));
-    p->apart = calloc(o->app_count ? o->app_count : 1, sizeof(char *));
-    bool ok = p->apps != NULL && p->apart != NULL;
+    p->quarantined = calloc(o->app_count ? o->app_count : 1, sizeof(char *));
+    bool ok = p->apps != NULL && p->quarantined != NULL;
     for (uint32_t i = 0; ok && i < o->app_count; i++) {
         p->apps[i] = app_take(a, o->apps[i].name);
         ok = p->apps[i] != NULL;
@@ -259,7 +259,7 @@ plan *plan_new(arbiter *a, const dirty_arbiter_options *o) {
         ok = add_deal(p);
     if (ok)
         deal_apps(p);
-    if (!ok || set_apart_faulty(p) < 0) {
+    if (!ok || quarantine_faulty(p) < 0) {
         plan_unref(a, p);
         return NULL;
     }
@@ -272,7 +272,7 @@ void plan_install(arbiter *a, plan *p) {
     a->o = p->o;
     for (uint32_t i = 0; i < p->o->app_count; i++) {
         p->apps[i]->spec = &p->o->apps[i];
-        p->apps[i]->hosts = hosts_of(p, i, p->place_count);
+        p->apps[i]->hosts = hosts_of(p, i, p->slot_count);
         app_show(a, p->apps[i]);
     }
     plan_unref(a, former);

@@ -1,18 +1,18 @@
-/* plan: one generation of the configuration, and which place hosts which of its apps.
+/* plan: one generation of the configuration, and which slot hosts which of its apps.
  *
- * The arbiter holds the current plan, a roll the next one, every worker the one it was
+ * The arbiter holds the current plan, a reload the next one, every worker the one it was
  * started with: options, specs and deals stay valid as long as somebody holds them. The
  * options belong to the configuration's source and are released with the last holder.
  *
  * An app that can't boot would keep the others of its workers from serving. Where that is
- * known it is set apart: it alone is hosted by a place of its own, behind the others. */
+ * known it is set apart: it alone is hosted by a slot of its own, behind the others. */
 #ifndef DIRTY_ARBITER_PLAN_H
 #define DIRTY_ARBITER_PLAN_H
 
 #include "arbiter/app.h"
-#include "arbiter/state.h"
+#include "arbiter/internal.h"
 
-/* What the worker of one place hosts. Never moves while its plan lives. */
+/* What the worker of one slot hosts. Never moves while its plan lives. */
 typedef struct deal {
     uint32_t app_count;
     const dirty_app_spec *
@@ -27,29 +27,29 @@ typedef struct plan {
     uint32_t refs;
     uint32_t number; /* 1.. counts the configurations that were read */
     app **apps;      /* owned array, o->app_count, in the order of o->apps */
-    deal **deals;    /* owned, deals[i] is of place i + 1 */
+    deal **deals;    /* owned, deals[i] is of slot i + 1 */
     uint32_t deal_count;
     deal **former; /* owned: those that were replaced, as workers still have them */
     uint32_t former_count;
-    char **apart; /* owned, by app: why it is set apart, NULL: it is not */
-    uint32_t apart_count;
-    uint32_t place_count; /* how many places are to be filled: changes with scaling */
+    char **quarantined; /* owned, by app: why it is set apart, NULL: it is not */
+    uint32_t quarantined_count;
+    uint32_t slot_count; /* how many slots are to be filled: changes with scaling */
 } plan;
 
 /* Make a plan: an app object for each spec (an app of the same name that is served now is
- * taken on, with its queue and counters), apps dealt to o->workers places. Takes over
+ * taken on, with its queue and counters), apps dealt to o->workers slots. Takes over
  * `o` when it succeeds. NULL: no memory. One reference. */
 plan *plan_new(arbiter *a, const dirty_arbiter_options *o);
 void plan_ref(plan *p);
 void plan_unref(arbiter *a, plan *p);
 
-/* The deal of place `number` (1..), made if it is new; NULL: no memory. */
+/* The deal of slot `number` (1..), made if it is new; NULL: no memory. */
 const deal *plan_deal(arbiter *a, plan *p, uint32_t number);
 
 /* Set the app number `i` (of o->apps) apart because of `why`, which is copied: it is
- * taken from all places that host others too; where no other is left a new one, the last,
+ * taken from all slots that host others too; where no other is left a new one, the last,
  * hosts it. What workers have been given stays. 0 or -ENOMEM. */
-int plan_set_apart(plan *p, uint32_t i, const char *why);
+int plan_quarantine(plan *p, uint32_t i, const char *why);
 
 /* Number of the app in o->apps, -1: not in the plan. */
 int plan_index(const plan *p, const app *what);
@@ -59,7 +59,7 @@ int plan_index(const plan *p, const app *what);
  * plan's is dropped. */
 void plan_install(arbiter *a, plan *p);
 
-/* Would the app keep enough hosts if the place went: its limit, or one without a limit?
+/* Would the app keep enough hosts if the slot went: its limit, or one without a limit?
  */
 bool plan_can_spare(const arbiter *a, const plan *p, uint32_t number);
 

@@ -6,13 +6,13 @@
 #ifndef DIRTY_ARBITER_REQUEST_H
 #define DIRTY_ARBITER_REQUEST_H
 
-#include "arbiter/state.h"
+#include "arbiter/internal.h"
 #include "arbiter/upload.h"
 #include "wire/request.h"
 
 struct request {
-    session *conn; /* the connection that it came on */
-    int fd;        /* … its descriptor */
+    conn *conn; /* the connection that it came on */
+    int fd;     /* … its descriptor */
     pid_t peer_pid;
     uid_t peer_uid;
 

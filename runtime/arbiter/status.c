@@ -6,8 +6,8 @@
 
 #include "arbiter/app.h"
 #include "arbiter/availability.h"
-#include "arbiter/roll.h"
-#include "arbiter/session.h"
+#include "arbiter/reload.h"
+#include "arbiter/conn.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -48,7 +48,7 @@ static void append_arbiter(arbiter *a, dirty_buf *out) {
                      "\"arbiter\":{\"pid\":%d,\"uptime_s\":%.3f,\"state\":\"%s\","
                      "\"sessions\":%u,\"plan\":%u,\"rss_bytes\":%llu,\"socket\":",
                      (int)a->pid, seconds_since(a->started_ns), phases[a->phase],
-                     a->session_count, a->plan->number, (ull)dirty_rss_bytes(a->pid));
+                     a->conn_count, a->plan->number, (ull)dirty_proc_rss_bytes(a->pid));
     append_string(out, a->boot->socket_path);
     dirty_buf_printf(out,
                      ",\"socket_binds\":%u,\"socket_trouble\":", a->heard.socket_binds);
@@ -61,10 +61,10 @@ static void append_arbiter(arbiter *a, dirty_buf *out) {
     dirty_buf_append_cstr(out, "}");
 }
 
-/* What is known of a place: how its last worker ended, how its boots go. */
-static void append_place(const place *p, dirty_buf *out) {
+/* What is known of a slot: how its last worker ended, how its boots go. */
+static void append_slot(const slot *p, dirty_buf *out) {
     dirty_buf_printf(out, ",\"boot_failures\":%u,\"circuit\":\"%s\",\"last_exit\":",
-                     p->failures, place_is_open(p) ? "open" : "closed");
+                     p->failures, slot_is_open(p) ? "open" : "closed");
     if (p->last_exit[0] != '\0')
         append_string(out, p->last_exit);
     else
@@ -111,7 +111,7 @@ static void append_worker(const worker *w, dirty_buf *out) {
         append_string(out, w->deal->apps[i]->name);
     }
     dirty_buf_append_cstr(out, "]");
-    append_place(w->place, out);
+    append_slot(w->slot, out);
     dirty_buf_append_cstr(out, ",\"lanes\":[");
     for (uint32_t i = 0; i < w->lane_count; i++) {
         dirty_buf_append_cstr(out, i ? "," : "");
@@ -120,7 +120,7 @@ static void append_worker(const worker *w, dirty_buf *out) {
     dirty_buf_append_cstr(out, "]}");
 }
 
-static void append_empty_place(const place *p, dirty_buf *out) {
+static void append_empty_slot(const slot *p, dirty_buf *out) {
     uint64_t now_ns = dirty_now_ns();
     dirty_buf_printf(out,
                      "{\"number\":%u,\"generation\":%u,\"pid\":null,"
@@ -130,24 +130,24 @@ static void append_empty_place(const place *p, dirty_buf *out) {
                      p->respawn_at_ns > now_ns
                          ? (ull)((p->respawn_at_ns - now_ns) / DIRTY_NS_PER_MS)
                          : 0ull);
-    append_place(p, out);
+    append_slot(p, out);
     dirty_buf_append_cstr(out, "}");
 }
 
-/* The workers by place, those that end behind the one that serves. */
+/* The workers by slot, those that end behind the one that serves. */
 static void append_workers(const arbiter *a, dirty_buf *out) {
     const char *comma = "";
-    for (uint32_t i = 0; i < a->place_room; i++) {
-        const place *p = a->places[i];
+    for (uint32_t i = 0; i < a->slot_room; i++) {
+        const slot *p = a->slots[i];
         const worker *w;
         bool empty = p->worker == NULL || p->worker->state == WORKER_DEAD;
-        if (empty && i < a->plan->place_count) {
+        if (empty && i < a->plan->slot_count) {
             dirty_buf_append_cstr(out, comma);
-            append_empty_place(p, out);
+            append_empty_slot(p, out);
             comma = ",";
         }
         DL_FOREACH (a->workers, w) {
-            if (w->place != p || w->state == WORKER_DEAD)
+            if (w->slot != p || w->state == WORKER_DEAD)
                 continue;
             dirty_buf_append_cstr(out, comma);
             append_worker(w, out);
@@ -156,7 +156,7 @@ static void append_workers(const arbiter *a, dirty_buf *out) {
     }
 }
 
-static void append_roll_end(const roll_end *last, dirty_buf *out) {
+static void append_reload_end(const reload_end *last, dirty_buf *out) {
     if (last->number == 0) {
         dirty_buf_append_cstr(out, "null");
         return;
@@ -170,14 +170,14 @@ static void append_roll_end(const roll_end *last, dirty_buf *out) {
     dirty_buf_append_cstr(out, "}");
 }
 
-static void append_reload(const roll *r, dirty_buf *out) {
+static void append_reload(const reload *r, dirty_buf *out) {
     dirty_buf_printf(out, "\"reload\":{\"number\":%llu,\"state\":\"%s\",\"result\":",
-                     (ull)r->number, roll_state_name(r->state));
+                     (ull)r->number, reload_state_name(r->state));
     append_string(out, r->result);
     dirty_buf_append_cstr(out, ",\"reason\":");
     append_string(out, r->reason);
     dirty_buf_append_cstr(out, ",\"last\":");
-    append_roll_end(&r->last, out);
+    append_reload_end(&r->last, out);
     dirty_buf_append_cstr(out, "}");
 }
 
@@ -199,13 +199,13 @@ static double age_ms(uint64_t at_ns) {
 }
 
 static void append_app(const arbiter *a, const app *p, dirty_buf *out) {
-    bool hope = places_have_hope(a, p);
+    bool hope = pool_have_hope(a, p);
     append_string(out, p->name);
     dirty_buf_printf(out,
                      ":{\"workers\":%u,\"ready\":%u,\"limit\":%u,"
                      "\"circuit\":\"%s\",\"retry_in_ms\":%u,",
-                     p->hosts, places_ready_for(a, p), p->spec->workers,
-                     hope ? "closed" : "open", hope ? 0 : places_retry_after_ms(a, p));
+                     p->hosts, pool_ready_for(a, p), p->spec->workers,
+                     hope ? "closed" : "open", hope ? 0 : pool_retry_after_ms(a, p));
     dirty_buf_printf(out,
                      "\"queued\":%u,\"max_queue\":%u,\"oldest_ms\":%.0f,"
                      "\"timeout_ms\":%u,\"values\":%llu,\"run_ms_mean\":%.3f,"
@@ -215,8 +215,8 @@ static void append_app(const arbiter *a, const app *p, dirty_buf *out) {
     append_errors(p->errors, out);
     dirty_buf_append_cstr(out, ",\"apart\":");
     int at = plan_index(a->plan, p);
-    if (at >= 0 && a->plan->apart[at] != NULL)
-        append_string(out, a->plan->apart[at]);
+    if (at >= 0 && a->plan->quarantined[at] != NULL)
+        append_string(out, a->plan->quarantined[at]);
     else
         dirty_buf_append_cstr(out, "null");
     dirty_buf_append_cstr(out, "}");
@@ -265,8 +265,7 @@ void status_append(arbiter *a, dirty_buf *out) {
     dirty_buf_append_cstr(out, "{");
     append_arbiter(a, out);
     dirty_buf_printf(out, ",\"ready\":%s,\"workers\":[",
-                     a->phase == ARBITER_SERVING && places_serve_all(a) ? "true"
-                                                                        : "false");
+                     a->phase == ARBITER_SERVING && pool_serve_all(a) ? "true" : "false");
     append_workers(a, out);
     dirty_buf_append_cstr(out, "],");
     append_apps(a, out);
@@ -275,7 +274,7 @@ void status_append(arbiter *a, dirty_buf *out) {
     dirty_buf_append_cstr(out, ",");
     append_counters(a, out);
     dirty_buf_append_cstr(out, ",");
-    append_reload(a->roll, out);
+    append_reload(a->reload, out);
     dirty_buf_printf(out, ",\"versions\":%s}",
                      a->boot->version_json ? a->boot->version_json : "{}");
 }

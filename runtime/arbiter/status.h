@@ -2,7 +2,7 @@
 #ifndef DIRTY_ARBITER_STATUS_H
 #define DIRTY_ARBITER_STATUS_H
 
-#include "arbiter/state.h"
+#include "arbiter/internal.h"
 #include "base/buf.h"
 
 /* Append the status object. What comes from lane pages is read once and bounded. */

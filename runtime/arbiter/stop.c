@@ -3,16 +3,16 @@
 #include <utlist.h>
 
 #include "arbiter/availability.h"
-#include "arbiter/herald.h"
+#include "arbiter/notify.h"
 #include "arbiter/listener.h"
-#include "arbiter/refusal.h"
-#include "arbiter/session.h"
+#include "arbiter/reply.h"
+#include "arbiter/conn.h"
 #include "arbiter/takeover.h"
 #include "arbiter/worker.h"
 #include "base/log.h"
 
 static void log_phase(const arbiter *a, const char *msg) {
-    dirty_log(DIRTY_LOG_INFO, msg, "sessions=%u queued=%u", a->session_count, a->queued);
+    dirty_log(DIRTY_LOG_INFO, msg, "sessions=%u queued=%u", a->conn_count, a->queued);
 }
 
 static bool is_busy(const arbiter *a) {
@@ -27,23 +27,23 @@ static bool is_busy(const arbiter *a) {
 }
 
 /* No lane will take them. */
-static void refuse_unstarted(arbiter *a) {
-    session *s, *next;
-    DL_FOREACH_SAFE (a->sessions, s, next)
-        if (s->state == SESSION_QUEUED || s->state == SESSION_GATHERING)
-            refuse_shutdown(s, "no");
+static void reply_unstarted(arbiter *a) {
+    conn *c, *next;
+    DL_FOREACH_SAFE (a->conns, c, next)
+        if (c->state == CONN_QUEUED || c->state == CONN_GATHERING)
+            reply_shutdown(c, "no");
 }
 
 static void on_graceful_timeout(uv_timer_t *handle) {
     arbiter *a = handle->data;
     dirty_log_msg(DIRTY_LOG_WARN, "graceful timeout is over, ending what still runs");
-    stop_now(a, DIRTY_SERVE_OK);
+    stop_now(a, DIRTY_EXIT_OK);
 }
 
 /* Everything accepted is finished: the workers may close their apps and go. */
 static void release_workers(arbiter *a) {
     a->phase = ARBITER_ENDING;
-    refuse_unstarted(a); /* what is still not here whole */
+    reply_unstarted(a); /* what is still not here whole */
     worker *w;
     DL_FOREACH (a->workers, w)
         worker_drain(w);
@@ -51,10 +51,10 @@ static void release_workers(arbiter *a) {
 
 bool stop_step(arbiter *a) {
     if (a->start_failed && a->phase != ARBITER_ENDING)
-        stop_now(a, DIRTY_SERVE_BOOT);
+        stop_now(a, DIRTY_EXIT_BOOT);
     if (a->phase == ARBITER_DRAINING && !is_busy(a))
         release_workers(a);
-    if (a->phase != ARBITER_ENDING || a->finished || !places_all_gone(a))
+    if (a->phase != ARBITER_ENDING || a->finished || !pool_all_gone(a))
         return false;
     a->finished = true;
     return true;
@@ -62,29 +62,29 @@ bool stop_step(arbiter *a) {
 
 void stop_gracefully(arbiter *a) {
     if (a->phase == ARBITER_DRAINING || a->phase == ARBITER_ENDING) {
-        stop_now(a, DIRTY_SERVE_OK);
+        stop_now(a, DIRTY_EXIT_OK);
         return;
     }
     log_phase(a, "stopping: finishing what was accepted");
     a->phase = ARBITER_DRAINING;
     arbiter_mark(a, MARK_CHANGED);
     listener_close(a);
-    herald_stopping(a);
+    notify_stopping(a);
     uv_timer_start(&a->stop_timer, on_graceful_timeout, a->o->graceful_timeout_ms, 0);
 }
 
 void stop_now(arbiter *a, int status) {
-    if (a->status == DIRTY_SERVE_OK)
+    if (a->status == DIRTY_EXIT_OK)
         a->status = status;
     if (!a->ending)
         log_phase(a, "ending now");
-    if (!a->ending && status == DIRTY_SERVE_OK)
-        herald_stopping(a);
+    if (!a->ending && status == DIRTY_EXIT_OK)
+        notify_stopping(a);
     a->ending = true;
     arbiter_mark(a, MARK_CHANGED);
     a->phase = ARBITER_ENDING;
     listener_close(a);
-    refuse_unstarted(a);
+    reply_unstarted(a);
     worker *w;
     DL_FOREACH (a->workers, w) {
         for (uint32_t k = 0; k < w->lane_count; k++)

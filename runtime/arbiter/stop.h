@@ -6,7 +6,7 @@
 #ifndef DIRTY_ARBITER_STOP_H
 #define DIRTY_ARBITER_STOP_H
 
-#include "arbiter/state.h"
+#include "arbiter/internal.h"
 
 /* Stop accepting, finish what was accepted within the graceful timeout. A second time:
  * now. */

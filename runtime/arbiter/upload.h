@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "arbiter/state.h"
+#include "arbiter/internal.h"
 
 typedef struct upload {
     bool open;

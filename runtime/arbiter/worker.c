@@ -162,7 +162,7 @@ int worker_spawn(arbiter *a, worker_seat seat, plan *by, const deal *d, worker *
     worker *w = new_worker(a, by, d);
     if (w == NULL)
         return -ENOMEM;
-    w->place = seat.place;
+    w->slot = seat.slot;
     w->number = seat.number;
     w->generation = seat.generation;
     for (uint32_t i = 0; i < DIRTY_THREADS_MAX; i++)
@@ -197,7 +197,7 @@ int worker_spawn(arbiter *a, worker_seat seat, plan *by, const deal *d, worker *
 /* Apps that are too large as soon as they are loaded would be recycled without end, and
  * be no smaller for it. Such a worker is replaced when it is twice as large. */
 static void set_max_rss(worker *w) {
-    uint64_t rss = dirty_rss_bytes(w->pid);
+    uint64_t rss = dirty_proc_rss_bytes(w->pid);
     w->max_rss = w->plan->o->max_rss_bytes;
     if (w->max_rss == 0 || rss <= w->max_rss)
         return;

@@ -3,16 +3,16 @@
  *   BOOTING ──all lanes ready──► READY ──► DRAINING ──► (exits) ──► DEAD
  *      └────────────────────────────┴──────► DYING (killed) ────────► ┘
  *
- * A worker fills a place. Its memory lives until its process is reaped, the hook
+ * A worker fills a slot. Its memory lives until its process is reaped, the hook
  * worker_exit has returned and its handles are closed. What follows from its events for
- * its place is looked at in a step (place.h). */
+ * its slot is looked at in a step (slot.h). */
 #ifndef DIRTY_ARBITER_WORKER_H
 #define DIRTY_ARBITER_WORKER_H
 
 #include "arbiter/lane.h"
 #include "arbiter/output.h"
 #include "arbiter/plan.h"
-#include "arbiter/state.h"
+#include "arbiter/internal.h"
 
 typedef enum worker_state {
     WORKER_BOOTING,  /* forked, its apps load */
@@ -37,8 +37,8 @@ typedef enum worker_exit_reason {
 struct worker {
     arbiter *a;
     worker *prev, *next; /* of arbiter.workers, until its handles are closed */
-    place *place;        /* whose it is; opaque here */
-    uint32_t number;     /* of the place */
+    slot *slot;          /* whose it is; opaque here */
+    uint32_t number;     /* of the slot */
     plan *plan;          /* a reference: what it was started by */
     const deal *deal;    /* of plan: what it hosts */
     worker_state state;
@@ -53,10 +53,10 @@ struct worker {
     uint64_t served;     /* requests its lanes finished */
     uint64_t recycle_at; /* replaced once it served so many, 0: never */
     const char *recycle; /* why it is to be replaced ("max_requests"), NULL: it is not */
-    bool told_ready;     /* READY: its place knows */
-    bool told_gone;      /* DEAD: its place knows, its handles close */
+    bool told_ready;     /* READY: its slot knows */
+    bool told_gone;      /* DEAD: its slot knows, its handles close */
     bool overdue;        /* DRAINING: graceful_timeout is over */
-    bool serves;         /* it has its place: a replacement that is held back has not */
+    bool serves;         /* it has its slot: a replacement that is held back has not */
     const char *condemned; /* why it is to be killed as soon as its other lanes are free;
                               NULL: it is not */
     worker_exit_reason exit_reason; /* DEAD: why it ended */
@@ -76,8 +76,8 @@ struct worker {
 
 /* Where a worker belongs. */
 typedef struct worker_seat {
-    place *place;
-    uint32_t number;     /* of the place */
+    slot *slot;
+    uint32_t number;     /* of the slot */
     uint32_t generation; /* how many workers it has had, this one included */
 } worker_seat;
 
@@ -85,7 +85,7 @@ typedef struct worker_seat {
  * -errno. */
 int worker_spawn(arbiter *a, worker_seat seat, plan *by, const deal *d, worker **out);
 
-/* Do its lanes take requests? It is ready, has its place, and need not go. */
+/* Do its lanes take requests? It is ready, has its slot, and need not go. */
 static inline bool worker_takes_requests(const worker *w) {
     return w->state == WORKER_READY && w->serves && w->condemned == NULL;
 }

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-uint64_t dirty_rss_bytes(pid_t pid) {
+uint64_t dirty_proc_rss_bytes(pid_t pid) {
     char path[40];
     unsigned long long pages = 0;
     snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);

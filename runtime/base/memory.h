@@ -6,6 +6,6 @@
 #include <sys/types.h>
 
 /* Resident bytes of a process (/proc/PID/statm); 0 if it is gone. */
-uint64_t dirty_rss_bytes(pid_t pid);
+uint64_t dirty_proc_rss_bytes(pid_t pid);
 
 #endif

@@ -11,7 +11,7 @@
 
 #include <linux/prctl.h>
 
-#include "base/birth.h"
+#include "base/proc.h"
 
 /* Which fields of /proc/self/stat, counted from 1, tell where memory is. */
 enum {
@@ -86,7 +86,7 @@ static void open_page(void) {
 
 /* Whose mark stands there is what tells a sweep who has started us. */
 static bool is_mark(const char *entry) {
-    return strncmp(entry, DIRTY_BIRTH_MARK "=", sizeof DIRTY_BIRTH_MARK) == 0;
+    return strncmp(entry, DIRTY_PROC_MARK "=", sizeof DIRTY_PROC_MARK) == 0;
 }
 
 /* exec has put the strings of both one after the other. */

@@ -93,7 +93,7 @@ static void run_hook(const hook_set *set, struct hook_call *call) {
     lua_State *L = set->L;
     call->set = set;
     int top = lua_gettop(L);
-    lua_gc(L, LUA_GCRESTART, 0); /* the arbiter has it stopped (cli/source.h) */
+    lua_gc(L, LUA_GCRESTART, 0); /* the arbiter has it stopped (cli/config_source.h) */
     dirty_guest_begin();
     int rc = lua_cpcall(L, call_protected, call);
     dirty_guest_end(call->name);
@@ -114,7 +114,7 @@ static void on_starting(void *ctx, pid_t arbiter_pid) {
     lua_State *L = ((hook_set *)ctx)->L;
     dirty_capture_begin();
     run_hook(ctx, &call);
-    lua_gc(L, LUA_GCCOLLECT, 0); /* as cli/source.h says */
+    lua_gc(L, LUA_GCCOLLECT, 0); /* as cli/config_source.h says */
     fflush(NULL); /* what it wrote to files must not be in the buffers of others */
     dirty_capture_end();
     lua_gc(L, LUA_GCSTOP, 0);

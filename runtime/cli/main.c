@@ -20,7 +20,7 @@
 #include "cli/paths.h"
 #include "cli/sys.h"
 #include "luabind/core.h"
-#include "supervisor/owner.h"
+#include "supervisor/spawner.h"
 #include "worker/pin.h"
 
 #define EXIT_INTERNAL 70 /* EX_SOFTWARE of sysexits.h */
@@ -128,8 +128,8 @@ static void fill_stdio(void) {
 
 int main(int argc, char **argv) {
     dirty_descriptors_note_given();
-    dirty_pin_thread(); /* a configuration may set another locale */
-    dirty_owner_open(); /* it knows descriptors by their numbers */
+    dirty_pin_thread();   /* a configuration may set another locale */
+    dirty_spawner_open(); /* it knows descriptors by their numbers */
     fill_stdio();
     /* Who started us may have ignored it: then no child of ours could be waited for. */
     signal(SIGCHLD, SIG_DFL);
@@ -145,6 +145,6 @@ int main(int argc, char **argv) {
         command.status = EXIT_INTERNAL;
     }
     lua_close(L);
-    dirty_owner_end(command.status);
+    dirty_spawner_end(command.status);
     return command.status;
 }

@@ -3,7 +3,7 @@
 #include <lauxlib.h>
 
 #include "cli/hooks.h"
-#include "cli/source.h"
+#include "cli/config_source.h"
 #include "worker/worker.h"
 
 /* options[name] as a whole number from 0 to `max`; others raise. [-0, +0] */
@@ -142,7 +142,7 @@ static void push_held(lua_State *L, int index, dirty_arbiter_options *out) {
     hold(L);
     lua_getfield(L, index, "source");
     if (lua_istable(L, -1)) {
-        dirty_cli_source_push(L, lua_gettop(L), &out->source);
+        dirty_config_source_push(L, lua_gettop(L), &out->source);
         lua_remove(L, -2);
         hold(L);
     } else {

@@ -10,7 +10,7 @@
 #include "base/capture.h"
 #include "base/log.h"
 #include "base/safe_file.h"
-#include "cli/bounded.h"
+#include "cli/timelimit.h"
 #include "cli/options.h"
 #include "cli/try_apps.h"
 
@@ -27,7 +27,7 @@ static int serve(lua_State *L) {
     dirty_cli_options_push(L, 1, &options);
     fflush(NULL); /* what the configuration printed must not be in the workers' buffers */
     int status = dirty_arbiter_run(&options);
-    dirty_bounded_exit(status, DIRTY_BOUNDED_MS);
+    dirty_timelimit_exit(status, DIRTY_TIMELIMIT_MS);
     lua_pushinteger(L, status);
     return 1;
 }

@@ -9,12 +9,12 @@
 #include "base/safe_file.h"
 #include "base/title.h"
 #include "base/trail.h"
-#include "cli/bounded.h"
+#include "cli/timelimit.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/sweep.h"
 
-/* The metatable of dirty_rights that the collector owns. */
-#define RIGHTS "dirty.rights"
+/* The metatable of dirty_credentials that the collector owns. */
+#define CREDENTIALS "dirty.rights"
 
 static lua_Number get_number(lua_State *L, int index, const char *name) {
     lua_getfield(L, index, name);
@@ -68,7 +68,7 @@ static int supervise(lua_State *L) {
                    .backlog = (uint32_t)get_number(L, 1, "backlog")},
         .pidfile = get_string(L, 1, "pidfile"),
         .start_timeout_ms = (uint32_t)get_number(L, 1, "start_timeout_ms"),
-        .silence_ms = (uint32_t)get_number(L, 1, "silence_ms"),
+        .hang_ms = (uint32_t)get_number(L, 1, "silence_ms"),
         .set_title = dirty_title_set};
     luaL_argcheck(L, options.socket.path != NULL, 1, "socket_path is missing");
     dirty_title_subject(options.socket.path);
@@ -80,7 +80,7 @@ static int supervise(lua_State *L) {
         push_supervised(L, &child);
         return 1;
     }
-    dirty_bounded_exit(status, DIRTY_BOUNDED_MS);
+    dirty_timelimit_exit(status, DIRTY_TIMELIMIT_MS);
     lua_pushinteger(L, status);
     return 1;
 }
@@ -92,17 +92,17 @@ static int push_failure(lua_State *L, const char *text) {
 }
 
 /* The rights of the two arguments from `index` on. 0, or -1 with a text in `why`. */
-static int find_rights(lua_State *L, int index, dirty_rights *rights, char *why,
-                       size_t why_size) {
-    return dirty_rights_find(rights, luaL_optstring(L, index, NULL),
-                             luaL_optstring(L, index + 1, NULL), why, why_size);
+static int find_credentials(lua_State *L, int index, dirty_credentials *credentials,
+                            char *why, size_t why_size) {
+    return dirty_credentials_find(credentials, luaL_optstring(L, index, NULL),
+                                  luaL_optstring(L, index + 1, NULL), why, why_size);
 }
 
 static int settle(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
-    const dirty_rights *rights = luaL_checkudata(L, 2, RIGHTS);
+    const dirty_credentials *credentials = luaL_checkudata(L, 2, CREDENTIALS);
     dirty_supervised child = {.parent_pid = (pid_t)get_number(L, 1, "parent_pid")};
-    int rc = dirty_supervised_settle(&child, rights);
+    int rc = dirty_supervised_settle(&child, credentials);
     if (rc < 0)
         return push_failure(L, strerror(-rc));
     lua_pushboolean(L, 1);
@@ -111,19 +111,19 @@ static int settle(lua_State *L) {
 
 static int drop(lua_State *L) {
     char why[300];
-    dirty_rights rights;
-    if (find_rights(L, 1, &rights, why, sizeof why) < 0)
+    dirty_credentials credentials;
+    if (find_credentials(L, 1, &credentials, why, sizeof why) < 0)
         return push_failure(L, why);
-    int rc = dirty_rights_take(&rights);
-    dirty_rights_deinit(&rights);
+    int rc = dirty_credentials_take(&credentials);
+    dirty_credentials_deinit(&credentials);
     if (rc < 0)
         return push_failure(L, strerror(-rc));
     lua_pushboolean(L, 1);
     return 1;
 }
 
-static int free_rights(lua_State *L) {
-    dirty_rights_deinit(lua_touserdata(L, 1));
+static int free_credentials(lua_State *L) {
+    dirty_credentials_deinit(lua_touserdata(L, 1));
     return 0;
 }
 
@@ -131,17 +131,17 @@ static int free_rights(lua_State *L) {
 static int rights_of(lua_State *L) {
     char why[300];
     lua_settop(L, 2);
-    dirty_rights *rights = lua_newuserdata(L, sizeof *rights);
-    *rights = (dirty_rights){.uid = -1, .gid = -1};
-    if (luaL_newmetatable(L, RIGHTS)) {
-        lua_pushcfunction(L, free_rights);
+    dirty_credentials *credentials = lua_newuserdata(L, sizeof *credentials);
+    *credentials = (dirty_credentials){.uid = -1, .gid = -1};
+    if (luaL_newmetatable(L, CREDENTIALS)) {
+        lua_pushcfunction(L, free_credentials);
         lua_setfield(L, -2, "__gc");
     }
     lua_setmetatable(L, -2);
-    if (find_rights(L, 1, rights, why, sizeof why) < 0)
+    if (find_credentials(L, 1, credentials, why, sizeof why) < 0)
         return push_failure(L, why);
-    lua_pushnumber(L, (lua_Number)rights->uid);
-    lua_pushnumber(L, (lua_Number)rights->gid);
+    lua_pushnumber(L, (lua_Number)credentials->uid);
+    lua_pushnumber(L, (lua_Number)credentials->gid);
     lua_pushvalue(L, 3);
     return 3;
 }
@@ -155,13 +155,13 @@ static int try_pidfile(lua_State *L) {
 }
 
 static int safe_user(lua_State *L) {
-    const dirty_rights *rights = luaL_checkudata(L, 1, RIGHTS);
-    const gid_t gid = (gid_t)rights->gid;
+    const dirty_credentials *credentials = luaL_checkudata(L, 1, CREDENTIALS);
+    const gid_t gid = (gid_t)credentials->gid;
     int rc = 0;
-    if (rights->uid >= 0)
-        rc = dirty_safe_user((uid_t)rights->uid, gid,
-                             rights->groups ? rights->groups : &gid,
-                             rights->groups ? rights->group_count : 1);
+    if (credentials->uid >= 0)
+        rc = dirty_safe_user((uid_t)credentials->uid, gid,
+                             credentials->groups ? credentials->groups : &gid,
+                             credentials->groups ? credentials->group_count : 1);
     if (rc < 0)
         return push_failure(L, strerror(-rc));
     lua_pushboolean(L, 1);

@@ -22,7 +22,7 @@
  *       report_ms=, supervisor_pid=, parent_pid=, restarts=, hangs=, last_exit=}; of
  *       these socket_fd is the file of the socket, opened by O_PATH. `options` has
  *       socket_path, socket_mode, socket_uid, socket_gid, backlog, start_timeout_ms,
- *       silence_ms and pidfile|nil.
+ *       hang_ms and pidfile|nil.
  *   settle(table, rights) -> true | nil, text
  *       In such a process: take those rights, and end with the parent from now on.
  *   drop(user|nil, group|nil) -> true | nil, text

@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "base/guest.h"
 #include "base/log.h"
-#include "cli/aside.h"
+#include "cli/forked.h"
 #include "cli/call.h"
 #include "cli/cpus.h"
 #include "cli/paths.h"
@@ -217,7 +217,7 @@ int luaopen_dirty_sys(lua_State *L) {
     dirty_paths_push(L);
     lua_setfield(L, -2, "paths");
     dirty_cli_call_register(L);
-    dirty_aside_register(L);
+    dirty_forked_register(L);
     dirty_serve_register(L);
     dirty_supervise_register(L);
     return 1;

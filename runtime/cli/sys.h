@@ -19,7 +19,7 @@
  *   serve(options) -> status    log_open(path, level)    log(level, text)   (cli/serve.h)
  *   log_echo(on)    log_told(text)                                     (cli/serve.h)
  *   aside(f, ms) -> line    bounded(f) -> true    odd_file(path) -> kind
- *   end_after(ms, status, text)                                        (cli/aside.h)
+ *   end_after(ms, status, text)                                        (cli/forked.h)
  *   spare_children()
  *   supervise(options) -> status | table    settle(table, rights)
  *   drop(user, group)    rights(user, group) -> uid, gid, rights    safe_user(rights)

@@ -1,4 +1,4 @@
-#include "client/client.h"
+#include "client/internal.h"
 
 #include <string.h>
 

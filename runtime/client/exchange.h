@@ -10,7 +10,7 @@
 #ifndef DIRTY_EXCHANGE_H
 #define DIRTY_EXCHANGE_H
 
-#include "client/client.h"
+#include "client/internal.h"
 #include "client/reply.h"
 
 /* Returned in place of a code: the request reached nobody, it may be sent again. The

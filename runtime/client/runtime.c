@@ -13,9 +13,9 @@
 
 #include "base/clock.h"
 #include "base/report.h"
-#include "base/serve_status.h"
+#include "base/exit_status.h"
 #include "client/alloc.h"
-#include "client/said.h"
+#include "client/runtime_error.h"
 
 #define START_TIMEOUT_MS_DEFAULT 90000
 /* What the supervisor may take to end everything at once, before it is killed. */
@@ -176,25 +176,25 @@ static bool wait_ready(dirty_runtime *rt, uint64_t until_ns) {
 /* What a start that failed said. Nothing is heard of it after that. */
 static const char *said(dirty_runtime *rt) {
     char text[sizeof rt->said];
-    dirty_said_in_words(rt->said, text, sizeof text);
+    dirty_runtime_error_text(rt->said, text, sizeof text);
     memcpy(rt->said, text, sizeof text);
     return rt->said[0] != '\0' ? rt->said : "it has not said why";
 }
 
 static int explain_end(dirty_runtime *rt, const char *program) {
     switch (rt->status) {
-    case DIRTY_SERVE_OK:
+    case DIRTY_EXIT_OK:
         return dirty_runtime_fail(rt, DIRTY_EINVALID, "the runtime ended at once: %s",
                                   said(rt));
-    case DIRTY_SERVE_USAGE:
+    case DIRTY_EXIT_USAGE:
         return dirty_runtime_fail(rt, DIRTY_EINVALID,
                                   "the runtime refused its configuration: %s", said(rt));
-    case DIRTY_SERVE_SOCKET:
+    case DIRTY_EXIT_SOCKET:
         return dirty_runtime_fail(rt, DIRTY_ECONNECTION,
                                   "the runtime can't have its socket: %s", said(rt));
-    case DIRTY_SERVE_BOOT:
+    case DIRTY_EXIT_BOOT:
         return dirty_runtime_fail(rt, DIRTY_EAPP, "an app did not start: %s", said(rt));
-    case DIRTY_SERVE_INTERNAL:
+    case DIRTY_EXIT_INTERNAL:
         return dirty_runtime_fail(rt, DIRTY_EMEMORY, "the runtime did not start: %s",
                                   said(rt));
     case STATUS_NO_EXEC:

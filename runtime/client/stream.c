@@ -4,7 +4,7 @@
 #include "client/exchange.h"
 
 struct dirty_stream {
-    dirty_exchange x;   /* its client is shared: see client.h */
+    dirty_exchange x;   /* its client is shared: see internal.h */
     dirty_request call; /* what of the request is looked at later: it may be gone */
     bool first;         /* the first frame was read when the stream was opened */
     bool cut;           /* dirty_close ended its connection */

@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "client/client.h"
+#include "client/internal.h"
 #include "luabind/compat.h"
 
 #define HANDLE "dirty.core.handle"

@@ -4,9 +4,9 @@
 #include <signal.h>
 #include <stdbool.h>
 
-#include "base/birth.h"
+#include "base/proc.h"
 #include "base/log.h"
-#include "supervisor/children.h"
+#include "base/children.h"
 
 typedef struct look {
     pid_t arbiter;
@@ -14,7 +14,7 @@ typedef struct look {
 } look;
 
 /* Once: it is so for all that workers of another user leave. */
-static void warn_of_rights(pid_t child) {
+static void warn_of_credentials(pid_t child) {
     static bool warned;
     if (!warned)
         dirty_log(DIRTY_LOG_WARN, "what workers leave can't be told apart",
@@ -25,16 +25,16 @@ static void warn_of_rights(pid_t child) {
 
 static void look_at(pid_t child, void *arg) {
     look *l = arg;
-    dirty_birth owner;
+    dirty_proc spawner;
     if (child == l->arbiter)
         return;
-    int rc = dirty_birth_owner(child, &owner);
+    int rc = dirty_proc_marked_by(child, &spawner);
     if (rc == -EACCES)
-        warn_of_rights(child);
-    if (rc < 0 || dirty_birth_lives(&owner))
+        warn_of_credentials(child);
+    if (rc < 0 || dirty_proc_is_alive(&spawner))
         return;
     dirty_log(DIRTY_LOG_INFO, "what a worker left is ended", "left_pid=%d worker_pid=%d",
-              (int)child, (int)owner.pid);
+              (int)child, (int)spawner.pid);
     kill(child, SIGKILL); /* our child: its id is nobody else's before we reap it */
     l->killed++;
 }

@@ -3,7 +3,7 @@
  * What stays in the worker's process group is killed with it. What has left that (setsid,
  * a daemon) becomes the child of the nearest child subreaper, the keeper, when its parent
  * ends: at once for a daemon, whose worker goes on and may need it, or with its worker.
- * By the mark of base/birth.h the keeper knows which worker it is of. */
+ * By the mark of base/proc.h the keeper knows which worker it is of. */
 #ifndef DIRTY_SUPERVISOR_ORPHANS_H
 #define DIRTY_SUPERVISOR_ORPHANS_H
 

@@ -17,11 +17,11 @@
 #include "base/pidfile.h"
 #include "base/report.h"
 #include "base/safe_file.h"
-#include "supervisor/charge.h"
-#include "supervisor/keeper.h"
-#include "supervisor/notify.h"
-#include "supervisor/owner.h"
-#include "supervisor/state.h"
+#include "supervisor/arbiter_process.h"
+#include "supervisor/subreaper.h"
+#include "supervisor/sd_notify.h"
+#include "supervisor/spawner.h"
+#include "supervisor/internal.h"
 
 /* What an arbiter gets beyond the time it asked for, before it is taken to hang. */
 #define MARGIN_MS 5000
@@ -37,22 +37,22 @@ static void stop(supervisor *s, int number) {
     dirty_log(DIRTY_LOG_INFO, at_once ? "told to stop at once" : "told to stop",
               "signal=SIG%s", sigabbrev_np(number));
     s->phase = STOPPING;
-    silence_end(&s->silence);
-    if (s->keeper == 0) {
+    watchdog_stop(&s->watchdog);
+    if (s->subreaper == 0) {
         s->done = true;
         return;
     }
     /* While it boots, TERM has its default effect: it ends at once. */
-    charge_signal(s, at_once && s->listens ? SIGQUIT : SIGTERM);
-    charge_kill_after(s, MARGIN_MS);
+    arbiter_process_signal(s, at_once && s->listens ? SIGQUIT : SIGTERM);
+    arbiter_process_kill_after(s, MARGIN_MS);
 }
 
 /* Those that are not for the end wait until the arbiter knows them. */
 static void pass_on(supervisor *s, int number) {
-    if (number == SIGHUP && s->keeper == 0)
+    if (number == SIGHUP && s->subreaper == 0)
         s->start_at_ns = dirty_now_ns(); /* the next one reads the configuration anyway */
     else if (s->listens)
-        charge_signal(s, number);
+        arbiter_process_signal(s, number);
     else
         s->held |= 1u << number;
 }
@@ -101,12 +101,12 @@ static void read_signals(supervisor *s) {
 static void on_started(supervisor *s, uint32_t within_ms) {
     s->listens = true;
     if (s->phase != STOPPING) {
-        charge_kill_after(s, (uint64_t)within_ms + MARGIN_MS);
-        silence_begin(&s->silence, dirty_now_ns());
+        arbiter_process_kill_after(s, (uint64_t)within_ms + MARGIN_MS);
+        watchdog_start(&s->watchdog, dirty_now_ns());
     }
     for (int number = 1; number < 32; number++)
         if (s->held >> number & 1)
-            charge_signal(s, number);
+            arbiter_process_signal(s, number);
     s->held = 0;
 }
 
@@ -132,18 +132,18 @@ static void on_ready(supervisor *s, const dirty_report *r) {
     }
     if (s->phase == SERVING)
         s->kill_at_ns = 0;
-    dirty_owner_ready(s->o->socket.path);
-    dirty_notify_send(&s->notify, "READY=1\nMAINPID=%d\nSTATUS=Serving: %s", (int)s->pid,
-                      r->text);
+    dirty_spawner_ready(s->o->socket.path);
+    dirty_sd_notify_send(&s->sd_notify, "READY=1\nMAINPID=%d\nSTATUS=Serving: %s",
+                         (int)s->pid, r->text);
     dirty_log(DIRTY_LOG_INFO, "ready", "%s arbiter_pid=%d restarts=%u", r->text, r->pid,
               s->restarts);
 }
 
 static void on_stopping(supervisor *s, uint32_t within_ms) {
     s->phase = STOPPING;
-    silence_end(&s->silence); /* what is left to do has a time of its own */
-    charge_kill_after(s, (uint64_t)within_ms + MARGIN_MS);
-    dirty_notify_send(&s->notify, "STOPPING=1\nSTATUS=Stopping");
+    watchdog_stop(&s->watchdog); /* what is left to do has a time of its own */
+    arbiter_process_kill_after(s, (uint64_t)within_ms + MARGIN_MS);
+    dirty_sd_notify_send(&s->sd_notify, "STOPPING=1\nSTATUS=Stopping");
     /* New callers are refused at once, not when the last answer is out. */
     dirty_endpoint_close(&s->endpoint);
 }
@@ -153,22 +153,22 @@ static void on_report(supervisor *s, const dirty_report *r) {
     case DIRTY_REPORT_STARTED: on_started(s, r->within_ms); break;
     case DIRTY_REPORT_READY: on_ready(s, r); break;
     case DIRTY_REPORT_RELOADING:
-        dirty_notify_send(&s->notify,
-                          "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=Reloading",
-                          (unsigned long long)(dirty_now_ns() / 1000));
+        dirty_sd_notify_send(&s->sd_notify,
+                             "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=Reloading",
+                             (unsigned long long)(dirty_now_ns() / 1000));
         break;
     case DIRTY_REPORT_RELOADED:
-        dirty_notify_send(&s->notify, "READY=1\nSTATUS=%s", r->text);
+        dirty_sd_notify_send(&s->sd_notify, "READY=1\nSTATUS=%s", r->text);
         break;
     case DIRTY_REPORT_STOPPING: on_stopping(s, r->within_ms); break;
     case DIRTY_REPORT_REOPEN: on_signal(s, SIGUSR1); break;
     case DIRTY_REPORT_ALIVE:
         if (s->pidfile_due)
             write_pidfile(s);
-        if (s->notify.watchdog_ms > 0)
-            dirty_notify_beat(&s->notify);
+        if (s->sd_notify.watchdog_ms > 0)
+            dirty_sd_notify_beat(&s->sd_notify);
         break;
-    case DIRTY_REPORT_SAID: dirty_owner_pass_on(r->text); break;
+    case DIRTY_REPORT_SAID: dirty_spawner_pass_on(r->text); break;
     case DIRTY_REPORT_LISTENS:
         s->socket_told = true;
         s->socket_is_new = false;
@@ -196,7 +196,7 @@ static void end_reports(supervisor *s) {
     uint64_t until_ns = dirty_now_ns() + (DIRTY_SWEEP_MS + MARGIN_MS) * DIRTY_NS_PER_MS;
     close(s->report_fd);
     s->report_fd = -1;
-    silence_end(&s->silence);
+    watchdog_stop(&s->watchdog);
     s->kill_at_ns = earlier(s->kill_at_ns, until_ns);
 }
 
@@ -206,7 +206,7 @@ static void read_reports(supervisor *s) {
     while ((rc = s->report_fd < 0 ? 0 : dirty_report_take(s->report_fd, &r)) > 0) {
         if (r.kind != DIRTY_REPORT_SAID)
             make_one_line(r.text);
-        silence_broken(&s->silence);
+        watchdog_heard(&s->watchdog);
         on_report(s, &r);
     }
     if (rc < 0)
@@ -254,10 +254,10 @@ static void reap(supervisor *s) {
     pid_t pid;
     int wait_status;
     while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0)
-        if (pid == s->keeper) {
-            s->keeper = 0; /* its id is nobody's now */
+        if (pid == s->subreaper) {
+            s->subreaper = 0; /* its id is nobody's now */
             read_reports(s);
-            charge_gone(s, wait_status);
+            arbiter_process_gone(s, wait_status);
             return;
         }
 }
@@ -270,15 +270,15 @@ static const char *why_late(const supervisor *s) {
 
 static void kill_hanging(supervisor *s) {
     uint64_t now_ns = dirty_now_ns();
-    if (s->keeper > 0 && s->kill_at_ns > 0 && now_ns >= s->kill_at_ns)
-        charge_kill(s, why_late(s));
-    else if (s->keeper > 0 && silence_look(&s->silence, now_ns))
-        charge_kill(s, "it said nothing for arbiter_timeout");
+    if (s->subreaper > 0 && s->kill_at_ns > 0 && now_ns >= s->kill_at_ns)
+        arbiter_process_kill(s, why_late(s));
+    else if (s->subreaper > 0 && watchdog_check(&s->watchdog, now_ns))
+        arbiter_process_kill(s, "it said nothing for arbiter_timeout");
 }
 
 static int open_signals(supervisor *s) {
     sigset_t signals;
-    dirty_keeper_signals(&signals);
+    dirty_subreaper_signals(&signals);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a log at its limit is no reason to end */
@@ -290,38 +290,38 @@ static int open_signals(supervisor *s) {
  * keep them: so the service manager hears of us. */
 static void tell_watchdog(supervisor *s) {
     uint64_t now_ns = dirty_now_ns();
-    if (s->notify.watchdog_ms == 0 || (s->keeper > 0 && s->listens)) {
+    if (s->sd_notify.watchdog_ms == 0 || (s->subreaper > 0 && s->listens)) {
         s->tell_at_ns = 0;
     } else if (now_ns >= s->tell_at_ns) {
-        s->tell_at_ns = now_ns + s->notify.watchdog_ms * DIRTY_NS_PER_MS;
-        dirty_notify_beat(&s->notify);
+        s->tell_at_ns = now_ns + s->sd_notify.watchdog_ms * DIRTY_NS_PER_MS;
+        dirty_sd_notify_beat(&s->sd_notify);
     }
 }
 
 static uint64_t next_ns(const supervisor *s) {
-    uint64_t own_ns =
-        s->keeper == 0 ? s->start_at_ns : earlier(s->kill_at_ns, s->silence.look_at_ns);
+    uint64_t own_ns = s->subreaper == 0 ? s->start_at_ns
+                                        : earlier(s->kill_at_ns, s->watchdog.look_at_ns);
     return earlier(earlier(own_ns, s->tell_at_ns),
-                   earlier(s->notify.again_at_ns, s->look_at_ns));
+                   earlier(s->sd_notify.again_at_ns, s->look_at_ns));
 }
 
 static void wait_for_events(supervisor *s) {
     enum {
         RELAYED = 2,
-        OWNER = RELAYED + DIRTY_RELAY_PIPES,
-        ALL = OWNER + DIRTY_OWNER_FDS
+        SPAWNER = RELAYED + DIRTY_RELAY_PIPES,
+        ALL = SPAWNER + DIRTY_SPAWNER_FDS
     };
     struct pollfd fds[ALL] = {{.fd = s->signal_fd, .events = POLLIN},
                               {.fd = s->report_fd, .events = POLLIN}};
     dirty_relay_poll(&s->relay, &fds[RELAYED]);
-    dirty_owner_poll(&fds[OWNER]);
+    dirty_spawner_poll(&fds[SPAWNER]);
     tell_watchdog(s);
-    dirty_notify_again(&s->notify);
+    dirty_sd_notify_again(&s->sd_notify);
     dirty_patience_end();
     poll(fds, ALL, dirty_ms_until(next_ns(s), dirty_now_ns()));
     dirty_patience_begin(DIRTY_PATIENCE_MS);
     dirty_relay_pass(&s->relay);
-    if (dirty_owner_is_gone(&fds[OWNER])) {
+    if (dirty_spawner_is_gone(&fds[SPAWNER])) {
         dirty_log_msg(DIRTY_LOG_WARN, "the program that started this is gone");
         stop(s, SIGQUIT);
     }
@@ -336,7 +336,7 @@ static int end(supervisor *s) {
     if (s->o->pidfile != NULL)
         dirty_pidfile_remove(&s->pidfile, s->o->pidfile, s->pid);
     dirty_endpoint_close(&s->endpoint);
-    dirty_notify_close(&s->notify);
+    dirty_sd_notify_close(&s->sd_notify);
     if (s->signal_fd >= 0)
         close(s->signal_fd);
     dirty_log(DIRTY_LOG_INFO, "ended", "status=%d", s->status);
@@ -349,30 +349,30 @@ int dirty_supervisor_run(const dirty_supervisor_options *o, dirty_supervised *ou
                     .pid = getpid(),
                     .signal_fd = -1,
                     .report_fd = -1,
-                    .status = DIRTY_SERVE_OK,
+                    .status = DIRTY_EXIT_OK,
                     .start_at_ns = 1,
                     .look_at_ns = 1};
     dirty_relay_init(&s.relay);
     dirty_log_who("supervisor");
-    silence_init(&s.silence, o->silence_ms);
-    dirty_notify_open(&s.notify);
+    watchdog_init(&s.watchdog, o->hang_ms);
+    dirty_sd_notify_open(&s.sd_notify);
     if (dirty_endpoint_open(&s.endpoint, &o->socket) < 0) {
-        dirty_notify_close(&s.notify);
-        return DIRTY_SERVE_SOCKET;
+        dirty_sd_notify_close(&s.sd_notify);
+        return DIRTY_EXIT_SOCKET;
     }
-    dirty_owner_watch();
+    dirty_spawner_watch();
     if (open_signals(&s) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0) {
         dirty_log(DIRTY_LOG_ERROR, "can't supervise", "reason=%s",
                   DIRTY_LOG_QUOTE(strerror(errno)));
-        s.status = DIRTY_SERVE_INTERNAL;
+        s.status = DIRTY_EXIT_INTERNAL;
         return end(&s);
     }
     dirty_patience_init();
     o->set_title("dirty: supervisor");
-    dirty_notify_send(&s.notify, "STATUS=Starting");
+    dirty_sd_notify_send(&s.sd_notify, "STATUS=Starting");
     while (!s.done) {
-        if (s.keeper == 0 && dirty_now_ns() >= s.start_at_ns) {
-            if (charge_start(&s, out))
+        if (s.subreaper == 0 && dirty_now_ns() >= s.start_at_ns) {
+            if (arbiter_process_start(&s, out))
                 return DIRTY_SUPERVISED;
             continue;
         }

@@ -8,10 +8,10 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "base/birth.h"
+#include "base/proc.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "supervisor/children.h"
+#include "base/children.h"
 
 #define LIST_SIZE 256
 
@@ -19,12 +19,12 @@
 #define SPARED_MAX 256
 
 /* As the log, of the process: children that a fork leaves to the parent match nothing. */
-static dirty_birth spared[SPARED_MAX];
+static dirty_proc spared[SPARED_MAX];
 static unsigned spared_count;
 
 static void spare(pid_t child, void *arg) {
     (void)arg;
-    if (spared_count < SPARED_MAX && dirty_birth_of(child, &spared[spared_count]) == 0)
+    if (spared_count < SPARED_MAX && dirty_proc_read(child, &spared[spared_count]) == 0)
         spared_count++;
 }
 
@@ -34,10 +34,10 @@ void dirty_sweep_spare(void) {
 }
 
 static bool is_spared(pid_t child) {
-    dirty_birth now;
+    dirty_proc now;
     for (unsigned i = 0; i < spared_count; i++)
         if (spared[i].pid == child)
-            return dirty_birth_of(child, &now) == 0 && now.at == spared[i].at;
+            return dirty_proc_read(child, &now) == 0 && now.at == spared[i].at;
     return false;
 }
 

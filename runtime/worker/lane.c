@@ -10,9 +10,9 @@
 #include "base/guest.h"
 #include "base/log.h"
 #include "wire/frame.h"
-#include "worker/arrival.h"
-#include "worker/caller.h"
-#include "worker/inbox.h"
+#include "worker/request_reader.h"
+#include "worker/peer.h"
+#include "worker/channel.h"
 #include "worker/lua_host.h"
 #include "worker/pin.h"
 
@@ -27,9 +27,9 @@ struct dirty_lane {
     const dirty_worker_start *start; /* borrowed */
     dirty_lane_page *page;           /* shared with the arbiter */
     dirty_host *host;                /* owned */
-    dirty_arrival arrival;
+    dirty_request_reader reader;
     dirty_buf error; /* owned: an ERROR frame being written */
-    dirty_inbox inbox;
+    dirty_channel channel;
     uint32_t short_calls; /* since signals were looked after */
 };
 
@@ -49,7 +49,7 @@ static void boot_failed(dirty_lane *lane, dirty_buf *why) {
     if (dirty_buf_failed(why) || why->len > DIRTY_CHANNEL_TEXT_MAX)
         why->len = 0;
     dirty_msg_plain head = {.kind = DIRTY_MSG_BOOT_FAILED, .len = (uint32_t)why->len};
-    dirty_inbox_send(&lane->inbox, &head, sizeof head, why->base, why->len);
+    dirty_channel_send(&lane->channel, &head, sizeof head, why->base, why->len);
 }
 
 /* The runtime's own modules did not load: said as if it were an app's failure. */
@@ -70,7 +70,7 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
         return -ENOMEM;
     lane->start = start;
     lane->page = start->pages[index];
-    lane->inbox.channel = start->channels[index];
+    lane->channel.channel = start->channels[index];
     atomic_store(&lane->page->tid, (uint32_t)gettid());
     dirty_pin_thread();
     dirty_buf why = {0};
@@ -85,10 +85,10 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
             boot_failed(lane, &why);
     }
     dirty_buf_deinit(&why);
-    lane->arrival = (dirty_arrival){.host = lane->host,
-                                    .limits = &start->limits,
-                                    .page = lane->page,
-                                    .patience_ms = start->patience_ms};
+    lane->reader = (dirty_request_reader){.host = lane->host,
+                                          .limits = &start->limits,
+                                          .page = lane->page,
+                                          .patience_ms = start->patience_ms};
     if (rc < 0)
         dirty_lane_close(lane);
     else
@@ -102,7 +102,7 @@ void dirty_lane_close_apps(dirty_lane *lane) {
 
 void dirty_lane_close(dirty_lane *lane) {
     dirty_host_close(lane->host);
-    dirty_arrival_deinit(&lane->arrival);
+    dirty_request_reader_deinit(&lane->reader);
     dirty_buf_deinit(&lane->error);
     free(lane);
 }
@@ -128,7 +128,7 @@ static bool write_frame(dirty_lane *lane, job *j, struct iovec *iov, size_t coun
         j->done.dropped = 1;
         return false;
     }
-    int rc = dirty_caller_write(j->fd, iov, count, lane->start->limits.send_timeout_ms);
+    int rc = dirty_peer_write(j->fd, iov, count, lane->start->limits.send_timeout_ms);
     if (rc < 0) {
         /* the baton stays in WRITING: framing is lost, nobody may write here again */
         lose(j);
@@ -194,7 +194,7 @@ static void answer_timeout(dirty_lane *lane, job *j, const char *phase,
     if (strcmp(phase, "receive") == 0)
         dirty_lane_error_sayf(
             f, "the request was not received whole in time: %zu of %u bytes",
-            lane->arrival.have, j->dispatch->frame_len);
+            lane->reader.have, j->dispatch->frame_len);
     else if (strcmp(phase, "queue") == 0)
         dirty_lane_error_sayf(f, "the deadline passed before the request could run");
     else
@@ -225,7 +225,7 @@ static void run(dirty_lane *lane, job *j) {
     uint64_t began = dirty_now_ns();
     if (is_late(j, began))
         return answer_timeout(lane, j, "queue", "no");
-    if (began - j->dispatch->arrived_ns > UNSEEN_NS && dirty_caller_is_gone(j->fd))
+    if (began - j->dispatch->arrived_ns > UNSEEN_NS && dirty_peer_is_gone(j->fd))
         return lose(j);
     dirty_outcome outcome = dirty_host_call(lane->host, &j->call);
     if (outcome == DIRTY_OUTCOME_STREAM) {
@@ -243,12 +243,12 @@ static void run(dirty_lane *lane, job *j) {
 
 /* What to say when the request did not come whole. */
 static void refuse(dirty_lane *lane, job *j, int rc) {
-    bool end = rc == -ENODATA && !dirty_caller_is_gone(j->fd); /* a half-close */
+    bool end = rc == -ENODATA && !dirty_peer_is_gone(j->fd); /* a half-close */
     if (!end && rc != -ETIMEDOUT && rc != -ENOMEM)
         return lose(j);
     j->done.connection = DIRTY_CONNECTION_DRAIN;
     uint32_t argument;
-    dirty_arrival_parse(&lane->arrival, &j->call, &argument);
+    dirty_request_reader_parse(&lane->reader, &j->call, &argument);
     if (end)
         return answer_fault(lane, j, DIRTY_WIRE_TRUNCATED, 0);
     if (rc == -ETIMEDOUT)
@@ -261,9 +261,9 @@ static void refuse(dirty_lane *lane, job *j, int rc) {
 }
 
 static void handle(dirty_lane *lane, job *j) {
-    int rc = dirty_arrival_read(&lane->arrival, &lane->inbox);
+    int rc = dirty_request_reader_read(&lane->reader, &lane->channel);
     if (rc == -EINPROGRESS) {
-        j->saved = dirty_arrival_save(&lane->arrival);
+        j->saved = dirty_request_reader_save(&lane->reader);
         if (j->saved >= 0)
             return;
         rc = -ENOMEM;
@@ -277,7 +277,8 @@ static void handle(dirty_lane *lane, job *j) {
     if (rc < 0)
         return refuse(lane, j, rc);
     uint32_t argument;
-    dirty_wire_fault fault = dirty_arrival_parse(&lane->arrival, &j->call, &argument);
+    dirty_wire_fault fault =
+        dirty_request_reader_parse(&lane->reader, &j->call, &argument);
     if (fault == DIRTY_WIRE_MORE) /* the header and the dispatch don't agree */
         fault = DIRTY_WIRE_TRUNCATED;
     if (fault != DIRTY_WIRE_OK)
@@ -297,13 +298,13 @@ static void count_request(dirty_lane *lane) {
  */
 static int give_back_slow(dirty_lane *lane, job *j) {
     dirty_msg_stalled m = {.kind = DIRTY_MSG_STALLED,
-                           .have_len = (uint32_t)lane->arrival.have,
+                           .have_len = (uint32_t)lane->reader.have,
                            .seq = j->dispatch->seq};
-    dirty_inbox_close(&lane->inbox);
-    int rc = dirty_inbox_send_file(&lane->inbox, &m, j->saved);
+    dirty_channel_close(&lane->channel);
+    int rc = dirty_channel_send_file(&lane->channel, &m, j->saved);
     close(j->saved);
     dirty_host_release(lane->host);
-    dirty_arrival_end(&lane->arrival);
+    dirty_request_reader_end(&lane->reader);
     return rc;
 }
 
@@ -316,8 +317,8 @@ static void pin_signals(dirty_lane *lane, const job *j) {
 }
 
 static int serve_dispatch(dirty_lane *lane) {
-    const dirty_msg_dispatch *d = &lane->inbox.message.dispatch;
-    job j = {.dispatch = d, .fd = lane->inbox.descriptor, .saved = -1};
+    const dirty_msg_dispatch *d = &lane->channel.message.dispatch;
+    job j = {.dispatch = d, .fd = lane->channel.descriptor, .saved = -1};
     j.done.kind = DIRTY_MSG_DONE;
     j.done.seq = d->seq;
     j.call = (dirty_call){.seq = d->seq,
@@ -333,12 +334,12 @@ static int serve_dispatch(dirty_lane *lane) {
     if (j.done.outcome == DIRTY_CODE_MEMORY)
         dirty_host_release_all(lane->host); /* for lua_bytes */
     count_request(lane);
-    dirty_inbox_close(&lane->inbox);
-    int rc = dirty_inbox_send(&lane->inbox, &j.done, sizeof j.done, NULL, 0);
+    dirty_channel_close(&lane->channel);
+    int rc = dirty_channel_send(&lane->channel, &j.done, sizeof j.done, NULL, 0);
     dirty_host_release(lane->host);
     fflush(stdout); /* an app may have made it wait for a full buffer */
     pin_signals(lane, &j);
-    dirty_arrival_end(&lane->arrival);
+    dirty_request_reader_end(&lane->reader);
     return rc;
 }
 
@@ -346,26 +347,26 @@ static int serve_dispatch(dirty_lane *lane) {
 static int give_back(dirty_lane *lane) {
     dirty_log(DIRTY_LOG_WARN, "a request came without its descriptor: too many are open",
               "%s", "option=RLIMIT_NOFILE");
-    dirty_inbox_close(&lane->inbox);
+    dirty_channel_close(&lane->channel);
     dirty_msg_plain head = {.kind = DIRTY_MSG_NO_DESCRIPTOR,
-                            .len = (uint32_t)lane->inbox.len};
-    return dirty_inbox_send(&lane->inbox, &head, sizeof head, &lane->inbox.message,
-                            lane->inbox.len);
+                            .len = (uint32_t)lane->channel.len};
+    return dirty_channel_send(&lane->channel, &head, sizeof head, &lane->channel.message,
+                              lane->channel.len);
 }
 
 int dirty_lane_serve(dirty_lane *lane) {
     dirty_pin_thread(); /* a hook may have run */
     dirty_pin_signals("worker_init");
     dirty_msg_plain ready = {.kind = DIRTY_MSG_READY};
-    int rc = dirty_inbox_send(&lane->inbox, &ready, sizeof ready, NULL, 0);
+    int rc = dirty_channel_send(&lane->channel, &ready, sizeof ready, NULL, 0);
     while (rc == 0) {
-        rc = dirty_inbox_receive(&lane->inbox);
-        if (rc < 0 || lane->inbox.message.plain.kind == DIRTY_MSG_STOP)
+        rc = dirty_channel_receive(&lane->channel);
+        if (rc < 0 || lane->channel.message.plain.kind == DIRTY_MSG_STOP)
             break;
-        if (lane->inbox.message.dispatch.app >= lane->start->app_count)
+        if (lane->channel.message.dispatch.app >= lane->start->app_count)
             rc = -EBADMSG;
-        else if (lane->inbox.descriptor < 0 ||
-                 (lane->inbox.message.dispatch.gathered && lane->inbox.file < 0))
+        else if (lane->channel.descriptor < 0 ||
+                 (lane->channel.message.dispatch.gathered && lane->channel.file < 0))
             rc = give_back(lane);
         else
             rc = serve_dispatch(lane);

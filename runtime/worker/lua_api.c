@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "worker/caller.h"
+#include "worker/peer.h"
 #include "worker/lua_json.h"
 
 #define NS_PER_S 1e9
@@ -38,7 +38,7 @@ static int api_remaining(lua_State *L) {
 /* caller_is_gone() → whether the caller has closed its connection */
 static int api_caller_is_gone(lua_State *L) {
     const dirty_call *call = scope_of(L)->call;
-    lua_pushboolean(L, call != NULL && dirty_caller_is_gone(call->fd));
+    lua_pushboolean(L, call != NULL && dirty_peer_is_gone(call->fd));
     return 1;
 }
 

@@ -1,5 +1,5 @@
 /* lua_state: what the files of the Lua host share: its state, and which of them does
- * what. For lua_host.c, lua_apps.c, lua_call.c and lua_tell.c alone.
+ * what. For lua_host.c, lua_apps.c, lua_call.c and lua_error.c alone.
  *
  * The host keeps functions and tables at the bottom of its Lua stack, so that a call
  * allocates nothing to begin; above them lie the values of the call that is answered. */
@@ -108,7 +108,7 @@ int dirty__run_call(lua_State *L);
 /* SLOT_STEP, (function, state, control) → values of the next chunk. */
 int dirty__run_step(lua_State *L);
 
-/* -- lua_tell.c: errors in words --------------------------------------------------- */
+/* -- lua_error.c: errors in words --------------------------------------------------- */
 
 /* SLOT_ON_ERROR, the message handler: keeps the traceback, passes the error on. */
 int dirty__on_error(lua_State *L);

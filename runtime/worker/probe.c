@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/birth.h"
+#include "base/proc.h"
 #include "base/clock.h"
 #include "base/descriptors.h"
 #include "base/log.h"
@@ -86,7 +86,7 @@ static void fail_all(const dirty_probe *probe, uint32_t first, const dirty_buf *
 static _Noreturn void run_child(const dirty_probe *probe, uint32_t first, int fd,
                                 dirty_printed *printed, pid_t parent) {
     setsid(); /* without the terminal: what an app does there would be its operator's */
-    dirty_birth_mark();
+    dirty_proc_mark();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent || dirty_printed_enter(printed) < 0)
         _exit(1);

@@ -252,7 +252,7 @@ pid_t rig_wait_held(rig *r) {
     return wait_pid(held);
 }
 
-pid_t rig_wait_keeper(rig *r) {
+pid_t rig_wait_subreaper(rig *r) {
     (void)r;
     return wait_pid(keeper);
 }

@@ -67,7 +67,7 @@ int rig_worker_main(const dirty_worker_start *start);
 pid_t rig_wait_held(rig *r);
 /* Wait for the child that keeps a descriptor; its process id, which is the test's to
  * kill. */
-pid_t rig_wait_keeper(rig *r);
+pid_t rig_wait_subreaper(rig *r);
 
 /* -- raw clients -- */
 int rig_connect(const rig *r);

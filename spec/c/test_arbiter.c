@@ -669,7 +669,7 @@ static void the_group_of_a_dead_worker(void **state) {
         int worker = ask_pid(fd);
         rig_call(fd, 1, "t", "keep-in-group");
         rig_expect_value(fd, 1);
-        pid_t child = rig_wait_keeper(&r);
+        pid_t child = rig_wait_subreaper(&r);
         if (round == 0) {
             kill(worker, SIGKILL);
         } else {
@@ -814,7 +814,7 @@ static void a_second_runtime_is_refused(void **state) {
     }
     int wait_status;
     assert_int_equal(waitpid(pid, &wait_status, 0), pid);
-    assert_int_equal(WEXITSTATUS(wait_status), DIRTY_SERVE_SOCKET);
+    assert_int_equal(WEXITSTATUS(wait_status), DIRTY_EXIT_SOCKET);
     expect_recovery(&r, -1);
     rig_stop(&r, 0);
 }

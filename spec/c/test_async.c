@@ -180,7 +180,7 @@ static void nobody_listens(void **state) {
     dirty_async_free(a);
 }
 
-static void serve_silence(fake *f, int fd, int number) {
+static void serve_hang_ms(fake *f, int fd, int number) {
     (void)number;
     if (fake_read_request(f, fd))
         fake_await_end(fd);
@@ -190,7 +190,7 @@ static void waits_end_with_the_budget(void **state) {
     (void)state;
     fake f;
     got first = {0}, second = {0};
-    fake_start(&f, 64, serve_silence, NULL);
+    fake_start(&f, 64, serve_hang_ms, NULL);
     dirty_async *a = open_async(&f, 100, 1);
     assert_int_equal(dirty_async_call(a, make("x"), note, &first, NULL), 0);
     assert_int_equal(dirty_async_call(a, make("y"), note, &second, NULL), 0);
@@ -512,7 +512,7 @@ static void meddle(dirty_async *a, dirty_outcome *o, void *arg) {
 static void the_story_of_an_outcome_stays(void **state) {
     (void)state;
     fake f;
-    fake_start(&f, 64, serve_silence, NULL);
+    fake_start(&f, 64, serve_hang_ms, NULL);
     for (const char *how = "crf"; *how != '\0'; how++) {
         got other = {0};
         meddler m = {.how = *how};
@@ -542,7 +542,7 @@ static void freeing_ends_every_call(void **state) {
     (void)state;
     fake f;
     got g[5] = {0};
-    fake_start(&f, 64, serve_silence, NULL);
+    fake_start(&f, 64, serve_hang_ms, NULL);
     dirty_async *a = open_async(&f, 5000, 2);
     for (int i = 0; i < 5; i++)
         assert_int_equal(dirty_async_call(a, make("x"), note, &g[i], NULL), 0);

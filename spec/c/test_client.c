@@ -292,7 +292,7 @@ static void test_a_reset_before_any_answer_is_done_again_once(void **state) {
     rig_stop(&r);
 }
 
-static void serve_silence(fake *f, int fd, int number) {
+static void serve_hang_ms(fake *f, int fd, int number) {
     (void)number;
     fake_read_request(f, fd);
 }
@@ -300,7 +300,7 @@ static void serve_silence(fake *f, int fd, int number) {
 static void test_an_end_before_any_answer_is_not_done_again(void **state) {
     (void)state;
     rig r;
-    rig_start(&r, serve_silence, NULL, 5000);
+    rig_start(&r, serve_hang_ms, NULL, 5000);
     rig_expect_failure(&r, DIRTY_ECONNECTION, "unknown", "closed by the server");
     assert_int_equal(r.server.connections, 1);
     assert_int_equal(r.server.requests, 1);

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "client/client.h"
+#include "client/internal.h"
 #include "client/socket_path.h"
 #include "client_rig.h"
 

@@ -5,7 +5,7 @@
 #include "base/buf.h"
 #include "base/json_peek.h"
 #include "client/request.h"
-#include "client/said.h"
+#include "client/runtime_error.h"
 
 /* -- Errors ------------------------------------------------------------------------- */
 
@@ -164,11 +164,11 @@ static void test_a_request_that_is_none(void **state) {
 
 static void expect_words(const char *said, const char *expected) {
     char room[200];
-    dirty_said_in_words(said, room, sizeof room);
+    dirty_runtime_error_text(said, room, sizeof room);
     assert_string_equal(room, expected);
     for (size_t size = 1; size <= strlen(expected); size++) {
         char *exact = malloc(size); /* so that valgrind sees a step too far */
-        dirty_said_in_words(said, exact, size);
+        dirty_runtime_error_text(said, exact, size);
         assert_true(strlen(exact) < size);
         free(exact);
     }

@@ -38,7 +38,7 @@ static void kept_when_time_is_over(void **state) {
     size_t len = rig_request(&request, 1, "t", "keep-writing", 500, 0);
     rig_send(fd, request, len);
     free(request);
-    expect_cut(fd, rig_wait_keeper(&r));
+    expect_cut(fd, rig_wait_subreaper(&r));
     rig_stop(&r, 0);
 }
 
@@ -49,7 +49,7 @@ static void kept_when_the_worker_is_lost(void **state) {
     rig_start(&r);
     int fd = rig_connect(&r);
     rig_call(fd, 1, "t", "keep-writing");
-    pid_t child = rig_wait_keeper(&r); /* it has left the group that is killed */
+    pid_t child = rig_wait_subreaper(&r); /* it has left the group that is killed */
     kill(rig_wait_held(&r), SIGKILL);
     expect_cut(fd, child);
     rig_stop(&r, 0);
@@ -63,7 +63,7 @@ static void kept_when_the_caller_is_done(void **state) {
     int fd = rig_connect(&r);
     rig_call(fd, 1, "t", "keep");
     rig_expect_value(fd, 1);
-    pid_t child = rig_wait_keeper(&r);
+    pid_t child = rig_wait_subreaper(&r);
     shutdown(fd, SHUT_WR);
     rig_expect_end(fd);
     assert_int_equal(kill(child, SIGKILL), 0);

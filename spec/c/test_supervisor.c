@@ -16,15 +16,15 @@
 #include <unistd.h>
 
 #include "base/endpoint.h"
-#include "base/birth.h"
+#include "base/proc.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/report.h"
-#include "supervisor/children.h"
-#include "supervisor/notify.h"
+#include "base/children.h"
+#include "supervisor/sd_notify.h"
 #include "supervisor/orphans.h"
-#include "supervisor/rights.h"
-#include "supervisor/silence.h"
+#include "supervisor/credentials.h"
+#include "supervisor/watchdog.h"
 #include "supervisor/sweep.h"
 
 /* -- Endpoint --------------------------------------------------------------------------
@@ -354,42 +354,42 @@ static pid_t start_program(bool marked) {
 
 static void programs_show_by_whom_they_run(void **state) {
     (void)state;
-    dirty_birth own, owner, child;
-    dirty_birth_mark();
-    assert_int_equal(dirty_birth_of(getpid(), &own), 0);
+    dirty_proc own, owner, child;
+    dirty_proc_mark();
+    assert_int_equal(dirty_proc_read(getpid(), &own), 0);
     assert_int_equal(own.parent, getppid());
     pid_t marked = start_program(true), unmarked = start_program(false);
-    assert_int_equal(dirty_birth_owner(marked, &owner), 0);
+    assert_int_equal(dirty_proc_marked_by(marked, &owner), 0);
     assert_int_equal(owner.pid, getpid());
     assert_true(owner.at == own.at);
-    assert_true(dirty_birth_lives(&owner));
+    assert_true(dirty_proc_is_alive(&owner));
     owner.at--; /* another process, which had our id before */
-    assert_false(dirty_birth_lives(&owner));
-    assert_int_equal(dirty_birth_owner(unmarked, &owner), -1);
-    assert_int_equal(dirty_birth_of(marked, &child), 0);
+    assert_false(dirty_proc_is_alive(&owner));
+    assert_int_equal(dirty_proc_marked_by(unmarked, &owner), -1);
+    assert_int_equal(dirty_proc_read(marked, &child), 0);
     assert_true(child.parent == getpid() && child.at >= own.at && !child.has_ended);
     kill(marked, SIGKILL);
     siginfo_t info;
     waitid(P_PID, (id_t)marked, &info, WEXITED | WNOWAIT);
-    assert_false(dirty_birth_lives(&child)); /* a zombie lives no more */
+    assert_false(dirty_proc_is_alive(&child)); /* a zombie lives no more */
     assert_int_equal(dirty_sweep(5000), 2);
-    assert_int_equal(dirty_birth_of(marked, &child), -1);
+    assert_int_equal(dirty_proc_read(marked, &child), -1);
 }
 
 /* In a child that can open nothing, as where /proc hides what is not one's own. */
 static void who_can_not_be_looked_up_lives_while_its_id_does(void **state) {
     (void)state;
-    dirty_birth own, gone;
-    assert_int_equal(dirty_birth_of(getpid(), &own), 0);
+    dirty_proc own, gone;
+    assert_int_equal(dirty_proc_read(getpid(), &own), 0);
     pid_t other = start_child();
-    assert_int_equal(dirty_birth_of(other, &gone), 0);
+    assert_int_equal(dirty_proc_read(other, &gone), 0);
     assert_int_equal(dirty_sweep(5000), 1);
     pid_t child = fork();
     if (child == 0) {
         const struct rlimit none = {0, 0};
         bool ok = setrlimit(RLIMIT_NOFILE, &none) == 0 &&
-                  dirty_birth_of(own.pid, &(dirty_birth){0}) < 0 &&
-                  dirty_birth_lives(&own) && !dirty_birth_lives(&gone);
+                  dirty_proc_read(own.pid, &(dirty_proc){0}) < 0 &&
+                  dirty_proc_is_alive(&own) && !dirty_proc_is_alive(&gone);
         _exit(ok ? 0 : 1);
     }
     int wait_status;
@@ -399,7 +399,7 @@ static void who_can_not_be_looked_up_lives_while_its_id_does(void **state) {
 
 static void orphans_end_when_their_owner_has(void **state) {
     place *p = *state;
-    dirty_birth_mark();
+    dirty_proc_mark();
     pid_t ours = start_program(true);
     setenv("DIRTY_OWNER", "2147483647.1", 1); /* nobody */
     pid_t arbiter = start_program(true), orphan = start_program(true),
@@ -417,12 +417,12 @@ static void orphans_end_when_their_owner_has(void **state) {
 
 static void orphans_that_may_not_be_looked_at_are_told(void **state) {
     place *p = *state;
-    dirty_birth owner;
+    dirty_proc owner;
     if (geteuid() != 0)
         skip();
     pid_t orphan = start_program(true);
     assert_int_equal(seteuid(65534), 0);
-    int rc = dirty_birth_owner(orphan, &owner);
+    int rc = dirty_proc_marked_by(orphan, &owner);
     unsigned killed = dirty_orphans_kill(0);
     assert_int_equal(seteuid(0), 0);
     assert_int_equal(rc, -EACCES);
@@ -438,53 +438,53 @@ static void orphans_that_may_not_be_looked_at_are_told(void **state) {
 
 static void silence_is_told_when_it_is_too_long(void **state) {
     (void)state;
-    silence s;
+    watchdog s;
     uint64_t now = 7 * SECOND;
-    silence_init(&s, 30000);
-    assert_int_equal(silence_every_ms(&s), 1000);
-    assert_false(silence_look(&s, now)); /* nobody listens yet */
-    silence_begin(&s, now);
+    watchdog_init(&s, 30000);
+    assert_int_equal(watchdog_interval_ms(&s), 1000);
+    assert_false(watchdog_check(&s, now)); /* nobody listens yet */
+    watchdog_start(&s, now);
     for (int i = 1; i < 30; i++)
-        assert_false(silence_look(&s, now + (uint64_t)i * SECOND));
-    silence_broken(&s);
-    assert_false(silence_look(&s, now + 30 * SECOND)); /* 1 */
+        assert_false(watchdog_check(&s, now + (uint64_t)i * SECOND));
+    watchdog_heard(&s);
+    assert_false(watchdog_check(&s, now + 30 * SECOND)); /* 1 */
     for (int i = 31; i < 59; i++)
-        assert_false(silence_look(&s, now + (uint64_t)i * SECOND));
-    assert_false(silence_look(&s, now + 59 * SECOND - 1)); /* not yet time to look */
-    assert_true(silence_look(&s, now + 59 * SECOND));
-    silence_end(&s);
-    assert_false(silence_look(&s, now + 90 * SECOND));
+        assert_false(watchdog_check(&s, now + (uint64_t)i * SECOND));
+    assert_false(watchdog_check(&s, now + 59 * SECOND - 1)); /* not yet time to look */
+    assert_true(watchdog_check(&s, now + 59 * SECOND));
+    watchdog_stop(&s);
+    assert_false(watchdog_check(&s, now + 90 * SECOND));
 }
 
 static void silence_does_not_count_while_nobody_could_hear(void **state) {
     (void)state;
-    silence s;
-    silence_init(&s, 1000);
-    assert_int_equal(silence_every_ms(&s), 250);
-    silence_begin(&s, SECOND);
+    watchdog s;
+    watchdog_init(&s, 1000);
+    assert_int_equal(watchdog_interval_ms(&s), 250);
+    watchdog_start(&s, SECOND);
     uint64_t now = SECOND;
     for (int i = 0; i < 100; i++)
-        assert_false(silence_look(&s, now += SECOND)); /* late each time */
+        assert_false(watchdog_check(&s, now += SECOND)); /* late each time */
     for (int i = 0; i < 3; i++)
-        assert_false(silence_look(&s, now += SECOND / 4));
-    assert_true(silence_look(&s, now + SECOND / 4));
+        assert_false(watchdog_check(&s, now += SECOND / 4));
+    assert_true(watchdog_check(&s, now + SECOND / 4));
 }
 
 static void silence_has_limits_of_its_own(void **state) {
     (void)state;
-    silence s;
-    silence_init(&s, 0);
-    silence_begin(&s, SECOND);
-    assert_int_equal(silence_every_ms(&s), 0);
-    assert_false(silence_look(&s, 1000 * SECOND));
-    silence_init(&s, 1); /* a process may have to wait longer for a CPU */
-    assert_int_equal(silence_every_ms(&s), 50);
-    silence_begin(&s, SECOND);
+    watchdog s;
+    watchdog_init(&s, 0);
+    watchdog_start(&s, SECOND);
+    assert_int_equal(watchdog_interval_ms(&s), 0);
+    assert_false(watchdog_check(&s, 1000 * SECOND));
+    watchdog_init(&s, 1); /* a process may have to wait longer for a CPU */
+    assert_int_equal(watchdog_interval_ms(&s), 50);
+    watchdog_start(&s, SECOND);
     for (int i = 1; i < 4; i++)
-        assert_false(silence_look(&s, SECOND + (uint64_t)i * SECOND / 20));
-    assert_true(silence_look(&s, SECOND + SECOND / 5));
-    silence_init(&s, UINT32_MAX);
-    assert_int_equal(silence_every_ms(&s), 1000);
+        assert_false(watchdog_check(&s, SECOND + (uint64_t)i * SECOND / 20));
+    assert_true(watchdog_check(&s, SECOND + SECOND / 5));
+    watchdog_init(&s, UINT32_MAX);
+    assert_int_equal(watchdog_interval_ms(&s), 1000);
     assert_int_equal(s.most, UINT32_MAX / 1000 + 1);
 }
 
@@ -493,26 +493,26 @@ static void silence_has_limits_of_its_own(void **state) {
 
 static void rights_are_found_by_name_and_number(void **state) {
     (void)state;
-    dirty_rights r;
+    dirty_credentials r;
     char why[200];
     if (geteuid() != 0)
         skip();
     const struct passwd *nobody = getpwnam("nobody");
     int64_t uid = nobody->pw_uid, gid = nobody->pw_gid,
             daemon = getgrnam("daemon")->gr_gid;
-    assert_int_equal(dirty_rights_find(&r, NULL, NULL, why, sizeof why), 0);
+    assert_int_equal(dirty_credentials_find(&r, NULL, NULL, why, sizeof why), 0);
     assert_true(r.uid == -1 && r.gid == -1);
-    dirty_rights_deinit(&r);
-    assert_int_equal(dirty_rights_find(&r, "nobody", NULL, why, sizeof why), 0);
+    dirty_credentials_deinit(&r);
+    assert_int_equal(dirty_credentials_find(&r, "nobody", NULL, why, sizeof why), 0);
     assert_true(r.uid == uid && r.gid == gid && r.group_count >= 1);
     assert_string_equal(r.name, "nobody");
-    dirty_rights_deinit(&r);
-    assert_int_equal(dirty_rights_find(&r, "65534", "daemon", why, sizeof why), 0);
+    dirty_credentials_deinit(&r);
+    assert_int_equal(dirty_credentials_find(&r, "65534", "daemon", why, sizeof why), 0);
     assert_true(r.uid == 65534 && r.gid == daemon);
-    dirty_rights_deinit(&r);
-    assert_int_equal(dirty_rights_find(&r, "4294000", "17", why, sizeof why), 0);
+    dirty_credentials_deinit(&r);
+    assert_int_equal(dirty_credentials_find(&r, "4294000", "17", why, sizeof why), 0);
     assert_true(r.uid == 4294000 && r.gid == 17 && r.groups == NULL && r.name == NULL);
-    dirty_rights_deinit(&r);
+    dirty_credentials_deinit(&r);
 }
 
 /* The kernel's, but they may be told to leave an id as it is. */
@@ -536,12 +536,12 @@ static int take_rights(int keep, unsigned long secure_bits) {
     assert_true(pid >= 0);
     if (pid == 0) {
         gid_t groups[8] = {0, 4};
-        dirty_rights r = {.uid = 65534, .gid = 65534};
+        dirty_credentials r = {.uid = 65534, .gid = 65534};
         if (setgroups(2, groups) < 0 ||
             (secure_bits != 0 && prctl(PR_SET_SECUREBITS, secure_bits) < 0))
             _exit(NOT_TRIED);
         left = keep;
-        int rc = dirty_rights_take(&r);
+        int rc = dirty_credentials_take(&r);
         if (rc < 0)
             _exit(rc == -EPERM ? REFUSED : OTHERWISE);
         _exit(getgroups(8, groups) == 1 && groups[0] == 65534 ? TAKEN : OTHERWISE);
@@ -571,7 +571,7 @@ static void rights_that_leave_a_way_back_are_refused(void **state) {
 
 static void rights_that_are_not_there_are_told(void **state) {
     (void)state;
-    dirty_rights r;
+    dirty_credentials r;
     char why[200];
     static const struct {
         const char *user, *group, *why;
@@ -586,7 +586,8 @@ static void rights_that_are_not_there_are_told(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         why[0] = '\0';
         assert_int_equal(
-            dirty_rights_find(&r, cases[i].user, cases[i].group, why, sizeof why), -1);
+            dirty_credentials_find(&r, cases[i].user, cases[i].group, why, sizeof why),
+            -1);
         assert_non_null(strstr(why, cases[i].why));
         assert_true(r.uid == -1 && r.gid == -1 && r.name == NULL && r.groups == NULL);
     }
@@ -598,11 +599,11 @@ static void rights_are_taken_for_good(void **state) {
         skip();
     pid_t child = fork();
     if (child == 0) {
-        dirty_rights r;
+        dirty_credentials r;
         char why[200];
         gid_t groups[64];
-        bool ok = dirty_rights_find(&r, "nobody", "daemon", why, sizeof why) == 0 &&
-                  dirty_rights_take(&r) == 0 && getuid() == 65534 &&
+        bool ok = dirty_credentials_find(&r, "nobody", "daemon", why, sizeof why) == 0 &&
+                  dirty_credentials_take(&r) == 0 && getuid() == 65534 &&
                   getgid() == (gid_t)r.gid && setuid(0) < 0 && setgid(0) < 0 &&
                   setgroups(1, groups) < 0 && prctl(PR_GET_DUMPABLE) == 1;
         int count = getgroups(64, groups);
@@ -610,11 +611,11 @@ static void rights_are_taken_for_good(void **state) {
             ok = ok && groups[i] != 0;
         /* once more is no error: they are ours already */
         ok = ok && strcmp(getenv("USER"), "nobody") == 0;
-        dirty_rights_deinit(&r);
-        ok = ok && dirty_rights_find(&r, "nobody", "daemon", why, sizeof why) == 0 &&
-             dirty_rights_take(&r) == 0;
-        dirty_rights_deinit(&r);
-        ok = ok && dirty_rights_find(&r, "root", NULL, why, sizeof why) == -1;
+        dirty_credentials_deinit(&r);
+        ok = ok && dirty_credentials_find(&r, "nobody", "daemon", why, sizeof why) == 0 &&
+             dirty_credentials_take(&r) == 0;
+        dirty_credentials_deinit(&r);
+        ok = ok && dirty_credentials_find(&r, "root", NULL, why, sizeof why) == -1;
         _exit(ok ? 0 : 1);
     }
     int wait_status;
@@ -626,18 +627,18 @@ static void rights_are_taken_for_good(void **state) {
  */
 
 static uint32_t watchdog_of(const char *usec, const char *pid) {
-    dirty_notify n;
+    dirty_sd_notify n;
     setenv("NOTIFY_SOCKET", "@dirty-nobody", 1);
     setenv("WATCHDOG_USEC", usec, 1);
     if (pid != NULL)
         setenv("WATCHDOG_PID", pid, 1);
-    dirty_notify_open(&n);
+    dirty_sd_notify_open(&n);
     assert_true(n.fd >= 0);
     assert_null(getenv("NOTIFY_SOCKET"));
     assert_null(getenv("WATCHDOG_USEC"));
     assert_null(getenv("WATCHDOG_PID"));
-    dirty_notify_send(&n, "READY=1"); /* nobody listens: logged, no more */
-    dirty_notify_close(&n);
+    dirty_sd_notify_send(&n, "READY=1"); /* nobody listens: logged, no more */
+    dirty_sd_notify_close(&n);
     return n.watchdog_ms;
 }
 
@@ -659,14 +660,14 @@ static void the_watchdog_is_read_from_the_environment(void **state) {
 
 static void without_a_listener_nothing_is_said(void **state) {
     place *p = *state;
-    dirty_notify n;
+    dirty_sd_notify n;
     unsetenv("NOTIFY_SOCKET");
     setenv("WATCHDOG_USEC", "1000000", 1);
-    dirty_notify_open(&n);
+    dirty_sd_notify_open(&n);
     assert_int_equal(n.fd, -1);
     assert_int_equal(n.watchdog_ms, 0);
-    dirty_notify_send(&n, "READY=1");
-    dirty_notify_close(&n);
+    dirty_sd_notify_send(&n, "READY=1");
+    dirty_sd_notify_close(&n);
     assert_false(is_logged(p, "service manager"));
 }
 

@@ -181,7 +181,7 @@ static void await_memory(void) {
     uint64_t until_ns = dirty_now_ns() + MEMORY_MS * DIRTY_NS_PER_MS;
     do {
         poll(NULL, 0, 50);
-        result.rss_after = dirty_rss_bytes(options.arbiter);
+        result.rss_after = dirty_proc_rss_bytes(options.arbiter);
     } while (result.rss_after > result.rss_before + MEMORY_ROOM &&
              dirty_now_ns() < until_ns);
 }
@@ -189,7 +189,7 @@ static void await_memory(void) {
 static void run(int *fds, void *argument) {
     int blocker = open_connection();
     send_call(blocker, 1, "gate", options.gate, (uint32_t)strlen(options.gate));
-    result.rss_before = dirty_rss_bytes(options.arbiter);
+    result.rss_before = dirty_proc_rss_bytes(options.arbiter);
     uint64_t from_ns = dirty_now_ns();
     for (uint32_t i = 0; i < options.count; i++) {
         fds[i] = open_connection();
@@ -197,7 +197,7 @@ static void run(int *fds, void *argument) {
     }
     await_queue();
     result.connect_s = seconds_since(from_ns);
-    result.rss_waiting = dirty_rss_bytes(options.arbiter);
+    result.rss_waiting = dirty_proc_rss_bytes(options.arbiter);
     FILE *gate = fopen(options.gate, "w");
     if (gate == NULL || fclose(gate) != 0)
         die(options.gate);

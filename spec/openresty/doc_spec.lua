@@ -176,7 +176,7 @@ describe("docs/openresty.md", function()
     end)
 
     it("quotes messages as the client words them", function()
-        local source = (assert(tempdir.read "lua/resty/dirty/refusal.lua")
+        local source = (assert(tempdir.read "lua/resty/dirty/messages.lua")
             .. assert(tempdir.read "lua/dirty/client/outcome.lua")):gsub('"%s*%.%. "', "")
         local quoted = 0
         for _, row in ipairs(readme.table_rows("Troubleshooting", DOC)) do

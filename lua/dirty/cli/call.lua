@@ -7,7 +7,7 @@ local output = require "dirty.cli.output"
 local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"
 local spec = require "dirty.config.spec"
-local kinds = require "dirty.config.kinds"
+local types = require "dirty.config.types"
 local operator = require "dirty.cli.operator"
 
 local _M = {}
@@ -61,7 +61,7 @@ local function to_values(parsed)
     return values
 end
 
-local priority = kinds.count(0, 9)
+local priority = types.count(0, 9)
 
 local function check(parsed)
     if parsed.app:sub(1, 1) == "@" then

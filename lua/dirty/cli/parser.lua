@@ -2,7 +2,7 @@
 -- @module dirty.cli.parser
 
 local argparse = require "argparse"
-local nearest = require "dirty.nearest"
+local suggest = require "dirty.suggest"
 local operator = require "dirty.cli.operator"
 local options = require "dirty.config.options"
 
@@ -110,7 +110,7 @@ local function unknown_option(parser, word)
     local in_file = option and not option.flag
     return ("unknown option '%s'%s"):format(word, in_file
         and (": %s has no flag, it is set in dirty.conf.lua"):format(name)
-        or nearest.hint(word, option_names(parser)))
+        or suggest.hint(word, option_names(parser)))
 end
 
 --- What a wrong command line raises: a table {text=, command=}.
@@ -120,7 +120,7 @@ local function usage_error(parser, message)
     if kind == "option" then
         message = unknown_option(parser, word)
     elseif kind == "command" then
-        message = message .. nearest.hint(word, _M.COMMANDS)
+        message = message .. suggest.hint(word, _M.COMMANDS)
     end
     error({ text = message, command = parser._name }, 0)
 end
@@ -133,7 +133,7 @@ local function refuse_surplus(root, parsed)
     end
     if word then
         local flag, hint = "--" .. word, ""
-        if nearest.nearest(flag, option_names(command)) == flag then
+        if suggest.nearest(flag, option_names(command)) == flag then
             hint = (" (did you mean '%s'?)"):format(flag)
         elseif has_config_options(parsed.command) then
             hint = "; an app is given by --app " .. word

@@ -6,7 +6,7 @@ local exit = require "dirty.cli.exit"
 local probe = require "dirty.cli.probe"
 local say = require "dirty.cli.say"
 local socket_path = require "dirty.socket_path"
-local source = require "dirty.cli.source"
+local source = require "dirty.cli.config_source"
 local start = require "dirty.cli.start"
 local sys = require "dirty.sys"
 

@@ -3,7 +3,7 @@
 
 local cjson = require "cjson"
 local exit = require "dirty.cli.exit"
-local kinds = require "dirty.config.kinds"
+local types = require "dirty.config.types"
 local say = require "dirty.cli.say"
 local socket_path = require "dirty.socket_path"
 local sys = require "dirty.sys"
@@ -13,7 +13,7 @@ local _M = {}
 -- An answer may be as large as the runtime is set to make it; it is the server's business.
 local MESSAGE_MAX = 0xffffffff - 65536
 
-local seconds = kinds.seconds()
+local seconds = types.seconds()
 
 local function timeout_of(parsed, default)
     if not parsed.timeout then

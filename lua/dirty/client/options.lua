@@ -3,7 +3,7 @@
 -- same words.
 -- @module dirty.client.options
 
-local nearest = require "dirty.nearest"
+local suggest = require "dirty.suggest"
 
 local _M = {}
 
@@ -98,7 +98,7 @@ function _M.check(options, known)
     for name, value in pairs(options) do
         if not allowed[name] then
             local word = tostring(name)
-            local hint = nearest.hint(word, known)
+            local hint = suggest.hint(word, known)
             error(("unknown option '%s'%s"):format(word, hint ~= "" and hint or "; there are "
                 .. table.concat(known, ", ")), 3)
         end

@@ -4,13 +4,13 @@
 -- help, `dirty config` and the checks come from it. docs/configuration.md tells the same to
 -- people and a spec holds the two together.
 --
--- Fields of an option: `name`, `kind` (dirty.config.kinds), `default` (a value, a function
+-- Fields of an option: `name`, `kind` (dirty.config.types), `default` (a value, a function
 -- `default(sys)` that returns a value and where it is from, or nil), `flag` (nil: file
 -- only), `argname` of the flag, `short`, `help` (one or two lines for --help), `fixed` (true:
 -- a reload can't change it).
 -- @module dirty.config.options
 
-local kinds = require "dirty.config.kinds"
+local types = require "dirty.config.types"
 local socket_path = require "dirty.socket_path"
 
 local UINT_MAX = 4294967295
@@ -37,154 +37,154 @@ local _M = {}
 --- The options in the order they are shown.
 _M.list = {
     {
-        name = "socket", kind = kinds.path("/run/dirty/dirty.sock"),
+        name = "socket", kind = types.path("/run/dirty/dirty.sock"),
         flag = "--socket", short = "-s", argname = "PATH", default = socket_path.default,
         help = "Unix socket to listen on; at most 107 bytes.",
     },
     {
-        name = "socket_mode", kind = kinds.mode(), flag = "--socket-mode", argname = "M",
+        name = "socket_mode", kind = types.mode(), flag = "--socket-mode", argname = "M",
         default = tonumber("600", 8), format = octal,
         help = "Permission bits of the socket, octal.",
     },
     {
-        name = "socket_user", kind = kinds.principal("user", "dirty"),
+        name = "socket_user", kind = types.principal("user", "dirty"),
         flag = "--socket-user", argname = "U", help = "Owner of the socket: a name or a number.",
     },
     {
-        name = "socket_group", kind = kinds.principal("group", "www-data"),
+        name = "socket_group", kind = types.principal("group", "www-data"),
         flag = "--socket-group", argname = "G", help = "Group of the socket: a name or a number.",
     },
     {
-        name = "admin_users", kind = kinds.users(), format = user_list,
+        name = "admin_users", kind = types.users(), format = user_list,
         help = "Users that may stop, reload and change the runtime over the socket; false: nobody.",
     },
     {
-        name = "user", kind = kinds.principal("user", "dirty"), flag = "--user",
+        name = "user", kind = types.principal("user", "dirty"), flag = "--user",
         argname = "U", help = "Run arbiter and workers as this user; for root only.",
     },
     {
-        name = "group", kind = kinds.principal("group", "dirty"), flag = "--group",
+        name = "group", kind = types.principal("group", "dirty"), flag = "--group",
         argname = "G", help = "Run them with this group. Default: the user's.",
     },
     {
-        name = "backlog", kind = kinds.count(1, 65535), default = 4096,
+        name = "backlog", kind = types.count(1, 65535), default = 4096,
         help = "Connections that may wait to be accepted (the kernel's somaxconn caps it).",
     },
     {
-        name = "workers", kind = kinds.count(0, 4096), flag = "--workers", argname = "N",
+        name = "workers", kind = types.count(0, 4096), flag = "--workers", argname = "N",
         default = function(sys) return sys.cpus(), "default: CPUs usable" end,
         help = "Worker processes; 0 disables the runtime.",
     },
     {
-        name = "threads", kind = kinds.count(1, 64), flag = "--threads", argname = "N",
+        name = "threads", kind = types.count(1, 64), flag = "--threads", argname = "N",
         default = 1, help = "Lanes (an OS thread and a LuaJIT state each) per worker.",
     },
     {
-        name = "timeout", kind = kinds.seconds("no limit"), flag = "--timeout", argname = "S",
+        name = "timeout", kind = types.seconds("no limit"), flag = "--timeout", argname = "S",
         default = 300, help = "Seconds a call may take, waiting included; 0: no limit.",
     },
     {
-        name = "graceful_timeout", kind = kinds.seconds("at once"),
+        name = "graceful_timeout", kind = types.seconds("at once"),
         flag = "--graceful-timeout", argname = "S", default = 30,
         help = "Seconds that running work gets to finish at a stop.",
     },
     {
-        name = "timeout_grace", kind = kinds.seconds("at once"), default = 0.5,
+        name = "timeout_grace", kind = types.seconds("at once"), default = 0.5,
         help = "Seconds from the interrupt of a call that is late to the kill of its worker.",
     },
     {
-        name = "interruptible", kind = kinds.boolean(), default = true,
+        name = "interruptible", kind = types.boolean(), default = true,
         help = "Whether a late call can be ended without its worker.",
     },
     {
-        name = "boot_timeout", kind = kinds.seconds(), flag = "--boot-timeout", argname = "S",
+        name = "boot_timeout", kind = types.seconds(), flag = "--boot-timeout", argname = "S",
         default = 60, help = "Seconds the apps of a worker may take to load and init.",
     },
     {
-        name = "arbiter_timeout", kind = kinds.seconds("never"), default = 30,
+        name = "arbiter_timeout", kind = types.seconds("never"), default = 30,
         help = "Seconds after which an arbiter that hangs is killed and replaced; 0: never.",
     },
     {
-        name = "recv_timeout", kind = kinds.seconds("no limit"), default = 30,
+        name = "recv_timeout", kind = types.seconds("no limit"), default = 30,
         help = "Seconds in all that a started request may take to arrive.",
     },
     {
-        name = "send_timeout", kind = kinds.seconds(), default = 30,
+        name = "send_timeout", kind = types.seconds(), default = 30,
         help = "Seconds to wait for a caller that does not read its answer.",
     },
     {
-        name = "linger_timeout", kind = kinds.seconds("at once"), default = 2,
+        name = "linger_timeout", kind = types.seconds("at once"), default = 2,
         help = "Seconds that input of an ended connection is discarded before it closes.",
     },
     {
-        name = "max_queue", kind = kinds.count(1, 1000000), flag = "--max-queue", argname = "N",
+        name = "max_queue", kind = types.count(1, 1000000), flag = "--max-queue", argname = "N",
         default = 1024, help = "Requests that may wait, over all apps and for each.",
     },
     {
-        name = "max_message", kind = kinds.size(1024, UINT_MAX - 65536), default = 64 * 1024 * 1024,
+        name = "max_message", kind = types.size(1024, UINT_MAX - 65536), default = 64 * 1024 * 1024,
         help = "Bytes of a request or an answer.",
     },
     {
-        name = "max_args", kind = kinds.count(1, 4096), default = 255, -- Lua's stack takes no more
+        name = "max_args", kind = types.count(1, 4096), default = 255, -- Lua's stack takes no more
         help = "Values in a request or an answer.",
     },
     {
-        name = "max_depth", kind = kinds.count(1, 2000), default = 1000, -- nor more levels
+        name = "max_depth", kind = types.count(1, 2000), default = 1000, -- nor more levels
         help = "Nesting of JSON values.",
     },
     {
-        name = "max_memory", kind = kinds.size(4 * MIB, SIZE_MAX, "no limit"), default = 0,
+        name = "max_memory", kind = types.size(4 * MIB, SIZE_MAX, "no limit"), default = 0,
         help = "Bytes of a lane's Lua heap; a call that goes over it gets MEMORY. 0: no limit.",
     },
     {
-        name = "max_requests", kind = kinds.count(0, UINT_MAX), default = 0,
+        name = "max_requests", kind = types.count(0, UINT_MAX), default = 0,
         help = "Requests after which a worker is replaced; 0: never.",
     },
     {
-        name = "max_requests_jitter", kind = kinds.count(0, UINT_MAX), default = 0,
+        name = "max_requests_jitter", kind = types.count(0, UINT_MAX), default = 0,
         help = "Up to so many requests more, by chance, so that not all are replaced at once.",
     },
     {
-        name = "max_rss", kind = kinds.size(4 * MIB, SIZE_MAX, "never"), default = 0,
+        name = "max_rss", kind = types.size(4 * MIB, SIZE_MAX, "never"), default = 0,
         help = "Bytes of resident memory above which a worker is replaced; 0: never.",
     },
     {
-        name = "allow_stack", kind = kinds.boolean(), default = false,
+        name = "allow_stack", kind = types.boolean(), default = false,
         help = "Whether `dirty stack` may ask running calls for their tracebacks.",
     },
     {
-        name = "log_level", kind = kinds.choice { "debug", "info", "warn", "error" },
+        name = "log_level", kind = types.choice { "debug", "info", "warn", "error" },
         flag = "--log-level", argname = "L", default = "info",
         help = "debug, info, warn or error.",
     },
     {
-        name = "log_format", kind = kinds.choice { "logfmt", "json" }, default = "logfmt",
+        name = "log_format", kind = types.choice { "logfmt", "json" }, default = "logfmt",
         help = "logfmt (key=value) or json (an object a line).",
     },
     {
-        name = "slow_log_threshold", kind = kinds.seconds("off"), default = 0,
+        name = "slow_log_threshold", kind = types.seconds("off"), default = 0,
         help = "Calls that take this many seconds, waiting included, are logged; 0: none.",
     },
     {
-        name = "log_file", kind = kinds.path("/var/log/dirty.log"),
+        name = "log_file", kind = types.path("/var/log/dirty.log"),
         flag = "--log-file", argname = "F", absolute = true,
         help = "Log to this file, not to stderr; USR1 opens it again.",
     },
     {
-        name = "pidfile", kind = kinds.path("/run/dirty/dirty.pid"),
+        name = "pidfile", kind = types.path("/run/dirty/dirty.pid"),
         flag = "--pidfile", argname = "F", absolute = true,
         help = "Write the supervisor's process id here once it serves.",
     },
     {
-        name = "lua_path", kind = kinds.search("/srv/myapp/?.lua"), flag = "--lua-path",
+        name = "lua_path", kind = types.search("/srv/myapp/?.lua"), flag = "--lua-path",
         argname = "P", help = "Where apps are searched, after ./?.lua;./?/init.lua.",
     },
     {
-        name = "lua_cpath", kind = kinds.search("/srv/myapp/?.so"), flag = "--lua-cpath",
+        name = "lua_cpath", kind = types.search("/srv/myapp/?.so"), flag = "--lua-cpath",
         argname = "P", help = "Where C modules of apps are searched first.",
     },
     {
-        name = "chdir", kind = kinds.path("/srv/myapp"), flag = "--chdir", argname = "D",
+        name = "chdir", kind = types.path("/srv/myapp"), flag = "--chdir", argname = "D",
         help = "Change to this directory first; relative paths start there.",
     },
 }
@@ -212,7 +212,7 @@ for _, name in ipairs { "socket", "user", "group", "arbiter_timeout", "log_level
     _M.by_name[name].fixed = true
 end
 for _, hook in ipairs(_M.hooks) do
-    hook.kind = kinds.hook()
+    hook.kind = types.hook()
     _M.by_name[hook.name] = hook
     _M.names[#_M.names + 1] = hook.name
 end

@@ -3,8 +3,8 @@
 
 local cjson = require "cjson"
 local explain = require "dirty.explain"
-local kinds = require "dirty.config.kinds"
-local nearest = require "dirty.nearest"
+local types = require "dirty.config.types"
+local suggest = require "dirty.suggest"
 
 local _M = {}
 
@@ -34,12 +34,12 @@ local FIELDS = {
         end
         return nil, "the name of a field of the module, for example \"Model\""
     end },
-    workers = kinds.count(1, 4096),
-    timeout = kinds.seconds("no limit"),
-    max_queue = kinds.count(1, 1000000),
-    interruptible = kinds.boolean(),
-    cancel_on_disconnect = kinds.boolean(),
-    exclusive = kinds.boolean(),
+    workers = types.count(1, 4096),
+    timeout = types.seconds("no limit"),
+    max_queue = types.count(1, 1000000),
+    interruptible = types.boolean(),
+    cancel_on_disconnect = types.boolean(),
+    exclusive = types.boolean(),
     options = { check = function(value)
         if type(value) ~= "table" then
             return nil, "a table of values that JSON has"
@@ -118,7 +118,7 @@ local function table_field(what, app, key, value)
     local field = type(key) == "string" and FIELDS[key]
     if not field then
         return nil, ("%s has an unknown key %s%s"):format(what, tostring(key),
-            nearest.hint(tostring(key), _M.FIELDS))
+            suggest.hint(tostring(key), _M.FIELDS))
     end
     local normal, must, flaw = field.check(value)
     if flaw then

@@ -3,17 +3,17 @@
 -- text`, and no length is believed before it was checked.
 -- @module dirty.wire.decode
 
-local spoken = require "dirty.wire.spoken"
+local constants = require "dirty.wire.constants"
 
 local byte, sub = string.byte, string.sub
 
 local _M = {}
 
-local fault = spoken.fault
-local REQUEST, ERROR, END = spoken.REQUEST, spoken.ERROR, spoken.END
-local TAG_BYTES, TAG_JSON = spoken.TAG_BYTES, spoken.TAG_JSON
-local VALUE_HEAD_LEN = spoken.VALUE_HEAD_LEN
-local MAGIC_1, MAGIC_2, VERSION = 0x44, 0x57, spoken.PROTOCOL_VERSION
+local fault = constants.fault
+local REQUEST, ERROR, END = constants.REQUEST, constants.ERROR, constants.END
+local TAG_BYTES, TAG_JSON = constants.TAG_BYTES, constants.TAG_JSON
+local VALUE_HEAD_LEN = constants.VALUE_HEAD_LEN
+local MAGIC_1, MAGIC_2, VERSION = 0x44, 0x57, constants.PROTOCOL_VERSION
 local ROUTE_FIXED_LEN = 10
 local U32 = 4294967296
 local DEADLINE_MAX = 2 ^ 63
@@ -50,7 +50,7 @@ function _M:decode_header(bytes)
         return partial_header(bytes)
     end
     local len, high = u32(l1, l2, l3, l4), u32(h1, h2, h3, h4)
-    local limit = kind == ERROR and spoken.ERROR_PAYLOAD_MAX or self.max_message
+    local limit = kind == ERROR and constants.ERROR_PAYLOAD_MAX or self.max_message
     if len > limit then
         return fault("TOO_LONG", ("%.0f bytes, the limit is %.0f"):format(len, limit))
     elseif kind == END and len > 0 then
@@ -209,7 +209,7 @@ local function take_entries(payload, at, stop, request)
         local past = value + (n1 and n2 and n1 * 256 + n2 or 0)
         if value > stop + 1 or past > stop + 1 then
             return fault("BAD_EXTENSION")
-        elseif kind == spoken.EXTENSION_DEADLINE then
+        elseif kind == constants.EXTENSION_DEADLINE then
             if past - value ~= 8 or request.deadline_ns then
                 return fault("BAD_EXTENSION")
             end
@@ -226,7 +226,7 @@ local function take_extensions(payload, at, request)
     local len = n1 * 256 + n2
     if at + 1 + len > #payload then
         return fault("TRUNCATED")
-    elseif len > spoken.EXTENSION_MAX then
+    elseif len > constants.EXTENSION_MAX then
         return fault("BAD_EXTENSION", len .. " bytes")
     end
     return take_entries(payload, at + 2, at + 1 + len, request)
@@ -239,14 +239,14 @@ local function take_names(payload)
         byte(payload, 1, ROUTE_FIXED_LEN)
     if not action_len then
         return fault("TRUNCATED")
-    elseif priority > spoken.PRIORITY_LAST then
+    elseif priority > constants.PRIORITY_LAST then
         return fault("BAD_PRIORITY", "got " .. priority)
-    elseif flags > spoken.FLAG_METADATA + spoken.FLAG_EXTENSION then
+    elseif flags > constants.FLAG_METADATA + constants.FLAG_EXTENSION then
         return fault("BAD_FLAGS", ("got 0x%02x"):format(flags))
     elseif app_len == 0 or action_len == 0 then
         return fault("BAD_NAME")
     end
-    local has_extensions = flags >= spoken.FLAG_EXTENSION
+    local has_extensions = flags >= constants.FLAG_EXTENSION
     local stop = ROUTE_FIXED_LEN + app_len + action_len
     if stop + (has_extensions and 2 or 0) > #payload then
         return fault("TRUNCATED")

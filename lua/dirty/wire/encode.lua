@@ -3,25 +3,25 @@
 -- `sock:send`, and their length: nothing large is copied.
 -- @module dirty.wire.encode
 
-local spoken = require "dirty.wire.spoken"
+local constants = require "dirty.wire.constants"
 
 local byte, char, sub = string.byte, string.char, string.sub
 local type = type
 
 local _M = {}
 
-local fault = spoken.fault
-local REQUEST, ERROR, END = spoken.REQUEST, spoken.ERROR, spoken.END
-local TAG_BYTES, TAG_JSON = spoken.TAG_BYTES, spoken.TAG_JSON
-local HEADER_LEN, VALUE_HEAD_LEN = spoken.HEADER_LEN, spoken.VALUE_HEAD_LEN
-local NAME_MAX = spoken.NAME_MAX
-local PRIORITY_LAST, PRIORITY_DEFAULT = spoken.PRIORITY_LAST, spoken.PRIORITY_DEFAULT
-local FLAG_METADATA, FLAG_EXTENSION = spoken.FLAG_METADATA, spoken.FLAG_EXTENSION
+local fault = constants.fault
+local REQUEST, ERROR, END = constants.REQUEST, constants.ERROR, constants.END
+local TAG_BYTES, TAG_JSON = constants.TAG_BYTES, constants.TAG_JSON
+local HEADER_LEN, VALUE_HEAD_LEN = constants.HEADER_LEN, constants.VALUE_HEAD_LEN
+local NAME_MAX = constants.NAME_MAX
+local PRIORITY_LAST, PRIORITY_DEFAULT = constants.PRIORITY_LAST, constants.PRIORITY_DEFAULT
+local FLAG_METADATA, FLAG_EXTENSION = constants.FLAG_METADATA, constants.FLAG_EXTENSION
 local DEADLINE_MAX = 2 ^ 63
-local MAGIC_1, MAGIC_2, VERSION = 0x44, 0x57, spoken.PROTOCOL_VERSION
+local MAGIC_1, MAGIC_2, VERSION = 0x44, 0x57, constants.PROTOCOL_VERSION
 local U32 = 4294967296
 -- The block of extensions with a deadline: its length, type 1, 8 bytes.
-local DEADLINE_HEAD, DEADLINE_LEN = char(0, 11, spoken.EXTENSION_DEADLINE, 0, 8), 13
+local DEADLINE_HEAD, DEADLINE_LEN = char(0, 11, constants.EXTENSION_DEADLINE, 0, 8), 13
 local DEADLINE_LAST = DEADLINE_HEAD .. "\127\255\255\255\255\255\255\255"
 local ROUTE_HEAD_LEN = 8 -- without the lengths of the names, which go with them
 
@@ -247,7 +247,7 @@ end
 -- @treturn number bytes in all
 function _M:encode_error(id, code, message, details)
     local pieces = {}
-    local at, first = add_text(pieces, 1, TAG_BYTES, message:sub(1, spoken.ERROR_MESSAGE_MAX))
+    local at, first = add_text(pieces, 1, TAG_BYTES, message:sub(1, constants.ERROR_MESSAGE_MAX))
     local _, second = add_text(pieces, at, TAG_JSON, details)
     local len = 4 + first + second
     local c1, c2 = u16_bytes(code)

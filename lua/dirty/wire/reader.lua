@@ -10,15 +10,15 @@
 -- end
 -- if want then print(reader.kind, reader.id, reader.values, reader.count) end
 
-local spoken = require "dirty.wire.spoken"
+local constants = require "dirty.wire.constants"
 
 local _M = {}
 local methods = {}
 local mt = { __index = methods }
 
-local fault = spoken.fault
-local REQUEST, ERROR, END = spoken.REQUEST, spoken.ERROR, spoken.END
-local HEADER_LEN, VALUE_HEAD_LEN = spoken.HEADER_LEN, spoken.VALUE_HEAD_LEN
+local fault = constants.fault
+local REQUEST, ERROR, END = constants.REQUEST, constants.ERROR, constants.END
+local HEADER_LEN, VALUE_HEAD_LEN = constants.HEADER_LEN, constants.VALUE_HEAD_LEN
 -- Payloads up to here come as one string: copying out of them is cheaper than asking twice.
 local WHOLE_MAX = 16384
 

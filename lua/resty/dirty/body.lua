@@ -1,7 +1,7 @@
 --- The body of the HTTP request that runs, wherever nginx has put it.
 -- @module resty.dirty.body
 
-local refusal = require "resty.dirty.refusal"
+local messages = require "resty.dirty.messages"
 
 local _M = {}
 
@@ -31,7 +31,7 @@ local function read_file(path, limit)
 end
 
 local function too_long(size, limit)
-    return nil, "PROTOCOL", refusal.body_too_long(size, limit), 413
+    return nil, "PROTOCOL", messages.body_too_long(size, limit), 413
 end
 
 -- Wait until the light thread that reads the body has done so. nginx takes one reader alone: a

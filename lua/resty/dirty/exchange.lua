@@ -6,8 +6,8 @@
 local connection = require "resty.dirty.connection"
 local errors = require "dirty.errors"
 local outcome = require "dirty.client.outcome"
-local refusal = require "resty.dirty.refusal"
-local wire = require "dirty.wire.spoken"
+local messages = require "resty.dirty.messages"
+local wire = require "dirty.wire.constants"
 
 local clear = require "table.clear"
 
@@ -66,7 +66,7 @@ local function fail_protocol(x, why)
 end
 
 local function fail_timeout(x)
-    local words = x.kind == CHUNK and refusal.no_end or refusal.no_answer
+    local words = x.kind == CHUNK and messages.no_end or messages.no_answer
     return fail(x, "TIMEOUT", words(x.route, x.peer.path, x.budget_ms, MARGIN_MS))
 end
 
@@ -143,7 +143,7 @@ local function check_header(x, kind, id)
     end
     x.started = "yes"
     if kind ~= RESPONSE and not x.streams then
-        return fail(x, "PROTOCOL", refusal.streams(x.route))
+        return fail(x, "PROTOCOL", messages.streams(x.route))
     elseif kind == RESPONSE and x.kind == CHUNK then
         return fail_protocol(x, "a RESPONSE after a CHUNK")
     end
@@ -289,7 +289,7 @@ local function try(x, now, fresh)
     if no_cosockets then
         return nil
     elseif not opened then
-        return fail(x, refusal.connect(x.peer.path, err, x.budget_ms))
+        return fail(x, messages.connect(x.peer.path, err, x.budget_ms))
     end
     local ok, why, info = send(x, opened)
     if not ok then
@@ -374,7 +374,7 @@ end
 --- A stream that was closed while it was read: its connection is ended.
 -- @return nil, err, info
 function _M.left(x)
-    return fail(x, "CANCELLED", refusal.left(x.route))
+    return fail(x, "CANCELLED", messages.left(x.route))
 end
 
 --- A frame with more than VALUES_MAX values.

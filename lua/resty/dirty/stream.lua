@@ -16,8 +16,8 @@
 -- if s.err then ngx.log(ngx.ERR, s.err) end
 
 local exchange = require "resty.dirty.exchange"
-local refusal = require "resty.dirty.refusal"
-local wire = require "dirty.wire.spoken"
+local messages = require "resty.dirty.messages"
+local wire = require "dirty.wire.constants"
 
 local null = ngx.null
 local setmetatable, unpack = setmetatable, unpack
@@ -81,7 +81,7 @@ end
 -- reads
 function mt:__call()
     if self._is_read then
-        error(refusal.reader(self._call), 2)
+        error(messages.reader(self._call), 2)
     end
     while self._count == 0 or not self._values do
         if not read(self) then

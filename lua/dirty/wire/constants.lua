@@ -1,0 +1,56 @@
+--- What the protocol gives numbers and names to, and the words for its faults.
+-- @module dirty.wire.constants
+
+local _M = {}
+
+--- The version of the protocol.
+_M.PROTOCOL_VERSION = 1
+--- Bytes of a frame's header, and of a value's head.
+_M.HEADER_LEN, _M.VALUE_HEAD_LEN = 16, 5
+--- Types of messages.
+_M.REQUEST, _M.RESPONSE, _M.ERROR, _M.CHUNK, _M.END = 1, 2, 3, 4, 5
+--- Tags of values: `b` raw bytes, `j` JSON.
+_M.TAG_BYTES, _M.TAG_JSON = 0x62, 0x6a
+--- Names of apps and actions, and priorities, in a REQUEST.
+_M.NAME_MAX, _M.PRIORITY_LAST, _M.PRIORITY_DEFAULT = 255, 9, 5
+--- Bits of a REQUEST's flags, and what a block of extensions holds: bytes at most, and the
+-- type that is known.
+_M.FLAG_METADATA, _M.FLAG_EXTENSION = 1, 2
+_M.EXTENSION_MAX, _M.EXTENSION_DEADLINE = 1024, 1
+--- The parts of an ERROR are bounded by themselves, whatever `max_message` is.
+_M.ERROR_MESSAGE_MAX, _M.ERROR_DETAILS_MAX = 65536, 262144
+_M.ERROR_PAYLOAD_MAX = 4 + 5 + _M.ERROR_MESSAGE_MAX + 5 + _M.ERROR_DETAILS_MAX
+
+--- What each fault means, in the runtime's own words.
+_M.FAULTS = {
+    BAD_MAGIC = 'wrong magic: a frame starts with the bytes "DW"',
+    BAD_VERSION = "unknown protocol version: version 1 is spoken",
+    BAD_TYPE = "wrong message type: 1 REQUEST, 2 RESPONSE, 3 ERROR, 4 CHUNK, 5 END, "
+        .. "and a server takes only REQUEST",
+    TOO_LONG = "the message is longer than max_message",
+    BAD_FLAGS = "unknown flag: bits 0 (metadata) and 1 (extensions) are spoken",
+    BAD_PRIORITY = "wrong priority: 0 (first) to 9 (last)",
+    BAD_NAME = "wrong app or action name: 1 to 255 bytes of printable ASCII, no spaces",
+    BAD_TAG = "wrong value tag: 'b' (bytes) and 'j' (JSON) are spoken, and metadata "
+        .. "and details are 'j'",
+    BAD_COUNT = "the count of values does not match the values",
+    TRUNCATED = "a field reaches past the end of the message",
+    TOO_MANY = "more values than max_args",
+    BAD_JSON = "a value with tag 'j' is not JSON",
+    BAD_LENGTH = "an END message has no payload",
+    BAD_EXTENSION = "wrong extensions: at most 1024 bytes of type, length and value, each within "
+        .. "them, of type 1 (deadline) at most one, of 8 bytes",
+}
+
+--- What a function returns for a fault.
+-- @tparam string name
+-- @tparam[opt] string more what was found, to follow the fault's own words
+-- @treturn nil
+-- @treturn string name
+-- @treturn string text
+function _M.fault(name, more)
+    local text = _M.FAULTS[name]
+    return nil, name, more and text .. ": " .. more or text
+end
+
+return _M

@@ -1,0 +1,392 @@
+#include "arbiter/admin.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "arbiter/notify.h"
+#include "arbiter/lane.h"
+#include "arbiter/listener.h"
+#include "arbiter/metrics.h"
+#include "arbiter/slot.h"
+#include "arbiter/reply.h"
+#include "arbiter/reload.h"
+#include "arbiter/status.h"
+#include "arbiter/stop.h"
+#include "base/log.h"
+#include "base/safe_file.h"
+
+/* RESPONSE with one value. */
+static void answer_value(conn *c, dirty_value_tag tag, const void *bytes, size_t len) {
+    dirty_buf frame = {0};
+    uint8_t head[DIRTY_FRAME_HEADER_LEN + 2] = {0};
+    dirty_frame_encode(head, DIRTY_FRAME_RESPONSE,
+                       (uint32_t)(2 + DIRTY_VALUE_HEAD_LEN + len), c->request.id);
+    head[DIRTY_FRAME_HEADER_LEN + 1] = 1;
+    dirty_buf_append(&frame, head, sizeof head);
+    dirty_value_append(&frame, tag, bytes, (uint32_t)len);
+    app_count(c->a, NULL, &(meter_sample){.outcome = DIRTY_CODE_NONE});
+    if (dirty_buf_failed(&frame))
+        conn_fail(c);
+    else
+        conn_answer(c, frame.base, frame.len, true);
+    dirty_buf_deinit(&frame);
+}
+
+static void answer_json(conn *c, const void *json, size_t len) {
+    answer_value(c, DIRTY_TAG_JSON, json, len);
+}
+
+static void make_status(void *ctx, dirty_buf *out) {
+    status_append(ctx, out);
+}
+
+static void make_metrics(void *ctx, dirty_buf *out) {
+    metrics_append(ctx, out);
+}
+
+static void answer_cached(conn *c, dirty_value_tag tag, const dirty_buf *text) {
+    if (dirty_buf_failed(text))
+        conn_fail(c);
+    else
+        answer_value(c, tag, text->base, text->len);
+}
+
+static void do_metrics(conn *c) {
+    answer_cached(
+        c, DIRTY_TAG_BYTES,
+        answer_cache_get(&c->a->answer_cache, ANSWER_METRICS, make_metrics, c->a));
+}
+
+static void do_status(conn *c) {
+    answer_cached(
+        c, DIRTY_TAG_JSON,
+        answer_cache_get(&c->a->answer_cache, ANSWER_STATUS, make_status, c->a));
+}
+
+/* -- Arguments
+ * ------------------------------------------------------------------------------ */
+
+/* The n-th argument (0..) as text, whether it came as bytes, a JSON string or number.
+ * False: there is none, or it is nothing of these. */
+static bool get_argument(const conn *c, uint32_t n, char *out, size_t size) {
+    const uint8_t *payload = c->in.base + DIRTY_FRAME_HEADER_LEN;
+    size_t len = c->request.frame_len - DIRTY_FRAME_HEADER_LEN;
+    dirty_route route;
+    dirty_slice metadata;
+    dirty_value_reader args;
+    dirty_value v = {0};
+    if (dirty_route_decode(payload, len, len, &route) != DIRTY_WIRE_OK ||
+        dirty_request_open(payload, len, &route, UINT16_MAX, &metadata, &args) !=
+            DIRTY_WIRE_OK ||
+        args.left <= n)
+        return false;
+    for (uint32_t i = 0; i <= n; i++)
+        if (dirty_value_next(&args, &v) != DIRTY_WIRE_OK)
+            return false;
+    dirty_slice text = v.bytes;
+    if (v.tag == DIRTY_TAG_JSON && text.len >= 2 && text.base[0] == '"')
+        text = (dirty_slice){text.base + 1, text.len - 2};
+    if (text.len >= size || memchr(text.base, '\0', text.len) != NULL ||
+        dirty_slice_equals(text, "null", 4))
+        return false;
+    memcpy(out, text.base, text.len);
+    out[text.len] = '\0';
+    return true;
+}
+
+__attribute__((format(printf, 2, 3))) static void
+reply_bad_argument(conn *c, const char *format, ...) {
+    char message[300];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(message, sizeof message, format, list);
+    va_end(list);
+    error_reply r = {DIRTY_CODE_APP, "no", NULL, ",\"app\":\"@arbiter\"", false};
+    reply_error(c, &r, "%s", message);
+}
+
+/* Metadata and arguments keep the protocol, used or not. False: refused. */
+static bool check_values(conn *c) {
+    const dirty_wire_limits *limits = &c->a->o->limits;
+    const uint8_t *payload = c->in.base + DIRTY_FRAME_HEADER_LEN;
+    size_t len = c->request.frame_len - DIRTY_FRAME_HEADER_LEN;
+    dirty_route route;
+    dirty_buf extra = {0};
+    char why[200] = "";
+    dirty_wire_fault fault = dirty_route_decode(payload, len, len, &route);
+    if (fault == DIRTY_WIRE_OK)
+        fault = dirty_request_check((dirty_slice){(const char *)payload, len}, &route,
+                                    limits->max_args, limits->max_depth, why, sizeof why);
+    if (fault == DIRTY_WIRE_OK)
+        return true;
+    dirty_wire_fault_members(&extra, fault, limits->max_message, limits->max_args);
+    dirty_buf_append(&extra, "", 1);
+    error_reply r = {DIRTY_CODE_PROTOCOL, "no", "receive",
+                     dirty_buf_failed(&extra) ? NULL : (const char *)extra.base, true};
+    reply_error(c, &r, "%s", why);
+    dirty_buf_deinit(&extra);
+    return false;
+}
+
+/* The worker that serves in the slot the argument names. NULL: refused. */
+static worker *get_worker(conn *c, const char *number) {
+    char *end;
+    unsigned long n = strtoul(number, &end, 10);
+    arbiter *a = c->a;
+    if (*number < '0' || *number > '9' || (*end != '\0' && *end != '.') || n == 0 ||
+        n > a->slot_room || a->slots[n - 1]->worker == NULL) {
+        reply_bad_argument(c, "there is no worker \"%s\": `dirty status` lists them",
+                           number);
+        return NULL;
+    }
+    return a->slots[n - 1]->worker;
+}
+
+/* -- Changes
+ * -------------------------------------------------------------------------------- */
+
+static void do_ping(conn *c) {
+    char pid[16];
+    snprintf(pid, sizeof pid, "%d", (int)c->a->pid);
+    answer_json(c, pid, strlen(pid));
+}
+
+static void do_stop(conn *c) {
+    arbiter *a = c->a;
+    char how[16] = "graceful";
+    get_argument(c, 0, how, sizeof how);
+    bool now = strcmp(how, "now") == 0;
+    if (!now && strcmp(how, "graceful") != 0) {
+        reply_bad_argument(c, "stop \"%s\"? It is \"graceful\" or \"now\"", how);
+        return;
+    }
+    answer_json(c, "true", 4);
+    if (now)
+        stop_now(a, DIRTY_EXIT_OK);
+    else
+        stop_gracefully(a);
+}
+
+static void do_reload(conn *c) {
+    char json[64];
+    snprintf(json, sizeof json, "{\"reload\":%llu}",
+             (unsigned long long)reload_start(c->a));
+    answer_json(c, json, strlen(json));
+}
+
+/* "4": so many workers; "+1", "-2": so many more or less. */
+static void do_scale(conn *c) {
+    arbiter *a = c->a;
+    char text[16] = "", why[200], json[32], *end;
+    get_argument(c, 0, text, sizeof text);
+    long n = strtol(text, &end, 10);
+    long target = *text == '+' || *text == '-' ? (long)a->plan->slot_count + n : n;
+    if (*text == '\0' || *end != '\0' || target < 1 || target > DIRTY_WORKERS_MAX) {
+        reply_bad_argument(c, "scale \"%s\"? A number of workers from 1 to %d, or +N, -N",
+                           text, DIRTY_WORKERS_MAX);
+        return;
+    }
+    while ((long)a->plan->slot_count != target) {
+        int step = (long)a->plan->slot_count < target ? 1 : -1;
+        if (pool_scale(a, step, why, sizeof why) < 0) {
+            reply_bad_argument(c, "stayed at %u workers: %s", a->plan->slot_count, why);
+            return;
+        }
+    }
+    snprintf(json, sizeof json, "{\"workers\":%u}", a->plan->slot_count);
+    answer_json(c, json, strlen(json));
+}
+
+static void do_kill(conn *c) {
+    char number[16] = "", json[32];
+    get_argument(c, 0, number, sizeof number);
+    worker *w = get_worker(c, number);
+    if (w == NULL)
+        return;
+    snprintf(json, sizeof json, "{\"pid\":%d}", (int)w->pid);
+    worker_kill(w, "told to");
+    answer_json(c, json, strlen(json));
+}
+
+/* The lane of "2" (its first) or "2.1". NULL: refused. */
+static lane *get_lane(conn *c, const char *name) {
+    worker *w = get_worker(c, name);
+    if (w == NULL)
+        return NULL;
+    const char *dot = strchr(name, '.');
+    char *end = NULL;
+    unsigned long n = dot != NULL ? strtoul(dot + 1, &end, 10) : 0;
+    if (n >= w->lane_count || (end != NULL && (*end != '\0' || end == dot + 1))) {
+        reply_bad_argument(c, "worker %u has no lane \"%s\": they are %u.0 to %u.%u",
+                           w->slot->number, name, w->slot->number, w->slot->number,
+                           w->lane_count - 1);
+        return NULL;
+    }
+    return &w->lanes[n];
+}
+
+static void do_cancel(conn *c) {
+    char name[32] = "";
+    get_argument(c, 0, name, sizeof name);
+    lane *l = get_lane(c, name);
+    if (l == NULL)
+        return;
+    bool busy = l->busy;
+    lane_interrupt(l, DIRTY_CODE_CANCELLED);
+    answer_json(c, busy ? "true" : "false", busy ? 4 : 5);
+}
+
+static void do_reopen_logs(conn *c) {
+    int rc = workers_reopen_logs(c->a);
+    notify_tell(c->a, DIRTY_REPORT_REOPEN, "%s", "");
+    if (rc < 0)
+        reply_bad_argument(c,
+                           "the log file can't be opened again, the former one is kept: "
+                           "%s: %s",
+                           dirty_log_path(), dirty_safe_reason(rc));
+    else
+        answer_json(c, "true", 4);
+}
+
+/* The busy lanes with the tracebacks that are there; those that are not are asked for, so
+ * a call with "read" a little later finds them. Without it all are asked for anew. */
+static void do_stack(conn *c) {
+    arbiter *a = c->a;
+    dirty_buf json = {0};
+    const worker *w;
+    char how[16] = "";
+    bool read = get_argument(c, 0, how, sizeof how) && strcmp(how, "read") == 0;
+    if (!a->o->allow_stack) {
+        reply_bad_argument(
+            c, "stacks are off: a traceback is taken by a signal, which ends a "
+               "poll or sleep of the app with EINTR; allow_stack = true in "
+               "the configuration turns them on");
+        return;
+    }
+    dirty_buf_append_cstr(&json, "[");
+    DL_FOREACH (a->workers, w)
+        for (uint32_t i = 0; i < w->lane_count; i++)
+            if (w->lanes[i].busy) {
+                dirty_buf_append_cstr(&json, json.len > 1 ? "," : "");
+                status_append_stack((lane *)&w->lanes[i], !read, &json);
+            }
+    dirty_buf_append_cstr(&json, "]");
+    if (dirty_buf_failed(&json))
+        conn_fail(c);
+    else
+        answer_json(c, json.base, json.len);
+    dirty_buf_deinit(&json);
+}
+
+static const struct {
+    const char *name;
+    bool changes; /* for those only who may_change */
+    void (*run)(conn *c);
+} actions[] = {
+    {"status", false, do_status},
+    {"metrics", false, do_metrics},
+    {"ping", false, do_ping},
+    {"stop", true, do_stop},
+    {"reload", true, do_reload},
+    {"scale", true, do_scale},
+    {"kill", true, do_kill},
+    {"cancel", true, do_cancel},
+    {"reopen_logs", true, do_reopen_logs},
+    {"stack", true, do_stack},
+};
+#define ACTION_COUNT (sizeof actions / sizeof *actions)
+
+/* Those whom the option admin_users names, root only if it does; without it root and the
+ * socket's owner. */
+static bool may_change(const conn *c) {
+    const dirty_arbiter_options *o = c->a->o;
+    uid_t owner = listener_owner(c->a);
+    if (o->admin_uids == NULL)
+        return c->request.peer_uid == 0 ||
+               (owner != (uid_t)-1 && c->request.peer_uid == owner);
+    for (uint32_t i = 0; i < o->admin_count; i++)
+        if (o->admin_uids[i] == c->request.peer_uid)
+            return true;
+    return false;
+}
+
+static void reply_no_action(conn *c) {
+    char names[200];
+    size_t at = 0;
+    for (size_t i = 0; i < ACTION_COUNT; i++)
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", i ? ", " : "",
+                               actions[i].name);
+    error_reply r = {DIRTY_CODE_ACTION_NOT_FOUND, "no", NULL, ",\"app\":\"@arbiter\"",
+                     false};
+    reply_error(c, &r, "@arbiter has no action \"%s\"; it has: %s", c->request.action,
+                names);
+}
+
+/* "uid 7, uid 8": as many of admin_users as fit. */
+static const char *list_admins(const dirty_arbiter_options *o, char *out, size_t size) {
+    size_t at = 0;
+    for (uint32_t i = 0; i < o->admin_count && at < size; i++)
+        at += (size_t)snprintf(out + at, size - at, "%suid %u", i ? ", " : "",
+                               (unsigned)o->admin_uids[i]);
+    return out;
+}
+
+static void reply_denied(conn *c) {
+    error_reply r = {DIRTY_CODE_DENIED, "no", NULL, ",\"app\":\"@arbiter\"", false};
+    const dirty_arbiter_options *o = c->a->o;
+    char admins[400];
+    if (o->admin_uids == NULL)
+        reply_error(
+            c, &r,
+            "@arbiter %s is for root and the socket's owner (uid %u), the caller is "
+            "uid %u",
+            c->request.action, (unsigned)listener_owner(c->a),
+            (unsigned)c->request.peer_uid);
+    else if (o->admin_count == 0)
+        reply_error(c, &r,
+                    "@arbiter %s is turned off (admin_users), the caller is uid %u",
+                    c->request.action, (unsigned)c->request.peer_uid);
+    else
+        reply_error(
+            c, &r,
+            "@arbiter %s is for the users that admin_users names (%s), the caller is "
+            "uid %u",
+            c->request.action, list_admins(o, admins, sizeof admins),
+            (unsigned)c->request.peer_uid);
+}
+
+static void run_action(conn *c, size_t i) {
+    if (actions[i].changes) {
+        if (!may_change(c)) {
+            reply_denied(c);
+            return;
+        }
+        dirty_log(DIRTY_LOG_INFO, "asked over the socket",
+                  "action=%s by_pid=%d by_uid=%u", c->request.action,
+                  (int)c->request.peer_pid, (unsigned)c->request.peer_uid);
+    }
+    actions[i].run(c);
+}
+
+void admin_answer(conn *c, dirty_slice app_name) {
+    if (!c->request.whole) {
+        error_reply r = {DIRTY_CODE_PROTOCOL, "no", NULL, NULL, true};
+        reply_error(c, &r, "a request to a reserved app is at most %d bytes long",
+                    DIRTY_HEAD_BYTES_MAX);
+        return;
+    }
+    if (!dirty_slice_equals(app_name, "@arbiter", 8)) {
+        reply_no_app(c, app_name);
+        return;
+    }
+    if (!check_values(c))
+        return;
+    for (size_t i = 0; i < ACTION_COUNT; i++)
+        if (strcmp(actions[i].name, c->request.action) == 0) {
+            run_action(c, i);
+            return;
+        }
+    reply_no_action(c);
+}

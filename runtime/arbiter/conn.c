@@ -1,0 +1,497 @@
+#include "arbiter/conn.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "arbiter/lane.h"
+#include "arbiter/dispatch.h"
+#include "arbiter/reply.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+/* Input that an ended connection may still send before it is cut off. A client whose
+ * send then fails still finds our answer in its receive buffer. */
+#define LINGER_DISCARD_MAX (256u * 1024)
+/* What the kernel holds of an answer that its caller has not read: a lane is free as soon
+ * as the rest of its answer fits. The usual default is less than half of it. */
+#define ANSWER_ROOM_BYTES (512 * 1024)
+
+/* That memory is short is said once in this time. */
+#define QUIET_MS 5000
+
+static void on_poll(uv_poll_t *handle, int status, int events);
+static void on_timer(uv_timer_t *handle);
+
+/* -- Waiting ----------------------------------------------------------------------- */
+
+/* A change costs system calls, no change none. */
+void conn_poll(conn *c, int events) {
+    if (c->polled == events)
+        return;
+    c->polled = events;
+    if (events != 0)
+        uv_poll_start(&c->poll, events, on_poll);
+    else
+        uv_poll_stop(&c->poll);
+}
+
+/* The timer is left armed when the deadline moves later or goes away, and looks again
+ * when it fires: requests that are answered in time cost no timer operation. */
+void conn_wake_at(conn *c, uint64_t wake_ns) {
+    c->wake_ns = wake_ns;
+    if (wake_ns == 0 || (c->timer_ns != 0 && c->timer_ns <= wake_ns))
+        return;
+    c->timer_ns = wake_ns;
+    uv_timer_start(&c->timer, on_timer, (uint64_t)dirty_ms_until(wake_ns, dirty_now_ns()),
+                   0);
+}
+
+static uint64_t after_ms(uint32_t ms) {
+    return ms ? dirty_now_ns() + ms * DIRTY_NS_PER_MS : 0;
+}
+
+/* -- Life ------------------------------------------------------------------------ */
+
+/* The kernel doubles what is set, and bounds it by net.core.wmem_max. */
+static void widen(int fd) {
+    int bytes = 0, half = ANSWER_ROOM_BYTES / 2;
+    socklen_t len = sizeof bytes;
+    if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &len) == 0 &&
+        bytes < ANSWER_ROOM_BYTES)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &half, sizeof half);
+}
+
+int conn_prepare(arbiter *a) {
+    if (a->spare == NULL)
+        a->spare = calloc(1, sizeof *a->spare);
+    return a->spare != NULL ? 0 : -ENOMEM;
+}
+
+static void on_handle_closed(uv_handle_t *handle) {
+    conn *c = handle->data;
+    if (--c->open_handles > 0)
+        return;
+    arbiter *a = c->a;
+    close(c->fd);
+    DL_DELETE(a->conns, c);
+    a->conn_count--;
+    a->closing_count--;
+    dirty_buf_deinit(&c->in);
+    dirty_buf_deinit(&c->out);
+    free(c);
+    arbiter_mark(a, MARK_ROOM);
+}
+
+int conn_open(arbiter *a, int fd, conn **out) {
+    struct ucred peer = {0};
+    socklen_t len = sizeof peer;
+    conn *c = a->spare;
+    int rc = uv_poll_init(&a->loop, &c->poll, fd);
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    a->spare = NULL;
+    uv_timer_init(&a->loop, &c->timer);
+    c->poll.data = c->timer.data = c;
+    c->open_handles = 2;
+    c->a = a;
+    c->fd = c->request.fd = fd;
+    c->request.conn = c;
+    c->closed = on_handle_closed;
+    widen(fd);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0) {
+        c->request.peer_pid = peer.pid;
+        c->request.peer_uid = peer.uid;
+    } else {
+        c->request.peer_uid = (uid_t)-1;
+    }
+    DL_APPEND(a->conns, c);
+    if (++a->conn_count > a->conn_peak)
+        a->conn_peak = a->conn_count;
+    a->counters.connections++;
+    conn_enter_first(c);
+    conn_poll(c, CONN_INPUT);
+    *out = c;
+    return 0;
+}
+
+void conn_close(conn *c) {
+    if (c->state == CONN_CLOSING)
+        return;
+    /* A lane, or a message under way to it, may hold a duplicate: close() alone would
+     * not end the connection. */
+    shutdown(c->fd, SHUT_RDWR);
+    conn_set_state(c, CONN_CLOSING);
+}
+
+void conn_evict(conn *c) {
+    conn_set_state(c, CONN_CLOSING);
+}
+
+bool conn_has_input(const conn *c) {
+    int bytes = 0;
+    return c->in.len > 0 || (ioctl(c->fd, FIONREAD, &bytes) == 0 && bytes > 0);
+}
+
+bool conn_is_hung_up(const conn *c) {
+    struct pollfd p = {.fd = c->fd, .events = 0};
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+void conn_abandon(conn *c) {
+    if (c->state != CONN_CLOSING && (c->state != CONN_IDLE || conn_has_input(c)))
+        c->a->counters.abandoned++;
+    conn_close(c);
+}
+
+static void say_out_of_memory(arbiter *a) {
+    if (!dirty_ratelimit_pass(&a->memory_limit, QUIET_MS))
+        return;
+    dirty_log(DIRTY_LOG_ERROR, "out of memory, a connection is closed",
+              "sessions=%u queued=%u remedy=%s", a->conn_count, a->queued,
+              DIRTY_LOG_QUOTE(dirty_log_remedy(-ENOMEM)));
+}
+
+void conn_fail(conn *c) {
+    arbiter *a = c->a;
+    say_out_of_memory(a);
+    bool unstarted = c->request.frame_len > 0 && c->out.len == 0 &&
+                     (c->state == CONN_IDLE || c->state == CONN_READING ||
+                      c->state == CONN_QUEUED || c->state == CONN_GATHERING);
+    if (unstarted && !c->gone) {
+        a->last_words.len = 0;
+        dirty_error_encode(&a->last_words, c->request.id, DIRTY_CODE_OVERLOADED,
+                           dirty_slice_cstr("the runtime is out of memory"), NULL);
+        send(c->fd, a->last_words.base, a->last_words.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        app_count(a, c->request.app,
+                  &(meter_sample){.outcome = DIRTY_CODE_OVERLOADED,
+                                  .action = c->request.action});
+    }
+    conn_close(c);
+}
+
+void conn_returned(conn *c, const uint8_t *bytes, size_t len) {
+    dirty_buf in = {0};
+    dirty_buf_append(&in, bytes, len);
+    dirty_buf_append(&in, c->in.base, c->in.len);
+    dirty_buf_deinit(&c->in);
+    c->in = in;
+    if (dirty_buf_failed(&in)) {
+        conn_fail(c);
+        return;
+    }
+    if (c->gone)
+        conn_abandon(c);
+    else
+        conn_wait(c);
+}
+
+void conn_stalled(conn *c, int fd, size_t len) {
+    request *r = &c->request;
+    upload_result opened = upload_open(c->a, &r->upload, fd, len);
+    if (opened == UPLOAD_BROKEN || len >= r->frame_len) {
+        conn_close(c); /* the bytes are lost */
+        return;
+    }
+    c->a->counters.stalled++;
+    if (c->gone) {
+        conn_abandon(c);
+        return;
+    }
+    if (!conn_set_state(c, CONN_GATHERING))
+        return;
+    conn_wake_at(c, dirty_earlier_ns(r->recv_deadline_ns, r->deadline_ns));
+    if (opened == UPLOAD_FULL)
+        reply_uploads_full(c);
+    else if (r->app == NULL || !r->app->shown)
+        reply_app_removed(c);
+    else
+        conn_poll(c, CONN_INPUT);
+}
+
+/* Drop the first bytes of `in`, and its memory with the last of them, but not that bytes
+ * behind them were lost. */
+static void consume(conn *c, size_t len) {
+    arbiter *a = c->a;
+    dirty_buf_consume(&c->in, len);
+    if (c->in.len > 0 || c->in.cap == 0 || dirty_buf_failed(&c->in))
+        return;
+    if (c->in.cap > SPARE_INPUT_BYTES || a->spare_input_count == SPARE_INPUTS) {
+        dirty_buf_deinit(&c->in);
+        return;
+    }
+    a->spare_inputs[a->spare_input_count++] = c->in;
+    c->in = (dirty_buf){0};
+}
+
+/* -- Ending softly ---------------------------------------------------------------- */
+
+/* LINGER: the answer is out, the peer is to close. */
+static void await_close(conn *c) {
+    shutdown(c->fd, SHUT_WR);
+    conn_poll(c, UV_READABLE);
+    conn_wake_at(c, after_ms(c->a->o->linger_timeout_ms));
+}
+
+static void linger(conn *c) {
+    if (!conn_set_state(c, CONN_LINGER))
+        return;
+    dirty_buf_deinit(&c->in);
+    if (c->out.len > 0) {
+        conn_poll(c, UV_WRITABLE);
+        conn_wake_at(c, after_ms(c->a->o->limits.send_timeout_ms));
+        return;
+    }
+    if (c->eof || c->gone) {
+        conn_close(c);
+        return;
+    }
+    await_close(c);
+}
+
+/* LINGER: throw input away until the peer closes, the bound or the timeout is reached. */
+static void discard(conn *c) {
+    ssize_t n = recv(c->fd, c->a->scratch, sizeof c->a->scratch, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n > 0) {
+        c->discarded += (size_t)n;
+        if (c->discarded < LINGER_DISCARD_MAX)
+            return;
+    }
+    conn_close(c);
+}
+
+/* -- Between requests --------------------------------------------------------------- */
+
+void conns_step(arbiter *a) {
+    /* Those that come to the list meanwhile are looked at in the next turn. */
+    const conn *last = a->looks != NULL ? a->looks->look_prev : NULL;
+    while (a->looks != NULL) {
+        conn *c = a->looks;
+        conn_stop_looking(c);
+        dispatch_next(c);
+        if (c == last)
+            break;
+    }
+}
+
+/* The connection is free for the next request. What has come of it is looked at in the
+ * step, not here: we may be called from inside a look. */
+static void next_request(conn *c) {
+    if (!conn_set_state(c, CONN_IDLE))
+        return;
+    c->wake_ns = 0;
+    if (c->in.len == 0 && !c->eof) {
+        conn_poll(c, CONN_INPUT);
+        return;
+    }
+    c->looking = true;
+    DL_APPEND2(c->a->looks, c, look_prev, look_next);
+    arbiter_mark(c->a, MARK_LOOK);
+}
+
+/* -- While a request waits or runs -------------------------------------------------- */
+
+void conn_hung_up(conn *c) {
+    if (c->state == CONN_QUEUED) {
+        conn_abandon(c);
+        return;
+    }
+    if (c->request.lane != NULL && lane_take_unstarted(c->request.lane)) {
+        conn_abandon(c); /* as if it still waited */
+        return;
+    }
+    c->gone = true;
+    c->a->counters.disconnects++;
+    conn_poll(c, 0);
+    if (c->request.lane != NULL)
+        lane_caller_gone(c->request.lane);
+}
+
+static void on_event_while_busy(conn *c) {
+    if (c->state == CONN_RUNNING && c->request.whole && (c->polled & UV_READABLE))
+        dispatch_early(c);
+    else if (conn_is_hung_up(c))
+        conn_hung_up(c);
+    else
+        conn_poll(c, UV_PRIORITIZED);
+}
+
+void conn_wait(conn *c) {
+    if (!conn_set_state(c, CONN_QUEUED))
+        return;
+    conn_wake_at(c, c->request.deadline_ns);
+    if (c->request.app->shown)
+        arbiter_mark(c->a, MARK_REMATCH); /* lanes may be idle, where it was given back */
+    else
+        reply_app_removed(c); /* while a lane had it */
+}
+
+void conn_running(conn *c, size_t used) {
+    if (!conn_set_state(c, CONN_RUNNING))
+        return;
+    consume(c, used);
+    conn_wake_at(c, c->request.deadline_ns);
+    if (!c->request.whole)
+        conn_poll(c, UV_PRIORITIZED); /* the rest is the lane's to read */
+}
+
+void conn_done(conn *c, int end) {
+    if (end == DIRTY_CONNECTION_LOST || c->gone)
+        conn_close(c);
+    else if (dirty_buf_failed(&c->in))
+        conn_fail(c); /* bytes of the next request are lost */
+    else if (end == DIRTY_CONNECTION_DRAIN)
+        linger(c);
+    else
+        next_request(c);
+}
+
+/* -- Our own answers --------------------------------------------------------------- */
+
+typedef enum flush_result {
+    FLUSH_DONE,  /* all is out */
+    FLUSH_MORE,  /* the peer has to read first */
+    FLUSH_BROKEN /* the peer is gone */
+} flush_result;
+
+/* Send what is in `out`. */
+static flush_result flush(conn *c) {
+    while (c->out.len > 0) {
+        ssize_t n = send(c->fd, c->out.base, c->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EAGAIN ? FLUSH_MORE : FLUSH_BROKEN;
+        dirty_buf_consume(&c->out, (size_t)n);
+    }
+    dirty_buf_deinit(&c->out);
+    return FLUSH_DONE;
+}
+
+static void on_writable(conn *c) {
+    switch (flush(c)) {
+    case FLUSH_BROKEN: conn_close(c); break;
+    case FLUSH_MORE: break;
+    case FLUSH_DONE:
+        if (c->state == CONN_ANSWERING)
+            next_request(c);
+        else
+            await_close(c);
+    }
+}
+
+void conn_answer(conn *c, const void *frame, size_t len, bool keep) {
+    if (c->state == CONN_CLOSING)
+        return;
+    dirty_buf_append(&c->out, frame, len);
+    if (dirty_buf_failed(&c->out)) {
+        conn_fail(c);
+        return;
+    }
+    /* What a lane has had is not in `in` any more. */
+    if (c->state != CONN_RUNNING && !c->request.upload.open)
+        consume(c, c->request.frame_len);
+    if (!conn_set_state(c, CONN_ANSWERING))
+        return;
+    flush_result result = c->gone ? FLUSH_BROKEN : flush(c);
+    if (result == FLUSH_BROKEN)
+        conn_close(c);
+    else if (!keep || dirty_buf_failed(&c->in))
+        linger(c);
+    else if (result == FLUSH_DONE)
+        next_request(c);
+    else {
+        conn_poll(c, UV_WRITABLE);
+        conn_wake_at(c, after_ms(c->a->o->limits.send_timeout_ms));
+    }
+}
+
+/* -- Events ------------------------------------------------------------------------- */
+
+/* The connection failed; libuv has stopped polling it. */
+static void on_broken(conn *c) {
+    c->polled = 0;
+    if (c->state == CONN_RUNNING)
+        conn_hung_up(c); /* the call goes on, as after any hang-up */
+    else if (c->state == CONN_ANSWERING || c->state == CONN_LINGER)
+        conn_close(c);
+    else
+        conn_abandon(c);
+}
+
+/* Whether a request of it may still be taken. One of a caller that hung up before it was
+ * read is not: nobody waits for it. */
+static bool may_read(conn *c, int events) {
+    if (!(events & UV_DISCONNECT) || !conn_is_hung_up(c))
+        return true;
+    conn_abandon(c);
+    return false;
+}
+
+static void on_poll(uv_poll_t *handle, int status, int events) {
+    conn *c = handle->data;
+    if (status < 0) {
+        on_broken(c);
+        return;
+    }
+    switch (c->state) {
+    case CONN_IDLE:
+    case CONN_READING:
+        if (may_read(c, events))
+            dispatch_input(c);
+        break;
+    case CONN_GATHERING:
+        if (may_read(c, events))
+            dispatch_rest(c);
+        break;
+    case CONN_QUEUED:
+    case CONN_RUNNING: on_event_while_busy(c); break;
+    case CONN_ANSWERING: on_writable(c); break;
+    case CONN_LINGER:
+        if (c->out.len > 0)
+            on_writable(c);
+        else
+            discard(c);
+        break;
+    case CONN_CLOSING: break;
+    }
+}
+
+static void on_deadline(conn *c) {
+    switch (c->state) {
+    case CONN_READING:
+    case CONN_GATHERING: reply_timeout(c, "receive"); break;
+    case CONN_QUEUED: reply_timeout(c, "queue"); break;
+    case CONN_RUNNING:
+        if (c->request.lane != NULL)
+            lane_interrupt(c->request.lane, DIRTY_CODE_TIMEOUT);
+        break;
+    case CONN_ANSWERING:
+    case CONN_LINGER: conn_close(c); break;
+    case CONN_IDLE:
+    case CONN_CLOSING: break;
+    }
+}
+
+static void on_timer(uv_timer_t *handle) {
+    conn *c = handle->data;
+    uint64_t wake_ns = c->wake_ns;
+    c->timer_ns = 0;
+    if (wake_ns == 0)
+        return;
+    if (dirty_now_ns() < wake_ns) {
+        conn_wake_at(c, wake_ns);
+        return;
+    }
+    c->wake_ns = 0;
+    on_deadline(c);
+}

@@ -1,0 +1,102 @@
+/* The states of a connection: which follows which, and what each of them holds. */
+#include "arbiter/conn.h"
+
+#include <sys/socket.h>
+#include <utlist.h>
+
+#include "arbiter/lane.h"
+#include "base/log.h"
+
+static bool edge_is_legal(conn_state from, conn_state to) {
+    static const uint8_t edges[] = {
+        [CONN_IDLE] = 1 << CONN_READING | 1 << CONN_QUEUED | 1 << CONN_RUNNING |
+                      1 << CONN_ANSWERING | 1 << CONN_LINGER | 1 << CONN_CLOSING,
+        [CONN_READING] = 1 << CONN_QUEUED | 1 << CONN_RUNNING | 1 << CONN_ANSWERING |
+                         1 << CONN_LINGER | 1 << CONN_CLOSING,
+        [CONN_QUEUED] = 1 << CONN_RUNNING | 1 << CONN_ANSWERING | 1 << CONN_LINGER |
+                        1 << CONN_CLOSING,
+        [CONN_RUNNING] = 1 << CONN_IDLE | 1 << CONN_QUEUED | 1 << CONN_GATHERING |
+                         1 << CONN_ANSWERING | 1 << CONN_LINGER | 1 << CONN_CLOSING,
+        [CONN_GATHERING] =
+            1 << CONN_QUEUED | 1 << CONN_ANSWERING | 1 << CONN_LINGER | 1 << CONN_CLOSING,
+        [CONN_ANSWERING] = 1 << CONN_IDLE | 1 << CONN_LINGER | 1 << CONN_CLOSING,
+        [CONN_LINGER] = 1 << CONN_CLOSING,
+        [CONN_CLOSING] = 0,
+    };
+    return edges[from] >> to & 1;
+}
+
+void conn_stop_looking(conn *c) {
+    if (c->looking)
+        DL_DELETE2(c->a->looks, c, look_prev, look_next);
+    c->looking = false;
+}
+
+/* Give back what the present state holds. */
+static void leave(conn *c, conn_state to) {
+    arbiter *a = c->a;
+    switch (c->state) {
+    case CONN_IDLE:
+        DL_DELETE2(a->idle_conns, c, spare_prev, spare_next);
+        conn_stop_looking(c);
+        break;
+    case CONN_QUEUED: app_dequeue(a, &c->request); break;
+    case CONN_RUNNING:
+        if (c->request.lane != NULL && to == CONN_CLOSING)
+            lane_abandon(c->request.lane);
+        else if (c->request.lane != NULL)
+            lane_detach(c->request.lane);
+        break;
+    case CONN_LINGER: DL_DELETE2(a->lingering, c, spare_prev, spare_next); break;
+    case CONN_READING:
+    case CONN_GATHERING:
+    case CONN_ANSWERING:
+    case CONN_CLOSING: break;
+    }
+}
+
+static void close_handles(conn *c) {
+    c->wake_ns = 0;
+    c->a->closing_count++;
+    upload_close(c->a, &c->request.upload);
+    uv_close((uv_handle_t *)&c->poll, c->closed);
+    uv_close((uv_handle_t *)&c->timer, c->closed);
+}
+
+/* Take what the state that has begun holds. */
+static void enter(conn *c) {
+    arbiter *a = c->a;
+    switch (c->state) {
+    case CONN_IDLE:
+        request_reset(a, &c->request);
+        DL_APPEND2(a->idle_conns, c, spare_prev, spare_next);
+        break;
+    case CONN_QUEUED: app_enqueue(a, &c->request); break;
+    case CONN_LINGER: DL_APPEND2(a->lingering, c, spare_prev, spare_next); break;
+    case CONN_CLOSING: close_handles(c); break;
+    case CONN_READING:
+    case CONN_RUNNING:
+    case CONN_GATHERING:
+    case CONN_ANSWERING: break;
+    }
+}
+
+void conn_enter_first(conn *c) {
+    enter(c);
+}
+
+/* An edge that is not there is a bug of ours, which shall cost this connection alone. */
+bool conn_set_state(conn *c, conn_state to) {
+    if (c->state == CONN_CLOSING)
+        return false;
+    if (!edge_is_legal(c->state, to)) {
+        dirty_log(DIRTY_LOG_ERROR, "internal error: a connection is closed",
+                  "session_state=%d next=%d", (int)c->state, (int)to);
+        shutdown(c->fd, SHUT_RDWR);
+        to = CONN_CLOSING;
+    }
+    leave(c, to);
+    c->state = to;
+    enter(c);
+    return to != CONN_CLOSING;
+}

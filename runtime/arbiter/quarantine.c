@@ -1,0 +1,107 @@
+#include "arbiter/quarantine.h"
+
+#include <utlist.h>
+
+#include "arbiter/app.h"
+#include "arbiter/availability.h"
+#include "arbiter/slot.h"
+#include "arbiter/reload.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+/* Boots of a slot that fail at the same app, in a row, until it is set apart. */
+#define FAILURES 3
+/* How long those that were set apart must have served before all are dealt anew. */
+#define SETTLED_MS 5000
+/* How long after that it may be done again; doubled each time, up to the last. Once all
+ * has been well for as long as the last, from the first again. */
+#define PAUSE_FIRST_MS 10000
+#define PAUSE_LAST_MS 600000
+
+/* May it be set apart now? One that must not run twice can't be while another worker has
+ * it. */
+static bool can_go(const arbiter *a, const app *culprit) {
+    int i = culprit != NULL ? plan_index(a->plan, culprit) : -1;
+    return i >= 0 && !a->reloads &&
+           !(a->plan->o->apps[i].exclusive && pool_ready_for(a, culprit) > 0);
+}
+
+static bool quarantine_app(arbiter *a, const app *culprit, const char *why) {
+    uint32_t before = a->plan->slot_count;
+    int i = plan_index(a->plan, culprit);
+    if (i < 0 || plan_quarantine(a->plan, (uint32_t)i, why) < 0)
+        return false;
+    dirty_log(DIRTY_LOG_ERROR, "app can't boot, the others go on without it",
+              "app=%s reason=%s", culprit->name, DIRTY_LOG_QUOTE(why));
+    pool_recount(a);
+    if (a->plan->slot_count > before && slot_get(a, before + 1) != NULL) {
+        slot_set_open(a->slots[before], why);
+        pool_adjust(a);
+    }
+    return true;
+}
+
+/* A boot has failed. True: an app was set apart for it. */
+static bool blame(slot *p) {
+    const app *culprit = can_go(p->a, p->culprit) ? p->culprit : NULL;
+    p->blamed_count = culprit != NULL && culprit == p->blamed ? p->blamed_count + 1 : 1;
+    p->blamed = culprit;
+    if (culprit == NULL || p->blamed_count < FAILURES)
+        return false;
+    p->blamed = NULL;
+    p->blamed_count = 0;
+    return quarantine_app(p->a, culprit, p->last_exit);
+}
+
+void quarantine_step(arbiter *a) {
+    for (uint32_t i = 0; i < a->slot_room; i++) {
+        slot *p = a->slots[i];
+        if (!p->boot_failed)
+            continue;
+        p->boot_failed = false;
+        if (blame(p)) {
+            slot_fill_now(p);
+            arbiter_mark(a, MARK_HOPELESS);
+        }
+    }
+}
+
+/* Is there a worker with this app alone that has served for a while? */
+static bool is_settled(const arbiter *a, const app *what, uint64_t now_ns) {
+    const worker *w;
+    DL_FOREACH (a->workers, w)
+        if (w->state == WORKER_READY && w->deal->app_count == 1 &&
+            w->deal->apps[0] == what &&
+            now_ns - w->ready_ns > SETTLED_MS * DIRTY_NS_PER_MS)
+            return true;
+    return false;
+}
+
+/* Nobody can say that a try ends well: code may have changed, or be good only alone. */
+static void pause_joins(arbiter *a, uint64_t now_ns) {
+    uint64_t ms = (uint64_t)PAUSE_FIRST_MS << a->joins;
+    if (ms < PAUSE_LAST_MS)
+        a->joins++;
+    else
+        ms = PAUSE_LAST_MS;
+    a->join_at_ns = now_ns + ms * DIRTY_NS_PER_MS;
+}
+
+void quarantine_check(arbiter *a) {
+    const plan *p = a->plan;
+    uint64_t now_ns = dirty_now_ns();
+    if (p->quarantined_count == 0 &&
+        now_ns > a->join_at_ns + PAUSE_LAST_MS * DIRTY_NS_PER_MS)
+        a->joins = 0;
+    if (p->quarantined_count == 0 || now_ns < a->join_at_ns ||
+        a->phase != ARBITER_SERVING || a->reloads || a->boot->source.probe == NULL)
+        return;
+    for (uint32_t i = 0; i < p->o->app_count; i++)
+        if (p->quarantined[i] != NULL && !is_settled(a, p->apps[i], now_ns))
+            return;
+    if (!reload_start_same(a))
+        return;
+    pause_joins(a, now_ns);
+    dirty_log_msg(DIRTY_LOG_INFO,
+                  "apps that were set apart boot again: reloading to deal them out");
+}
