@@ -1,6 +1,7 @@
 /* The CPU quota of cgroups, read from made-up file systems. */
 #include "harness.h"
 
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,6 +61,21 @@ static void v2_reads_cpu_max(void **state) {
     assert_int_equal(dirty_cpus_cgroup(root), 0);
 }
 
+static void quotas_that_make_no_sense_are_none_and_large_ones_are_cut(void **state) {
+    static const char *const none[] = {"0 100000\n", "-1 100000\n", "100000 0\n",
+                                       "100000 -1\n", "100000\n"};
+    (void)state;
+    put("/proc/self/cgroup", "0::/a\n");
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        put("/sys/fs/cgroup/a/cpu.max", none[i]);
+        assert_int_equal(dirty_cpus_cgroup(root), 0);
+    }
+    put("/sys/fs/cgroup/a/cpu.max", "4294967295 1\n");
+    assert_int_equal(dirty_cpus_cgroup(root), UINT_MAX);
+    put("/sys/fs/cgroup/a/cpu.max", "4294967297 1\n"); /* 1 if cut to 32 bits */
+    assert_int_equal(dirty_cpus_cgroup(root), UINT_MAX);
+}
+
 static void v2_takes_the_smallest_of_all_above(void **state) {
     (void)state;
     put("/proc/self/cgroup", "0::/a/b\n");
@@ -93,6 +109,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(no_cgroup_means_no_quota, setup, teardown),
         cmocka_unit_test_setup_teardown(v2_reads_cpu_max, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            quotas_that_make_no_sense_are_none_and_large_ones_are_cut, setup, teardown),
         cmocka_unit_test_setup_teardown(v2_takes_the_smallest_of_all_above, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(v1_reads_the_quota_of_the_cpu_controller, setup,
