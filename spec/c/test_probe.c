@@ -174,6 +174,29 @@ static void a_close_that_hangs_is_told_as_such(void **state) {
     dirty_buf_deinit(&out);
 }
 
+/* As of an install whose Lua modules are not where they should be. */
+static void without_the_runtimes_modules_every_app_is_told_why(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r, 1);
+    r.start.lua_path = "/nowhere/?.lua";
+    dirty_app_spec specs[] = {{.name = "a", .module = "a"}, {.name = "b", .module = "b"}};
+    rig_add_app(&r, &specs[0]);
+    rig_add_app(&r, &specs[1]);
+    dirty_probe p = {.start = &r.start, .boot = true, .timeout_ms = 20000};
+    dirty_buf out = {0};
+    assert_int_equal(dirty_probe_run(&p, &out), 0);
+    dirty_buf_append(&out, "", 1);
+    assert_int_equal(count_lines(&out), 2);
+    assert_says(&out, "{\"app\":\"a\",\"ok\":false,\"phase\":\"load\",\"message\":"
+                      "\"module 'dirty");
+    assert_says(&out, "\n{\"app\":\"b\",\"ok\":false,\"phase\":\"load\",\"message\":"
+                      "\"module 'dirty");
+    assert_says(&out, ",\"ms\":");
+    assert_null(strstr((const char *)out.base, "it ended the process"));
+    dirty_buf_deinit(&out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(declarations_are_reported),
@@ -186,6 +209,7 @@ int main(void) {
         cmocka_unit_test(an_app_that_ends_the_process_does_not_hide_the_next),
         cmocka_unit_test(an_app_that_hangs_is_ended),
         cmocka_unit_test(a_close_that_hangs_is_told_as_such),
+        cmocka_unit_test(without_the_runtimes_modules_every_app_is_told_why),
     };
     return cmocka_run_group_tests(tests, open_apps, close_apps);
 }
