@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/report.h"
+#include "supervisor/arbiter_process.h"
 #include "base/children.h"
 #include "supervisor/sd_notify.h"
 #include "supervisor/orphans.h"
@@ -671,6 +672,96 @@ static void without_a_listener_nothing_is_said(void **state) {
     assert_false(is_logged(p, "service manager"));
 }
 
+/* A socket that takes no more until it is read, and what is told to it. */
+static int open_full_listener(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int from = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(connect(from, (struct sockaddr *)&address, sizeof address), 0);
+    while (send(from, "FILLER", 6, MSG_DONTWAIT) == 6)
+        continue;
+    close(from);
+    return fd;
+}
+
+/* Read all that has come; how many of them say so. */
+static unsigned count_told(int fd, const char *what) {
+    char text[DIRTY_SD_NOTIFY_TEXT_SIZE];
+    unsigned count = 0;
+    for (;;) {
+        ssize_t n = recv(fd, text, sizeof text - 1, MSG_DONTWAIT);
+        if (n < 0)
+            return count;
+        text[n] = '\0';
+        count += strcmp(text, what) == 0;
+    }
+}
+
+static void messages_wait_for_room_and_then_nothing_is_due(void **state) {
+    place *p = *state;
+    dirty_sd_notify n;
+    int fd = open_full_listener(p->path);
+    setenv("NOTIFY_SOCKET", p->path, 1);
+    dirty_sd_notify_open(&n);
+    dirty_sd_notify_send(&n, "STATUS=%s", "kept");
+    uint64_t due_ns = n.again_at_ns;
+    assert_true(due_ns > 0);
+    dirty_sd_notify_send(&n, "STATUS=%s", "behind"); /* does not put it off */
+    assert_true(n.again_at_ns == due_ns);
+    assert_int_equal(n.count, 2);
+    dirty_sd_notify_beat(&n);
+    assert_int_equal(n.count, 2); /* what is late says nothing */
+    n.again_at_ns = 1;
+    dirty_sd_notify_again(&n); /* it has not been read yet */
+    assert_true(n.again_at_ns > due_ns);
+    assert_int_equal(n.count, 2);
+    assert_int_equal(count_told(fd, "STATUS=kept"), 0);
+    n.again_at_ns = UINT64_MAX;
+    dirty_sd_notify_again(&n); /* too early */
+    assert_int_equal(n.count, 2);
+    n.again_at_ns = 1;
+    dirty_sd_notify_again(&n);
+    assert_int_equal(n.count, 0);
+    assert_true(n.again_at_ns == 0);
+    assert_int_equal(count_told(fd, "STATUS=kept"), 1);
+    assert_true(is_logged(p, "the service manager reads again"));
+    assert_true(is_logged(p, "lost=0"));
+    dirty_sd_notify_beat(&n);
+    assert_int_equal(count_told(fd, "WATCHDOG=1"), 1);
+    dirty_sd_notify_close(&n);
+    close(fd);
+}
+
+/* -- The next arbiter ------------------------------------------------------------------
+ */
+
+/* How many quick deaths in a row there are, when one is told of an arbiter that served,
+ * or did not, and became ready so long ago, where there were `before`. */
+static unsigned quick_deaths_after(bool serves, uint64_t ready_ms_ago, unsigned before) {
+    supervisor s = {.phase = SERVING,
+                    .serves = serves,
+                    .ready_ns = dirty_now_ns() - ready_ms_ago * DIRTY_NS_PER_MS,
+                    .report_fd = -1,
+                    .quick_deaths = before,
+                    .notify = {.fd = -1}};
+    dirty_relay_init(&s.relay);
+    arbiter_process_gone(&s, SIGKILL);
+    assert_false(s.done);
+    assert_int_equal(s.restarts, 1);
+    assert_string_equal(s.last_exit, "keeper: signal 9 SIGKILL");
+    return s.quick_deaths;
+}
+
+static void only_an_arbiter_that_served_for_long_dies_as_the_first(void **state) {
+    (void)state;
+    assert_int_equal(quick_deaths_after(true, 60000, 5), 1);
+    assert_int_equal(quick_deaths_after(true, 0, 5), 6);
+    assert_int_equal(quick_deaths_after(false, 60000, 5), 6);
+    assert_int_equal(quick_deaths_after(false, 0, 5), 6);
+}
+
 #define WITH_PLACE(test) cmocka_unit_test_setup_teardown(test, make_place, remove_place)
 
 int main(void) {
@@ -699,6 +790,8 @@ int main(void) {
         cmocka_unit_test(rights_are_taken_for_good),
         WITH_PLACE(the_watchdog_is_read_from_the_environment),
         WITH_PLACE(without_a_listener_nothing_is_said),
+        WITH_PLACE(messages_wait_for_room_and_then_nothing_is_due),
+        WITH_PLACE(only_an_arbiter_that_served_for_long_dies_as_the_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
