@@ -232,6 +232,10 @@ check("errors of wrong use point at the caller's line", function(c)
     raises(where, function() c:with { tiemout = 1 }:close() end)
     where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
     raises(where, function() client.new { timeout = 0 }:close() end)
+    where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
+    raises(where, function() client.new(5):close() end)
+    where = "client_checks.lua:" .. tostring(debug.getinfo(1, "l").currentline) + 1
+    raises(where, function() c:with(5):close() end)
 end)
 
 check("wrong options raise, with the nearest right one", function(c)
@@ -251,6 +255,26 @@ check("wrong options raise, with the nearest right one", function(c)
     for _, bad in ipairs { 0, -1, 0 / 0, math.huge, "1", true, 4294968 } do
         raises("option timeout must be a number of seconds", client.new, { timeout = bad })
         raises("option timeout must be a number of seconds", c.with, c, { timeout = bad })
+    end
+    for name, wrong in pairs {
+        timeout = { 0.0009 }, max_message = { -1, 0.5, 4294967296 }, max_depth = { 0, 2001 },
+        priority = { -1, 9.5 }, pool_size = { 0, 1.5, 65536 },
+        keepalive_timeout = { 0, 0.0009, 2147484 }, socket = { ("x"):rep(108), 5 },
+    } do
+        for _, bad in ipairs(wrong) do
+            raises(("option %s must be"):format(name), client.new, { [name] = bad })
+        end
+    end
+    raises("is a string of 108 bytes: " .. ("x"):rep(107) .. "…", client.new,
+        { socket = ("x"):rep(108) })
+    for name, right in pairs {
+        timeout = { 0.001, 4294967 }, max_message = { 1, 4294967295 }, max_depth = { 1, 2000 },
+        priority = { 0, 9 }, pool_size = { 1, 65535 }, keepalive_timeout = { 0.001, 2147483 },
+        socket = { "x", ("x"):rep(107) },
+    } do
+        for _, good in ipairs(right) do
+            equal("table", type(client.new { [name] = good }), name)
+        end
     end
     raises("option priority must be", c.with, c, { priority = 10 })
     raises("option priority must be", c.with, c, { priority = 0.5 })
