@@ -327,6 +327,51 @@ static void the_end_of_the_channel_ends_the_worker(void **state) {
     }
 }
 
+/* A lane that can't go on, and ends before it is told to. */
+static void a_lane_that_breaks_is_told_by_the_workers_status(void **state) {
+    (void)state;
+    for (uint32_t lanes = 1; lanes <= 2; lanes++) {
+        rig r;
+        rig_init(&r, lanes);
+        rig_add_app(&r, &echo_app);
+        rig_start(&r);
+        rig_expect_ready(&r);
+        assert_int_equal(send(r.channels[0], "garbage", 7, MSG_NOSIGNAL), 7);
+        for (uint32_t i = 1; i < lanes; i++)
+            shutdown(r.channels[i], SHUT_RDWR);
+        int status = rig_reap(&r);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), DIRTY_WORKER_BROKEN);
+    }
+}
+
+static void every_lane_closes_its_apps(void **state) {
+    (void)state;
+    rig r;
+    char path[128];
+    static const dirty_app_spec spec = {.name = "closes", .module = "closes"};
+    snprintf(path, sizeof path, "%s/closed", apps.dir);
+    rig_apps_write(
+        &apps, "closes",
+        "return { close = function()\n"
+        "  local f = io.open(package.path:match('^(.-)/%?') .. '/closed', 'a')\n"
+        "  f:write('closed\\n') f:close() end }");
+    rig_init(&r, 2);
+    r.start.lua_path = apps.path;
+    rig_add_app(&r, &spec);
+    rig_start(&r);
+    rig_expect_ready(&r);
+    rig_stop(&r);
+    char text[64] = "";
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    size_t len = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    unlink(path);
+    text[len] = '\0';
+    assert_string_equal(text, "closed\nclosed\n");
+}
+
 static void apps_are_closed_the_last_first(void **state) {
     (void)state;
     rig r;
@@ -420,6 +465,8 @@ int main(void) {
         cmocka_unit_test(a_new_global_is_told_once),
         cmocka_unit_test(the_hook_runs_before_ready),
         cmocka_unit_test(the_end_of_the_channel_ends_the_worker),
+        cmocka_unit_test(a_lane_that_breaks_is_told_by_the_workers_status),
+        cmocka_unit_test(every_lane_closes_its_apps),
         cmocka_unit_test(apps_are_closed_the_last_first),
         cmocka_unit_test(signals_of_the_terminal_are_ignored),
         cmocka_unit_test(an_orphan_does_not_start),
