@@ -487,6 +487,16 @@ static void metadata_does_not_outlive_its_request(void **state) {
     free(f.payload);
 }
 
+/* A number that Lua can't hold is JSON: that is of the one request, not of the next. */
+static void what_is_wrong_with_an_argument_is_told_anew(void **state) {
+    for (int i = 0; i < 2; i++) {
+        assert_error(call_json(*state, ECHO, "echo", "1e999"), DIRTY_CODE_PROTOCOL,
+                     "argument 1: ", "\"started\":\"no\"");
+        assert_error(call_json(*state, ECHO, "echo", "{"), DIRTY_CODE_PROTOCOL,
+                     "argument 1 is not JSON: ", "\"started\":\"no\"");
+    }
+}
+
 static void bad_metadata_is_refused(void **state) {
     assert_error(call_with(*state, "request", "{", 20000), DIRTY_CODE_PROTOCOL,
                  "the metadata is not JSON: Expected", "\"started\":\"no\"");
@@ -609,6 +619,7 @@ int main(void) {
         cmocka_unit_test(a_stream_ends_when_the_caller_leaves),
         cmocka_unit_test(the_request_is_known),
         cmocka_unit_test(metadata_does_not_outlive_its_request),
+        cmocka_unit_test(what_is_wrong_with_an_argument_is_told_anew),
         cmocka_unit_test(bad_metadata_is_refused),
         cmocka_unit_test(the_request_is_read_only),
         cmocka_unit_test(check_raises_when_it_is_late),
