@@ -1,6 +1,7 @@
 #include "arbiter_rig.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -43,6 +44,31 @@ static void say_done(int channel, uint64_t seq, int connection, bool dropped) {
                         .dropped = dropped,
                         .run_ns = 1000};
     say(channel, &m, sizeof m);
+}
+
+/* The bytes are in a file, whose descriptor goes with the message. */
+static void say_stalled(int channel, uint64_t seq, const uint8_t *bytes, uint32_t len) {
+    dirty_msg_stalled m = {.kind = DIRTY_MSG_STALLED, .have_len = len, .seq = seq};
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {.room = {0}};
+    struct iovec part = {&m, sizeof m};
+    struct msghdr msg = {.msg_iov = &part,
+                         .msg_iovlen = 1,
+                         .msg_control = control.room,
+                         .msg_controllen = sizeof control.room};
+    int file = memfd_create("stalled", MFD_CLOEXEC);
+    if (file < 0 || write(file, bytes, len) != (ssize_t)len)
+        _exit(5);
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof file);
+    memcpy(CMSG_DATA(c), &file, sizeof file);
+    if (sendmsg(channel, &msg, MSG_NOSIGNAL) < 0)
+        _exit(3);
+    close(file);
 }
 
 static void stay(void) {
@@ -138,6 +164,11 @@ static void serve_one(const scripted *s, int fd, dirty_msg_dispatch *m, uint8_t 
         say_done(channel, IS("done-of-last") ? m->seq - 1 : m->seq + 1, 0, false);
         stay();
     }
+    if (IS("stalled-of-last") || IS("stalled-of-next")) {
+        say_stalled(channel, IS("stalled-of-last") ? m->seq - 1 : m->seq + 1, bytes,
+                    m->have_len);
+        stay();
+    }
     if (IS("hold-running") || IS("hold-running-unread"))
         stay();
     if (IS("slow"))
@@ -213,10 +244,27 @@ static void *serve(void *arg) {
     }
 }
 
+/* What the boot of this worker comes to: the next letter of the file that the app's
+ * options name. '\0': there is none, it boots. */
+static char take_fate(const char *options) {
+    char path[128], fate = '\0';
+    if (sscanf(options, "\"fates %127[^\"]", path) != 1)
+        return fate;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    off_t last = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+    if (last > 0 && pread(fd, &fate, 1, last - 1) == 1 && ftruncate(fd, last - 1) < 0)
+        _exit(6);
+    close(fd);
+    return fate;
+}
+
 int rig_worker_main(const dirty_worker_start *start) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    bool broken =
-        start->apps[0]->module[0] == '/' && access(start->apps[0]->module, F_OK) == 0;
+    char fate = take_fate(start->apps[0]->options);
+    if (fate == 'k')
+        raise(SIGKILL);
+    bool broken = fate == 'f' || (start->apps[0]->module[0] == '/' &&
+                                  access(start->apps[0]->module, F_OK) == 0);
     if (broken || strcmp(start->apps[0]->options, "\"no boot\"") == 0) {
         const char text[] = "xxxxxxxx{\"message\":\"init went wrong\"}";
         dirty_msg_plain head = {DIRTY_MSG_BOOT_FAILED, sizeof text - 9};

@@ -27,7 +27,9 @@ void rig_init(rig *r);
  */
 typedef struct rig_plan {
     const char *apps[3]; /* names, NULL ends */
-    const char *mark;    /* the options of each app, JSON */
+    const char *mark;    /* the options of each app, JSON. "fates PATH": what becomes of
+                            each boot is the last letter of that file, which is taken out
+                            of it: k killed, f failed; it boots when there is none */
     uint32_t workers;
     uint32_t limit; /* of the last app, 0 none */
     const char *fails_at;
@@ -55,6 +57,7 @@ void rig_stop(rig *r, int status);
  *   exit             ends with status 7 in RUNNING
  *   done-of-last, done-of-next   says in RUNNING that the request before this one, or the
  *                    one behind it, is done; stays in RUNNING
+ *   stalled-of-last, stalled-of-next   the same of STALLED, with a file
  *   receive-ms       answers how long after its first byte the request must be whole,
  * null if it came whole keep             answers a value, and a child of it keeps the
  * descriptor keep-in-group    the same, with a child that stays in the worker's process

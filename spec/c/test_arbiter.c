@@ -634,14 +634,15 @@ static void a_lane_that_died_unnoticed(void **state) {
 }
 
 /* A worker that is not at one with the arbiter about what it does is not believed. */
-static void done_of_another_request(void **state) {
-    static const char *const actions[] = {"done-of-last", "done-of-next"};
+static void words_about_another_request(void **state) {
+    static const char *const actions[] = {"done-of-last", "done-of-next",
+                                          "stalled-of-last", "stalled-of-next"};
     (void)state;
     rig r;
     rig_init(&r);
     rig_start(&r);
     int fd = rig_connect(&r);
-    for (uint64_t i = 0; i < 2; i++) {
+    for (uint64_t i = 0; i < 4; i++) {
         rig_call(fd, 1, "t", "value");
         rig_expect_value(fd, 1);
         rig_call(fd, 2 + i, "t", actions[i]);
@@ -652,7 +653,7 @@ static void done_of_another_request(void **state) {
     }
     rig_call(fd, 4, "t", "value");
     rig_expect_value(fd, 4);
-    rig_wait_status(&r, "\"killed\":2,");
+    rig_wait_status(&r, "\"killed\":4,");
     close(fd);
     rig_stop(&r, 0);
 }
@@ -952,7 +953,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_request_given_back_runs_elsewhere),
         cmocka_unit_test(a_request_given_back_goes_to_an_idle_lane),
         cmocka_unit_test(a_lane_that_died_unnoticed),
-        cmocka_unit_test(done_of_another_request),
+        cmocka_unit_test(words_about_another_request),
         cmocka_unit_test(the_group_of_a_dead_worker),
         cmocka_unit_test(garbage_is_told_and_ends_the_connection),
         cmocka_unit_test(truncation_at_every_byte),

@@ -216,6 +216,128 @@ static void an_exclusive_app_stops_before_it_starts(void **state) {
     rig_stop(&r, 0);
 }
 
+/* -- Boots that go wrong during a reload -----------------------------------------------
+ */
+
+/* A runtime of two workers, and the plan of its reloads: of as many, whose boots come to
+ * what the file says. */
+typedef struct fated {
+    rig r;
+    char path[96], mark[128];
+    rig_plan plan;
+} fated;
+
+static void fated_start(fated *f) {
+    rig_init(&f->r);
+    snprintf(f->path, sizeof f->path, "%s/fates", f->r.dir);
+    snprintf(f->mark, sizeof f->mark, "\"fates %s\"", f->path);
+    f->plan = (rig_plan){.apps = {"t"}, .mark = f->mark, .workers = 2};
+    f->r.o.workers = 2;
+    rig_plans(&f->r, &f->plan, 1);
+    rig_start(&f->r);
+    rig_wait_status(&f->r, "\"state\":\"serving\"");
+}
+
+/* Reload, for the nth time, with the fates of the boots from the last letter on. */
+static void fated_reload(fated *f, unsigned n, const char *fates, const char *result) {
+    char end[120];
+    FILE *file = fopen(f->path, "w");
+    assert_non_null(file);
+    fputs(fates, file);
+    assert_int_equal(fclose(file), 0);
+    kill(f->r.pid, SIGHUP);
+    snprintf(end, sizeof end,
+             "\"reload\":{\"number\":%u,\"state\":\"idle\",\"result\":\"%s\"", n, result);
+    rig_wait_status(&f->r, end);
+}
+
+static void a_worker_that_is_killed_as_it_boots_is_tried_three_times(void **state) {
+    (void)state;
+    fated f;
+    fated_start(&f);
+    fated_reload(&f, 1, "kkk", "failed");
+    fated_reload(&f, 2, "kk", "done");  /* the tries of the last one are forgotten */
+    fated_reload(&f, 3, "f", "failed"); /* the fault of the new code, not tried again */
+    fated_reload(&f, 4, "", "done");
+    rig_stop(&f.r, 0);
+}
+
+static void each_place_has_tries_of_its_own(void **state) {
+    (void)state;
+    fated f;
+    fated_start(&f);
+    fated_reload(&f, 1, "kk.kk", "done"); /* two of either worker */
+    fated_reload(&f, 2, "kkk.", "partial");
+    rig_stop(&f.r, 0);
+}
+
+/* -- Workers that do not end --------------------------------------------------------- */
+
+static void assert_logged(const rig *r, const char *what) {
+    char path[96], line[2048];
+    snprintf(path, sizeof path, "%s/log", r->dir);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    bool found = false;
+    while (!found && fgets(line, sizeof line, f) != NULL)
+        found = strstr(line, what) != NULL;
+    fclose(f);
+    if (!found)
+        fail_msg("not logged: %s", what);
+}
+
+static void every_call_of_a_worker_that_is_overdue_is_answered(void **state) {
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.threads = 2;
+    r.o.graceful_timeout_ms = 200;
+    rig_plans(&r, &two, 1);
+    rig_start(&r);
+    int fds[2];
+    for (int i = 0; i < 2; i++) {
+        fds[i] = rig_connect(&r);
+        rig_call(fds[i], 1, "t", "hold-running");
+        rig_wait_held(&r);
+    }
+    kill(r.pid, SIGHUP);
+    for (int i = 0; i < 2; i++) {
+        char *details = rig_expect_error(fds[i], 1, DIRTY_CODE_SHUTDOWN);
+        assert_non_null(strstr(details, "graceful_timeout (0.2 s) was over"));
+        free(details);
+        close(fds[i]);
+    }
+    rig_wait_status(&r, "\"result\":\"done\"");
+    assert_logged(&r, "reason=\"graceful_timeout\"");
+    rig_wait_status(&r, "\"killed\":1,");
+    rig_stop(&r, 0);
+}
+
+static void an_idle_worker_that_does_not_end_is_killed(void **state) {
+    dirty_frame f;
+    uint8_t *payload;
+    (void)state;
+    rig r;
+    rig_init(&r);
+    r.o.graceful_timeout_ms = 200;
+    rig_plans(&r, &two, 1);
+    rig_start(&r);
+    int fd = rig_connect(&r);
+    rig_call(fd, 1, "t", "pid");
+    assert_int_equal(rig_read(fd, &f, &payload), 1);
+    payload[f.payload_len] = '\0';
+    rig_wait_status(&r, "\"lanes\":[{\"lane\":0,\"state\":\"idle\"");
+    assert_int_equal(kill(atoi((char *)payload + 7), SIGSTOP), 0);
+    free(payload);
+    kill(r.pid, SIGHUP);
+    rig_wait_status(&r, "\"result\":\"done\"");
+    assert_logged(&r, "reason=\"no_exit\"");
+    rig_wait_status(&r, "\"killed\":1,");
+    rig_expect_text(fd, 2, "t", "plan", "2");
+    close(fd);
+    rig_stop(&r, 0);
+}
+
 /* -- Scaling
  * ------------------------------------------------------------------------------ */
 
@@ -383,6 +505,10 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_second_hup_makes_one_more_roll),
         cmocka_unit_test(reload_after_reload_of_bad_code),
         cmocka_unit_test(an_exclusive_app_stops_before_it_starts),
+        cmocka_unit_test(a_worker_that_is_killed_as_it_boots_is_tried_three_times),
+        cmocka_unit_test(each_place_has_tries_of_its_own),
+        cmocka_unit_test(every_call_of_a_worker_that_is_overdue_is_answered),
+        cmocka_unit_test(an_idle_worker_that_does_not_end_is_killed),
         cmocka_unit_test(scales_by_signal_and_by_action),
         cmocka_unit_test(scaling_down_keeps_limits),
         cmocka_unit_test(limits_spread_apps),
