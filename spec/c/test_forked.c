@@ -127,6 +127,15 @@ static void a_child_that_takes_too_long_is_gone(void **state) {
     assert_int_equal(errno, ECHILD);
 }
 
+/* Each time a second more, if it were waited for longer than it takes. */
+static void a_child_that_has_ended_is_not_waited_for(void **state) {
+    (void)state;
+    uint64_t began_ns = dirty_now_ns();
+    for (int i = 0; i < 20; i++)
+        assert_line("return '\\n'", "\n");
+    assert_true(dirty_now_ns() - began_ns < 20000 * DIRTY_NS_PER_MS);
+}
+
 static void what_the_child_has_started_ends_with_it(void **state) {
     char byte;
     (void)state;
@@ -198,6 +207,7 @@ int main(void) {
         cmocka_unit_test(the_line_of_the_child_comes_back),
         cmocka_unit_test(a_child_without_a_line_is_told),
         cmocka_unit_test(a_child_that_takes_too_long_is_gone),
+        cmocka_unit_test(a_child_that_has_ended_is_not_waited_for),
         cmocka_unit_test(what_the_child_has_started_ends_with_it),
         cmocka_unit_test(a_line_of_more_than_16_mib_is_too_large),
         cmocka_unit_test(a_signal_does_not_end_the_wait),
