@@ -228,7 +228,6 @@ static void recycle(worker *w) {
 
 /* graceful_timeout is over: what it runs is answered here. */
 static void end_overdue(worker *w) {
-    w->overdue = false;
     for (uint32_t i = 0; i < w->lane_count; i++)
         takeover_shutdown(&w->lanes[i]);
     worker_kill(w, worker_has_busy_lane(w) ? "graceful_timeout" : "no_exit");
