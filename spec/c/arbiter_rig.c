@@ -390,10 +390,12 @@ static int script_finish(void *ctx, const char *report, size_t len,
         apps[o->app_count] = script.base->apps[0];
         apps[o->app_count].name = p->apps[o->app_count];
         apps[o->app_count].options = boots ? p->mark : "\"no boot\"";
-        apps[o->app_count].exclusive = p->exclusive;
+        apps[o->app_count].exclusive = p->exclusive || (p->apart && o->app_count == 0);
+        apps[o->app_count].workers = p->apart;
         o->app_count++;
     }
-    apps[o->app_count - 1].workers = p->limit;
+    if (p->limit > 0)
+        apps[o->app_count - 1].workers = p->limit;
     *out = o;
     return 0;
 }

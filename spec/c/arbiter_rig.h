@@ -34,6 +34,7 @@ typedef struct rig_plan {
     uint32_t limit; /* of the last app, 0 none */
     const char *fails_at;
     bool exclusive;
+    bool apart; /* one worker for each app, and the first is exclusive */
 } rig_plan;
 void rig_plans(rig *r, const rig_plan *next, size_t count);
 

@@ -219,20 +219,22 @@ static void an_exclusive_app_stops_before_it_starts(void **state) {
 /* -- Boots that go wrong during a reload -----------------------------------------------
  */
 
-/* A runtime of two workers, and the plan of its reloads: of as many, whose boots come to
- * what the file says. */
+/* A runtime, and the plan of its reloads, whose boots come to what the file says. */
 typedef struct fated {
     rig r;
     char path[96], mark[128];
     rig_plan plan;
 } fated;
 
-static void fated_start(fated *f) {
+static void fated_start(fated *f, uint32_t workers, bool apart) {
     rig_init(&f->r);
     snprintf(f->path, sizeof f->path, "%s/fates", f->r.dir);
     snprintf(f->mark, sizeof f->mark, "\"fates %s\"", f->path);
-    f->plan = (rig_plan){.apps = {"t"}, .mark = f->mark, .workers = 2};
-    f->r.o.workers = 2;
+    f->plan = (rig_plan){.apps = {"t", apart ? "u" : NULL},
+                         .mark = f->mark,
+                         .workers = workers,
+                         .apart = apart};
+    f->r.o.workers = workers;
     rig_plans(&f->r, &f->plan, 1);
     rig_start(&f->r);
     rig_wait_status(&f->r, "\"state\":\"serving\"");
@@ -254,7 +256,7 @@ static void fated_reload(fated *f, unsigned n, const char *fates, const char *re
 static void a_worker_that_is_killed_as_it_boots_is_tried_three_times(void **state) {
     (void)state;
     fated f;
-    fated_start(&f);
+    fated_start(&f, 3, false);
     fated_reload(&f, 1, "kkk", "failed");
     fated_reload(&f, 2, "kk", "done");  /* the tries of the last one are forgotten */
     fated_reload(&f, 3, "f", "failed"); /* the fault of the new code, not tried again */
@@ -265,9 +267,19 @@ static void a_worker_that_is_killed_as_it_boots_is_tried_three_times(void **stat
 static void each_place_has_tries_of_its_own(void **state) {
     (void)state;
     fated f;
-    fated_start(&f);
-    fated_reload(&f, 1, "kk.kk", "done"); /* two of either worker */
+    fated_start(&f, 3, false);
+    fated_reload(&f, 1, "kk.kk.kk", "done"); /* two of each worker */
     fated_reload(&f, 2, "kkk.", "partial");
+    rig_stop(&f.r, 0);
+}
+
+/* The first place can't be tried beside the one that serves: its tries begin when those
+ * of the second are over. */
+static void tries_before_the_new_plan_do_not_count_after_it(void **state) {
+    (void)state;
+    fated f;
+    fated_start(&f, 2, true);
+    fated_reload(&f, 1, "k.kk", "done");
     rig_stop(&f.r, 0);
 }
 
@@ -507,6 +519,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(an_exclusive_app_stops_before_it_starts),
         cmocka_unit_test(a_worker_that_is_killed_as_it_boots_is_tried_three_times),
         cmocka_unit_test(each_place_has_tries_of_its_own),
+        cmocka_unit_test(tries_before_the_new_plan_do_not_count_after_it),
         cmocka_unit_test(every_call_of_a_worker_that_is_overdue_is_answered),
         cmocka_unit_test(an_idle_worker_that_does_not_end_is_killed),
         cmocka_unit_test(scales_by_signal_and_by_action),
