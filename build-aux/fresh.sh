@@ -86,6 +86,9 @@ furnish() { # root
     done
     ln -s pts/ptmx "$1/dev/ptmx"
     ln -s /proc/self/fd "$1/dev/fd"
+    ln -s /proc/self/fd/0 "$1/dev/stdin"
+    ln -s /proc/self/fd/1 "$1/dev/stdout"
+    ln -s /proc/self/fd/2 "$1/dev/stderr"
     cp /etc/resolv.conf /etc/hosts "$1/etc/"
     echo force-unsafe-io >"$1/etc/dpkg/dpkg.cfg.d/fresh" # nobody needs it after a crash
     # packages of servers are not to start them

@@ -82,6 +82,20 @@ static int finalized(fixture *f) {
     return n;
 }
 
+/* LuaJIT of 2024 and before raises a finalizer's error in the code that runs by then;
+ * later ones write it to stderr and go on. */
+static bool finalizers_raise(void) {
+    lua_State *L = luaL_newstate();
+    assert_non_null(L);
+    luaL_openlibs(L);
+    assert_int_equal(luaL_dostring(L, "getmetatable(newproxy(true)).__gc = error\n"
+                                      "return pcall(collectgarbage)"),
+                     0);
+    bool raise = !lua_toboolean(L, 1);
+    lua_close(L);
+    return raise;
+}
+
 static void all_is_collected_whatever_finalizers_raise(void **state) {
     fixture *f = *state;
     run(f, "leave(1000) litter(500)");
@@ -95,7 +109,8 @@ static void all_is_collected_whatever_finalizers_raise(void **state) {
     run(f, "leave(5)");
     dirty_lua_collector_full(&f->collector, f->L);
     assert_int_equal(finalized(f), 1005);
-    assert_int_equal(f->collector.errors, 5); /* it will, a second later */
+    /* it will, a second later */
+    assert_int_equal(f->collector.errors, finalizers_raise() ? 5 : 0);
 }
 
 static void nothing_runs_before_it_is_due(void **state) {

@@ -553,9 +553,20 @@ static int take_rights(int keep, unsigned long secure_bits) {
     return WEXITSTATUS(wait_status);
 }
 
+/* ThreadSanitizer has a thread of its own. The calls that this file puts before the C
+ * library's change the ids of one thread, and the C library ends a process whose threads
+ * differ. */
+static bool can_take_credentials(void) {
+#ifdef __SANITIZE_THREAD__
+    return false;
+#else
+    return geteuid() == 0;
+#endif
+}
+
 static void rights_that_leave_a_way_back_are_refused(void **state) {
     (void)state;
-    if (geteuid() != 0)
+    if (!can_take_credentials())
         skip();
     int taken = take_rights(ALL, 0);
     if (taken == NOT_TRIED)
@@ -596,7 +607,7 @@ static void rights_that_are_not_there_are_told(void **state) {
 
 static void rights_are_taken_for_good(void **state) {
     (void)state;
-    if (geteuid() != 0)
+    if (!can_take_credentials())
         skip();
     pid_t child = fork();
     if (child == 0) {
@@ -745,7 +756,7 @@ static unsigned quick_deaths_after(bool serves, uint64_t ready_ms_ago, unsigned 
                     .ready_ns = dirty_now_ns() - ready_ms_ago * DIRTY_NS_PER_MS,
                     .report_fd = -1,
                     .quick_deaths = before,
-                    .notify = {.fd = -1}};
+                    .sd_notify = {.fd = -1}};
     dirty_relay_init(&s.relay);
     arbiter_process_gone(&s, SIGKILL);
     assert_false(s.done);
