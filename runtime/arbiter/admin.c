@@ -9,7 +9,7 @@
 #include "arbiter/lane.h"
 #include "arbiter/listener.h"
 #include "arbiter/metrics.h"
-#include "arbiter/slot.h"
+#include "arbiter/pool.h"
 #include "arbiter/reply.h"
 #include "arbiter/reload.h"
 #include "arbiter/status.h"
@@ -65,8 +65,7 @@ static void do_status(conn *c) {
         answer_cache_get(&c->a->answer_cache, ANSWER_STATUS, make_status, c->a));
 }
 
-/* -- Arguments
- * ------------------------------------------------------------------------------ */
+/* -- Arguments ------------------------------------------------------------------- */
 
 /* The n-th argument (0..) as text, whether it came as bytes, a JSON string or number.
  * False: there is none, or it is nothing of these. */
@@ -144,8 +143,7 @@ static worker *get_worker(conn *c, const char *number) {
     return a->slots[n - 1]->worker;
 }
 
-/* -- Changes
- * -------------------------------------------------------------------------------- */
+/* -- Changes --------------------------------------------------------------------- */
 
 static void do_ping(conn *c) {
     char pid[16];

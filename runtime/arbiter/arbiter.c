@@ -21,7 +21,7 @@
 #include "arbiter/availability.h"
 #include "arbiter/admin.h"
 #include "arbiter/stop.h"
-#include "arbiter/slot.h"
+#include "arbiter/pool.h"
 #include "arbiter/plan.h"
 #include "arbiter/reload.h"
 #include "arbiter/conn.h"
@@ -45,8 +45,7 @@
 static const int signal_numbers[] = {SIGCHLD, SIGTERM, SIGINT,  SIGQUIT,
                                      SIGUSR1, SIGHUP,  SIGTTIN, SIGTTOU};
 
-/* -- End
- * ---------------------------------------------------------------------------------- */
+/* -- End ------------------------------------------------------------------------- */
 
 static void close_conns(uv_timer_t *handle) {
     arbiter *a = handle->data;
@@ -106,8 +105,7 @@ static void finish(arbiter *a) {
     uv_timer_start(&a->stop_timer, close_conns, a->conns ? LAST_WORDS_MS : 0, 0);
 }
 
-/* -- Step
- * --------------------------------------------------------------------------------- */
+/* -- Step ------------------------------------------------------------------------ */
 
 static void on_more(uv_idle_t *handle) {
     (void)handle; /* it is there so that the loop does not wait */
@@ -173,8 +171,7 @@ static void open_step(arbiter *a) {
     arbiter_mark(a, MARK_CHANGED);
 }
 
-/* -- Signals
- * ------------------------------------------------------------------------------- */
+/* -- Signals --------------------------------------------------------------------- */
 
 static void scale(arbiter *a, int delta) {
     char why[200];
@@ -216,8 +213,7 @@ static void open_signals(arbiter *a) {
     }
 }
 
-/* -- Start
- * --------------------------------------------------------------------------------- */
+/* -- Start ----------------------------------------------------------------------- */
 
 static void raise_descriptor_limit(arbiter *a) {
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};

@@ -4,15 +4,11 @@
 
 #include "base/clock.h"
 
-bool slot_is_open(const slot *p) {
-    return p->failures >= BREAKER_FAILURES;
-}
-
 static bool hosts(const arbiter *a, uint32_t i, const app *what) {
     return i < a->plan->deal_count && deal_at(a->plan->deals[i], what) >= 0;
 }
 
-bool pool_have_hope(const arbiter *a, const app *what) {
+bool availability_has_hope(const arbiter *a, const app *what) {
     for (uint32_t i = 0; i < a->plan->slot_count && i < a->slot_room; i++) {
         const worker *w = a->slots[i]->worker;
         if (w != NULL && w->state == WORKER_READY && worker_hosts(w, what) >= 0)
@@ -23,7 +19,7 @@ bool pool_have_hope(const arbiter *a, const app *what) {
     return false;
 }
 
-uint32_t pool_retry_after_ms(const arbiter *a, const app *what) {
+uint32_t availability_retry_after_ms(const arbiter *a, const app *what) {
     uint64_t now_ns = dirty_now_ns(), best_ms = BACKOFF_LAST_MS;
     for (uint32_t i = 0; i < a->plan->slot_count && i < a->slot_room; i++) {
         uint64_t at_ns = a->slots[i]->respawn_at_ns;
@@ -36,14 +32,14 @@ uint32_t pool_retry_after_ms(const arbiter *a, const app *what) {
     return (uint32_t)best_ms;
 }
 
-const char *pool_fault(const arbiter *a, const app *what) {
+const char *availability_fault(const arbiter *a, const app *what) {
     for (uint32_t i = 0; i < a->plan->slot_count && i < a->slot_room; i++)
         if (hosts(a, i, what) && slot_is_open(a->slots[i]))
             return a->slots[i]->last_exit;
     return "";
 }
 
-uint32_t pool_ready_for(const arbiter *a, const app *what) {
+uint32_t availability_ready_count(const arbiter *a, const app *what) {
     uint32_t ready = 0;
     const worker *w;
     DL_FOREACH (a->workers, w)
@@ -51,24 +47,9 @@ uint32_t pool_ready_for(const arbiter *a, const app *what) {
     return ready;
 }
 
-bool pool_serve_all(const arbiter *a) {
+bool availability_serves_all(const arbiter *a) {
     for (uint32_t k = 0; k < a->o->app_count; k++)
-        if (pool_ready_for(a, a->plan->apps[k]) == 0)
-            return false;
-    return true;
-}
-
-bool pool_all_ready(const arbiter *a) {
-    for (uint32_t i = 0; i < a->plan->slot_count; i++)
-        if (a->slots[i]->worker == NULL || a->slots[i]->worker->state != WORKER_READY)
-            return false;
-    return true;
-}
-
-bool pool_all_gone(const arbiter *a) {
-    const worker *w;
-    DL_FOREACH (a->workers, w)
-        if (!worker_is_gone(w))
+        if (availability_ready_count(a, a->plan->apps[k]) == 0)
             return false;
     return true;
 }

@@ -183,8 +183,7 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
     _exit(status);
 }
 
-/* -- Other children ---------------------------------------------------------------------
- */
+/* -- Other children -------------------------------------------------------------- */
 
 /* Fork, with default signals in the child: one that came before they are reset would be
  * taken for one of the arbiter's. The child leads a process group. */

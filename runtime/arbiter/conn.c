@@ -28,7 +28,7 @@
 static void on_poll(uv_poll_t *handle, int status, int events);
 static void on_timer(uv_timer_t *handle);
 
-/* -- Waiting ----------------------------------------------------------------------- */
+/* -- Waiting --------------------------------------------------------------------- */
 
 /* A change costs system calls, no change none. */
 void conn_poll(conn *c, int events) {
@@ -231,7 +231,7 @@ static void consume(conn *c, size_t len) {
     c->in = (dirty_buf){0};
 }
 
-/* -- Ending softly ---------------------------------------------------------------- */
+/* -- Ending softly --------------------------------------------------------------- */
 
 /* LINGER: the answer is out, the peer is to close. */
 static void await_close(conn *c) {
@@ -269,7 +269,7 @@ static void discard(conn *c) {
     conn_close(c);
 }
 
-/* -- Between requests --------------------------------------------------------------- */
+/* -- Between requests ------------------------------------------------------------ */
 
 void conns_step(arbiter *a) {
     /* Those that come to the list meanwhile are looked at in the next turn. */
@@ -298,7 +298,7 @@ static void next_request(conn *c) {
     arbiter_mark(c->a, MARK_LOOK);
 }
 
-/* -- While a request waits or runs -------------------------------------------------- */
+/* -- While a request waits or runs ----------------------------------------------- */
 
 void conn_hung_up(conn *c) {
     if (c->state == CONN_QUEUED) {
@@ -355,7 +355,7 @@ void conn_done(conn *c, int end) {
         next_request(c);
 }
 
-/* -- Our own answers --------------------------------------------------------------- */
+/* -- Our own answers ------------------------------------------------------------- */
 
 typedef enum flush_result {
     FLUSH_DONE,  /* all is out */
@@ -415,7 +415,7 @@ void conn_answer(conn *c, const void *frame, size_t len, bool keep) {
     }
 }
 
-/* -- Events ------------------------------------------------------------------------- */
+/* -- Events ---------------------------------------------------------------------- */
 
 /* The connection failed; libuv has stopped polling it. */
 static void on_broken(conn *c) {

@@ -116,7 +116,7 @@ void conn_answer(conn *c, const void *frame, size_t len, bool keep);
  * gets one look at it. */
 void conns_step(arbiter *a);
 
-/* -- For conn_state.c and dispatch.c, which reads requests -- */
+/* -- For conn_state.c and dispatch.c, which reads requests ----------------------- */
 
 /* Take what its first state, IDLE, holds. */
 void conn_enter_first(conn *c);

@@ -15,8 +15,7 @@
 /* A request that has waited longer may be one whose caller has hung up unseen. */
 #define UNSEEN_NS (10 * DIRTY_NS_PER_MS)
 
-/* -- Lanes and requests ---------------------------------------------------------------
- */
+/* -- Lanes and requests ---------------------------------------------------------- */
 
 typedef enum give_result {
     GIVE_DONE, /* the lane has it */
@@ -122,14 +121,13 @@ void dispatch_drop_app(arbiter *a, app *gone) {
 void dispatch_fail_hopeless(arbiter *a) {
     app *what;
     DL_FOREACH (a->apps, what) {
-        for (int i = 0; i <= DIRTY_PRIORITY_LAST && !pool_have_hope(a, what); i++)
+        for (int i = 0; i <= DIRTY_PRIORITY_LAST && !availability_has_hope(a, what); i++)
             while (what->waiting[i] != NULL)
                 reply_no_workers(what->waiting[i]->conn);
     }
 }
 
-/* -- From the first bytes of a request to its fate -------------------------------------
- */
+/* -- From the first bytes of a request to its fate ------------------------------- */
 
 typedef enum look_result {
     LOOK_MORE, /* nothing decided: wait for more bytes */
@@ -218,7 +216,7 @@ static void admit(conn *c, const uint8_t *bytes, size_t len) {
         conn_fail(c);
     else if (!open)
         reply_shutdown(c, "no");
-    else if (!pool_have_hope(a, c->request.app))
+    else if (!availability_has_hope(a, c->request.app))
         reply_no_workers(c);
     else if (!app_has_room(a, c->request.app))
         reply_overloaded(c);
@@ -286,8 +284,7 @@ static look_result look(conn *c, const uint8_t *bytes, size_t len, bool full) {
     return LOOK_TAKEN;
 }
 
-/* -- Reading --------------------------------------------------------------------------
- */
+/* -- Reading --------------------------------------------------------------------- */
 
 /* The peer sends nothing more. Inside a request that is a fault, between requests the end
  * of the connection. */

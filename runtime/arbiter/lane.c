@@ -54,8 +54,7 @@ void lane_close(lane *l, uv_close_cb closed) {
     l->page = NULL;
 }
 
-/* -- Giving work ----------------------------------------------------------------------
- */
+/* -- Giving work ----------------------------------------------------------------- */
 
 void lane_retire(lane *l) {
     if (l->in_idle)
@@ -157,8 +156,7 @@ void lane_detach(lane *l) {
     l->request = NULL;
 }
 
-/* -- Messages -------------------------------------------------------------------------
- */
+/* -- Messages -------------------------------------------------------------------- */
 
 /* The lane has its request no more. Returns it, NULL: answered or gone. */
 static request *release(lane *l) {
@@ -318,7 +316,7 @@ void lane_drain_channel(lane *l) {
         continue;
 }
 
-/* -- Interrupting ------------------------------------------------------------------- */
+/* -- Interrupting ---------------------------------------------------------------- */
 
 static void send_interrupt(const lane *l, unsigned reason) {
     uint32_t tid = atomic_load(&l->page->tid);

@@ -64,8 +64,7 @@ int listener_set_backlog(const arbiter *a, uint32_t backlog) {
     return a->listener != NULL ? listen(a->listener->fd, (int)backlog) : 0;
 }
 
-/* -- Accepting --------------------------------------------------------------------------
- */
+/* -- Accepting ------------------------------------------------------------------- */
 
 static void on_connection(uv_poll_t *handle, int status, int events);
 
@@ -195,8 +194,7 @@ static void on_connection(uv_poll_t *handle, int status, int events) {
     }
 }
 
-/* -- Another socket ---------------------------------------------------------------------
- */
+/* -- Another socket -------------------------------------------------------------- */
 
 /* So often at most callers are taken from a socket that is given up. */
 #define LAST_TURNS 256
@@ -237,8 +235,7 @@ void listener_look(arbiter *a) {
     snprintf(a->heard.socket, sizeof a->heard.socket, "%s", l->own.trouble);
 }
 
-/* -- Opening ----------------------------------------------------------------------------
- */
+/* -- Opening --------------------------------------------------------------------- */
 
 /* The supervisor's socket, or one of our own. */
 static int take_socket(listener *l) {

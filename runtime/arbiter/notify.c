@@ -13,8 +13,7 @@ static void on_time(uv_timer_t *handle) {
     notify_tell(handle->data, DIRTY_REPORT_ALIVE, "%s", "");
 }
 
-/* -- Hearing ----------------------------------------------------------------------------
- */
+/* -- Hearing --------------------------------------------------------------------- */
 
 /* The number of the file's descriptor stays: it is among our options. */
 static void take_socket(arbiter *a, int *passed) {
@@ -70,8 +69,7 @@ static void listen_to_supervisor(arbiter *a) {
     uv_unref((uv_handle_t *)&a->notify_poll);
 }
 
-/* -- Telling ----------------------------------------------------------------------------
- */
+/* -- Telling --------------------------------------------------------------------- */
 
 static void tell_within(const arbiter *a, dirty_report_kind kind, uint32_t within_ms) {
     dirty_report r = {.kind = kind, .within_ms = within_ms};

@@ -7,8 +7,7 @@
 
 #include "base/log.h"
 
-/* -- Deals
- * ---------------------------------------------------------------------------------- */
+/* -- Deals ----------------------------------------------------------------------- */
 
 static void deal_free(deal *d) {
     if (d == NULL)
@@ -132,8 +131,7 @@ bool plan_can_spare(const arbiter *a, const plan *p, uint32_t number) {
     return true;
 }
 
-/* -- Apps that are set apart
- * ------------------------------------------------------------------ */
+/* -- Apps that are set apart ----------------------------------------------------- */
 
 int plan_index(const plan *p, const app *what) {
     for (uint32_t i = 0; i < p->o->app_count; i++)
@@ -212,8 +210,7 @@ static int quarantine_faulty(plan *p) {
     return 0;
 }
 
-/* -- Life
- * ----------------------------------------------------------------------------------- */
+/* -- Life ------------------------------------------------------------------------ */
 
 void plan_ref(plan *p) {
     p->refs++;

@@ -4,7 +4,7 @@
 
 #include "arbiter/app.h"
 #include "arbiter/availability.h"
-#include "arbiter/slot.h"
+#include "arbiter/pool.h"
 #include "arbiter/reload.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,7 +23,7 @@
 static bool can_go(const arbiter *a, const app *culprit) {
     int i = culprit != NULL ? plan_index(a->plan, culprit) : -1;
     return i >= 0 && !a->reloads &&
-           !(a->plan->o->apps[i].exclusive && pool_ready_for(a, culprit) > 0);
+           !(a->plan->o->apps[i].exclusive && availability_ready_count(a, culprit) > 0);
 }
 
 static bool quarantine_app(arbiter *a, const app *culprit, const char *why) {
@@ -34,7 +34,7 @@ static bool quarantine_app(arbiter *a, const app *culprit, const char *why) {
     dirty_log(DIRTY_LOG_ERROR, "app can't boot, the others go on without it",
               "app=%s reason=%s", culprit->name, DIRTY_LOG_QUOTE(why));
     pool_recount(a);
-    if (a->plan->slot_count > before && slot_get(a, before + 1) != NULL) {
+    if (a->plan->slot_count > before && pool_slot(a, before + 1) != NULL) {
         slot_set_open(a->slots[before], why);
         pool_adjust(a);
     }

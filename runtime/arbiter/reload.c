@@ -14,7 +14,7 @@
 #include "arbiter/dispatch.h"
 #include "arbiter/grant.h"
 #include "arbiter/notify.h"
-#include "arbiter/slot.h"
+#include "arbiter/pool.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/patience.h"
@@ -43,8 +43,7 @@ static void set_state(reload *r, reload_state to) {
     arbiter_mark(r->a, MARK_CHANGED);
 }
 
-/* -- Its end
- * ---------------------------------------------------------------------------------- */
+/* -- Its end --------------------------------------------------------------------- */
 
 static void begin(reload *r, bool same);
 
@@ -110,8 +109,7 @@ static void drop_next(reload *r) {
     r->next = NULL;
 }
 
-/* -- Replacing
- * -------------------------------------------------------------------------------- */
+/* -- Replacing ------------------------------------------------------------------- */
 
 /* Is the slot in hand done: its worker is of the current plan and serves, and the old
  * one is gone? */
@@ -167,8 +165,7 @@ static void replace(reload *r) {
         end(r, "done", "%s", "");
 }
 
-/* -- Covering
- * ---------------------------------------------------------------------------------- */
+/* -- Covering -------------------------------------------------------------------- */
 
 static bool is_covered(const plan *by, uint32_t until, const app *what) {
     for (uint32_t i = 0; i < until; i++)
@@ -194,7 +191,7 @@ static void cover(reload *r) {
     arbiter *a = r->a;
     set_state(r, RELOAD_COVERING);
     r->tries = 0;
-    if (slot_get(a, r->next->slot_count) == NULL) {
+    if (pool_slot(a, r->next->slot_count) == NULL) {
         drop_next(r);
         end(r, "failed", "no memory");
         return;
@@ -290,8 +287,7 @@ void reload_step(arbiter *a) {
     }
 }
 
-/* -- Probing
- * ----------------------------------------------------------------------------------- */
+/* -- Probing --------------------------------------------------------------------- */
 
 static void on_pipe_closed(uv_handle_t *handle) {
     reload *r = handle->data;
@@ -451,9 +447,7 @@ void reload_reap(arbiter *a) {
     begin_again(r);
 }
 
-/* -- Life
- * ---------------------------------------------------------------------------------------
- */
+/* -- Life ------------------------------------------------------------------------ */
 
 int reload_init(arbiter *a) {
     reload *r = calloc(1, sizeof *r);

@@ -102,9 +102,9 @@ void reply_app_removed(conn *c) {
 void reply_no_workers(conn *c) {
     char extra[64];
     snprintf(extra, sizeof extra, ",\"retry_after_ms\":%u",
-             pool_retry_after_ms(c->a, c->request.app));
+             availability_retry_after_ms(c->a, c->request.app));
     error_reply r = {DIRTY_CODE_NO_WORKERS, "no", "queue", extra, false};
-    const char *fault = pool_fault(c->a, c->request.app);
+    const char *fault = availability_fault(c->a, c->request.app);
     reply_error(c, &r, "the workers that host %s fail to boot again and again%s%s",
                 c->request.app->name, *fault ? ": " : "", fault);
 }

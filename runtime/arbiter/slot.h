@@ -17,6 +17,13 @@
 #define SLOT_RELOADED "was replaced by a reload"
 #define SLOT_RECYCLED "was recycled"
 
+/* Backoff of a slot whose workers fail to boot: none after the first failure, then it
+ * doubles from the first to the last. */
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_LAST_MS 30000
+/* Failed boots in a row that open the circuit. */
+#define BREAKER_FAILURES 5
+
 struct slot {
     arbiter *a;
     uint32_t number;  /* 1.. */
@@ -37,21 +44,23 @@ struct slot {
     char last_exit[256]; /* how the last worker ended, "" if none did */
 };
 
-/* Make slots for the current plan and start a worker in each. 0 or a negative code. */
-int pool_init(arbiter *a);
+/* Start a worker in it, by the current plan. 0 or -errno. */
+int slot_fill(slot *p);
 
-/* Fill or empty slots so that as many are filled as the current plan says. */
-void pool_adjust(arbiter *a);
+/* Fill it in so many ms. */
+void slot_fill_after(slot *p, uint32_t ms);
 
-/* The slot of this number, made if it is new. NULL: no memory. */
-slot *slot_get(arbiter *a, uint32_t number);
+/* Fill it at once, whatever pause its former failures would make. */
+void slot_fill_now(slot *p);
 
-/* Close the timers, so that the loop can run out; free, when all workers are gone. */
-void pool_close(arbiter *a);
-void pool_deinit(arbiter *a);
+/* Fill it as one whose circuit is open from the start: `why` its apps can't boot. */
+void slot_set_open(slot *p, const char *why);
 
-/* SIGCHLD: reap those of our workers that ended. */
-void pool_reap(arbiter *a);
+/* Is its circuit open: have its workers failed to boot BREAKER_FAILURES times in a row?
+ */
+static inline bool slot_is_open(const slot *p) {
+    return p->failures >= BREAKER_FAILURES;
+}
 
 /* Boot a replacement by the given plan beside the worker that is there. 0 or -errno. */
 int slot_start_next(slot *p, plan *by, bool hold);
@@ -59,24 +68,9 @@ int slot_start_next(slot *p, plan *by, bool hold);
 /* `next` takes the slot, the old worker drains. */
 void slot_promote(slot *p);
 
-/* Count anew how many slots host each app. */
-void pool_recount(arbiter *a);
-
-/* Look for workers that are larger than max_rss. */
-void pool_check_memory(arbiter *a);
-
-/* Fill the slot because its circuit is open from the start: `why` its apps can't boot.
- */
-void slot_set_open(slot *p, const char *why);
-
-/* What follows from what has become of workers: those that are ready get their slot,
- * those that are gone leave it, and it is filled again. */
-void pool_step(arbiter *a);
-
-/* Fill it at once, whatever pause its former failures would make. */
-void slot_fill_now(slot *p);
-
-/* One worker more or less than now. 0, or -1 with the reason in `why`. */
-int pool_scale(arbiter *a, int delta, char *why, size_t why_size);
+/* Do what follows from what has become of the worker: one that is ready gets its slot,
+ * one that is gone leaves it, and the slot is filled again; one that is to be recycled
+ * gets a replacement; one that drains for too long is killed. */
+void slot_look(worker *w);
 
 #endif

@@ -199,13 +199,14 @@ static double age_ms(uint64_t at_ns) {
 }
 
 static void append_app(const arbiter *a, const app *p, dirty_buf *out) {
-    bool hope = pool_have_hope(a, p);
+    bool hope = availability_has_hope(a, p);
     append_string(out, p->name);
     dirty_buf_printf(out,
                      ":{\"workers\":%u,\"ready\":%u,\"limit\":%u,"
                      "\"circuit\":\"%s\",\"retry_in_ms\":%u,",
-                     p->hosts, pool_ready_for(a, p), p->spec->workers,
-                     hope ? "closed" : "open", hope ? 0 : pool_retry_after_ms(a, p));
+                     p->hosts, availability_ready_count(a, p), p->spec->workers,
+                     hope ? "closed" : "open",
+                     hope ? 0 : availability_retry_after_ms(a, p));
     dirty_buf_printf(out,
                      "\"queued\":%u,\"max_queue\":%u,\"oldest_ms\":%.0f,"
                      "\"timeout_ms\":%u,\"values\":%llu,\"run_ms_mean\":%.3f,"
@@ -265,7 +266,8 @@ void status_append(arbiter *a, dirty_buf *out) {
     dirty_buf_append_cstr(out, "{");
     append_arbiter(a, out);
     dirty_buf_printf(out, ",\"ready\":%s,\"workers\":[",
-                     a->phase == ARBITER_SERVING && pool_serve_all(a) ? "true" : "false");
+                     a->phase == ARBITER_SERVING && availability_serves_all(a) ? "true"
+                                                                               : "false");
     append_workers(a, out);
     dirty_buf_append_cstr(out, "],");
     append_apps(a, out);

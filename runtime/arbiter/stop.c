@@ -1,4 +1,5 @@
 #include "arbiter/stop.h"
+#include "arbiter/pool.h"
 
 #include <utlist.h>
 

@@ -49,8 +49,7 @@ static void set_state(worker *w, worker_state to) {
     w->state = to;
 }
 
-/* -- Birth ------------------------------------------------------------------------------
- */
+/* -- Birth ----------------------------------------------------------------------- */
 
 /* Channels and pages of all lanes. `theirs` gets the lanes' ends. */
 static int open_lanes(worker *w, int *theirs) {
@@ -255,8 +254,7 @@ void worker_boot_failed(worker *w, const char *text, size_t len) {
               DIRTY_LOG_QUOTE(message), DIRTY_LOG_QUOTE(traceback));
 }
 
-/* -- End --------------------------------------------------------------------------------
- */
+/* -- End ------------------------------------------------------------------------- */
 
 bool worker_has_busy_lane(const worker *w) {
     for (uint32_t i = 0; i < w->lane_count; i++)

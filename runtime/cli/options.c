@@ -3,7 +3,6 @@
 #include <lauxlib.h>
 
 #include "cli/hooks.h"
-#include "cli/config_source.h"
 #include "worker/worker.h"
 
 /* options[name] as a whole number from 0 to `max`; others raise. [-0, +0] */
@@ -140,14 +139,6 @@ static void push_held(lua_State *L, int index, dirty_arbiter_options *out) {
     dirty_hooks_push(L, lua_gettop(L), &out->hooks);
     lua_remove(L, -2);
     hold(L);
-    lua_getfield(L, index, "source");
-    if (lua_istable(L, -1)) {
-        dirty_config_source_push(L, lua_gettop(L), &out->source);
-        lua_remove(L, -2);
-        hold(L);
-    } else {
-        lua_pop(L, 1);
-    }
 }
 
 /* options.supervised, as dirty.sys.supervise gives it; may be missing. [-0, +0] */

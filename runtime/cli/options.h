@@ -5,8 +5,8 @@
  * under the same name, and of what it holds: `limits`' fields stand beside the others,
  * `admin_uids` is a list of numbers or nil, `apps` one of tables with the fields of
  * dirty_app_spec, `hooks` a table of
- * functions (cli/hooks.h), `source` a table of functions (cli/config_source.h) or nil,
- * `supervised` the table of cli/supervise.h or nil. */
+ * functions (cli/hooks.h), `supervised` the table of cli/supervise.h or nil. The field
+ * `source` is for cli/config_source.h. */
 #ifndef DIRTY_CLI_OPTIONS_H
 #define DIRTY_CLI_OPTIONS_H
 

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/safe_file.h"
 #include "cli/timelimit.h"
+#include "cli/config_source.h"
 #include "cli/options.h"
 #include "cli/try_apps.h"
 
@@ -25,6 +26,9 @@ static int serve(lua_State *L) {
     dirty_arbiter_options options;
     lua_settop(L, 1);
     dirty_cli_options_push(L, 1, &options);
+    lua_getfield(L, 1, "source");
+    if (lua_istable(L, -1))
+        dirty_config_source_push(L, lua_gettop(L), &options.source);
     fflush(NULL); /* what the configuration printed must not be in the workers' buffers */
     int status = dirty_arbiter_run(&options);
     dirty_timelimit_exit(status, DIRTY_TIMELIMIT_MS);

@@ -4,7 +4,6 @@
 
 #include "client/alloc.h"
 #include "client/socket_path.h"
-#include "client/stream.h"
 
 #define TIMEOUT_MS_DEFAULT 30000
 
@@ -63,7 +62,9 @@ void dirty_client_on_signal(dirty_client *c, bool (*give_up)(void *ctx), void *c
 void dirty_close(dirty_client *c) {
     if (c == NULL)
         return;
-    dirty_stream_cut(c->stream);
+    if (c->stream_cut != NULL)
+        *c->stream_cut = true;
+    c->stream_cut = NULL;
     dirty_conn_close(&c->conn);
 }
 

@@ -123,7 +123,7 @@ int dirty_exchange_init(dirty_exchange *x, dirty_client *c, const dirty_request 
     if (!c->broken)
         dirty_failure_clear(&c->failure);
     int rc = c->broken ? dirty_err(c) : check_request(c, r);
-    if (rc == 0 && c->stream != NULL)
+    if (rc == 0 && c->stream_cut != NULL)
         rc = dirty_failure_set(&c->failure, DIRTY_EINVALID, "no",
                                "the client has an open stream: close that first");
     x->start_ns = dirty_now_ns();

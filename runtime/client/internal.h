@@ -23,7 +23,7 @@ struct dirty_client {
     bool broken;      /* the options were refused: no call is made */
     uint64_t last_id; /* of the last request sent; ids start at 1 */
     dirty_conn conn;
-    dirty_stream *stream; /* the open one, or NULL */
+    bool *stream_cut;     /* of the open stream, to be set by dirty_close; NULL: none is open */
     uint32_t refs;        /* 1 for the user, 1 for each stream that is not closed */
     bool freed;           /* by the user: only its streams know it now */
     dirty_failure failure;

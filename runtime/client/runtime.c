@@ -27,14 +27,6 @@
 /* What exec in the child ends with where it fails unseen. */
 #define STATUS_NO_EXEC 127
 
-int dirty_runtime_fail(dirty_runtime *rt, int code, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(rt->message, sizeof rt->message, format, args);
-    va_end(args);
-    return rt->err = code;
-}
-
 /* -- What it says ------------------------------------------------------------------- */
 
 static void keep_said(dirty_runtime *rt, const char *text) {

@@ -1,7 +1,11 @@
 #include "client/runtime_error.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+
+#include "client/runtime.h"
 
 typedef struct words {
     char *out;
@@ -93,4 +97,12 @@ void dirty_runtime_error_text(const char *said, char *out, size_t size) {
     while (w.len > 0 && out[w.len - 1] == '\n')
         w.len--;
     out[w.len] = '\0';
+}
+
+int dirty_runtime_fail(dirty_runtime *rt, int code, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(rt->message, sizeof rt->message, format, args);
+    va_end(args);
+    return rt->err = code;
 }

@@ -1,5 +1,3 @@
-#include "client/stream.h"
-
 #include "client/alloc.h"
 #include "client/exchange.h"
 
@@ -27,8 +25,8 @@ static void keep_call(dirty_stream *s, const dirty_request *r) {
 /* The next frame will be of another call, or there is none: let the client go. */
 static void release(dirty_stream *s) {
     dirty_client *c = s->x.client;
-    if (c->stream == s)
-        c->stream = NULL;
+    if (c->stream_cut == &s->cut)
+        c->stream_cut = NULL;
 }
 
 int dirty_stream_open(dirty_client *c, const dirty_request *r, dirty_stream **out) {
@@ -56,23 +54,16 @@ int dirty_stream_open(dirty_client *c, const dirty_request *r, dirty_stream **ou
     keep_call(s, r);
     c->refs++;
     if (!s->x.ended)
-        c->stream = s;
+        c->stream_cut = &s->cut;
     *out = s;
     return 0;
-}
-
-void dirty_stream_cut(dirty_stream *s) {
-    if (s == NULL)
-        return;
-    s->cut = true;
-    release(s);
 }
 
 void dirty_stream_close(dirty_stream *s) {
     if (s == NULL)
         return;
     dirty_client *c = s->x.client;
-    if (c->stream == s)
+    if (c->stream_cut == &s->cut)
         dirty_conn_close(&c->conn); /* which tells the server to stop */
     release(s);
     dirty_exchange_deinit(&s->x);
