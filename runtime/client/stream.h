@@ -1,11 +1,11 @@
-/* stream: a call whose result comes in pieces. dirty.h tells what it does. */
+/* stream: a call whose result comes in chunks. See dirty.h. */
 #ifndef DIRTY_CLIENT_STREAM_H
 #define DIRTY_CLIENT_STREAM_H
 
 #include "dirty.h"
 
-/* The client ends its connection: the open stream has nothing to read from any more, and
- * the client no open stream. NULL: there was none. */
+/* The client closes its connection: the open stream can't read any more, and the client
+ * has no open stream. NULL: no-op. */
 void dirty_stream_cut(dirty_stream *s);
 
 #endif
