@@ -25,7 +25,7 @@ static int serve(lua_State *L) {
     dirty_arbiter_options options;
     lua_settop(L, 1);
     dirty_cli_options_push(L, 1, &options);
-    fflush(NULL); /* what the configuration printed must not be in the workers' buffers */
+    fflush(NULL); /* flush, or the workers would write the configuration's output again */
     int status = dirty_arbiter_run(&options);
     dirty_timelimit_exit(status, DIRTY_TIMELIMIT_MS);
     lua_pushinteger(L, status);
@@ -54,7 +54,7 @@ static int probe(lua_State *L) {
     lua_settop(L, 3);
     dirty_cli_options_push(L, 1, &options);
     dirty_buf *kept = push_buf(L);
-    dirty_buf lines = {0}; /* on the stack, where a sanitizer in the child sees it */
+    dirty_buf lines = {0}; /* on the stack, for the leak sanitizer in a child */
     bool captured = lua_toboolean(L, 3) && dirty_capture_open() == 0;
     if (captured)
         dirty_capture_begin();
@@ -65,7 +65,7 @@ static int probe(lua_State *L) {
     if (rc < 0)
         return push_error(L, rc);
     lua_pushlstring(L, (const char *)lines.base, lines.len);
-    dirty_buf_deinit(kept); /* now: workers are forked from this state */
+    dirty_buf_deinit(kept); /* free it now: workers are forked from this state */
     return 1;
 }
 
