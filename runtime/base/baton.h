@@ -1,19 +1,19 @@
-/* baton: who may write to the connection of a lane's current request.
+/* baton: decides who may write to the connection of a lane's current request.
  *
- * One 64-bit word (seq, state) per lane, in a page shared by the arbiter and that lane's
- * worker alone. Exactly one process at a time may write to a connection: the lane while
- * it is in WRITING, the arbiter once it has won TAKEN. A side that loses a swap keeps
- * its hands off. The arbiter also reads the word of a dead worker to learn how far the
- * request came. What else lies in the page is for status only. The arbiter trusts
- * nothing in it: a broken app may have written there.
+ * Each lane has one 64-bit word (seq, state). It is in a page that only the arbiter and
+ * that lane's worker share. Only one process at a time may write to a connection: the
+ * lane while the state is WRITING, the arbiter after it has set TAKEN. A side that loses
+ * a compare-and-swap must not write. The arbiter also reads the word of a dead worker, to
+ * learn how far the request got. The other fields of the page are only for status. The
+ * arbiter never relies on them, because a broken app may have overwritten them.
  *
  *      arbiter: begin            lane               lane
  *   IDLE ───────────► READING ───────► RUNNING ◄───────────► WRITING
  *                        │                │                     │ terminal frame sent
  *                        └──► TAKEN ◄─────┘ arbiter          ANSWERED
  *
- * The arbiter starts the next request from IDLE, ANSWERED or TAKEN by a plain store,
- * when the lane has reported the last one done. */
+ * When the lane has reported its last request as done, the arbiter starts the next one
+ * from IDLE, ANSWERED or TAKEN by a plain store. */
 #ifndef DIRTY_BATON_H
 #define DIRTY_BATON_H
 
@@ -24,22 +24,22 @@
 
 typedef enum dirty_baton_state {
     DIRTY_BATON_IDLE = 0,    /* no request */
-    DIRTY_BATON_READING = 1, /* given to the lane, which may still read the payload */
+    DIRTY_BATON_READING = 1, /* the lane has the request and may still read its payload */
     DIRTY_BATON_RUNNING = 2, /* the app runs */
-    DIRTY_BATON_WRITING = 3, /* the lane writes a frame: framing is lost if it dies now */
-    DIRTY_BATON_ANSWERED = 4, /* the terminal frame is sent */
-    DIRTY_BATON_TAKEN = 5     /* the arbiter answers, or has */
+    DIRTY_BATON_WRITING = 3, /* the lane writes a frame; framing is lost if it dies now */
+    DIRTY_BATON_ANSWERED = 4, /* the lane has sent the terminal frame */
+    DIRTY_BATON_TAKEN = 5     /* the arbiter answers or has answered */
 } dirty_baton_state;
 
-/* Why a running call is interrupted: a wire code (dirty_errors.h: TIMEOUT, CANCELLED,
- * MEMORY), or STACK: the call is only asked where it is, and goes on. */
+/* Why a running call is interrupted: a wire code of dirty_errors.h (TIMEOUT, CANCELLED,
+ * MEMORY), or STACK. STACK only asks for a traceback; the call goes on. */
 #define DIRTY_INTERRUPT_STACK 0x7f
-/* The signal that tells a lane to look at `interrupt`; ignored where nobody handles it.
- */
+/* Tells a lane to read `interrupt`. The default action is to ignore it, so it is harmless
+ * where no handler is set. */
 #define DIRTY_INTERRUPT_SIGNAL SIGURG
 #define DIRTY_STACK_TEXT_MAX 3072
 
-/* What a lane does with the app that it makes. */
+/* The step of an app's boot that a lane is in. */
 typedef enum dirty_boot_phase {
     DIRTY_BOOT_NONE = 0,
     DIRTY_BOOT_LOAD = 1,
@@ -50,12 +50,12 @@ typedef enum dirty_boot_phase {
 typedef struct dirty_lane_page {
     _Atomic uint64_t baton;     /* seq << 8 | state */
     _Atomic uint64_t interrupt; /* arbiter: seq << 8 | reason; 0 for none */
-    _Atomic uint64_t whole;     /* lane: seq of the request that it has read to its end */
-    _Atomic uint64_t streaming; /* lane: seq of the request that streams its answer */
-    _Atomic uint64_t lua_bytes; /* lane: Lua heap after the last request */
+    _Atomic uint64_t whole;     /* lane: seq of the request that it has read completely */
+    _Atomic uint64_t streaming; /* lane: seq of the request whose answer it streams */
+    _Atomic uint64_t lua_bytes; /* lane: size of the Lua heap after the last request */
     _Atomic uint64_t served;    /* lane: requests finished, whatever their outcome */
-    _Atomic uint64_t stack_seq; /* lane: request that stack_text is of, set after it */
-    _Atomic uint32_t tid;       /* lane: its thread id, 0 until it runs */
+    _Atomic uint64_t stack_seq; /* lane: seq of the request in stack_text; set last */
+    _Atomic uint32_t tid;       /* lane: its thread id; 0 before it runs */
     _Atomic uint32_t booting;   /* lane: app << 8 | dirty_boot_phase, until it is ready */
     uint32_t stack_len;
     char stack_text[DIRTY_STACK_TEXT_MAX]; /* lane: the traceback that STACK asked for */
@@ -65,13 +65,13 @@ static inline uint64_t dirty_baton_word(uint64_t seq, dirty_baton_state state) {
     return seq << 8 | (uint64_t)state;
 }
 
-/* The arbiter, before it sends the request to the lane. */
+/* Give the baton to the lane. The arbiter calls this before it sends the request. */
 static inline void dirty_baton_begin(dirty_lane_page *page, uint64_t seq) {
     atomic_store(&page->baton, dirty_baton_word(seq, DIRTY_BATON_READING));
 }
 
-/* Go from one state of `seq` to another; false: the other side was first, or the page
- * speaks of another request. */
+/* Change the state of `seq` from `from` to `to`. False: the other side changed it first,
+ * or the page is about another request. */
 static inline bool dirty_baton_move(dirty_lane_page *page, uint64_t seq,
                                     dirty_baton_state from, dirty_baton_state to) {
     uint64_t expected = dirty_baton_word(seq, from);
@@ -79,7 +79,7 @@ static inline bool dirty_baton_move(dirty_lane_page *page, uint64_t seq,
                                           dirty_baton_word(seq, to));
 }
 
-/* State of `seq`; IDLE if the page speaks of another request or of nothing known. */
+/* State of `seq`. IDLE if the page is about another request or the state is unknown. */
 static inline dirty_baton_state dirty_baton_read(const dirty_lane_page *page,
                                                  uint64_t seq) {
     uint64_t word = atomic_load(&((dirty_lane_page *)(uintptr_t)page)->baton);

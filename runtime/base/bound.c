@@ -13,16 +13,18 @@
 
 #include "base/safe_file.h"
 
-/* SIOCUNIXFILE of <linux/un.h>, which can't be included beside <sys/un.h>: the file that
- * a socket is bound to, by O_PATH. */
+/* SIOCUNIXFILE of <linux/un.h>, which can't be included together with <sys/un.h>. The
+ * ioctl returns an O_PATH descriptor of the file that a socket is bound to. */
 #define FILE_OF_SOCKET SIOCPROTOPRIVATE
 
-/* Whether the kernel will tell: it looks at rights before it looks for a file. */
+/* Whether the kernel lets us use FILE_OF_SOCKET. It checks the capability before it looks
+ * for a file, so ENOENT means yes. */
 static bool can_ask(int fd) {
     return ioctl(fd, FILE_OF_SOCKET, NULL) < 0 && errno == ENOENT;
 }
 
-/* By the path, as `ss` shows it later, unless it may lead root elsewhere by now. 0 or
+/* Set the address to bind to: the path, as `ss` shows it later, or a name below
+ * /proc/self/fd if root could be led elsewhere by the path. Returns 0 or
  * -ENAMETOOLONG. */
 static int find_address(struct sockaddr_un *address, const char *path,
                         const dirty_safe_scope *s, bool told) {
@@ -55,8 +57,8 @@ static int open_file(int fd, const dirty_safe_scope *s, bool told) {
     return file_fd < 0 ? -errno : file_fd;
 }
 
-/* What is to be given away, of what `st` is now. One that was bound with another's rights
- * is theirs up to now. */
+/* Set owner and group of the file; `st` is its current state. A file that was bound with
+ * another user's credentials belongs to that user until this call. */
 static int give(dirty_bound *b, const struct stat *st, const dirty_safe_scope *s,
                 bool told, int64_t to_uid, int64_t to_gid) {
     uid_t uid = to_uid < 0 && s->switched ? geteuid() : (uid_t)to_uid;
@@ -71,8 +73,8 @@ static int give(dirty_bound *b, const struct stat *st, const dirty_safe_scope *s
     return -errno;
 }
 
-/* Whether it is a socket that nobody has another name for, open to no more than `mode`:
- * who had it until now may have changed that. */
+/* Whether it is a socket with one name and with no permission bits outside `mode`.
+ * Whoever had it until now may have changed that. */
 static int check(int file_fd, mode_t mode, struct stat *st) {
     if (fstat(file_fd, st) < 0)
         return -errno;
@@ -92,7 +94,7 @@ static int take_file(dirty_bound *b, mode_t mode, const dirty_safe_scope *s, boo
     if (rc < 0)
         return rc;
     rc = give(b, &st, s, told, uid, gid);
-    return rc < 0 ? rc : check(b->file_fd, mode, &st); /* now nobody can change it */
+    return rc < 0 ? rc : check(b->file_fd, mode, &st); /* nobody else can change it now */
 }
 
 int dirty_bound_make(dirty_bound *out, int fd, const char *path, int64_t uid,
@@ -109,7 +111,7 @@ int dirty_bound_make(dirty_bound *out, int fd, const char *path, int64_t uid,
     rc = bind_there(fd, path, &scope, told);
     if (rc == 0)
         rc = out->file_fd = open_file(fd, &scope, told);
-    bool switched = scope.switched; /* which leave ends */
+    bool switched = scope.switched; /* dirty_safe_leave resets it */
     dirty_safe_leave(&scope);
     scope.switched = switched;
     if (rc >= 0 && out->file_fd >= 0)

@@ -1,7 +1,8 @@
-/* buf: a growable byte buffer. The owner embeds it, zeroed or by dirty_buf_init, and
- * ends it with dirty_buf_deinit. Growth doubles; a failed allocation is sticky: later
- * appends do nothing, and dirty_buf_failed() tells, so a writer checks once at the end.
- */
+/* buf: a growable byte buffer.
+ *
+ * Embed it zeroed or call dirty_buf_init; end with dirty_buf_deinit. The capacity doubles
+ * when it grows. A failed allocation is sticky: later appends do nothing and
+ * dirty_buf_failed() returns true. So a writer checks once, at the end. */
 #ifndef DIRTY_BUF_H
 #define DIRTY_BUF_H
 
@@ -19,7 +20,7 @@ typedef struct dirty_buf {
 void dirty_buf_init(dirty_buf *b);
 void dirty_buf_deinit(dirty_buf *b);
 
-/* Make room for `more` further bytes. 0, or -ENOMEM (the buffer is as it was). */
+/* Make room for `more` further bytes. Returns 0, or -ENOMEM with the buffer unchanged. */
 int dirty_buf_reserve(dirty_buf *b, size_t more);
 
 void dirty_buf_append(dirty_buf *b, const void *data, size_t len);
@@ -27,9 +28,9 @@ void dirty_buf_append_cstr(dirty_buf *b, const char *text);
 void dirty_buf_printf(dirty_buf *b, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Append `text` as a JSON string with its quotes. Controls (base/utf8.h) are escaped,
- * bytes from 0x80 on that are not valid UTF-8 become U+FFFD, so the result is valid JSON.
- */
+/* Append `text` as a JSON string with its quotes. Controls (base/utf8.h) are escaped.
+ * Bytes from 0x80 on that are not valid UTF-8 become U+FFFD. So the result is always
+ * valid JSON. */
 void dirty_buf_json_string(dirty_buf *b, const char *text, size_t len);
 
 /* Drop the first `count` bytes and move the rest to the front. */

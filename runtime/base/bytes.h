@@ -1,4 +1,4 @@
-/* bytes: big-endian integers in byte buffers, as the wire writes them. */
+/* bytes: read and write big-endian integers in byte buffers, as the wire has them. */
 #ifndef DIRTY_BYTES_H
 #define DIRTY_BYTES_H
 

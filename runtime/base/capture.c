@@ -9,14 +9,13 @@
 
 #include "base/log.h"
 
-/* More than the usual, as nobody reads while the Lua runs. */
+/* Larger than the default, because nobody reads while the Lua runs. */
 #define ROOM_BYTES (256 * 1024)
 
 static struct {
     bool open;
     int read_ends[2], write_ends[2];
-    int former[2]; /* owned from begin to end: what stdout and stderr were, -1: they are
-                    */
+    int former[2]; /* original stdout and stderr, owned between begin and end; else -1 */
 } state = {.read_ends = {-1, -1}, .write_ends = {-1, -1}, .former = {-1, -1}};
 
 static int open_pipe(int i) {
@@ -64,7 +63,8 @@ void dirty_capture_end(void) {
         return;
     dirty_log_stderr(STDERR_FILENO);
     fflush(stdout);
-    __fpurge(stdout); /* what the pipe had no room for must not be written later */
+    __fpurge(stdout); /* drop what did not fit into the pipe, so that it is not written
+                         later */
     for (int i = 0; i < 2; i++) {
         if (state.former[i] < 0)
             continue;

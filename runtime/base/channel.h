@@ -1,29 +1,29 @@
-/* channel: the messages between the arbiter and one lane, over their SOCK_SEQPACKET pair.
+/* channel: the messages between the arbiter and one lane, over a SOCK_SEQPACKET pair.
  *
- * Both ends are the same program of the same build, so messages are plain structs in
+ * Both ends run the same build of the same program. So messages are plain structs in
  * native byte order, zeroed before they are filled. One message is one packet. The
- * arbiter checks lengths and sequence numbers of what it receives: an app may have
- * broken its worker.
+ * arbiter checks the lengths and sequence numbers of what it receives, because an app may
+ * have corrupted its worker.
  *
- *   arbiter → lane: DISPATCH (head + first bytes of the request + the client's
- *                   descriptor as SCM_RIGHTS, and that of a file with the whole
- *                   request where the arbiter has gathered it), STOP
+ *   arbiter → lane: DISPATCH (head, first bytes of the request, and the client's
+ *                   descriptor as SCM_RIGHTS; also the descriptor of a file with
+ *                   the whole request if the arbiter has gathered it), STOP
  *   lane → arbiter: READY, BOOT_FAILED (head + JSON text), DONE, NO_DESCRIPTOR (head +
- *                   the bytes of the DISPATCH, given back), STALLED (with the descriptor
- *                   of a file with what has come of the request)
+ *                   the bytes of the DISPATCH, returned), STALLED (with the descriptor
+ *                   of a file with the bytes received so far)
  *
- * Life: the lane boots, sends READY or BOOT_FAILED, then answers every DISPATCH with one
- * DONE, NO_DESCRIPTOR or STALLED. At most one DISPATCH is out at a time. STOP, or the end
- * of the channel, lets the lane close its apps and end. */
+ * The lane boots and sends READY or BOOT_FAILED. Then it answers every DISPATCH with one
+ * DONE, NO_DESCRIPTOR or STALLED. At most one DISPATCH is open at a time. On STOP, or at
+ * the end of the channel, the lane closes its apps and ends. */
 #ifndef DIRTY_CHANNEL_H
 #define DIRTY_CHANNEL_H
 
 #include <stdint.h>
 
-/* First bytes of a request that the arbiter holds and passes on, at most. A queued
- * request costs it that much memory and no more; the rest waits in the kernel. */
+/* Maximum number of first bytes of a request that the arbiter holds and passes on. A
+ * queued request costs that much memory and no more. The rest stays in the kernel. */
 #define DIRTY_HEAD_BYTES_MAX 8192
-/* The largest text of a BOOT_FAILED message. */
+/* Maximum size of the text of a BOOT_FAILED message. */
 #define DIRTY_CHANNEL_TEXT_MAX 16384
 
 typedef enum dirty_msg_kind {
@@ -41,43 +41,43 @@ typedef struct dirty_msg_dispatch {
     uint32_t app;              /* index in the worker's list of apps */
     uint64_t seq;              /* of the baton */
     uint64_t arrived_ns;       /* when the first byte of the request was read */
-    uint64_t deadline_ns;      /* the call's, 0: none */
-    uint64_t recv_deadline_ns; /* until when the request must be here whole, 0: none */
+    uint64_t deadline_ns;      /* of the call; 0: none */
+    uint64_t recv_deadline_ns; /* for receiving the whole request; 0: none */
     uint32_t frame_len;        /* header and payload of the whole request */
-    uint32_t have_len;         /* bytes of it that follow here */
-    uint32_t gathered;         /* 1: all of it is in the second descriptor's file */
-    uint32_t others_wait;      /* 1: other requests wait for a lane */
-    int32_t peer_pid;          /* of the caller, by SO_PEERCRED */
+    uint32_t have_len;         /* bytes of the request that follow this struct */
+    uint32_t gathered; /* 1: the file of the second descriptor holds the whole request */
+    uint32_t others_wait; /* 1: other requests wait for a lane */
+    int32_t peer_pid;     /* of the caller, from SO_PEERCRED */
     uint32_t peer_uid;
 } dirty_msg_dispatch;
 
-/* What the connection is good for after a request. */
+/* What to do with the connection after a request. */
 typedef enum dirty_connection_end {
-    DIRTY_CONNECTION_KEEP = 0, /* the next request may come */
+    DIRTY_CONNECTION_KEEP = 0, /* wait for the next request */
     DIRTY_CONNECTION_DRAIN =
-        1,                    /* answered, but input is unread or broken: end it softly */
-    DIRTY_CONNECTION_LOST = 2 /* the peer is gone or framing is lost: end it now */
+        1, /* answered, but input is unread or broken: shut it down gently */
+    DIRTY_CONNECTION_LOST = 2 /* the peer is gone or framing is lost: close it now */
 } dirty_connection_end;
 
 typedef struct dirty_msg_done {
     uint32_t kind;      /* DIRTY_MSG_DONE */
-    uint16_t outcome;   /* 0 a value, else the wire number of the error sent */
+    uint16_t outcome;   /* 0: a value; else the wire number of the error that was sent */
     uint8_t connection; /* a dirty_connection_end */
-    uint8_t dropped;    /* 1: the lane lost the baton and answered nothing */
+    uint8_t dropped;    /* 1: the lane lost the baton and sent no answer */
     uint64_t seq;
-    uint64_t run_ns; /* time in the app */
+    uint64_t run_ns; /* time spent in the app */
 } dirty_msg_done;
 
-/* The rest of a long request does not come, and a lane does not wait for it. It has not
- * begun. */
+/* The rest of a long request did not arrive in time, and the lane no longer waits for it.
+ * The app has not been called. */
 typedef struct dirty_msg_stalled {
     uint32_t kind;     /* DIRTY_MSG_STALLED */
-    uint32_t have_len; /* bytes in the file, from the request's first on */
+    uint32_t have_len; /* bytes in the file, from the start of the request */
     uint64_t seq;
 } dirty_msg_stalled;
 
-/* READY, STOP, and the head of BOOT_FAILED (text follows) and NO_DESCRIPTOR (the bytes
- * of the DISPATCH follow, its own head first). */
+/* READY and STOP, and the head of BOOT_FAILED and NO_DESCRIPTOR. After BOOT_FAILED
+ * follows the text, after NO_DESCRIPTOR the DISPATCH with its own head. */
 typedef struct dirty_msg_plain {
     uint32_t kind;
     uint32_t len; /* bytes that follow */

@@ -6,11 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* So many are remembered: a shell leaves one or two. */
+/* Maximum number of recorded descriptors. A shell leaves one or two open. */
 #define GIVEN_MAX 64
 
-/* Of the process, as the log is. A number may be another file's by now: known by inode.
- */
+/* Global to the process, like the log. The inode shows whether a number is still the same
+ * file. */
 static struct {
     int fd;
     dev_t dev;

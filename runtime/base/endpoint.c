@@ -18,21 +18,20 @@
 #include "base/log.h"
 #include "base/safe_file.h"
 
-/* How long a start waits for somebody who listens without having the lock. */
+/* How long a start waits for a process that listens without the lock. */
 #define PATIENCE_MS 2000
 #define PAUSE_MS 20
 #define PAUSE_LAST_MS 300
-/* Of so many looks at another's socket one tries whether somebody listens there. */
+/* Try to connect to another's socket at one of this many looks. */
 #define TRY_EVERY 5
 
-/* -- Files -----------------------------------------------------------------------------
- */
+/* -- Files --------------------------------------------------------------------------- */
 
 typedef enum at_path {
     OURS,
     NOTHING, /* no file has the name */
     ANOTHER,
-    UNKNOWN /* it can't be looked up */
+    UNKNOWN /* the lookup failed */
 } at_path;
 
 static at_path look_at(const char *path, dev_t dev, ino_t ino) {
@@ -48,11 +47,11 @@ static at_path look_at_lock(const dirty_endpoint *e, int lock_fd) {
                                    : look_at(e->lock_path, st.st_dev, st.st_ino);
 }
 
-/* -- The lock --------------------------------------------------------------------------
- */
+/* -- The lock ------------------------------------------------------------------------ */
 
-/* Lock PATH.lock. It may be unlinked by its last owner between our open and flock: then
- * what we locked is no file any more, and we try again. The descriptor or -errno. */
+/* Lock PATH.lock. Its last holder may unlink it between our open and flock. Then the
+ * locked file has no name any more, and we try again. Returns the descriptor or
+ * -errno. */
 static int lock(const dirty_endpoint *e) {
     for (int tries = 0; tries < 10; tries++) {
         int fd =
@@ -75,16 +74,15 @@ static void unlink_lock(const dirty_endpoint *e) {
         dirty_safe_unlink(e->lock_path, st.st_dev, st.st_ino);
 }
 
-/* -- The socket ------------------------------------------------------------------------
- */
+/* -- The socket ---------------------------------------------------------------------- */
 
 static void set_address(struct sockaddr_un *address, const char *path) {
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
     memcpy(address->sun_path, path, strlen(path) + 1);
 }
 
-/* Whether somebody listens at the socket there: 1, 0, or -errno where that can't be told.
- * Never waits. */
+/* Whether somebody listens at the socket at `path`: 1, 0, or -errno if that is unknown.
+ * Never blocks. */
 static int is_heard(const char *path) {
     struct sockaddr_un address;
     set_address(&address, path);
@@ -95,16 +93,16 @@ static int is_heard(const char *path) {
     close(fd);
     switch (-rc) {
     case 0:
-    case EAGAIN:               /* as many wait as may */
-    case EPROTOTYPE: return 1; /* it is of another kind */
+    case EAGAIN:               /* its backlog is full */
+    case EPROTOTYPE: return 1; /* it is a socket of another type */
     case ECONNREFUSED:
     case ENOENT: return 0;
     default: return rc;
     }
 }
 
-/* With the lock held a socket that is there is a dead runtime's, unless somebody listens
- * at it. Anything but a socket stays. */
+/* Remove the socket of a dead runtime. We hold the lock, so a socket at the path is dead
+ * unless somebody listens at it. Anything that is no socket stays. */
 static int remove_stale(const char *path) {
     struct stat st;
     if (lstat(path, &st) < 0)
@@ -117,7 +115,8 @@ static int remove_stale(const char *path) {
     return dirty_safe_unlink(path, st.st_dev, st.st_ino);
 }
 
-/* With pauses that get longer, as whoever listens sees every attempt. */
+/* Repeat remove_stale for up to `ms`. The pauses grow, because a listener sees every
+ * attempt as a connection. */
 static int remove_stale_within(const char *path, uint32_t ms) {
     struct timespec pause = {.tv_nsec = (long)(PAUSE_MS * DIRTY_NS_PER_MS)};
     uint64_t until_ns = dirty_now_ns() + ms * DIRTY_NS_PER_MS;
@@ -138,8 +137,8 @@ static void close_socket(dirty_endpoint *e) {
     e->fd = e->file_fd = -1;
 }
 
-/* A new socket at the path, where nothing is. 0 with e->fd, or -errno with nothing left
- * behind. */
+/* Bind a new socket at the path, where no file may be. Returns 0 with e->fd set, or
+ * -errno with nothing left behind. */
 static int listen_at_path(dirty_endpoint *e) {
     dirty_bound bound = {.file_fd = -1};
     e->file_fd = -1;
@@ -147,7 +146,8 @@ static int listen_at_path(dirty_endpoint *e) {
     if (e->fd < 0)
         return -errno;
     dirty_fdpass_refuse(e->fd);
-    /* The file gets the mode that the socket has before bind: it never has another. */
+    /* bind gives the file the mode of the socket. Set it first, so that the file never
+     * has another one. */
     int rc = fchmod(e->fd, (mode_t)e->as.mode) < 0 ? -errno : 0;
     if (rc == 0)
         rc = dirty_bound_make(&bound, e->fd, e->path, e->as.uid, e->as.gid);
@@ -164,10 +164,10 @@ static int listen_at_path(dirty_endpoint *e) {
     return rc;
 }
 
-/* -- From start to end -----------------------------------------------------------------
- */
+/* -- Life cycle ---------------------------------------------------------------------- */
 
-/* Whom the socket can't be given to, and why not. Looks names up: for a start alone. */
+/* Log which user or group the socket can't be given to, and why. Looks up names, which
+ * may block: call it only at start. */
 static void explain_refusal(const dirty_endpoint_options *o) {
     char reason[300];
     const char *remedy;
@@ -247,10 +247,11 @@ int dirty_endpoint_open(dirty_endpoint *e, const dirty_endpoint_options *o) {
 void dirty_endpoint_unlink(dirty_endpoint *e) {
     if (e->fd < 0 || e->path[0] == '\0')
         return;
-    /* First the name, then the lock: who gets the lock next finds no socket of ours. */
+    /* Remove the socket before the lock: the next holder of the lock must find no socket
+     * of ours. */
     dirty_safe_unlink(e->path, e->dev, e->ino);
     unlink_lock(e);
-    e->path[0] = '\0'; /* from now on they may be another runtime's */
+    e->path[0] = '\0'; /* the files may belong to another runtime from now on */
 }
 
 void dirty_endpoint_close(dirty_endpoint *e) {
@@ -265,10 +266,9 @@ void dirty_endpoint_disown(dirty_endpoint *e) {
     e->lock_fd = -1;
 }
 
-/* -- Looking ---------------------------------------------------------------------------
- */
+/* -- Periodic check ------------------------------------------------------------------ */
 
-/* Say what is wrong by now, "" for nothing, where that is new. */
+/* Record what is wrong now ("" for nothing), and log it if it has changed. */
 static void set_trouble(dirty_endpoint *e, const char *trouble) {
     if (strcmp(e->trouble, trouble) == 0)
         return;
@@ -282,7 +282,7 @@ static void set_trouble(dirty_endpoint *e, const char *trouble) {
                   DIRTY_LOG_QUOTE(e->path));
 }
 
-/* Take the lock once more, as its file is not ours any more. */
+/* Take the lock again after its file was removed or replaced. */
 static bool lock_again(dirty_endpoint *e, char *why, size_t why_size) {
     int fd = lock(e);
     if (fd == -EADDRINUSE) {
@@ -303,9 +303,9 @@ static bool lock_again(dirty_endpoint *e, char *why, size_t why_size) {
     return true;
 }
 
-/* Another file is at the path: whether it is a socket that nobody listens at. That is not
- * tried at the first look, when its owner may only have bound it yet, nor at each: who
- * does listen there sees a connection. */
+/* Whether the other file at the path is a socket at which nobody listens. Not tried at
+ * the first look, because its owner may have bound it just before. Not tried at every
+ * look, because a listener sees each attempt as a connection. */
 static bool is_abandoned(dirty_endpoint *e) {
     struct stat st;
     if (++e->strange_looks % TRY_EVERY != 2)
@@ -313,7 +313,7 @@ static bool is_abandoned(dirty_endpoint *e) {
     return lstat(e->path, &st) == 0 && S_ISSOCK(st.st_mode) && is_heard(e->path) == 0;
 }
 
-/* As it is by now, and not as it was at the start. */
+/* Use the socket's current mode and owner from now on, not those of the start. */
 static void take_over(dirty_endpoint *e) {
     struct stat st;
     if (fstat(e->file_fd, &st) < 0)

@@ -1,11 +1,11 @@
-/* endpoint: a listening unix socket at a path, and the lock file PATH.lock that keeps a
- * second runtime from taking the path for a dead one's.
+/* endpoint: a listening unix socket at a path, and its lock file PATH.lock. The lock
+ * keeps a second runtime from replacing the socket of a running one.
  *
- * Both files are made and removed as base/safe_file.h says: with the rights of whoever
- * has a hand in their directory. Only files that are ours are removed, known by device
- * and inode, whose numbers are nobody else's while we have them open. Somebody may remove
- * them or put others in their place (a cleaner of /tmp, a second runtime): so whoever
- * has the endpoint looks now and then. */
+ * Both files are created and removed by the rules of base/safe_file.h: with the
+ * credentials of the user who can change their directory. Only our own files are removed.
+ * They are known by device and inode, and the kernel does not reuse these while the files
+ * are open. A cleaner of /tmp or a second runtime may remove or replace the files. So the
+ * holder of an endpoint calls dirty_endpoint_look from time to time. */
 #ifndef DIRTY_ENDPOINT_H
 #define DIRTY_ENDPOINT_H
 
@@ -20,49 +20,48 @@
 typedef struct dirty_endpoint_options {
     const char *path; /* borrowed for the call */
     uint32_t mode;    /* permission bits */
-    int64_t uid, gid; /* of the socket, -1: leave */
+    int64_t uid, gid; /* owner and group of the socket; -1: leave */
     uint32_t backlog; /* of listen(2) */
 } dirty_endpoint_options;
 
 typedef struct dirty_endpoint {
     int fd;      /* listening, non-blocking, close-on-exec; -1: closed */
-    int file_fd; /* the socket's file, by O_PATH; -1: closed */
+    int file_fd; /* the socket's file, O_PATH; -1: closed */
     int lock_fd; /* -1: closed */
-    char path[DIRTY_SOCKET_PATH_SIZE]; /* "": given up */
+    char path[DIRTY_SOCKET_PATH_SIZE]; /* "": unlinked */
     char lock_path[DIRTY_SOCKET_PATH_SIZE + 8];
-    dirty_endpoint_options as; /* to bind again; its path is not used */
+    dirty_endpoint_options as; /* options to bind again with; `path` is not used */
     dev_t dev;                 /* of the socket's file */
     ino_t ino;
-    bool refused;           /* it can't be given to `as`: this process may not do that */
-    unsigned strange_looks; /* since another socket is at the path */
-    char trouble[DIRTY_ENDPOINT_TROUBLE_SIZE]; /* what is wrong with the files, "":
+    bool refused;           /* this process may not set the owner or group of `as` */
+    unsigned strange_looks; /* looks since another file is at the path */
+    char trouble[DIRTY_ENDPOINT_TROUBLE_SIZE]; /* what is wrong with the files; "":
                                                   nothing */
 } dirty_endpoint;
 
-/* Take the lock, remove a dead runtime's socket, bind, set owner and mode, listen. Nobody
- * can connect before all of that is right. A socket at which somebody listens without the
- * lock is waited for a moment (2 s), as it may be the last of a runtime that was killed.
- * 0, or a negative code of base/safe_file.h with the reason in the log and nothing left
- * behind: -EADDRINUSE where another runtime has it. Changes the umask for a moment: for
- * processes of one thread. */
+/* Take the lock, remove the socket of a dead runtime, bind, set owner and mode, listen.
+ * Nobody can connect before all of that is done. If somebody listens at the socket
+ * without holding the lock, wait up to 2 s: it may be the last process of a killed
+ * runtime. Returns 0, or a negative code of base/safe_file.h. On error the reason is
+ * logged and no file is left behind. -EADDRINUSE: another runtime has the socket. Changes
+ * the umask for a moment: call it only while the process has one thread. */
 int dirty_endpoint_open(dirty_endpoint *e, const dirty_endpoint_options *o);
 
-/* Look whether the files are there and ours. What was removed is made again, with the
- * mode and the owner that it had, unless somebody else has taken the path or the lock;
- * changes are said in the log, and e->trouble has what is wrong. Never waits. True: e->fd
- * and e->file_fd are of another socket now, and *former is the one before, which the
- * caller has to close. */
+/* Check that both files exist and are ours. A removed file is created again with its
+ * former mode and owner, unless somebody else has taken the path or the lock. Logs every
+ * change; e->trouble says what is wrong. Never blocks. True: e->fd and e->file_fd belong
+ * to a new socket, and *former is the old one, which the caller must close. */
 bool dirty_endpoint_look(dirty_endpoint *e, int *former);
 
-/* Remove the socket and the lock from the file system, so that another runtime can have
- * the path; nothing is closed. Idempotent. */
+/* Remove the socket and the lock from the file system, so that another runtime can use
+ * the path. Closes nothing. Idempotent. */
 void dirty_endpoint_unlink(dirty_endpoint *e);
 
 /* Remove the socket and the lock from the file system and close both. Connections that
- * nobody accepted are ended, unless another process has the socket too. Idempotent. */
+ * nobody accepted are closed, unless another process has the socket too. Idempotent. */
 void dirty_endpoint_close(dirty_endpoint *e);
 
-/* In a forked process that has no part in the lock: close its descriptor here. */
+/* Close the descriptor of the lock, in a forked process that must not hold it. */
 void dirty_endpoint_disown(dirty_endpoint *e);
 
 #endif

@@ -21,7 +21,7 @@ void dirty_fdpass_attach(struct msghdr *m, dirty_fdpass_room *room, const int *f
 
 void dirty_fdpass_expect(struct msghdr *m, dirty_fdpass_room *room) {
     m->msg_control = room->bytes;
-    /* The kernel fills what is there: the padding behind would be room for one more. */
+    /* Not CMSG_SPACE: its padding would let the kernel store one descriptor more. */
     m->msg_controllen = CMSG_LEN(DIRTY_FDPASS_MAX * sizeof(int));
 }
 

@@ -1,6 +1,6 @@
-/* fdpass: descriptors that travel with a message of a unix socket (SCM_RIGHTS).
+/* fdpass: sends and receives descriptors with a message on a unix socket (SCM_RIGHTS).
  *
- * The room is the caller's and must live as long as the msghdr is used. */
+ * The caller provides the room. It must live as long as the msghdr is used. */
 #ifndef DIRTY_FDPASS_H
 #define DIRTY_FDPASS_H
 
@@ -14,22 +14,23 @@ typedef union dirty_fdpass_room {
     struct cmsghdr align;
 } dirty_fdpass_room;
 
-/* Let `m` carry `count` descriptors (at most DIRTY_FDPASS_MAX), which are duplicated when
- * it is sent. */
+/* Add `count` descriptors (at most DIRTY_FDPASS_MAX) to `m`. sendmsg duplicates them. */
 void dirty_fdpass_attach(struct msghdr *m, dirty_fdpass_room *room, const int *fds,
                          size_t count);
 
-/* Let `m` receive up to DIRTY_FDPASS_MAX descriptors. Receive with MSG_CMSG_CLOEXEC. */
+/* Let `m` receive up to DIRTY_FDPASS_MAX descriptors. Pass MSG_CMSG_CLOEXEC to
+ * recvmsg. */
 void dirty_fdpass_expect(struct msghdr *m, dirty_fdpass_room *room);
 
-/* The descriptors that came with a received `m`, which are the caller's now: their
- * number; the others of `fds` are -1. Where one of them did not come, as too many are
- * open here or more were sent, all are closed: 0. */
+/* Take the descriptors out of a received `m` and return their number. The caller owns
+ * them. The other entries of `fds` are -1. If a descriptor was lost, because this process
+ * has too many open or the peer sent too many, all of them are closed and the result is
+ * 0. */
 size_t dirty_fdpass_take(struct msghdr *m, int fds[DIRTY_FDPASS_MAX]);
 
-/* Let nobody send descriptors to `socket`, nor to one that is accepted from it: what came
- * unasked would be closed by the receiver, which may wait as long as the sender likes
- * (SO_LINGER). Needs Linux 6.16; before that nothing happens. */
+/* Forbid peers to send descriptors to `socket` or to connections accepted from it. The
+ * receiver would have to close unwanted ones, and with SO_LINGER the sender could make
+ * that close block. Needs Linux 6.16; no-op on older kernels. */
 void dirty_fdpass_refuse(int socket);
 
 #endif

@@ -7,8 +7,8 @@
 
 dirty_guest_host dirty__guest_host;
 
-/* A page that is zero in every child of the process that writes to it, by whatever call
- * the child was made. NULL: the kernel has none (before 4.14). */
+/* Map a page that reads as zero in every child of the process that writes to it, whatever
+ * call created the child. NULL: the kernel can't do that (before 4.14). */
 static uint8_t *new_mark(void) {
     size_t size = (size_t)sysconf(_SC_PAGESIZE);
     void *page =
@@ -25,7 +25,7 @@ void dirty_guest_begin(void) {
     dirty_guest_host *host = &dirty__guest_host;
     if (host->mark == NULL && host->pid == 0)
         host->mark = new_mark();
-    /* no write where all is so already: several threads may come here */
+    /* several threads may come here: write only if there is something to change */
     if (host->mark != NULL && *host->mark == 0)
         *host->mark = 1;
     if (host->mark == NULL && host->pid != getpid())

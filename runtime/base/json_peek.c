@@ -23,7 +23,7 @@ static bool take(scanner *s, char c) {
     return true;
 }
 
-/* A string from its opening quote on. */
+/* Read a string, from its opening quote on. */
 static bool take_string(scanner *s, dirty_slice *out) {
     if (!take(s, '"'))
         return false;
@@ -37,7 +37,7 @@ static bool take_string(scanner *s, dirty_slice *out) {
     return true;
 }
 
-/* Any value: up to the ',' or '}' that ends it on its own level. */
+/* Skip any value, up to the ',' or '}' that ends it at its own level. */
 static bool skip_value(scanner *s) {
     dirty_slice ignored;
     for (int depth = 0;;) {

@@ -1,16 +1,17 @@
-/* lifeline: what dirty_spawn and the runtime that it starts agree on.
+/* lifeline: the protocol between dirty_spawn and the runtime that it starts.
  *
- * The program that starts the runtime keeps one end of a SOCK_SEQPACKET pair, the runtime
- * gets the other as descriptor DIRTY_LIFELINE_FD, and of its processes the supervisor
- * alone keeps it. Nothing is sent to the runtime. To either side the end of input is the
- * end of the other. The runtime sends messages of base/report.h:
+ * The spawner keeps one end of a SOCK_SEQPACKET pair. The runtime gets the other end as
+ * descriptor DIRTY_LIFELINE_FD, and only its supervisor keeps it. Nothing is sent to the
+ * runtime. End of input tells either side that the other one has ended. The runtime sends
+ * messages of base/report.h:
  *
- *   SAID*  until it serves: what it says on stderr, piece by piece, and the errors it
- * logs READY  it serves, at the socket `text` ENDED  it ends, with exit status
- * `within_ms`
+ *   SAID*   until it serves: pieces of its stderr, and the errors it logs
+ *   READY   it serves; `text` is the path of the socket
+ *   ENDED   it ends; `within_ms` is the exit status
  *
- * A child of the owner may have a copy of the owner's end, and hold up the end of input.
- * So the variable DIRTY_LIFELINE_ENV has the owner's process id, which is watched too. */
+ * A child of the spawner may hold a copy of the spawner's end, which delays end of input.
+ * So the variable DIRTY_LIFELINE_ENV holds the spawner's process id, which the supervisor
+ * watches as well. */
 #ifndef DIRTY_LIFELINE_H
 #define DIRTY_LIFELINE_H
 

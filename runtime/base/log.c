@@ -22,20 +22,20 @@
 #define LINE_MAX_LEN 4096
 #define WRITE_TRIES 3
 
-/* One log per process: the only module state of the runtime, set before threads start. */
+/* One log per process. It is set up before threads start. */
 static struct {
     int fd;
     dirty_log_level level;
     char *path; /* owned; NULL: stderr */
     char who[32];
-    void (*tap)(const char *text, size_t len); /* of errors; NULL: none */
+    void (*tap)(const char *text, size_t len); /* called for errors; NULL: none */
     bool json;
-    bool elsewhere; /* the file is not what stderr is */
-    bool echo;      /* errors go to stderr too, if so */
-    int stderr_fd;  /* what that is for now */
+    bool elsewhere; /* the log is another file than stderr */
+    bool echo;      /* copy errors to stderr, if elsewhere */
+    int stderr_fd;  /* the real stderr */
 } state = {.stderr_fd = 2, .fd = 2, .level = DIRTY_LOG_INFO, .who = "dirty"};
 
-/* Lines lost since the last one that got through; of all threads. */
+/* Lines lost since the last one that was written; counts all threads. */
 static atomic_uint dropped;
 
 static const char *const level_names[] = {
@@ -85,7 +85,7 @@ int dirty_log_reopen(void) {
     int fd = open_file(state.path);
     if (fd < 0)
         return fd;
-    /* dup3 swaps the file under the same number, so threads that log never see a gap */
+    /* dup3 replaces the file under the same number, so threads never see a closed log */
     int rc = dup3(fd, state.fd, O_CLOEXEC) < 0 ? -errno : 0;
     close(fd);
     return rc;
@@ -172,17 +172,17 @@ void dirty_log_stderr(int fd) {
     state.stderr_fd = fd;
 }
 
-/* Whether a write would find no room, as far as can be told: others write there, too. A
- * line is at most PIPE_BUF long, so what poll says of a pipe holds for the whole of it.
- */
+/* Whether a write would find no room. This is a guess, because other processes write
+ * there too. A line is at most PIPE_BUF long, so poll's answer for a pipe holds for all
+ * of it. */
 static bool would_block(int fd) {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
     return poll(&p, 1, 0) == 0;
 }
 
-/* A pipe that nobody empties, a terminal that is stopped: nothing may wait for them. The
- * kernel is asked not to; where it can't (terminals, pipes before Linux 6.4 that we have
- * not opened ourselves) we look before. */
+/* Write without blocking, even to a pipe that nobody reads or a stopped terminal. The
+ * kernel is asked not to block. Where it can't do that (terminals, pipes before Linux 6.4
+ * that we did not open), poll first. */
 static ssize_t write_now(int fd, const char *line, size_t len) {
     struct stat st;
     const struct iovec part = {(char *)line, len};
@@ -198,15 +198,15 @@ static ssize_t write_now(int fd, const char *line, size_t len) {
     return would_block(fd) ? -1 : write(fd, line, len);
 }
 
-/* A full disk or a closed stderr must not end the runtime: the line is lost, the next one
- * that gets through tells how many were. */
+/* Write a line. A full disk or a closed stderr must not end the runtime: the line is
+ * lost, and the next one that is written says how many were lost. */
 static void write_line(const char *line, size_t len) {
     ssize_t n = -1;
     errno = EINTR;
-    /* A signal may also be the end of a write that has waited (base/patience.h). */
+    /* EINTR may also be the timer that ends a blocking write (base/patience.h). */
     for (int tries = 0; n < 0 && errno == EINTR && tries < WRITE_TRIES; tries++)
         n = write_now(state.fd, line, len);
-    if (n < (ssize_t)len) { /* of a line that is cut the rest is lost */
+    if (n < (ssize_t)len) { /* the rest of a partly written line is lost */
         atomic_fetch_add(&dropped, 1);
         return;
     }
@@ -225,7 +225,7 @@ void dirty_log_pass(const char *line, size_t len) {
     write_line(whole, len + 1);
 }
 
-/* Where the text ends that snprintf has put at `at`, in this room. */
+/* The new end of the text after snprintf wrote at `at`, limited to `room`. */
 static size_t after(size_t at, int n, size_t room) {
     if (n <= 0)
         return at;
@@ -248,8 +248,8 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) 
     at = after(at, n, room);
     if (line[at - 1] == ' ')
         at--;
-    /* whatever was quoted or not: a line is one line, and commands nothing to the
-     * terminal of who reads it */
+    /* A line must stay one line and must not control the reader's terminal, even if the
+     * caller forgot to quote. */
     at = dirty_utf8_tame(line, at, "");
     if (level == DIRTY_LOG_ERROR && state.tap != NULL)
         state.tap(line + stamped, at - stamped);
@@ -258,7 +258,7 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) 
         at = dirty_logfmt_to_json(line, at, json, sizeof json - 1);
         memcpy(line, json, at);
     }
-    if (at > room) /* it never is, but who reads this can't tell */
+    if (at > room) /* never true, but the compiler and the linters can't know */
         at = room;
     line[at++] = '\n';
     write_line(line, at);

@@ -1,12 +1,13 @@
-/* log: one line per event to stderr or a file, from any thread or process, as logfmt or
- * as JSON.
+/* log: writes one line per event to stderr or a file, from any thread or process, as
+ * logfmt or JSON.
  *
  *   ts=2026-11-23T06:17:30.123Z level=info who=worker:3 pid=4711 msg="..." key=value …
  *
- * Logging never waits: a line for which a pipe or the disk has no room is lost, and
- * counted in a later one. A line is one write(2) of at most 4096 bytes to a descriptor
- * opened with O_APPEND, so lines of several processes never mix. There is one log per
- * process tree: it is opened before the forks, and each process reopens it on its own. */
+ * Logging never blocks. A line is lost if a pipe or the disk has no room for it; a later
+ * line says how many were lost. A line is one write(2) of at most 4096 bytes to a
+ * descriptor opened with O_APPEND, so lines of several processes never mix. There is one
+ * log per process tree. It is opened before the forks, and each process reopens it on its
+ * own. */
 #ifndef DIRTY_LOG_H
 #define DIRTY_LOG_H
 
@@ -20,78 +21,78 @@ typedef enum dirty_log_level {
     DIRTY_LOG_ERROR
 } dirty_log_level;
 
-/* Log to `path` (copied), NULL for stderr, from `level` up. The file is opened as
- * base/safe_file.h says: one that is made belongs to the user there, and a FIFO or a
- * device is good where the path is ours. 0 or a negative code of that header (the log is
- * as it was). Before the first call everything from info up goes to stderr. */
+/* Log to `path` (copied; NULL: stderr), from `level` up. The file is opened by the rules
+ * of base/safe_file.h: a new file belongs to the user set there, and a FIFO or a device
+ * is accepted if the path is ours. Returns 0, or a negative code of that header with the
+ * log unchanged. Before the first call, lines from level info up go to stderr. */
 int dirty_log_open(const char *path, dirty_log_level level);
 
-/* Log to `fd` (owned), a pipe to a process that has the file and logs what comes by
- * dirty_log_pass: there is nothing to open again here. What the log wrote to is closed.
- */
+/* Log to `fd` (owned), a pipe to the process that has the file and writes our lines with
+ * dirty_log_pass. Reopening is then a no-op here. Closes the previous log. */
 void dirty_log_relay(int fd);
 
-/* While this is on, as it is after a call with true, errors go to stderr too where the
- * log is elsewhere: for a start, which somebody watches. In the calling process and those
- * it forks. */
+/* Copy errors to stderr too, if the log is elsewhere. Used during a start, which somebody
+ * watches. Applies to this process and the ones it forks. */
 void dirty_log_echo(bool on);
 
-/* What stderr is, while descriptor 2 is something else: for those errors. */
+/* Set the descriptor of the real stderr, for dirty_log_echo, while descriptor 2 is
+ * redirected. */
 void dirty_log_stderr(int fd);
 
-/* Log an error that stderr has been told already: where the log is elsewhere, and neither
- * to stderr nor to the tap. */
+/* Log an error that was already written to stderr. Written only if the log is elsewhere,
+ * and not copied to stderr or the tap. */
 void dirty_log_told(const char *msg);
 
-/* Write a line that another process has made, len bytes without control characters or
- * the newline. */
+/* Write a line that another process has made: `len` bytes without control characters and
+ * without the newline. */
 void dirty_log_pass(const char *line, size_t len);
 
-/* Write JSON objects from now on (true), or logfmt. */
+/* Write JSON objects (true) or logfmt (false) from now on. */
 void dirty_log_as_json(bool json);
 
-/* Open the file again by its path, after it was rotated. 0, or a negative code of
- * base/safe_file.h (old file kept). */
+/* Open the file by its path again, after it was rotated. Returns 0, or a negative code of
+ * base/safe_file.h with the old file kept. */
 int dirty_log_reopen(void);
 
-/* The file's path; NULL: stderr, or a pipe to another process. */
+/* The file's path. NULL: stderr, or a pipe to another process. */
 const char *dirty_log_path(void);
 
-/* Where the log is stderr: go on writing there, though descriptor 2 is about to become
- * something else in this process. */
+/* Keep logging to the current stderr, though descriptor 2 is about to be replaced in this
+ * process. No-op if the log is a file. */
 void dirty_log_keep(void);
 
-/* The descriptor lines go to, for a child that keeps it; 2 where it is stderr. */
+/* The descriptor of the log, for a child that keeps it. 2 if it is stderr. */
 int dirty_log_fd(void);
 
-/* Who speaks from now on in this process: "arbiter", "worker:3". Copied, cut at 31 bytes.
- */
+/* Set the field `who` of this process: "arbiter", "worker:3". Copied, cut at 31 bytes. */
 void dirty_log_who(const char *who);
 
-/* Give a copy of each error to `tap` as well: message and fields, as logfmt without the
- * line's time and sender. NULL: to nobody. */
+/* Pass a copy of each error to `tap`: message and fields as logfmt, without time and
+ * sender. NULL: no tap. */
 void dirty_log_tap(void (*tap)(const char *text, size_t len));
 
 /* Whether lines of this level are written. */
 bool dirty_log_takes(dirty_log_level level);
 
-/* "debug", "info", "warn", "error" to a level; -1 for anything else. */
+/* Parse "debug", "info", "warn" or "error". Returns the level, or -1 for anything
+ * else. */
 int dirty_log_level_parse(const char *name);
 
-/* Log `msg` and the fields. Fields come as logfmt text made from `format`, values that
- * may hold spaces or quotes in %s go through DIRTY_LOG_QUOTE first; format "" for none.
- * What is a control (base/utf8.h) or no UTF-8 comes out as '?'. */
+/* Log `msg` and fields. `format` makes the fields as logfmt text; "" for none. Pass
+ * values that may hold spaces or quotes through DIRTY_LOG_QUOTE and %s. Controls
+ * (base/utf8.h) and invalid UTF-8 become '?'. */
 void dirty_log(dirty_log_level level, const char *msg, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Log `msg` without fields. */
 void dirty_log_msg(dirty_log_level level, const char *msg);
 
-/* What to do about a negative errno that means a lack of something, for the field
- * "remedy"; "" for others. */
+/* Advice for the field "remedy" if the negative errno means that a resource ran out. ""
+ * for others. */
 const char *dirty_log_remedy(int negative_errno);
 
-/* A room for one quoted value, made on the caller's stack:
+/* Room for one quoted value, on the caller's stack:
+ *
  *   dirty_log(DIRTY_LOG_WARN, "app failed", "reason=%s", DIRTY_LOG_QUOTE(reason)); */
 typedef struct dirty_log_quoted {
     char text[1024];

@@ -25,8 +25,8 @@ static bool is_word(const char *p, size_t len) {
            (len == 5 && memcmp(p, "false", 5) == 0);
 }
 
-/* Undo the escapes of a quoted value that starts behind its quote. Returns the bytes used
- * with the closing quote. */
+/* Unescape a quoted value that starts after its opening quote. Returns the bytes used,
+ * closing quote included. */
 static size_t unquote(const char *p, size_t len, dirty_buf *out) {
     size_t i = 0;
     for (; i < len && p[i] != '"'; i++) {
@@ -40,7 +40,7 @@ static size_t unquote(const char *p, size_t len, dirty_buf *out) {
     return i < len ? i + 1 : i;
 }
 
-/* Append one field as JSON. Returns the bytes of the line it took. */
+/* Append one field as JSON. Returns the number of bytes used of the line. */
 static size_t append_field(const char *p, size_t len, dirty_buf *out, dirty_buf *text) {
     const char *equals = memchr(p, '=', len);
     size_t key_len = equals ? (size_t)(equals - p) : len, at = key_len + 1;

@@ -1,13 +1,13 @@
-/* logfmt: lines of key=value, and the same as JSON. */
+/* logfmt: converts lines of key=value to JSON. */
 #ifndef DIRTY_LOGFMT_H
 #define DIRTY_LOGFMT_H
 
 #include <stddef.h>
 
-/* Turn `line` (key=value …, values bare or in quotes with \" \\ \n \t escaped) into one
- * JSON object in `out`: bare numbers, true, false and null stay what they are, everything
- * else becomes a string. What does not fit into `size` bytes is left out field by field.
- * Returns the length; no NUL is written. size is at least 2. */
+/* Convert `line` to one JSON object in `out`. The line holds key=value pairs; values are
+ * bare, or quoted with \" \\ \n \t as escapes. Bare numbers, true, false and null keep
+ * their type; everything else becomes a string. Fields that do not fit into `size` bytes
+ * (at least 2) are left out. Returns the length; writes no NUL. */
 size_t dirty_logfmt_to_json(const char *line, size_t len, char *out, size_t size);
 
 #endif

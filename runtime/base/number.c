@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define EXACT_MAX 9007199254740992.0 /* 2^53: beyond it not every integer is a double */
-#define DECIMAL_MIN 1e-5             /* smaller ones get an exponent */
+#define EXACT_MAX 9007199254740992.0 /* 2^53: not all larger integers are doubles */
+#define DECIMAL_MIN 1e-5             /* smaller numbers get an exponent */
 #define INT_DIGITS_MAX 15
 
-/* Write the digits of `n`; returns how many. */
+/* Write the digits of `n`. Returns how many. */
 static size_t put_digits(char *out, uint64_t n) {
     char digits[20];
     size_t count = 0, len = 0;
@@ -22,10 +22,10 @@ static size_t put_digits(char *out, uint64_t n) {
     return len;
 }
 
-/* -- By printf ---------------------------------------------------------------------- */
+/* -- With printf --------------------------------------------------------------------- */
 
-/* The point may be another one, of several bytes, in the locale of a program that we are
- * a library of. Returns the length with a dot in its place. */
+/* Replace the decimal point by a dot and return the new length. A program that uses us as
+ * a library may have set a locale whose point is another one, of several bytes. */
 static size_t put_point(char *text, size_t len) {
     size_t at = 0;
     for (size_t i = 0; i < len; i++) {
@@ -38,7 +38,7 @@ static size_t put_point(char *text, size_t len) {
     return at;
 }
 
-/* Any number; with an exponent if it is very large or very small. */
+/* Format any number, with an exponent if it is very large or very small. */
 static size_t format_by_printf(char *out, double size) {
     size_t len = 0;
     for (int digits = 15; digits <= 17; digits++) {
@@ -49,7 +49,7 @@ static size_t format_by_printf(char *out, double size) {
     return put_point(out, len);
 }
 
-/* -- Decimals, found by whole numbers alone ---------------------------------------- */
+/* -- Decimals by integer arithmetic -------------------------------------------------- */
 
 #ifdef __SIZEOF_INT128__
 
@@ -59,11 +59,11 @@ typedef struct decimal {
     unsigned places;
 } decimal;
 
-/* A double as mantissa / 2^shift, times 10^places: a number of 17 digits before its
- * point, and what is behind that in units of 2^-shift. */
+/* A double (mantissa / 2^shift) times 10^places: a number with 17 digits before its
+ * point. `rest` is the fraction, in units of 2^-shift. */
 typedef struct scaled {
     uint64_t digits;
-    unsigned __int128 rest, ulp; /* ulp: what one step of the mantissa is worth */
+    unsigned __int128 rest, ulp; /* ulp: one step of the mantissa */
     unsigned shift, places;
     bool is_power; /* of two: the next number below is half an ulp away */
 } scaled;
@@ -96,7 +96,7 @@ static unsigned __int128 power_of_ten(unsigned exponent) {
     return (unsigned __int128)powers_of_ten[low] * powers_of_ten[exponent - low];
 }
 
-/* How many places make 17 digits before the point, of a size from 10^-5 to 2^53. */
+/* How many places give 17 digits before the point, for a size from 10^-5 to 2^53. */
 static unsigned places_of(double size) {
     unsigned places = 16;
     for (unsigned i = 1; (double)powers_of_ten[i] <= size; i++)
@@ -106,7 +106,8 @@ static unsigned places_of(double size) {
     return places;
 }
 
-/* 10^21 times a mantissa of 53 bits has 123 bits; the shift is at most 69. */
+/* No overflow: 10^21 times a mantissa of 53 bits has 123 bits, and the shift is at most
+ * 69. */
 static scaled scale(double size) {
     int exponent;
     uint64_t mantissa = (uint64_t)ldexp(frexp(size, &exponent), 53);
@@ -119,7 +120,8 @@ static scaled scale(double size) {
     return s;
 }
 
-/* Leave out the last `left_out` digits; false if the number does not come back then. */
+/* Round off the last `left_out` digits. False if the result does not read back as the
+ * same number. */
 static bool round_off(const scaled *s, unsigned left_out, decimal *out) {
     uint64_t power = powers_of_ten[left_out];
     unsigned __int128 step = (unsigned __int128)power << s->shift;
@@ -137,7 +139,7 @@ static size_t put_decimal(char *out, decimal d) {
         d.places--;
     }
     uint64_t unit = powers_of_ten[d.places < 18 ? d.places : 18];
-    bool small = d.digits < unit; /* nothing before the point */
+    bool small = d.digits < unit; /* no digits before the point */
     size_t len = put_digits(out, small ? 0 : d.digits / unit);
     if (d.places == 0)
         return len;
@@ -150,7 +152,7 @@ static size_t put_decimal(char *out, decimal d) {
     return len + count;
 }
 
-/* The fewest digits, from 15 on, that bring `size` back; of 17 all do. */
+/* Find the fewest digits, from 15 on, that read back as `size`. 17 are always enough. */
 static size_t format_decimal(char *out, double size) {
     scaled s = scale(size);
     decimal d;
@@ -159,7 +161,7 @@ static size_t format_decimal(char *out, double size) {
     return put_decimal(out, d);
 }
 
-#else /* a machine of 32 bits */
+#else /* a 32-bit machine */
 
 static size_t format_decimal(char *out, double size) {
     return format_by_printf(out, size);
@@ -195,12 +197,12 @@ bool dirty_number_parse_int(dirty_slice text, double *out) {
         value = value * 10 + (text.base[i] - '0');
     }
     if (at > 0 && value == 0)
-        return false; /* "-0" is a number of its own */
+        return false; /* "-0" is not 0 */
     *out = at > 0 ? -(double)value : (double)value;
     return true;
 }
 
-/* -- Numbers that may not fit ------------------------------------------------------- */
+/* -- Integers that may not fit ------------------------------------------------------- */
 
 #define LONG_DIGITS 16
 #define EXACT_TEXT "9007199254740992" /* EXACT_MAX */
@@ -209,8 +211,8 @@ static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-/* Whether the digits from `from` to before `to` may be all of a whole number that is too
- * large: no digits of a fraction, nor a string of digits. */
+/* Whether the digits from `from` up to `to` may be an integer that is too large, and not
+ * a fraction or a string of digits. */
 static bool is_long(dirty_slice json, size_t from, size_t to) {
     if (to - from < LONG_DIGITS)
         return false;
@@ -223,7 +225,7 @@ static bool is_long(dirty_slice json, size_t from, size_t to) {
 }
 
 bool dirty_number_may_be_long(dirty_slice json) {
-    /* of 16 digits in a row every step of 16 meets one */
+    /* 16 digits in a row always include a position that this loop looks at */
     for (size_t at = LONG_DIGITS - 1; at < json.len; at += LONG_DIGITS) {
         if (!is_digit(json.base[at]))
             continue;
@@ -234,7 +236,7 @@ bool dirty_number_may_be_long(dirty_slice json) {
             to++;
         if (is_long(json, from, to))
             return true;
-        at = to; /* no digit, so the next 16 begin behind it */
+        at = to; /* this is no digit, so the next 16 begin after it */
     }
     return false;
 }

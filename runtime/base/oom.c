@@ -5,8 +5,8 @@
 
 #include "base/clock.h"
 
-/* One hierarchy of control groups: where it is mounted, what of it is seen there, and
- * where in it this process is. */
+/* One cgroup hierarchy: its mount point, the group that is visible there, and the group
+ * of this process. */
 typedef struct hierarchy {
     char mount[PATH_MAX], top[PATH_MAX], own[PATH_MAX]; /* "": there is none */
 } hierarchy;
@@ -15,7 +15,7 @@ static void keep(char *out, const char *text) {
     snprintf(out, PATH_MAX, "%s", text);
 }
 
-/* Is the word one of a list that is separated by commas? */
+/* Whether `word` is in the comma-separated `list`. */
 static bool lists(const char *list, const char *word) {
     size_t len = strlen(word);
     while (list != NULL) {
@@ -34,7 +34,7 @@ static FILE *open_at(const char *root, const char *path) {
     return fopen(whole, "re");
 }
 
-/* Lines "ID:controllers:path"; that of v2 is "0::path". */
+/* Parse lines "ID:controllers:path". The line of v2 is "0::path". */
 static void find_own(const char *root, hierarchy *v2, hierarchy *v1) {
     char line[PATH_MAX + 256];
     FILE *f = open_at(root, "/proc/self/cgroup");
@@ -55,7 +55,7 @@ static void find_own(const char *root, hierarchy *v2, hierarchy *v1) {
     fclose(f);
 }
 
-/* Lines "36 35 98:0 TOP MOUNT options… - TYPE source superoptions". */
+/* Parse lines "36 35 98:0 TOP MOUNT options… - TYPE source superoptions". */
 static void find_mounts(const char *root, hierarchy *v2, hierarchy *v1) {
     char line[2 * PATH_MAX + 1024], top[PATH_MAX], mount[PATH_MAX], type[32], super[1024];
     FILE *f = open_at(root, "/proc/self/mountinfo");
@@ -75,7 +75,7 @@ static void find_mounts(const char *root, hierarchy *v2, hierarchy *v1) {
     fclose(f);
 }
 
-/* The line "oom_kill N" of a file. False: it has none. */
+/* Read the line "oom_kill N" of a file. False if there is none. */
 static bool count(const char *path, uint64_t *out) {
     char line[256];
     unsigned long long kills = 0;
@@ -97,7 +97,8 @@ static bool try_file(dirty_oom *o, const char *root, const char *mount, const ch
     return n < sizeof o->path && count(o->path, &o->told);
 }
 
-/* In a container our path may be one of the host, while what is mounted is our group. */
+/* In a container our path may be that of the host while the mount shows our group itself.
+ * So try both. */
 static bool try_hierarchy(dirty_oom *o, const char *root, const hierarchy *h,
                           const char *file) {
     if (h->mount[0] == '\0')

@@ -4,10 +4,10 @@
 #include <stddef.h>
 #include <sys/time.h>
 
-/* How soon the next system call of the same work is ended. */
+/* Interval of the signal after the limit. */
 #define AGAIN_US 100000
 
-/* That it runs is all that is needed. */
+/* Does nothing: running a handler is enough to interrupt the system call. */
 static void on_signal(int number) {
     (void)number;
 }

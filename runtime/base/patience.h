@@ -1,28 +1,27 @@
-/* patience: an end to system calls that wait, for processes that others wait for.
+/* patience: limits how long a system call may block, in processes that others wait for.
  *
- * Nothing in supervisor, keeper and arbiter is meant to wait (docs/blocking-calls.md).
- * What does so all the same, because somebody had a hand in a descriptor, is ended:
- * before a piece of work it is said how long that may take, and when the time is over a
- * signal (SIGALRM) ends the system call that the process is in, and again and again until
- * the work is done. Who gets EINTR then must not simply try again. What waits for a disk
- * or a file system is not ended by it.
+ * Supervisor, subreaper and arbiter are not meant to block (docs/blocking-calls.md). A
+ * call may block all the same, because somebody changed a shared descriptor. So a piece
+ * of work sets a time limit before it starts. After that time SIGALRM interrupts the
+ * current system call, and again every 100 ms until the work is done. Code that gets
+ * EINTR must not simply retry. Waits for a disk or a file system are not interrupted.
  *
- * One per process, whose ITIMER_REAL it takes; a forked process has none. */
+ * There is one timer per process; it uses ITIMER_REAL. A forked process has none. */
 #ifndef DIRTY_PATIENCE_H
 #define DIRTY_PATIENCE_H
 
 #include <stdint.h>
 
-/* The most that a piece of work may wait. */
+/* Default limit for a piece of work, in ms. */
 #define DIRTY_PATIENCE_MS 2000
 
-/* Make the process ready for it: the signal has a handler, and is not blocked. */
+/* Install the signal handler and unblock the signal. */
 void dirty_patience_init(void);
 
-/* A piece of work begins, or goes on: it may take `ms` from now. */
+/* Start or extend the limit: interrupt system calls from `ms` after now. */
 void dirty_patience_begin(uint32_t ms);
 
-/* It is done. */
+/* The work is done: stop the timer. */
 void dirty_patience_end(void);
 
 #endif

@@ -13,23 +13,23 @@
 #include "base/clock.h"
 #include "base/safe_file.h"
 
-/* So many names are tried for the temporary file. */
+/* Maximum number of names to try for the temporary file. */
 #define TRIES 100
 
-/* Fill the temporary file and note which it is. 0 or -errno. */
+/* Fill the temporary file and set its identity in *out. Returns 0 or -errno. */
 static int fill(int fd, pid_t pid, dirty_pidfile *out) {
     char text[32];
     struct stat st;
     int len = snprintf(text, sizeof text, "%d\n", (int)pid);
-    errno = ENOSPC; /* of a write that is cut short */
+    errno = ENOSPC; /* for a short write */
     if (write(fd, text, (size_t)len) != len || fchmod(fd, 0644) < 0 || fstat(fd, &st) < 0)
         return -errno;
     *out = (dirty_pidfile){st.st_dev, st.st_ino};
     return 0;
 }
 
-/* Make a file beside the one of the scope; its name goes to `temp`, NAME_MAX + 1 long. A
- * descriptor or -errno. */
+/* Create a temporary file beside the scope's file. `temp` gets its name; it has room for
+ * NAME_MAX + 1 bytes. Returns a descriptor or -errno. */
 static int make_temp(const dirty_safe_scope *s, char *temp) {
     int fd = -1;
     for (int tries = 0; fd < 0 && tries < TRIES; tries++) {
@@ -47,7 +47,7 @@ static int make_temp(const dirty_safe_scope *s, char *temp) {
     return fd < 0 ? -errno : fd;
 }
 
-/* Write the temporary file; its name goes to `temp`. 0 or -errno. */
+/* Write the temporary file; `temp` gets its name. Returns 0 or -errno. */
 static int write_temp(const dirty_safe_scope *s, pid_t pid, char *temp,
                       dirty_pidfile *out) {
     int fd = make_temp(s, temp);
@@ -97,8 +97,9 @@ int dirty_pidfile_try(const char *path) {
     return rc;
 }
 
-/* Opened without waiting, as anything may be there by now. The number of a file that was
- * removed is given to another one: so what it holds counts too. */
+/* Whether the file is the one we wrote. Opened without blocking, because it may be
+ * anything by now. The inode number of a removed file can be reused, so the content is
+ * compared too. */
 static bool is_ours(const dirty_pidfile *p, const dirty_safe_scope *s, pid_t pid) {
     char text[32];
     struct stat st;

@@ -1,6 +1,6 @@
-/* ratelimit: for log lines that would be written without end. Of a lasting condition one
- * is let through, then none for a while; of lines that others write so many a second,
- * after a burst (a token bucket). */
+/* ratelimit: limits repeated log lines. dirty_ratelimit lets one line about a lasting
+ * condition pass, then none for an interval. dirty_bucket is a token bucket for lines
+ * that apps write: a burst, then a rate per second. */
 #ifndef DIRTY_RATELIMIT_H
 #define DIRTY_RATELIMIT_H
 
@@ -9,12 +9,12 @@
 
 #include "base/clock.h"
 
-/* Zeroed: lets the first one through. */
+/* Zero it: the first line passes. */
 typedef struct dirty_ratelimit {
     uint64_t quiet_until_ns;
 } dirty_ratelimit;
 
-/* Whether this one may pass; if so none may for the next `every_ms`. */
+/* Whether a line may pass now. If it does, none may pass for the next `every_ms`. */
 static inline bool dirty_ratelimit_pass(dirty_ratelimit *r, uint32_t every_ms) {
     uint64_t now_ns = dirty_now_ns();
     if (now_ns < r->quiet_until_ns)
@@ -23,14 +23,14 @@ static inline bool dirty_ratelimit_pass(dirty_ratelimit *r, uint32_t every_ms) {
     return true;
 }
 
-/* Zeroed: full. */
+/* Zero it: the bucket is full. */
 typedef struct dirty_bucket {
-    uint64_t filled_ns; /* when it was filled up last */
+    uint64_t filled_ns; /* last refill */
     double tokens;
-    uint64_t refused; /* since the last that passed; the caller resets it */
+    uint64_t refused; /* since the last one that passed; the caller resets it */
 } dirty_bucket;
 
-/* Whether one more may pass, of `burst` at once and `per_s` a second. */
+/* Whether one more line may pass, with at most `burst` at once and `per_s` a second. */
 static inline bool dirty_bucket_pass(dirty_bucket *b, double burst, double per_s) {
     uint64_t now_ns = dirty_now_ns();
     b->tokens += (double)(now_ns - b->filled_ns) / 1e9 * per_s;
@@ -44,7 +44,7 @@ static inline bool dirty_bucket_pass(dirty_bucket *b, double burst, double per_s
     return true;
 }
 
-/* Lines that an app may log or print at once, and a second. */
+/* Limits for the lines that an app logs or prints: at once, and per second. */
 #define DIRTY_APP_LINES_BURST 500
 #define DIRTY_APP_LINES_PER_S 100
 

@@ -25,7 +25,8 @@ int dirty_report_send(int fd, dirty_report *r) {
     return dirty_report_send_with(fd, r, NULL, 0);
 }
 
-/* 1, 0 or -1 as below; m has room for descriptors or none. */
+/* Receive one message; `m` may have room for descriptors. Returns as dirty_report_take
+ * does. */
 static int receive(int fd, dirty_report *out, struct msghdr *m) {
     struct iovec part = {out, sizeof *out - 1};
     ssize_t n;
@@ -59,7 +60,7 @@ int dirty_report_take_with(int fd, dirty_report *out, int passed[DIRTY_REPORT_PA
     return rc;
 }
 
-/* Without room for descriptors: the kernel closes those that come. */
+/* There is no room for descriptors, so the kernel closes those that come. */
 int dirty_report_take(int fd, dirty_report *out) {
     struct msghdr m = {0};
     return receive(fd, out, &m);

@@ -13,12 +13,12 @@
 
 #include "base/trail.h"
 
-/* So often a file may change between two looks before we give up. */
+/* Give up if a file changes between two looks this many times. */
 #define TRIES 4
-/* A group that nothing belongs to. */
+/* A group that owns nothing. */
 #define NOGROUP 65534
 
-/* As the log, of the process: whom it makes its children. */
+/* The user that children run as. Global to the process, like the log. */
 static struct {
     bool set;
     uid_t uid;
@@ -57,7 +57,8 @@ const char *dirty_safe_reason(int rc) {
         return "its directory belongs to another user, whose rights can't be taken on";
     case ESTALE: return "somebody changes it again and again";
     case EACCES:
-        if (geteuid() == 0) /* root may do anything, but as somebody else */
+        /* Root is refused only while it uses another user's credentials. */
+        if (geteuid() == 0)
             return "Permission denied, with the rights of whoever may write to a "
                    "directory on the way";
         return strerror(EACCES);
@@ -65,10 +66,9 @@ const char *dirty_safe_reason(int rc) {
     }
 }
 
-/* -- Rights ----------------------------------------------------------------------------
- */
+/* -- Credentials --------------------------------------------------------------------- */
 
-/* Of this thread alone, which glibc's function is not. */
+/* Affects this thread only; glibc's function changes all threads. */
 static int set_groups(size_t count, const gid_t *groups) {
 #ifdef SYS_setgroups32
     return (int)syscall(SYS_setgroups32, count, groups);
@@ -77,7 +77,8 @@ static int set_groups(size_t count, const gid_t *groups) {
 #endif
 }
 
-/* There is no other way to ask: an id that can't be is not taken. */
+/* Compare the current file system ids. setfsuid with an invalid id changes nothing and
+ * returns the current one; there is no other way to read it. */
 static bool are_ids(uid_t uid, gid_t gid) {
     return (uid_t)setfsuid((uid_t)-1) == uid && (gid_t)setfsgid((gid_t)-1) == gid;
 }
@@ -89,7 +90,7 @@ static void switch_back(dirty_safe_scope *s) {
     setfsuid(geteuid());
     setfsgid(getegid());
     set_groups((size_t)s->group_count, s->groups);
-    /* Every change of ids takes these two away. */
+    /* Every change of ids resets these two. */
     if (s->dumpable == 1)
         prctl(PR_SET_DUMPABLE, 1);
     if (s->death_signal != 0)
@@ -113,7 +114,7 @@ static int switch_to(dirty_safe_scope *s, uid_t uid, gid_t gid, const gid_t *gro
     return -DIRTY_SAFE_SWITCH;
 }
 
-/* Whether the way to the file is `owner`'s and ours alone. */
+/* Whether only `owner` and we can change the path to the file. */
 static bool is_alone(const char *path, uid_t owner) {
     dirty_trail t;
     int rc = dirty_trail_follow_directory(&t, path, owner);
@@ -122,8 +123,9 @@ static bool is_alone(const char *path, uid_t owner) {
     return rc == 0 && !t.strange;
 }
 
-/* Root becomes, for files, whoever has a hand in it: the user, unless it is a third's and
- * the user has no part in it. Of a third we know no groups. */
+/* Switch root's file credentials to those of the user who can change the path. That is
+ * the child user, except if the path belongs to a third user alone. We do not know the
+ * groups of a third user. */
 static int become(dirty_safe_scope *s, const dirty_trail *t, const char *path) {
     s->switched = false;
     s->uid = geteuid();
@@ -134,8 +136,8 @@ static int become(dirty_safe_scope *s, const dirty_trail *t, const char *path) {
     return switch_to(s, t->uid, NOGROUP, NULL, 0);
 }
 
-/* The directory of a path whose trail ended on the way, with the rights of whoever has
- * it from there on. A descriptor or -errno. */
+/* Open the directory of a path whose trail ended on the way, with the credentials of the
+ * user who controls it from there on. Returns a descriptor or -errno. */
 static int open_directory(const char *path) {
     char dir[PATH_MAX];
     const char *slash = strrchr(path, '/');
@@ -192,12 +194,11 @@ int dirty_safe_unlink(const char *path, dev_t dev, ino_t ino) {
     return rc;
 }
 
-/* -- Opening ---------------------------------------------------------------------------
- */
+/* -- Opening ------------------------------------------------------------------------- */
 
 #define ALWAYS (O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW)
 
-/* openat, with -errno. */
+/* openat that returns -errno. */
 static int open_at(int dir_fd, const char *name, int flags, mode_t mode) {
     int fd = openat(dir_fd, name, flags | ALWAYS, mode);
     return fd < 0 ? -errno : fd;
@@ -207,7 +208,7 @@ static bool is_same(const struct stat *a, const struct stat *b) {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* A name of /proc/PID/fd: a copy, where it is a descriptor of our own. */
+/* Open a name below /proc/PID/fd: copy the descriptor, if it is our own. */
 static int copy_descriptor(const dirty_trail *t) {
     struct stat there, here;
     char *end;
@@ -219,8 +220,8 @@ static int copy_descriptor(const dirty_trail *t) {
     return fd < 0 ? -errno : fd;
 }
 
-/* For reading as well, so that it waits for no reader, and loses nothing while there is
- * none but what it has no room for. */
+/* Open for reading as well. Then the open does not wait for a reader, and while there is
+ * no reader only data that does not fit into the pipe is lost. */
 static int open_fifo(const dirty_trail *t, int flags) {
     int both = (flags & ~O_ACCMODE) | O_RDWR;
     int fd =
@@ -228,8 +229,8 @@ static int open_fifo(const dirty_trail *t, int flags) {
     return fd == -EACCES ? open_at(t->dir_fd, t->name, flags, 0) : fd;
 }
 
-/* A path that is ours, of a file that the trail has found. -ESTALE: it is another by
- * now. */
+/* Open the file that the trail has found, on a path that is ours. -ESTALE: it is another
+ * file by now. */
 static int open_found(const dirty_trail *t, int flags, unsigned what) {
     struct stat st;
     bool devices = what & DIRTY_SAFE_DEVICES;
@@ -248,7 +249,7 @@ static int open_found(const dirty_trail *t, int flags, unsigned what) {
     return fd == -ENOENT || fd == -ELOOP ? -ESTALE : fd;
 }
 
-/* … that is not there yet. */
+/* Same, for a file that does not exist yet. */
 static int make_file(const dirty_trail *t, int flags, mode_t mode, unsigned what) {
     if (!(flags & O_CREAT))
         return -ENOENT;
@@ -264,8 +265,9 @@ static int make_file(const dirty_trail *t, int flags, mode_t mode, unsigned what
     return fd;
 }
 
-/* What may be opened where somebody else has a hand in the path. A file of whoever has
- * the directory is none of a third who has put it there. */
+/* Check a file on a path that a stranger can change. A file of the stranger is accepted
+ * only in the stranger's own directory. In a shared one a third user may have put it
+ * there. */
 static int check_strange(int fd, const dirty_trail *t) {
     struct stat st;
     if (fstat(fd, &st) < 0)
@@ -280,9 +282,9 @@ static int check_strange(int fd, const dirty_trail *t) {
     return st.st_nlink > 1 ? -DIRTY_SAFE_NAMES : 0;
 }
 
-/* A path that is not ours. As everywhere else what is there is opened first, and what is
- * made is made anew: so nothing is cut short, and no rule of the kernel for /tmp bites.
- */
+/* Open on a path that is not ours. Opens an existing file first, and creates a new one
+ * with O_EXCL. So no file is truncated by mistake, and the kernel's restrictions for /tmp
+ * (fs.protected_*) do not apply. */
 static int open_strange(const dirty_trail *t, const char *path, int flags, mode_t mode) {
     dirty_safe_scope scope;
     int at = t->dir_fd >= 0 ? t->dir_fd : AT_FDCWD;
@@ -294,7 +296,7 @@ static int open_strange(const dirty_trail *t, const char *path, int flags, mode_
     if (fd == -ENOENT && (flags & O_CREAT))
         fd = open_at(at, name, flags | O_EXCL, mode);
     switch_back(&scope);
-    if (fd < 0) /* what can't be written to without waiting is a FIFO or a socket */
+    if (fd < 0) /* it would block on writing, so it is a FIFO or a socket */
         return fd == -EEXIST ? -ESTALE : fd == -ENXIO ? -DIRTY_SAFE_KIND : fd;
     rc = check_strange(fd, t);
     if (rc == 0)

@@ -1,20 +1,20 @@
-/* safe_file: files that a process with rights opens, makes and removes by a path where
- * somebody with fewer rights may write: the log, the pidfile, the socket and its lock.
+/* safe_file: opens, creates and removes files in a privileged process, by a path where a
+ * less privileged user may write: the log, the pidfile, the socket and its lock.
  *
- * Who may write to a directory can put a link there, a FIFO, or a second name of another
- * file. So a path is followed first (base/trail.h), and then
+ * A user who can write to a directory can put there a link, a FIFO, or a hard link to
+ * another file. So the path is followed first (base/trail.h). Then:
  *
- *   - where it is ours, that is root's or our own all the way, it means what it says:
- *     links are followed, and a FIFO or a device is taken where one makes sense;
- *   - where somebody else has a hand in it, root acts with that user's rights on files,
- *     so it does nothing there that they could not do themselves. The last name must be
- *     no link, and what is opened a regular file with one name that belongs to root, to
- *     us or to them.
+ *   - If the path is ours, that is, only root and we can change it, it is used as it is.
+ *     Links are followed. A FIFO or a device is accepted where one makes sense.
+ *   - If somebody else can change it, root uses that user's credentials for files. So it
+ *     does nothing there that this user could not do. The last name must be no link. An
+ *     opened file must be regular, have one name, and belong to root, to us or to them.
  *
- * "They" are who owns the first thing on the way that is not ours; or, where the way is
- * not theirs alone, the user whom the process makes its children (dirty_safe_user).
- * Nothing here waits: files are opened with O_NONBLOCK. All calls but dirty_safe_user may
- * be used in a signal handler, and concern the calling thread alone. */
+ * "They" are the owner of the first thing on the path that is not ours. If others can
+ * change the path too, they are the user that the process runs its children as
+ * (dirty_safe_user). Nothing here blocks: files are opened with O_NONBLOCK. All calls
+ * except dirty_safe_user are safe in a signal handler and affect only the calling
+ * thread. */
 #ifndef DIRTY_SAFE_FILE_H
 #define DIRTY_SAFE_FILE_H
 
@@ -23,55 +23,57 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Name the user; groups are copied, and are all that they are in. For root, once, before
- * threads and forks. 0 or -ENOMEM. */
+/* Set the user that children run as. `groups` is copied and must be the complete list.
+ * Only for root; call it once, before threads and forks. Returns 0 or -ENOMEM. */
 int dirty_safe_user(uid_t uid, gid_t gid, const gid_t *groups, size_t group_count);
 
-/* Whether there is one: others than we are run below us. */
+/* Whether children run as another user than this process. */
 bool dirty_safe_has_user(void);
 
-/* A FIFO, a character device, or a descriptor of our own by its name (/dev/stderr) is
- * good as well, if the path is ours. A FIFO need not be read by anybody. */
+/* Also accept a FIFO, a character device, or a name of one of our own descriptors
+ * (/dev/stderr), if the path is ours. A FIFO needs no reader. */
 #define DIRTY_SAFE_DEVICES 1u
-/* A file that is made belongs to the user. */
+/* A new file belongs to the user of dirty_safe_user. */
 #define DIRTY_SAFE_GIVE 2u
 /* The last name must be no link, even if the path is ours. */
 #define DIRTY_SAFE_NO_LINK 4u
 
-/* Open `path`; `flags` as for open(2), O_CREAT and `mode` included, `what` of the bits
- * above. Sets O_CLOEXEC, O_NONBLOCK and O_NOCTTY, the last two where a descriptor of our
- * own is not copied. The descriptor or -errno, or one of the codes below, negative. */
+/* Open `path`. `flags` and `mode` are those of open(2), O_CREAT included; `what` is a set
+ * of the bits above. Adds O_CLOEXEC. Adds O_NONBLOCK and O_NOCTTY unless it copies a
+ * descriptor of our own. Returns the descriptor, -errno, or one of the codes below,
+ * negative. */
 int dirty_safe_open(const char *path, int flags, mode_t mode, unsigned what);
-#define DIRTY_SAFE_LINK ELOOP         /* the last name is a link that is not followed */
-#define DIRTY_SAFE_NAMES EMLINK       /* the file has a second name */
-#define DIRTY_SAFE_KIND EMEDIUMTYPE   /* it is no regular file */
-#define DIRTY_SAFE_OWNER EKEYREJECTED /* it belongs to yet another user */
-#define DIRTY_SAFE_SWITCH ENOTRECOVERABLE /* root may not act as that user here */
+#define DIRTY_SAFE_LINK ELOOP       /* the last name is a link and may not be followed */
+#define DIRTY_SAFE_NAMES EMLINK     /* the file has a second name (hard link) */
+#define DIRTY_SAFE_KIND EMEDIUMTYPE /* not a regular file */
+#define DIRTY_SAFE_OWNER EKEYREJECTED     /* the file belongs to a third user */
+#define DIRTY_SAFE_SWITCH ENOTRECOVERABLE /* root can't act as that user */
 
-/* What a negative code says, for people. Static text. */
+/* Text for a negative code, for people. Static. */
 const char *dirty_safe_reason(int rc);
 
-/* Between the two: the rights to make, rename, unlink and bind `path`'s last name, and
- * what lies beside it, in the directory that was found by one walk. The path itself is
- * not to be used: who has a part in it may let it lead elsewhere from call to call. */
+/* State between dirty_safe_enter and dirty_safe_leave. In between, the thread has the
+ * credentials to create, rename, unlink and bind the last name of `path`, and names
+ * beside it, relative to dir_fd. Do not use the path itself: whoever can change it may
+ * lead it elsewhere between two calls. */
 typedef struct dirty_safe_scope {
-    int dir_fd; /* O_PATH: where the name is */
+    int dir_fd; /* O_PATH: the directory of the name */
     char name[NAME_MAX + 1];
-    uid_t uid;    /* whose rights these are */
-    bool movable; /* the trail's */
+    uid_t uid;    /* whose credentials are used */
+    bool movable; /* as in dirty_trail */
     bool switched;
     int death_signal, dumpable;
     int group_count;
     gid_t groups[256];
 } dirty_safe_scope;
 
-/* 0, or a negative code as above; then nothing has changed and there is nothing to end.
- */
+/* Returns 0, or a negative code as above. On error nothing has changed, and there is
+ * nothing to leave. */
 int dirty_safe_enter(dirty_safe_scope *s, const char *path);
 void dirty_safe_leave(dirty_safe_scope *s);
 
-/* Remove `path` if it is the file of that device and inode. 0, also where it is another
- * file or none, or a negative code. */
+/* Remove `path` if it is the file of that device and inode. Returns 0, also if it is
+ * another file or there is none, or a negative code. */
 int dirty_safe_unlink(const char *path, dev_t dev, ino_t ino);
 
 #endif

@@ -1,5 +1,5 @@
-/* slice: borrowed bytes with a length. Never NUL-terminated; the owner is whoever
- * the function that hands one out says it is. */
+/* slice: borrowed bytes with a length, never NUL-terminated. The function that returns
+ * one says who owns the bytes. */
 #ifndef DIRTY_SLICE_H
 #define DIRTY_SLICE_H
 

@@ -13,7 +13,7 @@
 
 #include "base/proc.h"
 
-/* Which fields of /proc/self/stat, counted from 1, tell where memory is. */
+/* Fields of /proc/self/stat, counted from 1, with addresses of memory areas. */
 enum {
     STAT_START_CODE = 26,
     STAT_END_CODE = 27,
@@ -27,17 +27,18 @@ enum {
 
 /* A process has one title. */
 static struct {
-    char *page;  /* of our own, DIRTY_TITLE_MAX bytes; NULL: there is none */
-    char *area;  /* the command line, and what of the environment may be written over */
-    size_t room; /* bytes of area */
-    size_t used; /* of them, those that are the command line or have been a title */
-    char **strings; /* what environ was set to, kept as long as the process; NULL: not */
+    char *page;     /* our own, DIRTY_TITLE_MAX bytes; NULL: none */
+    char *area;     /* the command line and the part of the environment that may be
+                       overwritten */
+    size_t room;    /* bytes of area */
+    size_t used;    /* bytes of area that hold the command line or held a title */
+    char **strings; /* what environ was set to, never freed; NULL: not set */
     char subject[256];
 } state;
 
 /* -- A page of our own --------------------------------------------------------------- */
 
-/* Read the fields by their number. False: /proc does not tell. */
+/* Read the first `count` fields. False: /proc is not readable. */
 static bool read_stat(unsigned long long *fields, int count) {
     char text[2048];
     FILE *f = fopen("/proc/self/stat", "re");
@@ -46,7 +47,7 @@ static bool read_stat(unsigned long long *fields, int count) {
     size_t n = fread(text, 1, sizeof text - 1, f);
     fclose(f);
     text[n] = '\0';
-    char *at = strrchr(text, ')'); /* the second field, which may hold anything */
+    char *at = strrchr(text, ')'); /* the second field may hold anything, even ')' */
     for (int i = 3; at != NULL && i < count; i++) {
         at = strchr(at + 1, ' ');
         if (at != NULL)
@@ -55,8 +56,8 @@ static bool read_stat(unsigned long long *fields, int count) {
     return at != NULL;
 }
 
-/* Have the kernel show `len` bytes of the page. It wants to be told everything else
- * again, as it is. */
+/* Let the kernel show `len` bytes of the page. The call must repeat all other addresses
+ * unchanged. */
 static bool show_page(size_t len) {
     unsigned long long f[STAT_ENV_END + 1];
     if (!read_stat(f, STAT_ENV_END + 1))
@@ -84,12 +85,12 @@ static void open_page(void) {
 
 /* -- In place ------------------------------------------------------------------------ */
 
-/* Whose mark stands there is what tells a sweep who has started us. */
+/* Whether the entry is the mark by which a sweep finds who started us. It must stay. */
 static bool is_mark(const char *entry) {
     return strncmp(entry, DIRTY_PROC_MARK "=", sizeof DIRTY_PROC_MARK) == 0;
 }
 
-/* exec has put the strings of both one after the other. */
+/* Find the area. exec puts the strings of both lists one after the other. */
 static void find_area(int argc, char **argv) {
     char *end = argc > 0 ? argv[0] : NULL;
     state.area = end;
@@ -101,7 +102,7 @@ static void find_area(int argc, char **argv) {
     state.room = (size_t)(end - state.area);
 }
 
-/* Before the strings are written over. False: no memory. */
+/* Copy the environment before its strings are overwritten. False: no memory. */
 static bool move_environment(void) {
     size_t count = 0;
     while (environ[count] != NULL)
@@ -134,7 +135,7 @@ void dirty_title_subject(const char *path) {
     snprintf(state.subject, sizeof state.subject, "%s", path);
 }
 
-/* Write what has room. Returns its length, without the NUL. */
+/* Write as much of the title as fits. Returns its length, without the NUL. */
 static size_t write_title(char *out, size_t room, const char *title) {
     size_t subject = strlen(state.subject), tail = subject > 0 ? subject + 1 : 0;
     if (2 * tail > room)
@@ -166,8 +167,8 @@ static void set_in_place(const char *title) {
     if (state.strings == NULL && !move_environment())
         return;
     size_t len = write_title(state.area, state.room, title);
-    /* All of the command line is shown, and where its last byte is no NUL what follows.
-     */
+    /* The kernel shows the whole command line. If its last byte is no NUL, it also shows
+     * what follows. */
     if (len < state.used)
         memset(state.area + len, 0, state.used - len);
     else

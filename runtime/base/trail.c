@@ -9,19 +9,19 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define LINKS_MAX 40 /* as many as the kernel follows */
+#define LINKS_MAX 40 /* the limit of the kernel */
 
-/* Whether the last name counts. */
+/* How to treat the last name. */
 typedef enum last_name { FOLLOWED, NO_LINK, LEFT_OUT } last_name;
 
-/* Where a walk is. */
+/* State of a walk along a path. */
 typedef struct walk {
     dirty_trail *t;
     last_name last;
-    uid_t too;           /* who counts as one of us */
-    char rest[PATH_MAX]; /* what is left of the path */
+    uid_t too;           /* the extra user who counts as one of us */
+    char rest[PATH_MAX]; /* rest of the path */
     unsigned links;
-    dirty_trail_fault *fault; /* where the first is to go, NULL: nowhere */
+    dirty_trail_fault *fault; /* gets the first fault; NULL: not wanted */
     bool found;
 } walk;
 
@@ -37,7 +37,8 @@ static bool is_movable(const struct stat *dir) {
     return is_shared(dir) && !(dir->st_mode & S_ISVTX);
 }
 
-/* A directory has one name only, whatever its count of links says. */
+/* Whether nobody else can have put `entry` into `dir`. A directory can't have a second
+ * name, whatever its link count says. */
 static bool is_trusted(const walk *w, const struct stat *dir, const struct stat *entry) {
     if (!is_ours(w, dir))
         return false;
@@ -45,7 +46,7 @@ static bool is_trusted(const walk *w, const struct stat *dir, const struct stat 
            (is_ours(w, entry) && (S_ISDIR(entry->st_mode) || entry->st_nlink == 1));
 }
 
-/* The walk ends, at somebody else's: a directory, or what has a name in a shared one. */
+/* End the walk at a stranger's thing: a directory, or an entry of a shared directory. */
 static void end_strange(dirty_trail *t, const struct stat *whose) {
     t->strange = true;
     t->in_theirs = S_ISDIR(whose->st_mode);
@@ -53,7 +54,7 @@ static void end_strange(dirty_trail *t, const struct stat *whose) {
     t->gid = whose->st_gid;
 }
 
-/* A device without contents: it may be written to by all. */
+/* /dev/null: everybody may write to it, and it holds nothing. */
 static bool is_null(const struct stat *st) {
     return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
 }
@@ -82,7 +83,7 @@ static int enter(dirty_trail *t, const char *dir) {
     return t->dir_fd < 0 ? -errno : 0;
 }
 
-/* Take the next name from the rest. 0 or -errno. */
+/* Take the next name from the rest of the path. Returns 0 or -errno. */
 static int next_name(walk *w, char *name) {
     const char *from = w->rest + strspn(w->rest, "/");
     size_t len = strcspn(from, "/");
@@ -101,7 +102,7 @@ static bool is_last(const walk *w) {
     return w->rest[strspn(w->rest, "/")] == '\0';
 }
 
-/* Whether the entry, of a directory, may be somebody else's to change. */
+/* Record a fault if somebody else can change `entry` of the directory `dir`. */
 static void judge(walk *w, const struct stat *dir, int fd, const struct stat *entry) {
     int dir_fd = w->t->dir_fd;
     bool is_file = is_last(w) && !S_ISLNK(entry->st_mode) && !is_null(entry);
@@ -117,7 +118,7 @@ static void judge(walk *w, const struct stat *dir, int fd, const struct stat *en
         blame(w, DIRTY_TRAIL_WRITERS, fd, entry);
 }
 
-/* Put what the link says before the rest. 0 or -errno. */
+/* Put the target of the link before the rest of the path. Returns 0 or -errno. */
 static int follow_link(walk *w, int link_fd) {
     char text[PATH_MAX], joined[2 * PATH_MAX];
     ssize_t n = readlinkat(link_fd, "", text, sizeof text - 1);
@@ -138,7 +139,8 @@ static bool is_on_proc(int fd) {
     return fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
 }
 
-/* Go on with the file that `fd` is, of the trail's last name. 1: on, 0: the end. */
+/* Continue with the file `fd` of the trail's last name. Returns 1 to go on, 0 at the end,
+ * or -errno. */
 static int step(walk *w, int fd, const struct stat *dir) {
     dirty_trail *t = w->t;
     if (fstat(fd, &t->st) < 0)
@@ -169,7 +171,8 @@ static int step(walk *w, int fd, const struct stat *dir) {
     return t->dir_fd < 0 ? -errno : 1;
 }
 
-/* The walk ends at a name of which only the directory counts. */
+/* End the walk at a name that does not exist or does not matter: only its directory
+ * counts. */
 static void end_free(walk *w, const struct stat *dir) {
     if (!is_ours(w, dir))
         end_strange(w->t, dir);
@@ -177,7 +180,7 @@ static void end_free(walk *w, const struct stat *dir) {
         w->t->movable = true;
 }
 
-/* The next name. 1: there are more, 0: the end, -errno. */
+/* Process the next name. Returns 1 if there are more, 0 at the end, or -errno. */
 static int walk_on(walk *w) {
     dirty_trail *t = w->t;
     struct stat dir;

@@ -4,7 +4,7 @@
 #include <lauxlib.h>
 #include <stdbool.h>
 
-/* What a call holds of C, in a userdata, so that it is freed even where Lua raises. */
+/* The C objects of a call, in a userdata: they are freed even if Lua raises. */
 struct call {
     dirty_client *client;
     dirty_request *request;
@@ -35,7 +35,8 @@ static struct call *push_call(lua_State *L) {
     return call;
 }
 
-/* The string field of the table at index; the table keeps it. NULL if nil. [-0, +0] */
+/* The string field `name` of the table at `index`, which keeps it. NULL if nil.
+ * [-0, +0] */
 static const char *field(lua_State *L, int index, const char *name, size_t *len) {
     lua_getfield(L, index, name);
     const char *text = lua_tolstring(L, -1, len);
@@ -60,7 +61,7 @@ static int open_client(lua_State *L, struct call *call) {
     return dirty_open(&call->client, &options);
 }
 
-/* The {tag, data} at the top of the stack. [-0, +0] */
+/* Add the {tag, data} at the top of the stack. [-0, +0] */
 static int add_value(lua_State *L, dirty_request *request) {
     size_t len;
     int pair = lua_gettop(L);
@@ -87,7 +88,7 @@ static int fill_request(lua_State *L, dirty_request *request) {
     int count = (int)lua_objlen(L, -1);
     for (int i = 1; i <= count; i++) {
         lua_rawgeti(L, -1, i);
-        add_value(L, request); /* a failure is kept in the request */
+        add_value(L, request); /* the request keeps a failure */
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -125,8 +126,8 @@ static int push_reply(lua_State *L, const dirty_reply *reply) {
     return 1;
 }
 
-/* Client and request of the table that is the one argument; on top of the stack is what
- * holds them. 0, or the code of a client that can't be made. */
+/* Make client and request from the table that is the only argument. The userdata on top
+ * of the stack holds both. Returns 0, or the code if the client can't be made. */
 static int prepare(lua_State *L, struct call **out) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);

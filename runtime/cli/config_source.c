@@ -17,28 +17,28 @@
 #include "cli/try_apps.h"
 #include "worker/pin.h"
 
-/* `ctx` of the functions below. Owned by the collector; the references are in the
+/* `ctx` of the functions below. The collector owns it; the references are in the
  * registry. */
 typedef struct source {
     lua_State *L;
-    int functions; /* the table of read and the others */
-    pid_t owner;   /* the arbiter */
+    int functions; /* reference to the table with read and the other functions */
+    pid_t owner;   /* process id of the arbiter */
 } source;
 
-/* Options that finish gave. Owned by the arbiter until it releases them. */
+/* Options returned by finish. The arbiter owns them until it releases them. */
 typedef struct made {
-    dirty_arbiter_options options; /* first: what the arbiter knows it by */
-    int held;                      /* reference to what the options refer to */
+    dirty_arbiter_options options; /* first: the arbiter has a pointer to it */
+    int held;                      /* reference that keeps what the options point to */
 } made;
 
-/* One step in Lua. */
+/* Parameters and result of one call into Lua. */
 typedef struct step {
     source *from;
     bool same; /* for read */
     bool done; /* for settle */
     dirty_slice report;
     made *out;
-    fdstash report_to; /* what the file and the apps start shall not keep it open */
+    fdstash report_to; /* kept out of reach of the file, and of what the apps start */
     char *why;
     size_t why_size;
     int rc;
@@ -48,7 +48,8 @@ static void tell(const step *s, const char *text) {
     snprintf(s->why, s->why_size, "%s", text != NULL ? text : "(no reason)");
 }
 
-/* Run `function` protected: what it raises is the reason. 0 or -1. */
+/* Run `function` protected; the message of an error becomes the reason. Returns 0 or
+ * -1. */
 static int run(lua_CFunction function, step *s, uint32_t limit_ms) {
     lua_State *L = s->from->L;
     int top = lua_gettop(L);
@@ -57,19 +58,20 @@ static int run(lua_CFunction function, step *s, uint32_t limit_ms) {
         lua_gc(L, LUA_GCRESTART, 0);
     int rc = limit_ms > 0 ? dirty_timelimit_cpcall(L, function, s, limit_ms)
                           : lua_cpcall(L, function, s);
-    lua_gc(L, LUA_GCSTOP, 0); /* what it runs may take any time */
-    /* One that returned late is whole: its Lua went on after what was ended. */
+    lua_gc(L, LUA_GCSTOP, 0); /* finalizers may take any time */
+    /* A late return is a success: its Lua code went on after a system call was
+     * interrupted. */
     if (rc != 0 && rc != DIRTY_TIMELIMIT_LATE) {
         tell(s, lua_tostring(L, -1));
         s->rc = -1;
     }
     lua_settop(L, top);
     dirty_pin_thread();
-    fflush(stdout); /* what it printed must not wait in a buffer that a fork copies */
+    fflush(stdout); /* flush its output, or a later fork would copy the buffer */
     return s->rc;
 }
 
-/* Call functions[name] with the values on top of the stack. [-args, +2] */
+/* Call functions[name] with the `args` values on top of the stack. [-args, +2] */
 static void call(lua_State *L, const step *s, const char *name, int args) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->from->functions);
     lua_getfield(L, -1, name);
@@ -78,8 +80,7 @@ static void call(lua_State *L, const step *s, const char *name, int args) {
     lua_call(L, args, 2);
 }
 
-/* -- probe
- * -------------------------------------------------------------------------------- */
+/* -- probe --------------------------------------------------------------------------- */
 
 static int write_all(int fd, const void *bytes, size_t len) {
     const char *at = bytes;
@@ -116,7 +117,8 @@ static int probe_protected(lua_State *L) {
         return 0;
     dirty_cli_options_push(L, lua_gettop(L), &options);
     dirty_buf lines = {0};
-    /* The arbiter waits that long for all: it shall hear which one was late. */
+    /* The arbiter's limit covers all apps. End earlier, so that it learns which app was
+     * late. */
     options.boot_timeout_ms -= options.boot_timeout_ms / 10;
     s->rc = dirty_cli_try_apps(&options, false, &lines);
     if (s->rc == 0)
@@ -137,8 +139,7 @@ static int source_probe(void *ctx, bool same, int report_fd) {
     return run(probe_protected, &s, 0) < 0 ? 1 : 0;
 }
 
-/* -- finish
- * ------------------------------------------------------------------------------- */
+/* -- finish -------------------------------------------------------------------------- */
 
 static int finish_protected(lua_State *L) {
     step *s = lua_touserdata(L, 1);
@@ -172,7 +173,7 @@ static int settle_protected(lua_State *L) {
     return 0;
 }
 
-/* finish, and what it changes, or neither. 0 or -1. */
+/* Run finish. Makes all of its changes or none. Returns 0 or -1. */
 static int finish_whole(step *s) {
     if (run(begin_protected, s, 0) < 0)
         return -1;
@@ -209,13 +210,12 @@ static void source_release(void *ctx, const dirty_arbiter_options *options) {
     made *m = (made *)options;
     luaL_unref(from->L, LUA_REGISTRYINDEX, m->held);
     free(m);
-    /* reloads are rare, and leave nothing behind */
+    /* a reload is rare and must leave no garbage */
     dirty_timelimit_collect(from->L, DIRTY_TIMELIMIT_MS, true);
     lua_gc(from->L, LUA_GCSTOP, 0);
 }
 
-/* -- Life
- * --------------------------------------------------------------------------------- */
+/* -- Life cycle ---------------------------------------------------------------------- */
 
 static int free_source(lua_State *L) {
     const source *from = lua_touserdata(L, 1);

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The mask the kernel writes is as wide as the machine: grown until it fits. */
+/* Limit of the affinity mask. The kernel's mask depends on the machine, so the buffer
+ * grows until it fits. */
 #define CPU_SET_MAX (1 << 16)
 
 static unsigned affinity_count(void) {
@@ -62,8 +63,8 @@ static unsigned quota_v1(const char *dir) {
                                               : 0;
 }
 
-/* The smallest quota of `group` and the groups above it, below `mount`. A group that is
- * not there (the path is another namespace's) is passed over. */
+/* The smallest quota of `group` and the groups above it, below `mount`. Skips groups that
+ * do not exist, because the path may be that of another namespace. */
 static unsigned smallest_quota(const char *mount, const char *group,
                                unsigned (*quota)(const char *dir)) {
     char dir[PATH_MAX];
@@ -93,7 +94,7 @@ static bool has_word(const char *list, const char *word) {
     return false;
 }
 
-/* The quota of one line of /proc/self/cgroup: "0::/group" or "4:cpu,cpuacct:/group". */
+/* The quota for one line of /proc/self/cgroup: "0::/group" or "4:cpu,cpuacct:/group". */
 static unsigned line_quota(const char *root, char *line) {
     char mount[PATH_MAX];
     char *list = strchr(line, ':');

@@ -1,15 +1,15 @@
-/* cpus: how many CPUs this process may use, which is not how many the machine has.
+/* cpus: the number of CPUs this process may use, which may be less than the machine has.
  *
- * It is the smaller of the affinity mask and the cgroup's CPU quota (v2 cpu.max, v1
- * cpu.cfs_quota_us, of the process's own group and every group above it). */
+ * It is the smaller of the affinity mask and the cgroup's CPU quota: v2 cpu.max, v1
+ * cpu.cfs_quota_us, of the process's own group and every group above it. */
 #ifndef DIRTY_CPUS_H
 #define DIRTY_CPUS_H
 
-/* At least 1. A part of a CPU in a quota counts as a whole one. */
+/* Returns at least 1. A fraction of a CPU in a quota counts as a whole one. */
 unsigned dirty_cpus_usable(void);
 
-/* The cgroup part alone, in a file system rooted at `root` ("" for the real one).
- * 0: no quota. */
+/* The cgroup quota only, in a file system rooted at `root` ("" for the real one). 0: no
+ * quota. */
 unsigned dirty_cpus_cgroup(const char *root);
 
 #endif

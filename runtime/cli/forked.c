@@ -22,7 +22,7 @@
 #include "base/trail.h"
 #include "cli/timelimit.h"
 
-/* A configuration as a line, its apps' options included. */
+/* Maximum size of the line: a configuration with its apps' options. */
 #define LINE_MAX_BYTES (16u << 20)
 /* How long a killed child may take to disappear. */
 #define END_MS 1000
@@ -42,7 +42,7 @@ static int write_all(int fd, const char *bytes, size_t len) {
     return 0;
 }
 
-/* The function is the first value of the stack. */
+/* Run the function that is the first value of the stack. */
 static _Noreturn void run_child(lua_State *L, int fd, pid_t parent) {
     size_t len = 0;
     setpgid(0, 0);
@@ -60,8 +60,8 @@ static _Noreturn void run_child(lua_State *L, int fd, pid_t parent) {
 
 /* -- In the parent ----------------------------------------------------------------- */
 
-/* Read until the line is whole, not until the end: what the child has forked may hold the
- * pipe. NULL, or why there is no line. */
+/* Read until the line is complete. Don't wait for end of input, because processes that
+ * the child has forked may hold the pipe. Returns NULL, or why there is no line. */
 static const char *read_line(int fd, uint64_t until_ns, dirty_buf *line) {
     while (line->len == 0 || line->base[line->len - 1] != '\n') {
         struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -83,11 +83,11 @@ static const char *read_line(int fd, uint64_t until_ns, dirty_buf *line) {
     return NULL;
 }
 
-/* One that even SIGKILL does not end, in a file system that does not answer, is left to
- * the keeper. */
+/* Kill the child and wait for END_MS. A child that does not end, for instance because its
+ * file system hangs, is left to the subreaper. */
 static void end_child(pid_t pid) {
     uint64_t until_ns = dirty_now_ns() + END_MS * DIRTY_NS_PER_MS;
-    setpgid(pid, pid); /* it may not have come to it */
+    setpgid(pid, pid); /* the child may not have done this yet */
     kill(-pid, SIGKILL);
     while (waitpid(pid, NULL, WNOHANG) == 0 && dirty_now_ns() < until_ns)
         poll(NULL, 0, 1);
@@ -106,7 +106,7 @@ static int aside(lua_State *L) {
         dirty_now_ns() + (uint64_t)luaL_checknumber(L, 2) * DIRTY_NS_PER_MS;
     if (pipe2(ends, O_CLOEXEC) < 0)
         return push_failure(L, strerror(errno));
-    fflush(NULL); /* or the child would write our buffered output again */
+    fflush(NULL); /* flush, or the child would write our buffered output again */
     pid_t parent = getpid();
     dirty_capture_open();
     dirty_capture_begin();
@@ -130,7 +130,7 @@ static int aside(lua_State *L) {
     return why == NULL ? 1 : push_failure(L, why);
 }
 
-/* -- bounded ----------------------------------------------------------------------- */
+/* -- In this process ----------------------------------------------------------------- */
 
 static int call_kept(lua_State *L) {
     const int *function = lua_touserdata(L, 1);
@@ -154,7 +154,7 @@ static int bounded(lua_State *L) {
     return 1;
 }
 
-/* -- Of a file that is run at the start -------------------------------------------- */
+/* -- Checks of a file before it is run at the start ---------------------------------- */
 
 static int odd_file(lua_State *L) {
     const char *path = luaL_checkstring(L, 1);

@@ -1,24 +1,26 @@
-/* aside: the part of dirty.sys that runs Lua which may do anything and take any time, the
- * configuration's file, in a process that is about to serve. */
+/* forked: the part of dirty.sys that runs untrusted Lua, such as the configuration file,
+ * in a process that is about to serve. Such Lua may do anything and take any time. */
 #ifndef DIRTY_CLI_FORKED_H
 #define DIRTY_CLI_FORKED_H
 
 #include <lua.h>
 
 /* Add to the table on top of the stack:
+ *
  *   aside(f, ms) -> line | nil, text
- *       Call f in a child of this process, which may take so many ms and is killed then,
- *       with what it has started in its process group. What it prints is captured
- *       (base/capture.h). What f returns, which must be a
- *       line with its newline; nil, and why, where there is none.
+ *       Call f in a child of this process. After `ms` the child is killed, with its
+ *       process group. Its output is captured (base/capture.h). f must return one
+ *       newline-terminated string. Returns that string, or nil and an error message.
  *   bounded(f) -> true | nil, text
- *       Call f here, with the limit of cli/timelimit.h. nil with its error if it raises.
+ *       Call f in this process, with the time limit of cli/timelimit.h. Returns nil and
+ *       the error if f raises.
  *   odd_file(path) -> nil | "FIFO" | "socket" | "device"
- *       What is there, if it may never end when it is read. It may be /dev/null, and a
- *       descriptor of our own by its name (/dev/stdin), whatever that is.
+ *       The type of the file, if reading it might never end. nil for /dev/null and for
+ *       names of our own descriptors (/dev/stdin), whatever they are.
  *   end_after(ms, status, text)      end_after(nil)
- *       This process is to end after so many ms with that status and text on stderr, and
- *       what it has started by then; or not any more. Before anything is served.
+ *       End this process after `ms` with that status and with text on stderr, and kill
+ *       what it has started since; or cancel that. Only before anything is served.
+ *
  * May raise. [-0, +0] */
 void dirty_forked_register(lua_State *L);
 

@@ -12,14 +12,13 @@
 #include "base/log.h"
 #include "worker/pin.h"
 
-/* The hooks of one configuration: `ctx` of the functions below. Owned by the collector.
- */
+/* The hooks of one configuration: `ctx` of the functions below. The collector owns it. */
 typedef struct hook_set {
     lua_State *L;
     int table; /* reference in the registry */
 } hook_set;
 
-/* One call of a hook. Of the arguments only those are set that the hook has. */
+/* One call of a hook. Only the arguments that the hook takes are set. */
 struct hook_call {
     const hook_set *set;
     const char *name;
@@ -74,7 +73,7 @@ static int add_traceback(lua_State *L) {
     return 1;
 }
 
-/* Everything of a call that may raise. [-1, +0] */
+/* All steps of a call that may raise. [-1, +0] */
 static int call_protected(lua_State *L) {
     const struct hook_call *call = lua_touserdata(L, 1);
     lua_pushcfunction(L, add_traceback);
@@ -93,7 +92,7 @@ static void run_hook(const hook_set *set, struct hook_call *call) {
     lua_State *L = set->L;
     call->set = set;
     int top = lua_gettop(L);
-    lua_gc(L, LUA_GCRESTART, 0); /* the arbiter has it stopped (cli/config_source.h) */
+    lua_gc(L, LUA_GCRESTART, 0); /* the arbiter has stopped it (cli/config_source.h) */
     dirty_guest_begin();
     int rc = lua_cpcall(L, call_protected, call);
     dirty_guest_end(call->name);
@@ -105,7 +104,7 @@ static void run_hook(const hook_set *set, struct hook_call *call) {
     }
     lua_settop(L, top);
     dirty_pin_thread();
-    fflush(stdout); /* what it printed must not wait in a buffer that a fork copies */
+    fflush(stdout); /* flush its output, or a later fork would copy the buffer */
 }
 
 static void on_starting(void *ctx, pid_t arbiter_pid) {
@@ -114,8 +113,9 @@ static void on_starting(void *ctx, pid_t arbiter_pid) {
     lua_State *L = ((hook_set *)ctx)->L;
     dirty_capture_begin();
     run_hook(ctx, &call);
-    lua_gc(L, LUA_GCCOLLECT, 0); /* as cli/config_source.h says */
-    fflush(NULL); /* what it wrote to files must not be in the buffers of others */
+    lua_gc(L, LUA_GCCOLLECT, 0); /* see cli/config_source.h */
+    fflush(NULL); /* flush what it wrote to files, or forked processes would write it
+                     again */
     dirty_capture_end();
     lua_gc(L, LUA_GCSTOP, 0);
 }

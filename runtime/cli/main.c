@@ -1,8 +1,8 @@
-/* The command `dirty`: an embedded LuaJIT that runs the module dirty.cli.
+/* main: the command `dirty`, an embedded LuaJIT that runs the module dirty.cli.
  *
- * What the command does is Lua (lua/dirty/cli.lua); what must be C comes to it as the
- * modules dirty.sys and dirty.core. Everything runs under a protected call: an error
- * inside the command prints its traceback and exits 70, it never ends without a word. */
+ * The command is written in Lua (lua/dirty/cli.lua). It uses C through the modules
+ * dirty.sys and dirty.core. Everything runs in a protected call: an internal error prints
+ * its traceback and exits with 70. The command never ends silently. */
 #include <fcntl.h>
 #include <lauxlib.h>
 #include <lua.h>
@@ -31,7 +31,7 @@ struct command {
     int status;
 };
 
-/* The message handler: adds a traceback, copes with errors that are not strings. */
+/* Message handler: adds a traceback. Also handles errors that are not strings. */
 static int add_traceback(lua_State *L) {
     if (!lua_isstring(L, 1)) {
         if (!luaL_callmeta(L, 1, "__tostring"))
@@ -42,7 +42,7 @@ static int add_traceback(lua_State *L) {
     return 1;
 }
 
-/* The luajit library found at run time need not be the one that was built against. */
+/* Check the LuaJIT library: the one at run time may differ from the one at build time. */
 static void check_luajit(lua_State *L) {
     static const char check[] =
         "local ok, ffi = pcall(require, 'ffi')\n"
@@ -102,7 +102,8 @@ static int run(lua_State *L) {
     return 0;
 }
 
-/* The message on top of the stack may hold words of a peer or an app. */
+/* Print the message on top of the stack. It may contain text of a peer or an app, so
+ * controls are replaced. */
 static void tell_internal_error(lua_State *L) {
     size_t len;
     const char *message = lua_tolstring(L, -1, &len);
@@ -117,9 +118,9 @@ static void tell_internal_error(lua_State *L) {
     free(copy);
 }
 
-/* Started with descriptor 0, 1 or 2 closed, the next that is opened would take its place,
- * and be written to as if it were the terminal. A stdout that was closed stays one that
- * nothing can be written to: what a command prints there is lost, and it says so. */
+/* Open descriptors 0, 1 and 2 if they are closed. Otherwise the next opened file would
+ * get the number and be written to as if it were the terminal. A closed stdout becomes
+ * one that can't be written to, so that a command reports that its output is lost. */
 static void fill_stdio(void) {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0)
@@ -129,9 +130,9 @@ static void fill_stdio(void) {
 int main(int argc, char **argv) {
     dirty_descriptors_note_given();
     dirty_pin_thread();   /* a configuration may set another locale */
-    dirty_spawner_open(); /* it knows descriptors by their numbers */
+    dirty_spawner_open(); /* early: it uses fixed descriptor numbers */
     fill_stdio();
-    /* Who started us may have ignored it: then no child of ours could be waited for. */
+    /* The parent may have ignored it. Then we could not wait for our children. */
     signal(SIGCHLD, SIG_DFL);
     dirty_title_open(argc, argv, false);
     struct command command = {argc, argv, EXIT_INTERNAL};

@@ -5,7 +5,7 @@
 #include "cli/hooks.h"
 #include "worker/worker.h"
 
-/* options[name] as a whole number from 0 to `max`; others raise. [-0, +0] */
+/* options[name] as an integer from 0 to `max`. Raises for anything else. [-0, +0] */
 static lua_Number get_whole(lua_State *L, int index, const char *name, lua_Number max) {
     lua_getfield(L, index, name);
     lua_Number value = lua_tonumber(L, -1);
@@ -30,7 +30,7 @@ static bool get_boolean(lua_State *L, int index, const char *name) {
     return value;
 }
 
-/* A user or group id, -1 where it is to be left. [-0, +0] */
+/* A user or group id; -1: unchanged. [-0, +0] */
 static int64_t get_id(lua_State *L, int index, const char *name) {
     lua_getfield(L, index, name);
     int64_t id = lua_isnumber(L, -1) ? (int64_t)lua_tonumber(L, -1) : -1;
@@ -38,8 +38,8 @@ static int64_t get_id(lua_State *L, int index, const char *name) {
     return id;
 }
 
-/* options[name], NULL where it is nil. The table keeps the string: it is borrowed for as
- * long as the table stays on the stack unchanged. [-0, +0] */
+/* options[name]; NULL if nil. Borrowed from the table while that stays on the stack and
+ * unchanged. [-0, +0] */
 static const char *get_string(lua_State *L, int index, const char *name) {
     lua_getfield(L, index, name);
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
@@ -73,7 +73,8 @@ static void get_app(lua_State *L, int index, dirty_app_spec *out) {
     };
 }
 
-/* Push a block with the specs of options.apps; it and the table own them. [-0, +1] */
+/* Push a block with the specs of options.apps. The block and the table own them.
+ * [-0, +1] */
 static const dirty_app_spec *push_apps(lua_State *L, int index, uint32_t *count) {
     lua_getfield(L, index, "apps");
     luaL_checktype(L, -1, LUA_TTABLE);
@@ -90,8 +91,8 @@ static const dirty_app_spec *push_apps(lua_State *L, int index, uint32_t *count)
     return apps;
 }
 
-/* Push a block with the numbers of options.admin_uids; NULL and nil where that is nil. An
- * empty list is one too. [-0, +1] */
+/* Push a block with the numbers of options.admin_uids, also for an empty list. If it is
+ * nil, returns NULL and pushes nil. [-0, +1] */
 static const uid_t *push_admins(lua_State *L, int index, uint32_t *count) {
     *count = 0;
     lua_getfield(L, index, "admin_uids");
@@ -119,7 +120,7 @@ static dirty_wire_limits get_limits(lua_State *L, int index) {
     };
 }
 
-/* Move the value on top into the list below it, which holds it from now on. [-1, +0] */
+/* Move the value on top into the list below it, to keep it alive. [-1, +0] */
 static void hold(lua_State *L) {
     lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
 }
@@ -141,7 +142,7 @@ static void push_held(lua_State *L, int index, dirty_arbiter_options *out) {
     hold(L);
 }
 
-/* options.supervised, as dirty.sys.supervise gives it; may be missing. [-0, +0] */
+/* options.supervised, as returned by dirty.sys.supervise; optional. [-0, +0] */
 static void get_supervised(lua_State *L, int index, dirty_arbiter_options *out) {
     lua_getfield(L, index, "supervised");
     if (lua_istable(L, -1)) {

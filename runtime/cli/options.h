@@ -1,12 +1,11 @@
-/* options: the table that the command line makes of a configuration, as the struct that
- * the arbiter takes.
+/* options: converts the configuration table of the command line to the struct of the
+ * arbiter.
  *
  * The table has a field for every field of dirty_arbiter_options (arbiter/arbiter.h),
- * under the same name, and of what it holds: `limits`' fields stand beside the others,
- * `admin_uids` is a list of numbers or nil, `apps` one of tables with the fields of
- * dirty_app_spec, `hooks` a table of
- * functions (cli/hooks.h), `supervised` the table of cli/supervise.h or nil. The field
- * `source` is for cli/config_source.h. */
+ * with the same name. The fields of `limits` are fields of the table itself. `admin_uids`
+ * is a list of numbers or nil. `apps` is a list of tables with the fields of
+ * dirty_app_spec. `hooks` is a table of functions (cli/hooks.h), `supervised` the table of
+ * cli/supervise.h or nil. cli/config_source.h reads the field `source`. */
 #ifndef DIRTY_CLI_OPTIONS_H
 #define DIRTY_CLI_OPTIONS_H
 
@@ -14,10 +13,9 @@
 
 #include "arbiter/arbiter.h"
 
-/* Fill `out` from the table at the absolute `index`. What out refers to, the table
- * itself included, is held by the value that is pushed: it must stay reachable, and the
- * table unchanged, while out is used. A missing field, or a number that does not fit,
- * raises. [-0, +1] */
+/* Fill `out` from the table at the absolute `index`. Pushes a value that holds what `out`
+ * refers to, the table included. Keep that value reachable, and the table unchanged,
+ * while `out` is used. Raises if a field is missing or a number does not fit. [-0, +1] */
 void dirty_cli_options_push(lua_State *L, int index, dirty_arbiter_options *out);
 
 #endif

@@ -9,16 +9,17 @@
 
 #include "base/search_path.h"
 
-/* Where modules are found that the LuaJIT of this build does not search (Makefile). */
+/* Extra module paths, for a LuaJIT that does not search the system's places
+ * (Makefile). */
 #ifndef DIRTY_MORE_LUA
 #define DIRTY_MORE_LUA ""
 #define DIRTY_MORE_C ""
 #endif
 
-static const char registry_key; /* its address: where the table of templates is kept */
+static const char registry_key; /* its address is the key of the templates */
 
-/* From the executable's directory to the Lua modules, and from those to the directory of
- * `apps`: a checkout, `make install`, a rock. */
+/* The Lua modules' directory, relative to the executable's; and the directory of `apps`,
+ * relative to the modules'. For a checkout, `make install` and a rock. */
 static const char *const lua_dirs[] = {"../lua", "../../lua", "../share/lua/5.1", NULL};
 static const char *const app_dirs[] = {"..", "../../lua-dirty", "lua-dirty", NULL};
 
@@ -40,8 +41,8 @@ static bool holds(lua_State *L, const char *dir, const char *file) {
     return found;
 }
 
-/* Push the real path of the first of `dirs`, as seen from `base`, that holds `file`;
- * false and nothing is pushed where none does. [-0, +(0|1)] */
+/* Push the real path of the first of `dirs`, relative to `base`, that contains `file`.
+ * Returns false and pushes nothing if none does. [-0, +(0|1)] */
 static bool push_dir(lua_State *L, const char *base, const char *const *dirs,
                      const char *file) {
     for (; *dirs != NULL; dirs++) {
@@ -57,9 +58,9 @@ static bool push_dir(lua_State *L, const char *base, const char *const *dirs,
     return false;
 }
 
-/* Set templates.lua and templates.apps of the directories that hold our Lua modules and
- * the apps that come with them; "" where there is none. Without our own modules LuaJIT's
- * places are left. [-0, +0] */
+/* Set templates.lua and templates.apps to the directories of our Lua modules and of the
+ * included apps; "" if there is none. Without our own modules only LuaJIT's places are
+ * used. [-0, +0] */
 static void set_lua_templates(lua_State *L, int templates, const char *exe_dir) {
     lua_pushliteral(L, "");
     lua_pushliteral(L, "");
@@ -78,8 +79,8 @@ static void set_lua_templates(lua_State *L, int templates, const char *exe_dir) 
     lua_setfield(L, templates, "lua");
 }
 
-/* Set package[field] to templates[own], then templates[original] without what depends on
- * the working directory; package and templates are absolute indices. [-0, +0] */
+/* Set package[field] to templates[own] followed by the absolute templates of
+ * templates[original]. package and templates are absolute indices. [-0, +0] */
 static void set_search(lua_State *L, int package, const char *field, int templates,
                        const char *own, const char *original) {
     size_t len;
@@ -93,7 +94,7 @@ static void set_search(lua_State *L, int package, const char *field, int templat
     lua_pop(L, 3);
 }
 
-/* Set templates[original] to package[field], LuaJIT's default, and `more` behind it.
+/* Set templates[original] to package[field], LuaJIT's default, followed by `more`.
  * [-0, +0] */
 static void keep_default(lua_State *L, int package, const char *field, int templates,
                          const char *original, const char *more) {

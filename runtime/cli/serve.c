@@ -29,7 +29,7 @@ static int serve(lua_State *L) {
     lua_getfield(L, 1, "source");
     if (lua_istable(L, -1))
         dirty_config_source_push(L, lua_gettop(L), &options.source);
-    fflush(NULL); /* what the configuration printed must not be in the workers' buffers */
+    fflush(NULL); /* flush, or the workers would write the configuration's output again */
     int status = dirty_arbiter_run(&options);
     dirty_timelimit_exit(status, DIRTY_TIMELIMIT_MS);
     lua_pushinteger(L, status);
@@ -58,7 +58,7 @@ static int probe(lua_State *L) {
     lua_settop(L, 3);
     dirty_cli_options_push(L, 1, &options);
     dirty_buf *kept = push_buf(L);
-    dirty_buf lines = {0}; /* on the stack, where a sanitizer in the child sees it */
+    dirty_buf lines = {0}; /* on the stack, for the leak sanitizer in a child */
     bool captured = lua_toboolean(L, 3) && dirty_capture_open() == 0;
     if (captured)
         dirty_capture_begin();
@@ -69,7 +69,7 @@ static int probe(lua_State *L) {
     if (rc < 0)
         return push_error(L, rc);
     lua_pushlstring(L, (const char *)lines.base, lines.len);
-    dirty_buf_deinit(kept); /* now: workers are forked from this state */
+    dirty_buf_deinit(kept); /* free it now: workers are forked from this state */
     return 1;
 }
 

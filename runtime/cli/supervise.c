@@ -13,7 +13,7 @@
 #include "supervisor/supervisor.h"
 #include "supervisor/sweep.h"
 
-/* The metatable of dirty_credentials that the collector owns. */
+/* The metatable of a dirty_credentials userdata. */
 #define CREDENTIALS "dirty.rights"
 
 static lua_Number get_number(lua_State *L, int index, const char *name) {
@@ -25,7 +25,7 @@ static lua_Number get_number(lua_State *L, int index, const char *name) {
     return value;
 }
 
-/* options[name], NULL where it is nil; borrowed while the table keeps it. */
+/* options[name]; NULL if nil. Borrowed from the table. */
 static const char *get_string(lua_State *L, int index, const char *name) {
     lua_getfield(L, index, name);
     const char *text = luaL_optstring(L, -1, NULL);
@@ -74,7 +74,7 @@ static int supervise(lua_State *L) {
     dirty_title_subject(options.socket.path);
     dirty_supervised child;
     fflush(
-        NULL); /* what the configuration printed must not be in the arbiters' buffers */
+        NULL); /* flush, or the arbiters would write the configuration's output again */
     int status = dirty_supervisor_run(&options, &child);
     if (status == DIRTY_SUPERVISED) {
         push_supervised(L, &child);
@@ -91,7 +91,8 @@ static int push_failure(lua_State *L, const char *text) {
     return 2;
 }
 
-/* The rights of the two arguments from `index` on. 0, or -1 with a text in `why`. */
+/* Find the credentials for the two arguments from `index` on. Returns 0, or -1 with the
+ * reason in `why`. */
 static int find_credentials(lua_State *L, int index, dirty_credentials *credentials,
                             char *why, size_t why_size) {
     return dirty_credentials_find(credentials, luaL_optstring(L, index, NULL),
@@ -127,8 +128,9 @@ static int free_credentials(lua_State *L) {
     return 0;
 }
 
-/* Found once, for all arbiters: who knows users and groups may be far away. */
-static int rights_of(lua_State *L) {
+/* Look up the credentials once, for all arbiters: the user database may be on a remote
+ * server. */
+static int credentials_of(lua_State *L) {
     char why[300];
     lua_settop(L, 2);
     dirty_credentials *credentials = lua_newuserdata(L, sizeof *credentials);
@@ -193,7 +195,7 @@ void dirty_supervise_register(lua_State *L) {
                                          {"supervise", supervise},
                                          {"settle", settle},
                                          {"drop", drop},
-                                         {"rights", rights_of},
+                                         {"rights", credentials_of},
                                          {"safe_user", safe_user},
                                          {"strange_hand", strange_hand},
                                          {"try_pidfile", try_pidfile},

@@ -24,7 +24,8 @@
 #include "cli/supervise.h"
 #include "wire/frame.h"
 
-/* nil, text, errno. Takes the error at once: what Lua allocates may change errno. */
+/* Return nil, text, errno. `err` is passed by value, because Lua's allocations may change
+ * errno. */
 static int push_errno(lua_State *L, int err) {
     lua_pushnil(L);
     lua_pushstring(L, strerror(err));
@@ -121,8 +122,8 @@ static int sys_cwd(lua_State *L) {
     return 1;
 }
 
-/* The working directory by the name that a shell has given it: $PWD, if that is it, which
- * may be by way of a symlink; else as cwd. */
+/* The working directory by the name in $PWD, which may contain symlinks, if that is the
+ * same directory. Else as cwd. */
 static int sys_directory(lua_State *L) {
     struct stat named, here;
     const char *name = getenv("PWD");
@@ -134,7 +135,8 @@ static int sys_directory(lua_State *L) {
     return 1;
 }
 
-/* remember_directory() → for go_back, once; nil: can't be remembered */
+/* remember_directory() -> descriptor of the working directory, for one go_back; nil on
+ * failure */
 static int sys_remember_directory(lua_State *L) {
     int fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)

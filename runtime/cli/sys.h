@@ -1,6 +1,6 @@
-/* sys: the Lua module dirty.sys, what the command line needs of C.
+/* sys: the Lua module dirty.sys with the C functions of the command line.
  *
- * Failures of the system come back as nil, text, errno; wrong arguments raise. */
+ * System errors are returned as nil, text, errno. Wrong arguments raise. */
 #ifndef DIRTY_SYS_H
 #define DIRTY_SYS_H
 

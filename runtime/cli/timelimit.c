@@ -18,17 +18,17 @@
 #include "cli/children.h"
 #include "supervisor/spawner.h"
 
-/* How many instructions pass between two looks at the clock. */
+/* Number of VM instructions between two looks at the clock. */
 #define LOOK_EVERY 10000
-/* How often system calls are ended, once the time is over. */
+/* Interval of the signals that interrupt system calls after the limit. */
 #define AGAIN_US 50000
-/* How often the descendants of a process that is about to end are killed. */
+/* How many times the descendants of an ending process are killed. */
 #define KILL_TURNS 20
 
-/* A hook has no argument of its own, nor has a signal handler. */
+/* Global, because a hook has no argument of its own, nor has a signal handler. */
 static uint64_t until_ns;
 static uint32_t allowed_ms;
-static lua_State *volatile running; /* NULL: none is */
+static lua_State *volatile running; /* NULL: no call is running */
 static void (*volatile kill_programs)(void);
 static volatile sig_atomic_t exit_status;
 static char last_words[1024];
@@ -51,12 +51,13 @@ static void on_count(lua_State *L, lua_Debug *ar) {
     luaL_error(L, "%s", push_message(L));
 }
 
-/* The system call that it came in ends by itself, unless it waits for a child. */
+/* SIGALRM handler. It interrupts the current system call. A call that waits for a child
+ * also needs the child to be killed. */
 static void on_signal(int number) {
     (void)number;
     if (running == NULL || !is_over())
         return;
-    lua_sethook(running, on_count, LUA_MASKCOUNT, 1); /* may be called in a handler */
+    lua_sethook(running, on_count, LUA_MASKCOUNT, 1); /* safe in a signal handler */
     kill_programs();
 }
 
@@ -77,7 +78,7 @@ static void begin(lua_State *L, uint32_t ms) {
     set_timer(ms, AGAIN_US);
 }
 
-/* True: the time was over. */
+/* End the limit. True: the time was over. */
 static bool finish(lua_State *L) {
     bool late = is_over();
     running = NULL;
@@ -89,7 +90,7 @@ static bool finish(lua_State *L) {
     return late;
 }
 
-/* As dirty_timelimit_cpcall; `kill` ends programs that it waits for. */
+/* As dirty_timelimit_cpcall; `kill` kills the programs that it waits for. */
 static int run(lua_State *L, lua_CFunction function, void *arg, uint32_t ms,
                void (*kill)(void)) {
     struct sigaction ours = {.sa_handler = on_signal}, former; /* no SA_RESTART */
@@ -99,7 +100,8 @@ static int run(lua_State *L, lua_CFunction function, void *arg, uint32_t ms,
     dirty_capture_begin();
     begin(L, ms);
     int rc = lua_cpcall(L, function, arg);
-    fflush(NULL); /* what it wrote must not be in the buffers of what is forked later */
+    /* Flush what it wrote, or processes forked later would write it again. */
+    fflush(NULL);
     bool late = finish(L);
     sigaction(SIGALRM, &former, NULL);
     dirty_capture_end();
@@ -114,7 +116,7 @@ int dirty_timelimit_cpcall(lua_State *L, lua_CFunction function, void *arg, uint
     return run(L, function, arg, ms, dirty_started_kill);
 }
 
-/* Twice: what our own finalizers let go of is garbage only after them. */
+/* Twice: what our own finalizers release becomes garbage only after them. */
 static int collect(lua_State *L) {
     lua_gc(L, LUA_GCCOLLECT, 0);
     lua_gc(L, LUA_GCCOLLECT, 0);
@@ -130,7 +132,7 @@ void dirty_timelimit_collect(lua_State *L, uint32_t ms, bool former) {
     lua_settop(L, top);
 }
 
-/* What a child has started becomes a child when that is gone. */
+/* Kill all descendants. Grandchildren become our children when their parent is gone. */
 static void kill_descendants(void) {
     const struct timespec pause = {.tv_nsec = 2000000};
     prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -147,7 +149,7 @@ static void on_start_late(int number) {
     kill_descendants();
     dirty_spawner_pass_on(last_words);
     ssize_t n = write(STDERR_FILENO, last_words, strlen(last_words));
-    (void)n; /* nobody is left to be told */
+    (void)n; /* there is nobody to report an error to */
     dirty_spawner_end((int)exit_status);
     _exit((int)exit_status);
 }

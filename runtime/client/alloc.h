@@ -1,13 +1,14 @@
-/* alloc: the one place libdirty gets memory from.
+/* alloc: the only source of memory of libdirty.
  *
- * Both functions are weak, so that a test program can bring its own and fail the Nth
- * allocation; a library that is linked as usual pays nothing for that. */
+ * Both functions are weak. So a test program can define its own and let the Nth
+ * allocation fail. A normally linked library pays nothing for that. */
 #ifndef DIRTY_ALLOC_H
 #define DIRTY_ALLOC_H
 
 #include <stddef.h>
 
-/* As realloc(3): p NULL allocates. NULL if there is no memory (p is as it was). */
+/* As realloc(3); allocates if p is NULL. Returns NULL if there is no memory, with p
+ * unchanged. */
 void *dirty_realloc(void *p, size_t size);
 
 /* As free(3). */

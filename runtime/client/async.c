@@ -1,9 +1,10 @@
-/* async: dirty_async, the event-driven client. dirty.h tells what it does.
+/* async: dirty_async, the event-driven client. See dirty.h.
  *
- * An epoll holds the connections and a timer, its descriptor is what the caller's loop
- * watches. Calls are in one list by the time at which they end unanswered; those without
- * a connection are in a second list, in order. Callbacks may do anything: a link that is
- * closed meanwhile is marked dead and freed at the end of the round. */
+ * An epoll holds the connections and a timer; the caller's loop watches its descriptor.
+ * All calls are in one list, ordered by the time at which they fail unanswered. Calls
+ * without a connection are also in a second list, in order of arrival. Callbacks may do
+ * anything. So a link that is closed in a callback is marked dead, and freed at the end
+ * of the round. */
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -18,11 +19,10 @@
 
 #define MAX_CONNECTIONS_DEFAULT 16
 #define MAX_WAITING_DEFAULT 1024
-/* Bounds on what dirty_async_ready does in one round: events taken, and chunks of a
- * stream for each of them. */
+/* Limits of one round of dirty_async_ready: events, and chunks of a stream per event. */
 #define ROUND_EVENTS 64
 #define ROUND_CHUNKS 64
-/* While the backlog is full: the time to the next try. */
+/* Interval of the tries to connect while the backlog is full. */
 #define CONNECT_AGAIN_MS 5
 
 typedef struct dirty_async_call {
@@ -33,12 +33,12 @@ typedef struct dirty_async_call {
     bool streams, paused, waiting;
     uint64_t start_ns, deadline_ns, due_ns;
     dirty_link *link;                     /* NULL while it waits for one */
-    struct dirty_async_call *prev, *next; /* of dirty_async.calls, by due_ns */
+    struct dirty_async_call *prev, *next; /* in dirty_async.calls, ordered by due_ns */
     struct dirty_async_call *wait_prev, *wait_next;
 } call;
 
 struct dirty_async {
-    dirty_client base; /* configuration, and why a call was refused */
+    dirty_client base; /* the options, and why the last call was refused */
     int epoll_fd, timer_fd;
     uint32_t max_connections, max_waiting;
     dirty_link *links, *dead;
@@ -46,21 +46,22 @@ struct dirty_async {
     call *calls, *waiting;
     size_t call_count;
     uint64_t last_ticket;
-    uint64_t timer_ns; /* what the timer is set to, 0: off */
-    uint64_t round;    /* counts the times the timer went off */
-    pid_t owner;       /* the process whose it is: in a forked one it is a copy */
-    int depth;         /* callbacks and rounds under way */
+    uint64_t timer_ns; /* when the timer expires; 0: off */
+    uint64_t round;    /* counts the expirations of the timer */
+    pid_t owner;       /* the process that created it; in a forked one it is a copy */
+    int depth;         /* nesting of callbacks and rounds */
     bool freeing;
 };
 
-/* A forked process shares the epoll and the timer: what it did there, it did here too. */
+/* A forked process shares the epoll and the timer with its parent: a change in one
+ * process affects the other. */
 static bool is_ours(const dirty_async *a) {
     return a->owner == getpid();
 }
 
 /* -- Time --------------------------------------------------------------------------- */
 
-/* Have the timer go off at `at_ns`, if it does not earlier. */
+/* Set the timer to `at_ns`, unless it expires earlier. */
 static void wake_at(dirty_async *a, uint64_t at_ns) {
     if (a->timer_ns != 0 && a->timer_ns <= at_ns)
         return;
@@ -70,7 +71,8 @@ static void wake_at(dirty_async *a, uint64_t at_ns) {
     timerfd_settime(a->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-/* By due_ns; most calls have the same budget, so nearly always the last. */
+/* Insert the call by due_ns. Search from the tail: most calls have the same budget, so it
+ * is nearly always the last. */
 static void list_call(dirty_async *a, call *c) {
     call *before = a->calls ? a->calls->prev : NULL; /* the tail */
     while (before != NULL && before->due_ns > c->due_ns)
@@ -100,11 +102,11 @@ static dirty_link *new_link(dirty_async *a) {
     return l;
 }
 
-/* Make what epoll watches what the link wants. */
+/* Register with epoll the events that the link waits for. */
 static void watch(dirty_async *a, dirty_link *l) {
     uint32_t wants = l->call != NULL && l->call->paused ? 0 : dirty_link_wants(l);
     const dirty_conn *conn = &l->client.conn;
-    if (conn->born != l->born || conn->fd < 0) { /* its close took the old one out */
+    if (conn->born != l->born || conn->fd < 0) { /* closing the old one has removed it */
         l->born = conn->born;
         l->events = 0;
     }
@@ -113,7 +115,7 @@ static void watch(dirty_async *a, dirty_link *l) {
     struct epoll_event event = {.events = wants, .data = {.ptr = l}};
     int op = wants == 0 ? EPOLL_CTL_DEL : l->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
     l->events = epoll_ctl(a->epoll_fd, op, conn->fd, &event) == 0 ? wants : 0;
-    if (l->events != wants) { /* no memory in the kernel: look after it by the clock */
+    if (l->events != wants) { /* the kernel has no memory: use the timer instead */
         l->kicked = true;
         wake_at(a, dirty_now_ns() + CONNECT_AGAIN_MS * DIRTY_NS_PER_MS);
     }
@@ -138,7 +140,7 @@ static void free_dead(dirty_async *a) {
     }
 }
 
-/* The call has left its link: keep the link for the next, or bury it. */
+/* The call has left its link. Keep the link for the next call, or mark it dead. */
 static void release_link(dirty_async *a, dirty_link *l) {
     l->call = NULL;
     l->kicked = false;
@@ -168,7 +170,7 @@ dirty_reply *dirty_outcome_take(dirty_outcome *outcome) {
     return reply;
 }
 
-/* Take the call out of all lists; it has its last callback before it. */
+/* Remove the call from all lists. Its last callback comes next. */
 static void unlist(dirty_async *a, call *c) {
     DL_DELETE(a->calls, c);
     a->call_count--;
@@ -182,7 +184,7 @@ static void free_call(call *c) {
     dirty_dealloc(c);
 }
 
-/* The last callback: the link's reply or failure. */
+/* Call back for the last time, with the link's reply or failure. */
 static void finish(dirty_async *a, call *c) {
     dirty_link *l = c->link;
     dirty_outcome outcome = {.reply = l->x.reply, .err = dirty_err(&l->client)};
@@ -197,12 +199,12 @@ static void finish(dirty_async *a, call *c) {
     release_link(a, l);
 }
 
-/* End a call with a failure of our own; its connection is given up. */
+/* End a call with a failure of our own, and give up its connection. */
 static void fail(dirty_async *a, call *c, int code, const char *words) {
     dirty_link *l = c->link;
     dirty_outcome outcome = {.err = code};
     const char *started = l != NULL ? l->x.started : "no";
-    dirty_failure failure; /* here: the callback may make other calls fail */
+    dirty_failure failure; /* a copy: the callback may cause other failures */
     dirty_failure_init(&failure);
     dirty_failure_set(&failure, code, started, "%s.%s %s", c->request->app,
                       c->request->action, words);
@@ -217,7 +219,7 @@ static void fail(dirty_async *a, call *c, int code, const char *words) {
     free_call(c);
 }
 
-/* End a call of another process here: there it goes on. */
+/* Drop a call of the parent process here. It goes on in the parent. */
 static void forget(dirty_async *a, call *c) {
     unlist(a, c);
     if (c->link != NULL) {
@@ -236,18 +238,19 @@ static void give_chunk(dirty_async *a, call *c) {
     call_back(a, c, &outcome, &l->client.failure);
 }
 
-/* Have a link driven by the timer, at once: what it waits for shows no event. */
+/* Let the timer drive a link, at once: no event will come for what it waits for. */
 static void kick(dirty_async *a, dirty_link *l) {
     l->kicked = true;
     wake_at(a, 1);
 }
 
-/* Go on with a link until it waits, has had its share of the round, its call ends, or a
- * callback took it away. */
+/* Drive a link until it waits, has used its share of the round, its call ends, or a
+ * callback has removed it. */
 static void drive(dirty_async *a, dirty_link *l) {
     call *c = l->call;
     for (int chunks = 0; !l->dead && l->call == c && !c->paused; chunks++) {
-        if (chunks == ROUND_CHUNKS) { /* the next may be read already: no event tells */
+        if (chunks == ROUND_CHUNKS) { /* the next chunk may be in the buffer already: no
+                                         event would come */
             kick(a, l);
             break;
         }
@@ -267,7 +270,7 @@ static void drive(dirty_async *a, dirty_link *l) {
         watch(a, l);
 }
 
-/* Give the call a link. */
+/* Give the call to the link and start it. */
 static void begin(dirty_async *a, call *c, dirty_link *l) {
     dirty_exchange x;
     DL_DELETE2(a->waiting, c, wait_prev, wait_next);
@@ -295,8 +298,8 @@ static dirty_link *idle_link(dirty_async *a) {
     return a->link_count < a->max_connections ? new_link(a) : NULL;
 }
 
-/* Begin what waits, as far as there are connections. What its callbacks call is for the
- * next round: one that tries again at once must not keep this one from its end. */
+/* Start waiting calls while connections are free. Calls made by their callbacks start in
+ * the next round, so that an immediate retry can't keep this round from ending. */
 static void run_waiting(dirty_async *a) {
     uint64_t last = a->last_ticket;
     while (a->waiting != NULL && !a->freeing) {
@@ -315,8 +318,8 @@ static void run_waiting(dirty_async *a) {
     }
 }
 
-/* A link that the timer has to drive, and has not in this round. Callbacks may change the
- * list, so it is looked through from its head each time. */
+/* A link that the timer must drive and has not yet driven in this round. Callbacks may
+ * change the list, so each search starts at its head. */
 static dirty_link *link_to_kick(dirty_async *a) {
     dirty_link *l;
     DL_FOREACH (a->links, l)
@@ -345,7 +348,8 @@ static void expire(dirty_async *a) {
         wake_at(a, a->calls->due_ns);
 }
 
-/* An idle connection that has something to say has ended, or is broken. */
+/* An event on a link. Input on an idle connection means that it has ended or is
+ * broken. */
 static void on_link(dirty_async *a, dirty_link *l) {
     if (l->dead)
         return;
@@ -367,7 +371,7 @@ static void destroy(dirty_async *a) {
     dirty_dealloc(a);
 }
 
-/* The end of what may have called back. False: the client is gone. */
+/* Leave a function that may have called back. False: the client was freed. */
 static bool leave(dirty_async *a) {
     if (--a->depth > 0)
         return true;
@@ -382,7 +386,7 @@ static bool leave(dirty_async *a) {
 void dirty_async_ready(dirty_async *a) {
     struct epoll_event events[ROUND_EVENTS];
     if (a == NULL || a->depth > 0 || !is_ours(a))
-        return; /* from a callback: the round under way goes on itself */
+        return; /* called from a callback: the outer round goes on by itself */
     int n = epoll_wait(a->epoll_fd, events, ROUND_EVENTS, 0);
     a->depth++;
     for (int i = 0; i < n && !a->freeing; i++) {
@@ -397,7 +401,7 @@ void dirty_async_ready(dirty_async *a) {
 
 /* -- Calls -------------------------------------------------------------------------- */
 
-/* Refuse a call, in words that dirty_async_errmsg gives. */
+/* Refuse a call. dirty_async_errmsg returns `words`. */
 static int refuse(dirty_async *a, int code, const char *words) {
     return dirty_failure_set(&a->base.failure, code, "no", "%s", words);
 }
@@ -413,7 +417,7 @@ static int check(dirty_async *a, const dirty_request *r, dirty_async_cb cb) {
     int rc = dirty_exchange_init(&x, &a->base, r);
     if (rc == 0 && cb == NULL)
         rc = refuse(a, DIRTY_EINVALID, "no callback given");
-    /* Those that have no connection yet, but will, are not among the waiting. */
+    /* Count all calls: those about to get a connection are not in the waiting list. */
     if (rc == 0 && a->call_count >= (uint64_t)a->max_connections + a->max_waiting)
         rc = dirty_failure_set(&a->base.failure, DIRTY_EOVERLOADED, "no",
                                "all %u connections have calls and %u more wait; raise "
@@ -440,7 +444,8 @@ static int queue(dirty_async *a, dirty_request *r, const call *model, uint64_t *
     DL_APPEND2(a->waiting, c, wait_prev, wait_next);
     a->call_count++;
     list_call(a, c);
-    /* Whoever is in a round runs it at its end, or sees to the next; else the timer. */
+    /* Inside a round, its end starts the call or plans the next round. Else the timer
+     * does. */
     if (a->depth == 0)
         wake_at(a, 1);
     if (ticket != NULL)
@@ -473,7 +478,7 @@ int dirty_async_cancel(dirty_async *a, uint64_t ticket) {
     a->depth++;
     fail(a, c, DIRTY_ECANCELLED, "was cancelled by its caller");
     if (leave(a) && a->depth == 0 && a->waiting != NULL)
-        wake_at(a, 1); /* its connection is free for the next */
+        wake_at(a, 1); /* its connection is free for the next call */
     return 0;
 }
 
@@ -485,7 +490,7 @@ int dirty_async_pause(dirty_async *a, uint64_t ticket, int paused) {
     if (c->link == NULL)
         return 0;
     watch(a, c->link);
-    if (!c->paused) /* chunks may be here already, read with the last one */
+    if (!c->paused) /* chunks may be in the buffer already, read with the last one */
         kick(a, c->link);
     return 0;
 }
@@ -494,7 +499,7 @@ size_t dirty_async_pending(const dirty_async *a) {
     return a == NULL ? 0 : a->call_count;
 }
 
-/* -- Life --------------------------------------------------------------------------- */
+/* -- Life cycle ---------------------------------------------------------------------- */
 
 void dirty_async_options_init(dirty_async_options *options) {
     *options = (dirty_async_options){.max_connections = MAX_CONNECTIONS_DEFAULT,

@@ -8,7 +8,7 @@ void dirty_link_begin(dirty_link *l, const dirty_exchange *x) {
     l->retried = false;
 }
 
-/* One step of the exchange. */
+/* Do one step of the exchange. */
 static int step(dirty_link *l) {
     switch (l->state) {
     case DIRTY_LINK_CONNECTING: return dirty_exchange_connect(&l->x);
@@ -42,7 +42,7 @@ dirty_link_step dirty_link_go(dirty_link *l) {
         } else if (l->state == DIRTY_LINK_SENDING) {
             l->state = DIRTY_LINK_READING;
         } else {
-            dirty_failure_clear(&l->client.failure); /* of a first try */
+            dirty_failure_clear(&l->client.failure); /* drop the failure of a first try */
             return l->x.ended ? end(l) : DIRTY_LINK_CHUNK;
         }
     }

@@ -12,7 +12,7 @@ void dirty_options_init(dirty_options *options) {
                                .max_message = DIRTY_MAX_MESSAGE_DEFAULT};
 }
 
-/* Take over the options. 0, or DIRTY_EINVALID with the failure told. */
+/* Copy the options. Returns 0, or DIRTY_EINVALID with the failure set. */
 static int configure(dirty_client *c, const dirty_options *options) {
     c->timeout_ms = options->timeout_ms;
     c->max_message = options->max_message;
@@ -22,7 +22,7 @@ static int configure(dirty_client *c, const dirty_options *options) {
     if (options->max_message == 0)
         return dirty_failure_set(&c->failure, DIRTY_EINVALID, "no",
                                  "max_message is 0: not even an empty reply fits");
-    /* A byte more than fits tells an overlong path from the longest one. */
+    /* Large enough that a path too long for a socket is detected and not cut. */
     char path[4096];
     const char *socket = options->socket;
     if (socket == NULL) {

@@ -8,9 +8,9 @@
 
 #include "base/clock.h"
 
-/* Pieces given to one sendmsg(2). */
+/* Maximum number of pieces for one sendmsg(2). */
 #define SEND_PIECES 64
-/* Pauses between tries while the backlog is full, doubling. */
+/* Pauses between tries while the backlog is full; each is twice the one before. */
 #define BACKLOG_PAUSE_MS_FIRST 1
 #define BACKLOG_PAUSE_MS_LAST 32
 
@@ -30,7 +30,7 @@ void dirty_conn_close(dirty_conn *conn) {
     conn->in_at = conn->in_len = 0;
 }
 
-/* A system call has ended with EINTR. */
+/* Call this when a system call has returned EINTR. */
 static bool gives_up(const dirty_conn *conn) {
     return conn->give_up != NULL && conn->give_up(conn->give_up_ctx);
 }
@@ -90,7 +90,8 @@ bool dirty_conn_is_idle(const dirty_conn *conn) {
 
 /* -- Waiting ------------------------------------------------------------------------ */
 
-/* What of `events` (and of hang-ups) is there; -ETIMEDOUT, -errno of poll. */
+/* Wait for `events`. Returns those that came, hang-ups included; -ETIMEDOUT; or -errno of
+ * poll. */
 static int wait_for(const dirty_conn *conn, short events, uint64_t until_ns) {
     struct pollfd p = {.fd = conn->fd, .events = events};
     for (;;) {
@@ -122,8 +123,8 @@ int dirty_conn_send(dirty_conn *conn, dirty_outgoing *out, uint64_t until_ns) {
             continue;
         if (errno != EAGAIN)
             return -errno;
-        /* A server may answer before it has the request whole (it is overloaded, the
-         * deadline passed), and would wait for our end while we wait for its. */
+        /* A server may answer before it has the whole request (overloaded, deadline
+         * passed). It then waits for us to read. So watch for input while we send. */
         int events = wait_for(conn, POLLIN | POLLOUT, until_ns);
         if (events < 0)
             return events;
@@ -132,8 +133,9 @@ int dirty_conn_send(dirty_conn *conn, dirty_outgoing *out, uint64_t until_ns) {
     }
 }
 
-/* Bytes that came, at least 1; -ENODATA, -errno, -ETIMEDOUT. It waits first where nothing
- * can be there yet, and tries first in the midst of a message. */
+/* Receive at least 1 byte. Returns their number, -ENODATA, -errno or -ETIMEDOUT. In the
+ * middle of a message it tries first; else it waits first, because nothing can be there
+ * yet. */
 static ssize_t receive(dirty_conn *conn, void *data, size_t len, uint64_t until_ns,
                        bool try_first) {
     for (bool ready = try_first;; ready = false) {
@@ -150,7 +152,8 @@ static ssize_t receive(dirty_conn *conn, void *data, size_t len, uint64_t until_
     }
 }
 
-/* Make room for the rest of a header: what is left is shorter than one. */
+/* Make room for the rest of a header. What is left in the buffer is shorter than a
+ * header. */
 static void compact(dirty_conn *conn) {
     conn->in_len -= conn->in_at;
     memmove(conn->in, conn->in + conn->in_at, conn->in_len);

@@ -1,4 +1,4 @@
-/* call: dirty_call, from the connection it needs to the answer. */
+/* exchange: one call, from connecting to the answer (dirty_call). */
 #include <errno.h>
 #include <string.h>
 
@@ -42,7 +42,7 @@ int dirty_exchange_connect(dirty_exchange *x) {
 
 /* -- Sending ------------------------------------------------------------------------ */
 
-/* What is left of the budget, in milliseconds, rounded up; 0: nothing. */
+/* The rest of the budget in milliseconds, rounded up. 0: none. */
 static uint32_t budget_left_ms(const dirty_exchange *x) {
     uint64_t now = dirty_now_ns();
     if (now >= x->deadline_ns)
@@ -66,8 +66,8 @@ static int begin_sending(dirty_exchange *x) {
     return 0;
 }
 
-/* Send the request, as far as the peer takes it. 0: go and read the answer, which is
- * often there even though not all could be sent. */
+/* Send as much of the request as the peer takes. 0: read the answer now. It is often
+ * there even if the peer did not take all of the request. */
 int dirty_exchange_send(dirty_exchange *x) {
     dirty_client *c = x->client;
     int rc = x->out_begun ? 0 : begin_sending(x);
@@ -102,7 +102,7 @@ void dirty_exchange_settle(dirty_exchange *x) {
         dirty_conn_close(&x->client->conn);
 }
 
-/* Refuse what can't be sent. */
+/* Refuse a request that can't be sent. */
 static int check_request(dirty_client *c, const dirty_request *r) {
     if (r == NULL)
         return dirty_failure_set(&c->failure, DIRTY_EINVALID, "no", "no request given");
@@ -168,7 +168,7 @@ int dirty_call(dirty_client *c, const dirty_request *r, dirty_reply **out) {
     if (rc == 0)
         rc = dirty_exchange_start(&x);
     if (rc == 0) {
-        dirty_failure_clear(&c->failure); /* of a first try */
+        dirty_failure_clear(&c->failure); /* drop the failure of a first try */
         *out = x.reply;
         return 0;
     }

@@ -1,4 +1,4 @@
-/* answer: the way in of an exchange. */
+/* exchange_read: the receiving half of an exchange. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,9 +6,9 @@
 #include "client/alloc.h"
 #include "client/exchange.h"
 
-/* The server reads a request of at most this size, frame and all, before it does anything
- * with it. An answer that came early (OVERLOADED, say) to a longer one may leave some of
- * it unread, and then the server ends the connection. */
+/* A server reads a request up to this size, header included, before it does anything with
+ * it. After an early answer (OVERLOADED, for instance) to a longer one, some of it may
+ * stay unread. Then the server closes the connection. */
 #define SURELY_READ_LEN 4096
 
 static dirty_failure *failure_of(dirty_exchange *x) {
@@ -36,7 +36,7 @@ int dirty_exchange_fail_timeout(dirty_exchange *x) {
                              x->budget_ms, DIRTY_MARGIN_MS);
 }
 
-/* A read failed after `have` of the `want` bytes of a frame that were asked for. */
+/* A read failed after `have` of `want` bytes of a frame. */
 static int fail_read(dirty_exchange *x, int rc, size_t have, size_t want) {
     const char *why = rc == -ENODATA ? "closed by the server" : strerrordesc_np(-rc);
     if (rc == -ETIMEDOUT && x->nonblocking)
@@ -49,9 +49,9 @@ static int fail_read(dirty_exchange *x, int rc, size_t have, size_t want) {
                                  "the connection to %s was lost in the midst of the "
                                  "answer, after %zu of %zu bytes: %s",
                                  dirty_socket(x->client), have, want, why);
-    /* ECONNRESET: the kernel threw away bytes of ours that nobody had read, so no lane
-     * has the request. After the end of input alone nobody knows; after a chunk it ran.
-     */
+    /* ECONNRESET: the kernel discarded bytes of ours that nobody had read, so no lane has
+     * the request. After a plain end of input that is unknown. After a chunk the app has
+     * run. */
     bool reached_nobody =
         (rc == -ECONNRESET || x->first_write_failed) && strcmp(x->started, "yes") != 0;
     dirty_failure_set(failure_of(x), DIRTY_ECONNECTION,
@@ -74,7 +74,7 @@ static int fail_header(dirty_exchange *x, dirty_wire_fault fault,
     return fail_protocol(x, why);
 }
 
-/* Take what is there of the payload to `data`. 0: it is whole. */
+/* Read the available payload into `data`. 0: it is complete. */
 static int read_payload(dirty_exchange *x, uint8_t *data) {
     size_t n = 0;
     int rc =
@@ -87,7 +87,7 @@ static int read_payload(dirty_exchange *x, uint8_t *data) {
     return 0;
 }
 
-/* Forget a reply that came to nothing. Returns rc. */
+/* Free an unfinished reply. Returns rc. */
 static int drop_reply(dirty_exchange *x, int rc) {
     dirty_reply_free(x->reply);
     x->reply = NULL;
@@ -111,7 +111,7 @@ static int read_response(dirty_exchange *x) {
     return rc < 0 ? drop_reply(x, rc) : 0;
 }
 
-/* Will the server read on after the error that was just taken? */
+/* Whether the server will read the next request after the error that was just read. */
 static bool connection_is_good(const dirty_exchange *x, const dirty_frame *frame) {
     const dirty_client *c = x->client;
     size_t frame_len = DIRTY_FRAME_HEADER_LEN + dirty_request_payload_len(x->request);
@@ -141,7 +141,7 @@ static int read_error(dirty_exchange *x) {
     return dirty_err(x->client);
 }
 
-/* A frame that no plain call is answered with. */
+/* Refuse a frame that can't be part of this answer. */
 static int refuse_frame(dirty_exchange *x, const dirty_frame *frame) {
     if (frame->type == DIRTY_FRAME_REQUEST)
         return fail_protocol(x, "it is a REQUEST");
@@ -153,8 +153,8 @@ static int refuse_frame(dirty_exchange *x, const dirty_frame *frame) {
                              x->request->app, x->request->action);
 }
 
-/* Another id is the answer to something else, and nothing after it can be trusted. No
- * request has id 0: with it a server speaks of the connection. */
+/* Check the frame's id. Another id answers another request, and nothing after it can be
+ * trusted. Id 0 belongs to no request: the server uses it for the connection itself. */
 static int check_id(dirty_exchange *x, const dirty_frame *frame) {
     char why[96];
     uint64_t id = x->client->last_id;
@@ -165,7 +165,7 @@ static int check_id(dirty_exchange *x, const dirty_frame *frame) {
     return fail_protocol(x, why);
 }
 
-/* Take the next header and see whether its frame is welcome. */
+/* Read the next header and check that its frame is expected. */
 static int read_header(dirty_exchange *x) {
     dirty_conn *conn = &x->client->conn;
     dirty_wire_fault fault;

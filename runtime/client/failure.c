@@ -46,7 +46,8 @@ void dirty_failure_describe(dirty_failure *f, dirty_slice app, dirty_slice actio
                             uint64_t elapsed_ms) {
     if (f->code == 0 || f->payload != NULL)
         return;
-    /* The room holds both names with every byte escaped, so this buffer never grows. */
+    /* The room is large enough for both names fully escaped, so this buffer never
+     * grows. */
     dirty_buf text = {(uint8_t *)f->own_details, 0, sizeof f->own_details, false};
     dirty_buf_append_cstr(&text, "{\"app\":");
     dirty_buf_json_string(&text, app.base, app.len);
@@ -58,8 +59,8 @@ void dirty_failure_describe(dirty_failure *f, dirty_slice app, dirty_slice actio
     f->details = (dirty_slice){f->own_details, text.len};
 }
 
-/* The details say it; where they don't, the code does, as far as it is always the same.
- */
+/* The value of `started` in the details. If it is missing, the one that the code
+ * implies. */
 static const char *started_of(int code, dirty_slice details) {
     static const char *const words[] = {"no", "yes", "unknown"};
 #define STARTED(name, number, http, started, retry, text) [number] = started,
@@ -76,7 +77,7 @@ static const char *started_of(int code, dirty_slice details) {
     return "unknown";
 }
 
-/* Is it JSON, and of an object? */
+/* Whether the text is JSON and an object. */
 static bool is_object(dirty_slice text) {
     dirty_json_look look;
     size_t at = 0;
@@ -101,8 +102,8 @@ const char *dirty_failure_take(dirty_failure *f, uint8_t *payload, size_t len) {
     f->message = error.message;
     f->details = error.details;
     f->started = started_of(f->code, error.details);
-    /* The byte after the message is the tag of the details, decoded by now, and the one
-     * after the details is the spare one. */
+    /* Terminate both texts in place. The byte after the message is the tag of the
+     * details, which is decoded by now. The byte after the details is the spare one. */
     payload[(const uint8_t *)error.message.base - payload + error.message.len] = '\0';
     payload[len] = '\0';
     return NULL;

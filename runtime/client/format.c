@@ -1,9 +1,9 @@
-/* format: arguments of a request by a format, in the manner of printf. */
+/* format: adds arguments to a request by a printf-like format. */
 #include <string.h>
 
 #include "client/exchange.h"
 
-/* A copy, so that it can be handed on by address on every platform. */
+/* A copy of the va_list that can be passed by address on every platform. */
 typedef struct arguments {
     va_list list;
 } arguments;
@@ -31,7 +31,8 @@ static int refuse_conversion(dirty_request *r, const char *p) {
         len, p, r->argc + 1);
 }
 
-/* Add what the conversion behind a '%' says; *used its characters. */
+/* Add the argument of the conversion after a '%'. *used is the length of the
+ * conversion. */
 static int add_one(dirty_request *r, const char *p, arguments *args, size_t *used) {
     *used = 1;
     if (p[0] == 'l' && p[1] == 'd') {
@@ -104,7 +105,7 @@ int dirty_callf(dirty_client *c, dirty_reply **out, const char *app, const char 
                                        "printable ASCII without spaces");
     }
     va_start(list, format);
-    dirty_request_vaddf(r, format, list); /* remembered: dirty_call tells it */
+    dirty_request_vaddf(r, format, list); /* dirty_call returns a failure */
     va_end(list);
     rc = dirty_call(c, r, out);
     dirty_request_free(r);

@@ -1,5 +1,5 @@
-/* launch: the command `dirty` as a child process, by posix_spawn: between fork and exec a
- * threaded program may do next to nothing, and the library does all of that. */
+/* launch: runs the command `dirty` as a child process. It uses posix_spawn, because a
+ * program with threads may do almost nothing between fork and exec. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -16,7 +16,8 @@
 #include "client/alloc.h"
 #include "client/runtime.h"
 
-/* What a service manager told this program, not the runtime: it would be believed. */
+/* Variables that a service manager set for this program. The runtime must not act on
+ * them. */
 static const char *const not_passed_on[] = {
     "NOTIFY_SOCKET", "WATCHDOG_USEC",  "WATCHDOG_PID",    "LISTEN_FDS",
     "LISTEN_PID",    "LISTEN_FDNAMES", DIRTY_LIFELINE_ENV};
@@ -25,7 +26,7 @@ typedef struct launch {
     const char **argv; /* owned, the strings are borrowed */
     const char **env;  /* owned, the strings are borrowed */
     char lifeline_env[sizeof DIRTY_LIFELINE_ENV + 16];
-    int fds[2]; /* the lifeline: our end, the child's */
+    int fds[2]; /* the lifeline: [0] ours, [1] the child's */
     int log_fd; /* -1: none */
 } launch;
 
@@ -40,7 +41,7 @@ static size_t count(const char *const *list) {
     return n;
 }
 
-/* -- What it is given --------------------------------------------------------------- */
+/* -- Arguments and attributes -------------------------------------------------------- */
 
 static void add_flag(const char **argv, size_t *at, const char *flag, const char *value) {
     if (value == NULL)
@@ -91,13 +92,13 @@ static int make_env(launch *l) {
     return 0;
 }
 
-/* In the child: stdio, the lifeline, and no other descriptor of this program. */
+/* Set what the child's descriptors are: stdio, the lifeline, and no other. */
 static int set_actions(const launch *l, const dirty_spawn_options *o,
                        posix_spawn_file_actions_t *actions) {
     int rc = 0;
     if (o->directory != NULL)
         rc = posix_spawn_file_actions_addchdir_np(actions, o->directory);
-    /* the log first: its number may be one of those that are about to be taken */
+    /* first the log: the actions below may reuse its number */
     if (rc == 0 && l->log_fd >= 0)
         rc = posix_spawn_file_actions_adddup2(actions, l->log_fd, STDERR_FILENO);
     if (rc == 0 && l->log_fd < 0)
@@ -115,8 +116,8 @@ static int set_actions(const launch *l, const dirty_spawn_options *o,
     return rc;
 }
 
-/* In the child: no signal blocked, ignored or handled, whatever this thread has; and a
- * session of its own, so that the terminal's signals are this program's alone. */
+/* Set the child's signals: none blocked, ignored or handled, whatever this thread has.
+ * Give it a session of its own, so that only this program gets the terminal's signals. */
 static int set_attributes(posix_spawnattr_t *attributes) {
     sigset_t none, all;
     sigemptyset(&none);
@@ -131,7 +132,7 @@ static int set_attributes(posix_spawnattr_t *attributes) {
     return rc;
 }
 
-/* 0 or an errno. */
+/* Returns 0 or an errno. */
 static int spawn(const launch *l, const dirty_spawn_options *o, pid_t *pid) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -153,7 +154,7 @@ static int spawn(const launch *l, const dirty_spawn_options *o, pid_t *pid) {
     return rc;
 }
 
-/* -- What may go wrong -------------------------------------------------------------- */
+/* -- Failures and preparation -------------------------------------------------------- */
 
 static int explain_spawn(dirty_runtime *rt, const dirty_spawn_options *o, int error) {
     const char *program = program_of(o), *why = strerrordesc_np(error);
@@ -175,12 +176,14 @@ static int explain_spawn(dirty_runtime *rt, const dirty_spawn_options *o, int er
     return dirty_runtime_fail(rt, DIRTY_EMEMORY, "can't run %s: %s", program, why);
 }
 
-/* A copy that stays clear of the numbers that the child sets up; -1 with errno. */
+/* Duplicate `fd` to a number that the child does not use. Returns -1 with errno on
+ * failure. */
 static int copy_above(int fd) {
     return fcntl(fd, F_DUPFD_CLOEXEC, DIRTY_LIFELINE_FD + 1);
 }
 
-/* In this program, too, no end may become a stdio that was closed. 0 or -errno. */
+/* Create the lifeline. Neither end may get the number of a closed stdio in this program.
+ * Returns 0 or -errno. */
 static int make_lifeline(launch *l) {
     int fds[2], rc = 0;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
@@ -194,7 +197,7 @@ static int make_lifeline(launch *l) {
     return rc;
 }
 
-/* 0 or -errno; -EBADF: of the log. */
+/* Returns 0 or -errno; -EBADF: the log descriptor is bad. */
 static int prepare(launch *l, const dirty_spawn_options *o) {
     if (make_argv(l, o) < 0 || make_env(l) < 0)
         return -ENOMEM;

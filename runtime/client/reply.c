@@ -35,7 +35,7 @@ static dirty_wire_fault read_values(dirty_reply *reply, dirty_value_reader *read
     return dirty_value_reader_end(reader);
 }
 
-/* True, or false with the first value that is not JSON in words. */
+/* True; or false with the first value that is not JSON described in `why`. */
 static bool check_json(const dirty_reply *reply, char *why, size_t size) {
     char what[32];
     for (uint32_t i = 0; i < reply->count; i++) {
@@ -49,8 +49,8 @@ static bool check_json(const dirty_reply *reply, char *why, size_t size) {
     return true;
 }
 
-/* The byte after a value is the tag of the next, which is decoded by now, or the spare.
- */
+/* NUL-terminate the values in place. The byte after a value is the next one's tag, which
+ * is decoded by now, or the spare byte. */
 static void terminate_values(dirty_reply *reply) {
     for (uint32_t i = 0; i < reply->count; i++) {
         dirty_slice bytes = reply->values[i].bytes;
@@ -59,7 +59,7 @@ static void terminate_values(dirty_reply *reply) {
     }
 }
 
-/* Room for as many values as the payload says it has. */
+/* Allocate the list if the payload has more than DIRTY_REPLY_FEW values. */
 static int make_room(dirty_reply *reply, uint32_t count) {
     if (count <= DIRTY_REPLY_FEW)
         return 0;
@@ -79,7 +79,7 @@ int dirty_reply_decode(dirty_reply *reply, char *why, size_t size) {
     dirty_value_reader reader;
     dirty_wire_fault fault =
         dirty_values_open(reply->payload, reply->payload_len, UINT16_MAX, &reader);
-    /* A count that the payload can't hold must not cost memory. */
+    /* A count that the payload can't hold must not allocate memory. */
     if (fault == DIRTY_WIRE_OK && reader.left > reply->payload_len / DIRTY_VALUE_HEAD_LEN)
         fault = DIRTY_WIRE_BAD_COUNT;
     if (fault != DIRTY_WIRE_OK)

@@ -40,8 +40,9 @@ static int set_names(dirty_request *r, const char *app, const char *action) {
     return 0;
 }
 
-/* A name may come from somebody else, an URL say, who must not reach what this process
- * may do by itself: it is refused where it would be called. */
+/* Names that start with '@' call the runtime itself. An app's name may come from somebody
+ * else, from a URL for instance, who must not be able to do that. So such a request is
+ * refused when it is called. */
 int dirty_request_reset(dirty_request *r, const char *app, const char *action) {
     int rc = set_names(r, app, action);
     if (rc == 0 && app[0] == '@')
@@ -94,7 +95,7 @@ static int refuse_memory(dirty_request *r) {
                                 "no memory in the client for the request's arguments");
 }
 
-/* Room for one more argument and the metadata. */
+/* Make room for one more argument and the metadata. */
 static int grow(dirty_request *r) {
     if (r->argc + 1 < r->cap)
         return 0;
@@ -143,7 +144,7 @@ int dirty_request_add_json(dirty_request *r, const char *text, size_t len) {
     return add(r, DIRTY_TAG_JSON, (dirty_slice){text, len});
 }
 
-/* Text of ours, kept in the argument. */
+/* Add text that is stored in the argument itself. */
 static int add_text(dirty_request *r, const char *text, size_t len) {
     int rc = add(r, DIRTY_TAG_JSON, (dirty_slice){text, len});
     if (rc == 0) {
@@ -233,7 +234,7 @@ void dirty_outgoing_init(dirty_outgoing *out, const dirty_request *r, uint64_t i
                          .app = r->app_name,
                          .action = r->action_name,
                          .extension = {.deadline_ns = deadline_ns}};
-    /* The room holds the longest head, so this buffer never grows. */
+    /* The room is large enough for the longest head, so this buffer never grows. */
     dirty_buf head = {out->head, 0, sizeof out->head, false};
     int rc = dirty_request_encode_head(&head, id, &route, r->values_len);
     assert(rc == 0 && head.base == out->head);
@@ -243,8 +244,8 @@ void dirty_outgoing_init(dirty_outgoing *out, const dirty_request *r, uint64_t i
     out->sent = out->part = out->part_sent = 0;
 }
 
-/* Part 0 is the head; then come the head and the data of each value. Without metadata the
- * values begin at args[1]. False after the last. */
+/* Get a part: 0 is the head, then come head and data of each value. Without metadata the
+ * values begin at args[1]. False after the last part. */
 static bool part_at(const dirty_outgoing *out, size_t part, struct iovec *piece) {
     const dirty_request *r = out->request;
     if (part == 0) {

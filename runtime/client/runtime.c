@@ -1,10 +1,9 @@
-/* runtime: dirty_spawn and the life of what it started. */
+/* runtime: dirty_spawn, and the life cycle of the runtime that it starts. */
 #include "client/runtime.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -18,16 +17,16 @@
 #include "client/runtime_error.h"
 
 #define START_TIMEOUT_MS_DEFAULT 90000
-/* What the supervisor may take to end everything at once, before it is killed. */
+/* How long the supervisor may take for an immediate stop before it is killed. */
 #define FORCE_MS 8000
-/* What a killed process may take to disappear. */
+/* How long a killed process may take to disappear. */
 #define KILLED_MS 5000
-/* What a process may take from the end of its lifeline to its own. */
+/* How long a process may take to exit after it has closed its lifeline. */
 #define EXIT_MS 1000
-/* What exec in the child ends with where it fails unseen. */
+/* Exit status of the child if its exec fails and posix_spawn did not notice. */
 #define STATUS_NO_EXEC 127
 
-/* -- What it says ------------------------------------------------------------------- */
+/* -- Messages ------------------------------------------------------------------------ */
 
 static void keep_said(dirty_runtime *rt, const char *text) {
     size_t room = sizeof rt->said - 1 - rt->said_len;
@@ -46,11 +45,11 @@ static void hear(dirty_runtime *rt, const dirty_report *r) {
         snprintf(rt->socket, sizeof rt->socket, "%.*s", (int)sizeof rt->socket - 1,
                  r->text);
         break;
-    default: break; /* of a newer runtime */
+    default: break; /* of a newer runtime: ignored */
     }
 }
 
-/* Hear what was said so far. False: it says no more. */
+/* Receive all messages that have arrived. False: no more will come. */
 static bool hear_all(dirty_runtime *rt) {
     dirty_report r;
     int rc;
@@ -59,22 +58,22 @@ static bool hear_all(dirty_runtime *rt) {
     return rc == 0;
 }
 
-/* -- Its end ------------------------------------------------------------------------ */
+/* -- End ----------------------------------------------------------------------------- */
 
-/* Is its id still its own? This program may have reaped it, by ignoring SIGCHLD or
- * waiting for every child: then the id may be another's. */
+/* Whether the process id is still the runtime's. The program may have reaped it, by
+ * ignoring SIGCHLD or waiting for every child. Then the id may belong to another
+ * process. */
 static bool is_unreaped(const dirty_runtime *rt) {
     siginfo_t info;
     return waitid(P_PID, (id_t)rt->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
-/* Is it still there to be signalled and reaped? */
+/* Whether it can still be signalled and reaped. */
 static bool is_child(const dirty_runtime *rt) {
     return rt->pid_fd >= 0 || is_unreaped(rt);
 }
 
-/* Who filters system calls may let pidfd_open pass, but not this one; valgrind does so.
- */
+/* A system call filter may allow pidfd_open but not this call; valgrind does so. */
 static bool signal_by_pidfd(const dirty_runtime *rt, int number) {
     return rt->pid_fd >= 0 &&
            (syscall(SYS_pidfd_send_signal, rt->pid_fd, number, NULL, 0) == 0 ||
@@ -86,7 +85,8 @@ static void send_signal(const dirty_runtime *rt, int number) {
         kill(rt->pid, number);
 }
 
-/* Its end of the lifeline is closed: it is about to end, or it is no runtime. */
+/* Reap it after its end of the lifeline was closed: it is about to end, or it is no
+ * runtime. */
 static void reap(dirty_runtime *rt) {
     siginfo_t info = {0};
     struct pollfd p = {.fd = rt->pid_fd, .events = POLLIN};
@@ -101,7 +101,7 @@ static void reap(dirty_runtime *rt) {
     rt->pid = 0;
 }
 
-/* True once it has ended. */
+/* Wait for its end. True if it has ended. */
 static bool wait_end(dirty_runtime *rt, uint64_t until_ns) {
     struct pollfd p = {.fd = rt->lifeline_fd, .events = POLLIN};
     while (rt->pid != 0) {
@@ -150,7 +150,7 @@ int dirty_runtime_alive(dirty_runtime *rt) {
     return rt != NULL && is_ours(rt) && !wait_end(rt, 1);
 }
 
-/* -- Its start ---------------------------------------------------------------------- */
+/* -- Start --------------------------------------------------------------------------- */
 
 /* Wait until it serves or has ended. False: neither in time. */
 static bool wait_ready(dirty_runtime *rt, uint64_t until_ns) {
@@ -165,7 +165,7 @@ static bool wait_ready(dirty_runtime *rt, uint64_t until_ns) {
     return true;
 }
 
-/* What a start that failed said. Nothing is heard of it after that. */
+/* The output of a failed start, as text. No message is received after that. */
 static const char *said(dirty_runtime *rt) {
     char text[sizeof rt->said];
     dirty_runtime_error_text(rt->said, text, sizeof text);

@@ -10,7 +10,7 @@
 typedef struct words {
     char *out;
     size_t len, size;
-    bool bracket; /* is open */
+    bool bracket; /* a bracket is open */
 } words;
 
 static void put(words *w, const char *text, size_t len) {
@@ -31,7 +31,7 @@ static void close_bracket(words *w) {
     w->bracket = false;
 }
 
-/* A bare value, or one in quotes, without its escapes. Returns what follows. */
+/* Write a value, bare or quoted, without its escapes. Returns what follows it. */
 static const char *put_value(words *w, const char *p) {
     if (*p != '"') {
         size_t len = strcspn(p, " \n");
@@ -72,7 +72,7 @@ static const char *put_field(words *w, const char *p) {
     return put_value(w, p + len + 1);
 }
 
-/* Up to the end of a line. */
+/* Write one line. Returns what follows it. */
 static const char *put_line(words *w, const char *p) {
     if (strncmp(p, " msg=", 5) != 0) {
         size_t len = strcspn(p, "\n");

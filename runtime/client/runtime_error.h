@@ -1,13 +1,14 @@
-/* said: what a runtime said while it started, for people. Its log is lines of key=value:
- * what is left of one of them here, ` msg="can't listen" socket=… reason=… remedy=…`,
- * becomes "can't listen (socket …): reason; remedy". Other lines stay as they are. */
+/* runtime_error: makes the output of a failed start readable for people. The runtime logs
+ * lines of key=value. The rest of such a line that comes here, such as ` msg="can't
+ * listen" socket=… reason=… remedy=…`, becomes "can't listen (socket …): reason; remedy".
+ * Other lines stay unchanged. */
 #ifndef DIRTY_CLIENT_RUNTIME_ERROR_H
 #define DIRTY_CLIENT_RUNTIME_ERROR_H
 
 #include <stddef.h>
 
-/* Write the text to `out`, NUL-terminated and cut at `size` (1 at least), without the end
- * of its last line. */
+/* Convert `said` to text in `out`, NUL-terminated and cut to `size` bytes (at least 1),
+ * without the final newline. */
 void dirty_runtime_error_text(const char *said, char *out, size_t size);
 
 #endif

@@ -13,9 +13,9 @@
 
 #define PATH_ROOM sizeof(((struct sockaddr_un *)0)->sun_path)
 
-/* -- Where it is -------------------------------------------------------------------- */
+/* -- Default path -------------------------------------------------------------------- */
 
-/* An environment variable that a user of a set-uid program has no say in. */
+/* An environment variable; NULL in a set-uid program, whose user must not control it. */
 static const char *environment(const char *name) {
     const char *value = secure_getenv(name);
     return value != NULL && value[0] != '\0' ? value : NULL;
@@ -62,7 +62,7 @@ int dirty_socket_path_set(struct sockaddr_un *address, const char *path,
     return 0;
 }
 
-/* The directory part of a path shorter than PATH_ROOM. */
+/* The directory of a path shorter than PATH_ROOM. */
 static void directory_of(const char *path, char dir[PATH_ROOM]) {
     snprintf(dir, PATH_ROOM, "%s", path);
     char *slash = strrchr(dir, '/');
@@ -81,10 +81,9 @@ bool dirty_socket_path_is_safe(const char *path) {
     return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 022) == 0;
 }
 
-/* -- Why it can't be reached ----------------------------------------------------------
- */
+/* -- Why a socket can't be reached --------------------------------------------------- */
 
-/* Find the first directory on the way that the caller may not search. */
+/* Find the first directory on the path that the caller may not search. */
 static bool find_closed_directory(const char *path, char dir[PATH_ROOM]) {
     for (const char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
         size_t len = slash == path ? 1 : (size_t)(slash - path);
@@ -96,7 +95,7 @@ static bool find_closed_directory(const char *path, char dir[PATH_ROOM]) {
     return false;
 }
 
-/* "mode 0600, owner uid 0, group gid 0" of a path, or why that can't be told. */
+/* "mode 0600, owner uid 0, group gid 0" for a path, or why that is unknown. */
 static const char *describe_path(const char *path, char *room, size_t cap) {
     struct stat st;
     if (stat(path, &st) < 0)

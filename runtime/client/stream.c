@@ -2,17 +2,17 @@
 #include "client/exchange.h"
 
 struct dirty_stream {
-    dirty_exchange x;   /* its client is shared: see internal.h */
-    dirty_request call; /* what of the request is looked at later: it may be gone */
-    bool first;         /* the first frame was read when the stream was opened */
-    bool cut;           /* dirty_close ended its connection */
-    int failed;         /* what ended it, 0: its END */
+    dirty_exchange x;   /* holds a reference to its client: see internal.h */
+    dirty_request call; /* names and sizes of the request, which may be freed by now */
+    bool first;         /* the first frame was already read at open */
+    bool cut;           /* dirty_close closed its connection */
+    int failed;         /* the code that ended it; 0: END */
 };
 
-/* -- Opening and leaving ------------------------------------------------------------ */
+/* -- Opening and closing ------------------------------------------------------------- */
 
-/* Keep names and sizes of the request, and nothing that it owns or borrows: from here on
- * nothing of it is sent. */
+/* Copy names and sizes of the request, but nothing that it owns or borrows. Nothing of it
+ * is sent from here on. */
 static void keep_call(dirty_stream *s, const dirty_request *r) {
     s->call = *r;
     s->call.args = NULL;
@@ -22,7 +22,7 @@ static void keep_call(dirty_stream *s, const dirty_request *r) {
     s->x.request = s->x.out.request = &s->call;
 }
 
-/* The next frame will be of another call, or there is none: let the client go. */
+/* Detach from the client: the next frame belongs to another call, or none will come. */
 static void release(dirty_stream *s) {
     dirty_client *c = s->x.client;
     if (c->stream_cut == &s->cut)
@@ -64,7 +64,7 @@ void dirty_stream_close(dirty_stream *s) {
         return;
     dirty_client *c = s->x.client;
     if (c->stream_cut == &s->cut)
-        dirty_conn_close(&c->conn); /* which tells the server to stop */
+        dirty_conn_close(&c->conn); /* tells the server to stop */
     release(s);
     dirty_exchange_deinit(&s->x);
     dirty_dealloc(s);
@@ -73,7 +73,7 @@ void dirty_stream_close(dirty_stream *s) {
 
 /* -- Reading ------------------------------------------------------------------------ */
 
-/* In a forked process: what is read here would be missing there. */
+/* Refuse to read in a forked process: the parent would miss the bytes. */
 static int refuse_copy(dirty_stream *s) {
     dirty_client *c = s->x.client;
     dirty_failure_set(&c->failure, DIRTY_EINVALID, "no",
@@ -90,21 +90,21 @@ static int refuse_cut(dirty_stream *s) {
     return dirty_exchange_describe(&s->x);
 }
 
-/* Read the frame behind those that were taken. */
+/* Read the next frame. */
 static int read_next(dirty_stream *s) {
     int rc = dirty_exchange_read_answer(&s->x);
     if (rc != 0 || s->x.ended) {
         dirty_exchange_settle(&s->x);
         release(s);
     }
-    /* Chunks may have come: nothing is ever sent twice. */
+    /* Chunks may have come, so never send the request again. */
     return rc == 0 ? 0 : dirty_exchange_describe(&s->x);
 }
 
-/* 0 with the next frame taken, or what ends the stream. */
+/* Returns 0 with the next frame read, or the code that ends the stream. */
 static int go_on(dirty_stream *s) {
     if (s->x.client->freed)
-        return DIRTY_EINVALID; /* nobody is left to tell the words to */
+        return DIRTY_EINVALID; /* no client is left to hold a message */
     if (s->first)
         return 0;
     if (s->cut)

@@ -1,14 +1,13 @@
-/* The one list of error codes of lua-dirty.
+/* dirty_errors.h: the list of error codes of lua-dirty.
  *
- * It feeds the C enum in dirty.h, the names and texts of dirty_err_name() and
- * dirty_strerror(), the numbers on the wire (docs/protocol.md), the Lua codes
- * and the table in docs/operations.md. Codes are stable: a number is never reused.
+ * It defines the C enum in dirty.h, the names and texts of dirty_err_name() and
+ * dirty_strerror(), the numbers on the wire (docs/protocol.md), the Lua codes, and the
+ * table in docs/operations.md. Codes are stable: a number is never reused.
  *
  *   X(name, wire number, HTTP status a server would answer,
  *     started: whether the app may have run ("no", "yes", "unknown", "varies"),
- *     retry: is it safe to send the same request again ("yes", "no", "depends"),
- *     text: one line for people)
- */
+ *     retry: whether it is safe to send the same request again ("yes", "no", "depends"),
+ *     text: one line for people) */
 #ifndef DIRTY_ERRORS_H
 #define DIRTY_ERRORS_H
 

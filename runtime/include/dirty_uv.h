@@ -6,8 +6,8 @@
  *     …
  *     dirty_uv_close(&u, NULL);
  *
- * The adapter owns the client: dirty_uv_close ends both. All calls on the loop's thread.
- * Header only; link with libuv and libdirty. */
+ * The adapter owns the client: dirty_uv_close ends both. Make all calls on the loop's
+ * thread. Header only; link with libuv and libdirty. */
 #ifndef DIRTY_UV_H
 #define DIRTY_UV_H
 
@@ -19,11 +19,11 @@ extern "C" {
 #endif
 
 typedef struct dirty_uv {
-    dirty_async *async; /* owned; NULL once it is closed */
+    dirty_async *async; /* owned; NULL after dirty_uv_close */
     uv_poll_t poll;
-    int in_loop; /* poll is the loop's until it is closed */
+    int in_loop; /* poll is registered with the loop until it is closed */
     void (*closed)(struct dirty_uv *u);
-    void *data; /* the user's */
+    void *data; /* for the user */
 } dirty_uv;
 
 static inline void dirty_uv_private_on_poll(uv_poll_t *poll, int status, int events) {
@@ -40,10 +40,11 @@ static inline void dirty_uv_private_on_closed(uv_handle_t *handle) {
         u->closed(u);
 }
 
-/* Make a client with these options (NULL: all defaults) and watch it in the loop. *u must
- * stay where it is until it is closed, which it has to be after a failure, too: until
- * then dirty_async_errmsg(u->async) says why it was. 0, or what dirty_async_open returns,
- * or an error of libuv (a negative errno), of which the client knows nothing. */
+/* Create a client with these options (NULL: all defaults) and watch it in the loop.
+ * Returns 0, a code of dirty_async_open, or an error of libuv (a negative errno), which
+ * dirty_async_errmsg does not know. *u must stay at its address until it is closed. Call
+ * dirty_uv_close after a failure too; before that dirty_async_errmsg(u->async) returns
+ * the message. */
 static inline int dirty_uv_open(dirty_uv *u, uv_loop_t *loop,
                                 const dirty_async_options *options) {
     int rc = dirty_async_open(&u->async, options);
@@ -59,9 +60,9 @@ static inline int dirty_uv_open(dirty_uv *u, uv_loop_t *loop,
     return uv_poll_start(&u->poll, UV_READABLE, dirty_uv_private_on_poll);
 }
 
-/* End all calls (their callbacks come, with DIRTY_ECANCELLED) and the client. `closed`
- * (may be NULL) comes when the loop has let go of *u: at once, where it never had it.
- * Also from inside a callback. */
+/* End all calls (their callbacks come with DIRTY_ECANCELLED) and free the client.
+ * `closed` (may be NULL) is called when the loop no longer uses *u: at once, if it was
+ * never registered. Allowed inside a callback. */
 static inline void dirty_uv_close(dirty_uv *u, void (*closed)(dirty_uv *u)) {
     dirty_async *async = u->async;
     if (async == NULL)

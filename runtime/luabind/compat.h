@@ -1,4 +1,4 @@
-/* compat: where the C API of Lua 5.1 (and LuaJIT) and that of 5.2 and later differ. */
+/* compat: differences between the C API of Lua 5.1 (and LuaJIT) and of 5.2 and later. */
 #ifndef DIRTY_LUA_COMPAT_H
 #define DIRTY_LUA_COMPAT_H
 
@@ -6,7 +6,7 @@
 #include <lua.h>
 
 #if LUA_VERSION_NUM < 502
-/* [-0, +1, m] A new table with the functions of `list`. */
+/* [-0, +1, m] Push a new table with the functions of `list`. */
 static inline void dirty_lua_newlib(lua_State *L, const luaL_Reg *list) {
     lua_newtable(L);
     luaL_register(L, NULL, list);

@@ -9,11 +9,12 @@
 #define HANDLE "dirty.core.handle"
 #define REPLY "dirty.core.reply"
 #define STREAM "dirty.core.stream"
-/* Tags of this many values fit the C stack. */
+/* Up to this many tags are kept on the C stack. */
 #define TAGS_FEW 64
 
-/* What C holds while Lua may raise or collect garbage lies in userdata with a __gc. The
- * request is only filled and used where Lua does neither, so all calls share it. */
+/* Memory that C holds while Lua may raise or collect garbage is in a userdata with a
+ * __gc. All calls share one request: it is filled and used only where Lua does
+ * neither. */
 typedef struct handle {
     dirty_client *client;
     dirty_request *request;
@@ -64,14 +65,14 @@ static int core_socket(lua_State *L) {
 
 /* -- Signals ------------------------------------------------------------------------- */
 
-/* Its address: where the registry has a Lua function of a few instructions. */
+/* Its address is the registry key of a Lua function of a few instructions. */
 static const char few_instructions;
 
-/* A call that waits. */
+/* A call that waits for its answer. */
 typedef struct waiting {
     lua_State *L;
     dirty_client *client;
-    bool raised; /* a hook has: the error is on top of the stack */
+    bool raised; /* a hook has raised; its error is on top of the stack */
 } waiting;
 
 /* [-0, +0, m] */
@@ -83,9 +84,9 @@ static void make_few_instructions(lua_State *L) {
     lua_rawset(L, LUA_REGISTRYINDEX);
 }
 
-/* A signal came, whose handler may have set a hook (^C of an interpreter, a deadline of a
- * lane). C code that waits would keep it from being met: give it an instruction to be met
- * at. What it raises ends the call. */
+/* Run when a signal came. Its handler may have set a hook (^C of an interpreter, a
+ * deadline of a lane), which only runs at a Lua instruction. So run a few. An error that
+ * the hook raises ends the call. */
 static bool meet_hook(void *ctx) {
     waiting *w = ctx;
     lua_State *L = w->L;
@@ -102,7 +103,7 @@ static void begin_waiting(waiting *w, lua_State *L, dirty_client *c) {
     dirty_client_on_signal(c, meet_hook, w);
 }
 
-/* Raises what the hook has raised, if it has. [-0, +0, e] */
+/* Raise the hook's error, if there is one. [-0, +0, e] */
 static void end_waiting(const waiting *w) {
     dirty_client_on_signal(w->client, NULL, NULL);
     if (w->raised)
@@ -111,7 +112,7 @@ static void end_waiting(const waiting *w) {
 
 /* -- Calls -------------------------------------------------------------------------- */
 
-/* Where core_call has its arguments. */
+/* Stack positions of the arguments of core_call. */
 enum { HANDLE_AT = 1, APP_AT, ACTION_AT, SETTINGS_AT, ARGS_AT, COUNT_AT, TAGS_AT };
 
 static lua_Number number_setting(lua_State *L, const char *name) {
@@ -121,7 +122,8 @@ static lua_Number number_setting(lua_State *L, const char *name) {
     return n;
 }
 
-/* Strings are borrowed from the tables that keep them alive. [-0, +0, m] */
+/* Add the arguments. The strings are borrowed from the tables that hold them.
+ * [-0, +0, m] */
 static void add_args(lua_State *L, dirty_request *r) {
     size_t len, tags_len = 0;
     const char *tags = lua_tolstring(L, TAGS_AT, &tags_len);
@@ -167,7 +169,7 @@ static int push_failure(lua_State *L, const dirty_client *c) {
     return 6;
 }
 
-/* [-0, +1, m] The tags as a string, nil if all values are bytes. */
+/* [-0, +1, m] Push the tags as a string; nil if all values are bytes. */
 static void push_tags(lua_State *L, const dirty_reply *reply) {
     const char *data;
     size_t len, count = dirty_reply_count(reply);
@@ -219,7 +221,7 @@ static int reply_gc(lua_State *L) {
     return 0;
 }
 
-/* An empty place for what C gives, which Lua's collector looks after. [-0, +1, m] */
+/* Push an empty userdata that holds a C object for Lua's collector. [-0, +1, m] */
 static void *push_box(lua_State *L, const char *type) {
     void *box = lua_newuserdata(L, sizeof(void *));
     memset(box, 0, sizeof(void *));
@@ -228,7 +230,7 @@ static void *push_box(lua_State *L, const char *type) {
     return box;
 }
 
-/* Push the values of the reply in a box, and free it. [-0, +1 + count, m] */
+/* Push the values of the reply in a box, and free the reply. [-0, +1 + count, m] */
 static int unbox_reply(lua_State *L, dirty_reply **box) {
     int n = push_reply(L, *box);
     dirty_reply_free(*box);
@@ -236,7 +238,7 @@ static int unbox_reply(lua_State *L, dirty_reply **box) {
     return n;
 }
 
-/* The client and its request, filled with the arguments of a call. [-0, +0, m] */
+/* Get the handle with its request filled from the arguments of a call. [-0, +0, m] */
 static handle *check_call(lua_State *L) {
     handle *h = check_handle(L);
     luaL_checktype(L, SETTINGS_AT, LUA_TTABLE);

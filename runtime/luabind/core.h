@@ -1,8 +1,8 @@
 /* core: libdirty for Lua 5.1, LuaJIT and 5.4, as the C module dirty.core.
  *
- * It moves strings and knows no JSON: lua/dirty/client.lua makes values of them and is
- * the API that people use. In a program that has it built in, put the loader below into
- * package.preload["dirty.core"]. */
+ * It passes strings and knows no JSON. lua/dirty/client.lua converts values and is the
+ * public API. A program with this module built in sets package.preload["dirty.core"] to
+ * the loader below. */
 #ifndef DIRTY_LUABIND_CORE_H
 #define DIRTY_LUABIND_CORE_H
 
@@ -13,7 +13,7 @@
 /* [-0, +1, m]
  *
  *   open(socket | nil, timeout_ms, max_message) -> handle
- *       Never fails but for memory (raises): what is wrong with the path, the calls tell.
+ *       Raises if there is no memory; else never fails. Calls report a bad path.
  *   call(handle, app, action, settings, args, count, tags | nil)
  *       -> tags | nil, value…      every value is a string; tags has a "b" or "j" for
  *                                  each, nil: all are "b"
@@ -22,13 +22,13 @@
  *       priority and metadata (JSON text, or nil).
  *   stream(…as call) -> stream
  *       -> false, code, …          as call
- *       The handle takes no other call until the stream has ended; it and the arguments
- *       must stay as long. A stream that is collected is left.
+ *       The handle takes no other call until the stream has ended. Keep the handle and
+ *       the arguments until then. Collecting the stream closes it.
  *   next(handle, stream) -> tags | nil, value…     a chunk
  *       -> nothing at all          the end
  *       -> false, code, …          as call
- *   leave(stream)      no next after it
- *   close(handle)      ends the connection; the next call connects again
+ *   leave(stream)      closes it; no next after this
+ *   close(handle)      closes the connection; the next call connects again
  *   socket(handle)     -> path
  *   default_socket()   -> path
  *   version()          -> "0.1.0" */

@@ -18,10 +18,11 @@
 #include "supervisor/spawner.h"
 #include "supervisor/sweep.h"
 
-/* An arbiter that served for so long has shown that it can: its death counts as the
- * first. */
+/* An arbiter that has served this long is stable: its death counts as the first in a
+ * row. */
 #define SETTLED_MS 10000
-/* So many quick deaths in a row are answered at once, then the pauses begin. */
+/* This many quick deaths in a row are followed by an immediate restart; then pauses
+ * begin. */
 #define QUICK_DEATHS 3
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 10000
@@ -42,11 +43,10 @@ void arbiter_process_kill(supervisor *s, const char *reason) {
     s->hangs++;
     dirty_log(DIRTY_LOG_ERROR, "the arbiter hangs: it is killed", "reason=%s hangs=%u",
               DIRTY_LOG_QUOTE(reason), s->hangs);
-    arbiter_process_signal(s, SIGKILL); /* the keeper: the sweep after it gets the rest */
+    arbiter_process_signal(s, SIGKILL); /* the subreaper; a sweep kills the rest */
 }
 
-/* -- The next one ----------------------------------------------------------------------
- */
+/* -- Next start ---------------------------------------------------------------------- */
 
 static uint32_t backoff_ms(unsigned quick_deaths) {
     if (quick_deaths <= QUICK_DEATHS)
@@ -70,16 +70,15 @@ static void plan_restart(supervisor *s) {
                          s->last_exit);
 }
 
-/* -- Birth of an arbiter ---------------------------------------------------------------
- */
+/* -- Start of an arbiter ------------------------------------------------------------- */
 
-/* How often it has to say ALIVE: as often as systemd and we want to hear it. */
+/* How often the arbiter must report ALIVE: the shorter of systemd's interval and ours. */
 static uint32_t report_ms(const supervisor *s) {
     uint32_t ours = watchdog_interval_ms(&s->watchdog), theirs = s->sd_notify.watchdog_ms;
     return ours == 0 || (theirs > 0 && theirs < ours) ? theirs : ours;
 }
 
-/* In the new process: what it must not have of ours, and default signals. */
+/* In the new process: drop what it must not have of ours, and reset the signals. */
 static void become_arbiter(supervisor *s, const int *report, dirty_supervised *out) {
     sigset_t signals;
     setpgid(0, 0);
@@ -90,7 +89,7 @@ static void become_arbiter(supervisor *s, const int *report, dirty_supervised *o
                   DIRTY_LOG_QUOTE(strerror(-rc)));
         _exit(DIRTY_EXIT_INTERNAL);
     }
-    dirty_proc_mark(); /* what hooks start */
+    dirty_proc_mark(); /* marks what hooks start */
     dirty_endpoint_disown(&s->endpoint);
     dirty_sd_notify_close(&s->sd_notify);
     dirty_spawner_inherit(report[1]);
@@ -124,7 +123,8 @@ static void start_failed(supervisor *s, int rc) {
     s->done = true;
 }
 
-/* What there will be between the two. 0, or -errno with nothing made. */
+/* Create the channels between supervisor and arbiter. Returns 0, or -errno with nothing
+ * created. */
 static int open_channels(supervisor *s, int *report) {
     report[0] = report[1] = -1;
     int rc = dirty_safe_has_user() ? dirty_relay_open(&s->relay) : 0;
@@ -152,7 +152,7 @@ bool arbiter_process_start(supervisor *s, dirty_supervised *out) {
         pid_t parent = dirty_subreaper_run(s->pid, s->o->set_title);
         become_arbiter(s, report, out);
         out->parent_pid = parent;
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* until settle makes sure of it */
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* until dirty_supervised_settle */
         return true;
     }
     int saved = errno;
@@ -181,28 +181,28 @@ int dirty_supervised_settle(const dirty_supervised *child,
                   (long long)credentials->gid, DIRTY_LOG_QUOTE(strerror(-rc)));
         return rc;
     }
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user takes it away: so after it */
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* last: a change of user resets it */
     if (getppid() == child->parent_pid)
         return 0;
     dirty_log_msg(DIRTY_LOG_ERROR, "the parent is gone");
     return -ESRCH;
 }
 
-/* -- Death of an arbiter ---------------------------------------------------------------
- */
+/* -- End of an arbiter --------------------------------------------------------------- */
 
-/* What `dirty serve` ends with when its arbiter ended so. */
+/* The exit status of `dirty serve` after its arbiter ended with `code`. */
 static int final_status(const supervisor *s, int code) {
     if (code < DIRTY_SUBREAPER_NO_FORK)
         return code;
-    /* Stopped before it could listen to TERM: that is in good order too. */
+    /* It was stopped before it handled TERM: that is a normal stop too. */
     if (code == 128 + SIGTERM && s->phase == STOPPING && !s->listens)
         return DIRTY_EXIT_OK;
     return DIRTY_EXIT_INTERNAL;
 }
 
-/* Take the wait status of a keeper apart; what it says of the arbiter goes to last_exit.
- * The exit status, or 128 and the number of the signal that ended either of them. */
+/* Evaluate the wait status of a subreaper. last_exit gets a description of how the
+ * arbiter ended. Returns the exit status, or 128 + the signal number if a signal ended
+ * either of them. */
 static int explain_end(supervisor *s, int wait_status) {
     const char *who = WIFSIGNALED(wait_status) ? "keeper: " : "";
     const char *reason = s->kill_reason;
@@ -231,12 +231,12 @@ void arbiter_process_gone(supervisor *s, int wait_status) {
     if (s->report_fd >= 0)
         close(s->report_fd);
     s->report_fd = -1;
-    dirty_relay_pass(&s->relay); /* its last words come before ours */
+    dirty_relay_pass(&s->relay); /* log its last lines before ours */
     bool good = code == DIRTY_EXIT_OK;
     dirty_log(good ? DIRTY_LOG_INFO : DIRTY_LOG_ERROR, "arbiter ended",
               "how=%s up_ms=%llu", DIRTY_LOG_QUOTE(s->last_exit),
               (unsigned long long)((dirty_now_ns() - s->born_ns) / DIRTY_NS_PER_MS));
-    unsigned left = dirty_sweep(DIRTY_SWEEP_MS); /* there are some if the keeper died */
+    unsigned left = dirty_sweep(DIRTY_SWEEP_MS); /* finds some if the subreaper died */
     dirty_relay_close(&s->relay);
     if (left > 0)
         dirty_log(DIRTY_LOG_WARN, "what the arbiter left is gone", "processes=%u", left);

@@ -1,25 +1,25 @@
-/* charge: the arbiter in the supervisor's charge, from its fork to its end, and when the
- * next one is due. */
+/* arbiter_process: the supervisor's arbiter, from its fork to its end, and the time of
+ * the next start. */
 #ifndef DIRTY_SUPERVISOR_ARBITER_PROCESS_H
 #define DIRTY_SUPERVISOR_ARBITER_PROCESS_H
 
 #include "supervisor/internal.h"
 
-/* Fork a keeper and under it an arbiter. True in the arbiter's process, with *out filled;
- * false in the supervisor. A fork that fails counts as a death. */
+/* Fork a subreaper and, below it, an arbiter. Returns true in the arbiter's process, with
+ * *out set; false in the supervisor. A failed fork counts as a death. */
 bool arbiter_process_start(supervisor *s, dirty_supervised *out);
 
-/* The keeper was reaped: make sure that nothing is left, then plan the next start, or be
- * done with the status of the command. What it reported must have been read. */
+/* Call this when the subreaper was reaped and all reports were read. Kills what is left,
+ * then plans the next start, or sets the exit status of the command and s->done. */
 void arbiter_process_gone(supervisor *s, int wait_status);
 
 /* Send it a signal, if it runs. */
 void arbiter_process_signal(const supervisor *s, int number);
 
-/* Take it to hang if it has not done what it should, so many ms from now. */
+/* Kill the arbiter as hung after `ms` without progress. */
 void arbiter_process_kill_after(supervisor *s, uint64_t ms);
 
-/* It hangs: kill it. `reason` is literal text. */
+/* Kill the arbiter, because it hangs. `reason` is static text for last_exit. */
 void arbiter_process_kill(supervisor *s, const char *reason);
 
 #endif

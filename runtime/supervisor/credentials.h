@@ -1,5 +1,5 @@
-/* rights: the user and groups that the arbiter and the workers run as, where the runtime
- * was started by root. */
+/* credentials: the user and groups that arbiter and workers run as if root starts the
+ * runtime. */
 #ifndef DIRTY_SUPERVISOR_CREDENTIALS_H
 #define DIRTY_SUPERVISOR_CREDENTIALS_H
 
@@ -8,24 +8,25 @@
 #include <sys/types.h>
 
 typedef struct dirty_credentials {
-    int64_t uid, gid; /* -1: stay as we are */
-    gid_t *groups;    /* owned: supplementary groups; NULL: gid alone */
+    int64_t uid, gid; /* -1: unchanged */
+    gid_t *groups;    /* owned; supplementary groups; NULL: only gid */
     size_t group_count;
-    char *name, *home; /* owned: for the environment; NULL: no such user in passwd */
+    char *name, *home; /* owned; for the environment; NULL: the user is not in passwd */
 } dirty_credentials;
 
-/* Look a user and a group up, each a name, a number or NULL. The user's own groups come
- * with it. 0, or -1 with what is wrong in `why` (the rights are empty then): no such
- * user, a number without an entry and no group, or not allowed to become it. */
-int dirty_credentials_find(dirty_credentials *r, const char *user, const char *group,
+/* Look up a user and a group; each is a name, a number or NULL. Includes the user's own
+ * groups. Returns 0; or -1 with the reason in `why` and empty credentials: no such user,
+ * a number without a passwd entry and no group, or not allowed to become that user. */
+int dirty_credentials_find(dirty_credentials *c, const char *user, const char *group,
                            char *why, size_t why_size);
 
-/* Become them for good, in this process: groups, gid, uid, and HOME, USER and LOGNAME of
- * the environment. Checks that the old rights can't be had back. Does nothing where both
- * ids are -1. 0 or -errno: the process must end then, its rights are undefined. */
-int dirty_credentials_take(const dirty_credentials *r);
+/* Take the credentials for good, in this process: groups, gid, uid, and HOME, USER and
+ * LOGNAME in the environment. Checks that the old credentials can't be restored. No-op if
+ * both ids are -1. Returns 0 or -errno; after an error the credentials are undefined and
+ * the process must end. */
+int dirty_credentials_take(const dirty_credentials *c);
 
 /* Free what it owns. */
-void dirty_credentials_deinit(dirty_credentials *r);
+void dirty_credentials_deinit(dirty_credentials *c);
 
 #endif

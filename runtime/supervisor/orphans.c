@@ -13,8 +13,9 @@ typedef struct look {
     unsigned killed;
 } look;
 
-/* Once: it is so for all that workers of another user leave. */
-static void warn_of_credentials(pid_t child) {
+/* Warn only once, because it affects every orphan of a worker that runs as another
+ * user. */
+static void warn_of_permission(pid_t child) {
     static bool warned;
     if (!warned)
         dirty_log(DIRTY_LOG_WARN, "what workers leave can't be told apart",
@@ -25,17 +26,18 @@ static void warn_of_credentials(pid_t child) {
 
 static void look_at(pid_t child, void *arg) {
     look *l = arg;
-    dirty_proc spawner;
+    dirty_proc worker;
     if (child == l->arbiter)
         return;
-    int rc = dirty_proc_marked_by(child, &spawner);
+    int rc = dirty_proc_marked_by(child, &worker);
     if (rc == -EACCES)
-        warn_of_credentials(child);
-    if (rc < 0 || dirty_proc_is_alive(&spawner))
+        warn_of_permission(child);
+    if (rc < 0 || dirty_proc_is_alive(&worker))
         return;
     dirty_log(DIRTY_LOG_INFO, "what a worker left is ended", "left_pid=%d worker_pid=%d",
-              (int)child, (int)spawner.pid);
-    kill(child, SIGKILL); /* our child: its id is nobody else's before we reap it */
+              (int)child, (int)worker.pid);
+    /* It is our child: nobody else can have its id before we reap it. */
+    kill(child, SIGKILL);
     l->killed++;
 }
 

@@ -1,17 +1,18 @@
-/* orphans: processes that an app has started and that outlive its worker.
+/* orphans: finds processes that an app has started and that outlive its worker.
  *
- * What stays in the worker's process group is killed with it. What has left that (setsid,
- * a daemon) becomes the child of the nearest child subreaper, the keeper, when its parent
- * ends: at once for a daemon, whose worker goes on and may need it, or with its worker.
- * By the mark of base/proc.h the keeper knows which worker it is of. */
+ * A process in the worker's process group is killed together with the worker. One that
+ * has left the group (setsid, a daemon) becomes a child of the nearest child subreaper
+ * when its parent ends. A daemon comes at once, while its worker still runs and may need
+ * it; others come when the worker ends. The mark of base/proc.h tells which worker it
+ * belongs to. */
 #ifndef DIRTY_SUPERVISOR_ORPHANS_H
 #define DIRTY_SUPERVISOR_ORPHANS_H
 
 #include <sys/types.h>
 
-/* Kill those children of this process, `arbiter` excepted, whose owner is gone. Those
- * that show no owner are left alone. Returns how many; what they in turn have started
- * comes here as they end, so look again soon. */
+/* Kill the children of this process, except `arbiter`, whose worker is gone. Children
+ * without a mark are left alone. Returns how many were killed. Processes that these have
+ * started come here when they end, so call it again soon. */
 unsigned dirty_orphans_kill(pid_t arbiter);
 
 #endif

@@ -10,9 +10,9 @@
 #include "base/log.h"
 #include "base/utf8.h"
 
-/* Bytes taken of a pipe in one turn. */
+/* Maximum number of bytes read from a pipe in one turn. */
 #define TURN_BYTES (64u << 10)
-/* Lines of the log that wait while we do something else; root may have so much. */
+/* Room for log lines while we are busy. Root may make a pipe this large. */
 #define LOG_ROOM_BYTES (1 << 20)
 
 enum { LOG, OUT, ERR };
@@ -31,8 +31,8 @@ void dirty_relay_init(dirty_relay *r) {
         r->from[i] = r->to[i] = -1;
 }
 
-/* The log's pipe is written to without waiting. What a program prints is written by its
- * libraries, which don't expect that. */
+/* The log's write end is non-blocking. Those of stdout and stderr are not, because the
+ * libraries that write there don't expect that. */
 int dirty_relay_open(dirty_relay *r) {
     dirty_relay_init(r);
     for (int i = 0; i < DIRTY_RELAY_PIPES; i++) {
@@ -76,10 +76,10 @@ void dirty_relay_poll(const dirty_relay *r, struct pollfd *fds) {
         fds[i] = (struct pollfd){.fd = r->from[i], .events = POLLIN};
 }
 
-/* -- Passing on ------------------------------------------------------------------------
- */
+/* -- Forwarding ---------------------------------------------------------------------- */
 
-/* They may say anything, and root's terminal reads it: what commands it is left out. */
+/* Log the line. It may hold anything, and root's terminal may show it: so control
+ * characters are replaced. */
 static void end_line(dirty_relay *r) {
     size_t len = dirty_utf8_tame(r->line, r->line_len, "");
     if (len > 0)
@@ -96,7 +96,7 @@ static void pass_log(dirty_relay *r, const char *bytes, size_t len) {
     }
 }
 
-/* What finds no room at once is lost. */
+/* Write text to `fd`. What does not fit is lost. */
 static void pass_text(int fd, char *bytes, size_t len) {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
     len = dirty_utf8_tame(bytes, len, "\t\n");
@@ -109,9 +109,9 @@ static void pass_text(int fd, char *bytes, size_t len) {
     }
 }
 
-/* At most so much of one pipe. */
+/* Forward at most `room` bytes of one pipe. */
 static void pass(dirty_relay *r, int i, size_t room) {
-    char bytes[4096]; /* what poll says of a pipe holds for so much */
+    char bytes[4096]; /* at most PIPE_BUF, so that poll's answer holds for all of it */
     while (r->from[i] >= 0 && room > 0) {
         ssize_t n = read(r->from[i], bytes, sizeof bytes);
         if (n < 0 && errno == EINTR)

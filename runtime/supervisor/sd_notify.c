@@ -12,14 +12,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* How soon what had no room is tried again. */
+/* Delay until a message that did not fit is sent again. */
 #define AGAIN_MS 100
 
-/* 0 or -errno. A path that begins with @ is an abstract socket's name. */
+/* Returns 0 or -errno. A path that begins with @ is the name of an abstract socket. */
 static int set_address(dirty_sd_notify *n, const char *path) {
     size_t len = strlen(path);
     if (path[0] != '/' && path[0] != '@')
-        return -EAFNOSUPPORT; /* vsock:… of virtual machines */
+        return -EAFNOSUPPORT; /* "vsock:…" of virtual machines */
     if (len < 2 || len >= sizeof n->address.sun_path)
         return -ENAMETOOLONG;
     n->address.sun_family = AF_UNIX;
@@ -37,8 +37,8 @@ static int open_socket(dirty_sd_notify *n) {
     return n->fd < 0 ? -errno : 0;
 }
 
-/* WATCHDOG_PID names another process where a shell that was started for us passes the
- * variables on. */
+/* If WATCHDOG_PID names another process, a shell that was started with these variables
+ * has passed them on to us: they are not for us. */
 static uint32_t watchdog_ms(void) {
     const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
     if (usec == NULL || (pid != NULL && strtoll(pid, NULL, 10) != getpid()))
@@ -86,7 +86,7 @@ static bool is_full(int rc) {
     return rc == -EAGAIN || rc == -EWOULDBLOCK || rc == -ENOBUFS;
 }
 
-/* 0 or -errno. */
+/* Returns 0 or -errno. */
 static int send_now(dirty_sd_notify *n, const char *text) {
     ssize_t rc;
     do
@@ -96,7 +96,7 @@ static int send_now(dirty_sd_notify *n, const char *text) {
     return rc < 0 ? -errno : 0;
 }
 
-/* Say what has become of a message, once for all that end alike. */
+/* Log the result of sending, once for equal results in a row. */
 static void tell(dirty_sd_notify *n, int rc) {
     if (rc < 0 && !n->in_trouble)
         dirty_log(DIRTY_LOG_WARN,
@@ -147,7 +147,7 @@ void dirty_sd_notify_send(dirty_sd_notify *n, const char *format, ...) {
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    int rc = n->count > 0 ? -EAGAIN : send_now(n, text); /* what is kept goes first */
+    int rc = n->count > 0 ? -EAGAIN : send_now(n, text); /* kept messages go first */
     if (is_full(rc))
         keep(n, text);
     tell(n, rc);

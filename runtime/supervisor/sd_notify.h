@@ -1,9 +1,9 @@
-/* notify: tell systemd how the service does, by datagrams to $NOTIFY_SOCKET as
- * sd_notify(3) describes them. Without that variable every call does nothing.
+/* sd_notify: reports the service's state to systemd, by datagrams to $NOTIFY_SOCKET, see
+ * sd_notify(3). Without that variable every call is a no-op.
  *
- * Nothing here waits. Where the listener's buffer is full a message is kept, in order,
- * and sent when there is room: a start or a stop must not be lost because the listener
- * was slow. Of too many the oldest go. */
+ * Nothing here blocks. If the receiver's buffer is full, messages are kept and sent in
+ * order when there is room: a start or a stop must not be lost because the receiver is
+ * slow. If there are too many, the oldest are dropped. */
 #ifndef DIRTY_SUPERVISOR_SD_NOTIFY_H
 #define DIRTY_SUPERVISOR_SD_NOTIFY_H
 
@@ -15,34 +15,34 @@
 #define DIRTY_SD_NOTIFY_KEPT_MAX 16
 
 typedef struct dirty_sd_notify {
-    int fd; /* -1: nobody listens */
+    int fd; /* -1: nobody to notify */
     struct sockaddr_un address;
     uint32_t address_len;
-    uint32_t
-        watchdog_ms; /* how often WATCHDOG=1 is due: half of WATCHDOG_USEC. 0: never */
-    bool in_trouble; /* the last message could not be sent, which has been logged */
-    uint64_t again_at_ns; /* when to call dirty_sd_notify_again, 0: nothing is kept */
+    uint32_t watchdog_ms; /* interval of WATCHDOG=1, half of WATCHDOG_USEC; 0: never */
+    bool in_trouble;      /* the last message failed and that was logged */
+    uint64_t again_at_ns; /* when to call dirty_sd_notify_again; 0: nothing is kept */
     unsigned first, count, lost;
     char kept[DIRTY_SD_NOTIFY_KEPT_MAX]
-             [DIRTY_SD_NOTIFY_TEXT_SIZE]; /* a ring, from `first` */
+             [DIRTY_SD_NOTIFY_TEXT_SIZE]; /* a ring that starts at `first` */
 } dirty_sd_notify;
 
-/* Read NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID and take them out of the
- * environment, which apps inherit. What can't be used is said in the log. */
+/* Read NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID and remove them from the
+ * environment, which apps inherit. Logs values that can't be used. */
 void dirty_sd_notify_open(dirty_sd_notify *n);
 
-/* Close the descriptor. What is kept is lost. */
+/* Close the descriptor. Kept messages are lost. */
 void dirty_sd_notify_close(dirty_sd_notify *n);
 
-/* Send assignments, each on a line of its own: "READY=1\nSTATUS=serves", now or as soon
- * as there is room. The first of errors in a row is logged. */
+/* Send assignments, one per line: "READY=1\nSTATUS=serves". They are sent now, or as soon
+ * as there is room. Of errors in a row only the first is logged. */
 void dirty_sd_notify_send(dirty_sd_notify *n, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Send WATCHDOG=1 if there is room now: it would say nothing later. */
+/* Send WATCHDOG=1 if there is room now. It is never kept, because it means nothing
+ * later. */
 void dirty_sd_notify_beat(dirty_sd_notify *n);
 
-/* Send what is kept, if the moment has come and there is room. */
+/* Send kept messages, if it is time and there is room. */
 void dirty_sd_notify_again(dirty_sd_notify *n);
 
 #endif

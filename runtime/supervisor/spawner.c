@@ -17,15 +17,15 @@
 #include "base/exit_status.h"
 
 static struct {
-    int fd;       /* the lifeline, in an arbiter its reports; -1: no owner */
-    int pid_fd;   /* a pidfd of the owner, -1: none can be had */
-    pid_t speaks; /* the process that may say something: in those that it forks, fd may be
-                     the number of something else */
-    pid_t first;  /* the process that was started */
+    int fd;       /* the lifeline; in an arbiter its reports; -1: no spawner */
+    int pid_fd;   /* pidfd of the spawner; -1: not available */
+    pid_t speaks; /* the process that may send messages: in a process that it forks, the
+                     number `fd` may belong to something else */
+    pid_t first;  /* the process that the spawner started */
     bool ready;
 } spawner = {.fd = -1, .pid_fd = -1};
 
-/* -- Telling ------------------------------------------------------------------------ */
+/* -- Messages ------------------------------------------------------------------------ */
 
 static void tell(dirty_report_kind kind, uint32_t number, const char *text, size_t len) {
     dirty_report r = {.kind = kind, .within_ms = number};
@@ -51,7 +51,7 @@ static void say_error(const char *text, size_t len) {
     say("\n", 1);
 }
 
-/* What the stream stderr does with its bytes. */
+/* The write function of the stream stderr. */
 static ssize_t write_both(void *cookie, const char *text, size_t len) {
     (void)cookie;
     ssize_t n;
@@ -70,14 +70,15 @@ static void copy_stderr(void) {
     stderr = both;
 }
 
-/* -- Its end ------------------------------------------------------------------------ */
+/* -- End of the spawner -------------------------------------------------------------- */
 
 static bool has_ended(void) {
     char byte;
     return recv(spawner.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
-/* While the configuration is read nobody polls: a signal comes when the owner ends. */
+/* SIGIO handler. Nobody polls while the configuration is read, so a signal comes when the
+ * spawner ends. */
 static void on_io(int number) {
     (void)number;
     int saved = errno;
@@ -92,7 +93,7 @@ static void end_with_spawner(void) {
     sigaction(SIGIO, &action, NULL);
     fcntl(spawner.fd, F_SETOWN, getpid());
     fcntl(spawner.fd, F_SETFL, O_NONBLOCK | O_ASYNC);
-    if (has_ended()) /* before we could ask to be told */
+    if (has_ended()) /* it ended before the signal was set up */
         _exit(DIRTY_EXIT_INTERNAL);
 }
 
@@ -123,7 +124,7 @@ bool dirty_spawner_is_gone(const struct pollfd *fds) {
     return gone;
 }
 
-/* -- From start to end -------------------------------------------------------------- */
+/* -- Life cycle ---------------------------------------------------------------------- */
 
 void dirty_spawner_open(void) {
     const char *pid = getenv(DIRTY_LIFELINE_ENV);
@@ -152,7 +153,7 @@ void dirty_spawner_ready(const char *socket) {
     if (spawner.ready)
         return;
     spawner.ready = true;
-    /* The owner may be in another directory. */
+    /* Make the path absolute: the spawner may be in another directory. */
     bool relative = socket[0] != '/' && getcwd(dir, sizeof dir) != NULL;
     int len = snprintf(path, sizeof path, "%s%s%s", relative ? dir : "",
                        relative ? "/" : "", socket);

@@ -1,38 +1,39 @@
-/* owner: the program that has started the runtime by dirty_spawn and keeps it as its own
- * (base/lifeline.h). The runtime tells it how the start goes, and ends when it ends.
+/* spawner: the program that has started the runtime by dirty_spawn (base/lifeline.h). The
+ * runtime reports to it how the start goes, and ends when it ends.
  *
- * There is at most one, so this is state of the process, as the log is. Without an owner
- * nothing here does anything. */
+ * There is at most one, so this is global state of the process, like the log. Without a
+ * spawner every call is a no-op. */
 #ifndef DIRTY_SUPERVISOR_SPAWNER_H
 #define DIRTY_SUPERVISOR_SPAWNER_H
 
 #include <poll.h>
 #include <stdbool.h>
 
-/* See whether there is one; to be called first of all in main. From then on it hears what
- * is written to stderr and the errors of the log, and the process ends with it. The
- * variable is taken out of the environment, which apps inherit. */
+/* Detect the spawner. Call it first in main. From then on the spawner gets what is
+ * written to stderr and the errors of the log, and this process ends when the spawner
+ * does. Removes the variable from the environment, which apps inherit. */
 void dirty_spawner_open(void);
 
-/* From here on the caller watches it: the process does not end by itself any more. */
+/* The caller watches the spawner from here on. The process no longer ends by itself. */
 void dirty_spawner_watch(void);
 
-/* Descriptors for poll(2), -1 where there are none, and what poll says of them. */
+/* Set DIRTY_SPAWNER_FDS descriptors for poll(2), -1 where there is none. */
 #define DIRTY_SPAWNER_FDS 2
 void dirty_spawner_poll(struct pollfd *fds);
 
-/* It was there and is gone. True only once. */
+/* Whether the spawner has ended; `fds` is poll's result. Returns true only once. */
 bool dirty_spawner_is_gone(const struct pollfd *fds);
 
-/* Say that the runtime serves at this socket; from then on nothing is said but its end.
- */
+/* Report that the runtime serves at this socket. After that only its end is reported. */
 void dirty_spawner_ready(const char *socket);
 
-/* Say that this process ends; to be called in all, only the supervisor is heard. */
+/* Report that this process ends. Every process may call it; only the supervisor's report
+ * is sent. */
 void dirty_spawner_end(int status);
 
-/* In a forked process that is to be an arbiter: what it says while the runtime starts
- * goes to the supervisor by its reports, for dirty_spawner_pass_on. */
+/* Call inherit in a forked process that is to be an arbiter. Until the runtime serves,
+ * its output then goes to the supervisor in reports, and the supervisor calls pass_on
+ * with it. */
 void dirty_spawner_inherit(int report_fd);
 void dirty_spawner_pass_on(const char *text);
 

@@ -16,12 +16,12 @@
 #include "supervisor/orphans.h"
 #include "supervisor/sweep.h"
 
-/* How often we look for what dead workers have left: it comes to us without a word. */
+/* Interval of the search for what dead workers have left. No signal announces it. */
 #define LOOK_MS 1000
-/* … after some was found: it may have left something too. */
+/* Interval after something was found, because that may have left something too. */
 #define LOOK_AGAIN_MS 20
 
-/* What the kernel sends us when the supervisor has ended. */
+/* The signal that the kernel sends us when the supervisor has ended. */
 #define ORPHANED SIGUSR2
 
 static const int passed_on[] = {SIGTERM, SIGINT,  SIGQUIT, SIGHUP,
@@ -40,7 +40,7 @@ static void close_descriptors(void) {
     dirty_descriptors_close_but(&log_fd, 1);
 }
 
-/* What is said here is said at the end: the log may have been rotated since the start. */
+/* Reopen the log first: it may have been rotated since the start. */
 static void sweep(void) {
     dirty_log_reopen();
     unsigned count = dirty_sweep(DIRTY_SWEEP_MS);
@@ -48,7 +48,8 @@ static void sweep(void) {
         dirty_log(DIRTY_LOG_INFO, "what the arbiter left is gone", "processes=%u", count);
 }
 
-/* Reap whatever has ended. True with the arbiter's status when it is among that. */
+/* Reap all children that have ended. True if the arbiter is one of them, with its
+ * status. */
 static bool reap(pid_t arbiter, int *wait_status) {
     pid_t pid;
     while ((pid = waitpid(-1, wait_status, WNOHANG)) > 0)
@@ -63,8 +64,8 @@ static _Noreturn void end_with(int wait_status) {
                                    : WEXITSTATUS(wait_status));
 }
 
-/* Look for what dead workers have left, if the moment has come, and set the next one.
- * Signals don't put it off, however many come. */
+/* Search for what dead workers have left, if it is time, and set the next time. Signals
+ * do not delay it, however many come. */
 static void look(pid_t arbiter, uint64_t *look_at_ns) {
     if (dirty_now_ns() < *look_at_ns)
         return;
@@ -72,7 +73,7 @@ static void look(pid_t arbiter, uint64_t *look_at_ns) {
     *look_at_ns = dirty_now_ns() + next_ms * DIRTY_NS_PER_MS;
 }
 
-/* The next of the signals that are blocked, or -1 when that moment has come. */
+/* The next of the blocked signals; -1 at `until_ns`. */
 static int next_signal(uint64_t until_ns) {
     sigset_t awaited;
     uint64_t now_ns = dirty_now_ns();
@@ -95,7 +96,7 @@ static _Noreturn void keep(pid_t arbiter, pid_t supervisor_pid) {
                 end_with(wait_status);
         } else if (number == ORPHANED) {
             if (getppid() == supervisor_pid)
-                continue; /* somebody else sent it */
+                continue; /* another process sent it */
             dirty_log_reopen();
             dirty_log_msg(DIRTY_LOG_ERROR, "the supervisor is gone, ending everything");
             sweep();
@@ -109,12 +110,13 @@ static _Noreturn void keep(pid_t arbiter, pid_t supervisor_pid) {
 pid_t dirty_subreaper_run(pid_t supervisor_pid, void (*set_title)(const char *title)) {
     pid_t own = getpid();
     dirty_log_who("keeper");
-    /* No terminal: its signals are the supervisor's, and a write to it never stops us. */
+    /* Leave the terminal: only the supervisor gets its signals, and a write to it never
+     * stops us. */
     setsid();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_PDEATHSIG, ORPHANED);
     if (getppid() != supervisor_pid)
-        _exit(0); /* it died before we could ask to be told */
+        _exit(0); /* it died before PR_SET_PDEATHSIG */
     pid_t arbiter = fork();
     if (arbiter == 0)
         return own;

@@ -23,13 +23,12 @@
 #include "supervisor/spawner.h"
 #include "supervisor/internal.h"
 
-/* What an arbiter gets beyond the time it asked for, before it is taken to hang. */
+/* Extra time for an arbiter after the limit it asked for. Then it counts as hung. */
 #define MARGIN_MS 5000
-/* How often we look whether the socket's files are ours. */
+/* Interval of the checks of the socket's files. */
 #define LOOK_MS 1000
 
-/* -- Signals ---------------------------------------------------------------------------
- */
+/* -- Signals ------------------------------------------------------------------------- */
 
 static void stop(supervisor *s, int number) {
     bool at_once = number == SIGQUIT || s->stops > 0;
@@ -42,15 +41,16 @@ static void stop(supervisor *s, int number) {
         s->done = true;
         return;
     }
-    /* While it boots, TERM has its default effect: it ends at once. */
+    /* While it boots, TERM has its default action and ends it at once. */
     arbiter_process_signal(s, at_once && s->listens ? SIGQUIT : SIGTERM);
     arbiter_process_kill_after(s, MARGIN_MS);
 }
 
-/* Those that are not for the end wait until the arbiter knows them. */
+/* Pass a signal on to the arbiter. Signals that do not stop it wait until it handles
+ * them. */
 static void pass_on(supervisor *s, int number) {
     if (number == SIGHUP && s->subreaper == 0)
-        s->start_at_ns = dirty_now_ns(); /* the next one reads the configuration anyway */
+        s->start_at_ns = dirty_now_ns(); /* it reads the configuration at its start */
     else if (s->listens)
         arbiter_process_signal(s, number);
     else
@@ -59,7 +59,8 @@ static void pass_on(supervisor *s, int number) {
 
 static void reap(supervisor *s);
 
-/* Before the others do: they may not be allowed to make the file. */
+/* Reopen the log here first: the other processes may not be allowed to create the
+ * file. */
 static void reopen_log(supervisor *s) {
     dirty_report r = {.kind = DIRTY_REPORT_LOG};
     int rc = dirty_log_reopen();
@@ -85,7 +86,7 @@ static void on_signal(supervisor *s, int number) {
     case SIGHUP:
     case SIGTTIN:
     case SIGTTOU: pass_on(s, number); break;
-    default: break; /* the mask has no other */
+    default: break; /* the mask has no others */
     }
 }
 
@@ -95,8 +96,7 @@ static void read_signals(supervisor *s) {
         on_signal(s, (int)info.ssi_signo);
 }
 
-/* -- Reports ---------------------------------------------------------------------------
- */
+/* -- Reports ------------------------------------------------------------------------- */
 
 static void on_started(supervisor *s, uint32_t within_ms) {
     s->listens = true;
@@ -110,8 +110,8 @@ static void on_started(supervisor *s, uint32_t within_ms) {
     s->held = 0;
 }
 
-/* Where it can't be written, on a disk that is full by now, it is tried again as long as
- * the arbiter speaks: somebody may wait for it. */
+/* Write the pidfile, because somebody may wait for it. After a failure (for instance a
+ * full disk) it is tried again with each ALIVE of the arbiter. */
 static void write_pidfile(supervisor *s) {
     int rc = s->o->pidfile ? dirty_pidfile_write(&s->pidfile, s->o->pidfile, s->pid) : 0;
     bool was_due = s->pidfile_due;
@@ -121,9 +121,9 @@ static void write_pidfile(supervisor *s) {
                   DIRTY_LOG_QUOTE(s->o->pidfile), DIRTY_LOG_QUOTE(dirty_safe_reason(rc)));
 }
 
-/* The log line is the last: who waits for it finds the rest done. */
+/* The log line comes last: whoever waits for it can rely on the rest. */
 static void on_ready(supervisor *s, const dirty_report *r) {
-    dirty_log_echo(false); /* whoever has started it may be gone by now */
+    dirty_log_echo(false); /* whoever watched the start may be gone */
     s->serves = true;
     s->ready_ns = dirty_now_ns();
     if (s->phase == STARTING) {
@@ -141,10 +141,10 @@ static void on_ready(supervisor *s, const dirty_report *r) {
 
 static void on_stopping(supervisor *s, uint32_t within_ms) {
     s->phase = STOPPING;
-    watchdog_stop(&s->watchdog); /* what is left to do has a time of its own */
+    watchdog_stop(&s->watchdog); /* the rest has a limit of its own */
     arbiter_process_kill_after(s, (uint64_t)within_ms + MARGIN_MS);
     dirty_sd_notify_send(&s->sd_notify, "STOPPING=1\nSTATUS=Stopping");
-    /* New callers are refused at once, not when the last answer is out. */
+    /* Close the socket first: new callers are refused now, not after the last answer. */
     dirty_endpoint_close(&s->endpoint);
 }
 
@@ -175,23 +175,24 @@ static void on_report(supervisor *s, const dirty_report *r) {
         break;
     case DIRTY_REPORT_ENDED:
     case DIRTY_REPORT_SOCKET:
-    case DIRTY_REPORT_LOG: break; /* ours to say */
+    case DIRTY_REPORT_LOG: break; /* only we send it */
     }
 }
 
-/* Texts go into lines: of the log, and of what the service manager is told. */
+/* Replace control characters: the text becomes part of a log line and of a message to the
+ * service manager. */
 static void make_one_line(char *text) {
     for (; *text; text++)
         if ((unsigned char)*text < 0x20)
             *text = ' ';
 }
 
-/* The earlier of two moments, 0 being never. */
+/* The earlier of two times. 0 means never. */
 static uint64_t earlier(uint64_t a_ns, uint64_t b_ns) {
     return a_ns == 0 || (b_ns > 0 && b_ns < a_ns) ? b_ns : a_ns;
 }
 
-/* The arbiter is gone: its keeper is to end, too, as soon as it has swept. */
+/* The arbiter is gone. Its subreaper must end as well, as soon as it has swept. */
 static void end_reports(supervisor *s) {
     uint64_t until_ns = dirty_now_ns() + (DIRTY_SWEEP_MS + MARGIN_MS) * DIRTY_NS_PER_MS;
     close(s->report_fd);
@@ -213,10 +214,9 @@ static void read_reports(supervisor *s) {
         end_reports(s);
 }
 
-/* -- The socket's files ----------------------------------------------------------------
- */
+/* -- The socket's files -------------------------------------------------------------- */
 
-/* Tell the arbiter what there is to know, until it has said that it does. */
+/* Send the arbiter the state of the socket, until it confirms it. */
 static void tell_socket(supervisor *s) {
     dirty_report r = {.kind = DIRTY_REPORT_SOCKET, .within_ms = s->socket_is_new};
     if (s->socket_told || s->report_fd < 0 || !s->listens || s->endpoint.fd < 0)
@@ -226,8 +226,8 @@ static void tell_socket(supervisor *s) {
     dirty_report_send_with(s->report_fd, &r, passed, s->socket_is_new ? 2 : 0);
 }
 
-/* A socket that we have bound anew is the arbiter's too: it has the former one, and takes
- * the callers that wait there before it closes it. */
+/* Check the socket's files. After we have bound a new socket the arbiter gets it too. The
+ * arbiter accepts the callers that wait at the former one before it closes that. */
 static void look_at_socket(supervisor *s) {
     char before[sizeof s->endpoint.trouble];
     uint64_t now_ns = dirty_now_ns();
@@ -246,16 +246,16 @@ static void look_at_socket(supervisor *s) {
     tell_socket(s);
 }
 
-/* -- Life ------------------------------------------------------------------------------
- */
+/* -- Life cycle ---------------------------------------------------------------------- */
 
-/* A keeper is our only child; orphans come here only after one was killed. */
+/* Reap our children. Normally a subreaper is the only one. Orphans come here only after a
+ * subreaper was killed. */
 static void reap(supervisor *s) {
     pid_t pid;
     int wait_status;
     while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0)
         if (pid == s->subreaper) {
-            s->subreaper = 0; /* its id is nobody's now */
+            s->subreaper = 0; /* the id is free now */
             read_reports(s);
             arbiter_process_gone(s, wait_status);
             return;
@@ -281,13 +281,13 @@ static int open_signals(supervisor *s) {
     dirty_subreaper_signals(&signals);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a log at its limit is no reason to end */
+    signal(SIGXFSZ, SIG_IGN); /* a log at its size limit must not end us */
     s->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     return s->signal_fd < 0 ? -errno : 0;
 }
 
-/* While no arbiter's loop turns yet the pauses and start_timeout are the rule, and we
- * keep them: so the service manager hears of us. */
+/* Send WATCHDOG=1 while no arbiter's loop runs. Restart pauses and start_timeout are
+ * enforced by us, so the service manager should not kill us for them. */
 static void tell_watchdog(supervisor *s) {
     uint64_t now_ns = dirty_now_ns();
     if (s->sd_notify.watchdog_ms == 0 || (s->subreaper > 0 && s->listens)) {
@@ -325,7 +325,7 @@ static void wait_for_events(supervisor *s) {
         dirty_log_msg(DIRTY_LOG_WARN, "the program that started this is gone");
         stop(s, SIGQUIT);
     }
-    /* Reports first: what an arbiter said before it died explains its death. */
+    /* Read reports first: what an arbiter sent before it died explains its death. */
     read_reports(s);
     read_signals(s);
     kill_hanging(s);

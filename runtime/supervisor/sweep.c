@@ -15,10 +15,11 @@
 
 #define LIST_SIZE 256
 
-/* Whoever starts a service by exec in a script has a few. */
+/* A script that starts the service by exec leaves a few children. */
 #define SPARED_MAX 256
 
-/* As the log, of the process: children that a fork leaves to the parent match nothing. */
+/* Global to the process, like the log. A forked process has other children, which match
+ * nothing here. */
 static dirty_proc spared[SPARED_MAX];
 static unsigned spared_count;
 
@@ -41,7 +42,7 @@ static bool is_spared(pid_t child) {
     return false;
 }
 
-/* Kill it, unless it is spared, and count it in `arg`. */
+/* Kill the child unless it is spared. `arg` counts the killed ones. */
 static void kill_child(pid_t child, void *arg) {
     unsigned *found = arg;
     if (is_spared(child))
@@ -58,7 +59,7 @@ static void add_pid(pid_t child, void *arg) {
     snprintf(list + len, LIST_SIZE - len, "%s%d", len ? " " : "", (int)child);
 }
 
-/* Reap what has ended. True: no child is left. */
+/* Reap children that have ended. True: no child is left. */
 static bool reap(unsigned *count) {
     pid_t pid;
     while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
@@ -78,7 +79,8 @@ unsigned dirty_sweep(uint32_t timeout_ms) {
                       DIRTY_LOG_QUOTE(list), timeout_ms);
             break;
         }
-        /* What a child leaves comes here as it ends: so again, until there is none. */
+        /* A child's own children come here when it ends. So repeat until there is
+         * none. */
         unsigned found = 0;
         dirty_children(kill_child, &found);
         if (found == 0 && spared_count > 0)

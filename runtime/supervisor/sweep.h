@@ -1,21 +1,21 @@
-/* sweep: end every child of this process and reap it, until there is none.
+/* sweep: kills and reaps every child of this process until none is left.
  *
- * In a process that is a child subreaper (prctl) the children of children come to it when
- * their parents end, those that left their session too. So after a sweep nothing of the
- * tree below is left. Only own children are signalled: their ids can't be anyone else's
- * before they are reaped. Those that it had before there was a tree are spared. */
+ * In a child subreaper (prctl), the children of a process come to us when it ends, even
+ * from other sessions. So after a sweep nothing of the tree below is left. Only own
+ * children are signalled, because nobody else can have their ids before they are reaped.
+ * Children that existed before the tree was started are spared. */
 #ifndef DIRTY_SUPERVISOR_SWEEP_H
 #define DIRTY_SUPERVISOR_SWEEP_H
 
 #include <stdint.h>
 
-/* The children that this process has now are not ours: no sweep ends them, or waits for
- * them. What they start and leave behind is not known from the rest. To be called before
- * anything is forked, at the most once. */
+/* Spare the children that this process has now: no sweep kills them or waits for them.
+ * Processes that they leave behind can't be distinguished and are not spared. Call it
+ * before any fork, at most once. */
 void dirty_sweep_spare(void);
 
-/* Kill and reap all others; what still lives after `timeout_ms` is named in the log.
- * Returns how many were there, those that ended by themselves included. */
+/* Kill and reap all other children. What still runs after `timeout_ms` is logged. Returns
+ * how many there were, including those that ended by themselves. */
 unsigned dirty_sweep(uint32_t timeout_ms);
 
 #endif

@@ -1,9 +1,9 @@
-/* silence: how long an arbiter has said nothing, as far as we were awake to hear it.
+/* watchdog: counts missed heartbeats of an arbiter. Intervals in which we did not run
+ * ourselves don't count.
  *
- * We look at regular moments. An interval counts only if we looked in time at its end: on
- * a machine that was suspended, in a group that was frozen or under a load that kept us
- * from running, the arbiter could not speak either. What came since the last look is to
- * be read before the next one. */
+ * It looks at regular times. An interval counts only if we looked in time at its end. If
+ * the machine was suspended, the cgroup was frozen or the load kept us from running, the
+ * arbiter could not report either. Read all pending reports before each look. */
 #ifndef DIRTY_SUPERVISOR_WATCHDOG_H
 #define DIRTY_SUPERVISOR_WATCHDOG_H
 
@@ -11,28 +11,28 @@
 #include <stdint.h>
 
 typedef struct watchdog {
-    uint32_t every_ms;   /* between two looks: the arbiter has to speak as often */
-    unsigned most;       /* intervals without a word that are too many */
-    unsigned counted;    /* in a row */
-    uint64_t look_at_ns; /* 0: we don't listen */
+    uint32_t every_ms;   /* interval of the looks and of the arbiter's reports */
+    unsigned most;       /* this many silent intervals are too many */
+    unsigned counted;    /* silent intervals in a row */
+    uint64_t look_at_ns; /* time of the next look; 0: off */
 } watchdog;
 
-/* Allow so many ms of silence; 0: any. We don't listen yet. */
-void watchdog_init(watchdog *s, uint32_t limit_ms);
+/* Set the limit in ms; 0: none. The watchdog is off until watchdog_start. */
+void watchdog_init(watchdog *w, uint32_t limit_ms);
 
-/* How often the arbiter has to speak, 0: it need not. */
-uint32_t watchdog_interval_ms(const watchdog *s);
+/* How often the arbiter must report, in ms. 0: it need not. */
+uint32_t watchdog_interval_ms(const watchdog *w);
 
-/* Listen from now on; it has just spoken. */
-void watchdog_start(watchdog *s, uint64_t now_ns);
+/* Switch on. Counts as a report. */
+void watchdog_start(watchdog *w, uint64_t now_ns);
 
-/* It has spoken. */
-void watchdog_heard(watchdog *s);
+/* The arbiter has reported. */
+void watchdog_heard(watchdog *w);
 
-/* Listen no more. */
-void watchdog_stop(watchdog *s);
+/* Switch off. */
+void watchdog_stop(watchdog *w);
 
-/* Look, if the moment has come. True: it has been silent for too long. */
-bool watchdog_check(watchdog *s, uint64_t now_ns);
+/* Look, if it is time. True: the arbiter was silent for too long. */
+bool watchdog_check(watchdog *w, uint64_t now_ns);
 
 #endif

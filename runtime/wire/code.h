@@ -1,4 +1,4 @@
-/* code: the error codes as the wire numbers them, made from dirty_errors.h. */
+/* code: the wire numbers of the error codes, generated from dirty_errors.h. */
 #ifndef DIRTY_CODE_H
 #define DIRTY_CODE_H
 
@@ -14,7 +14,7 @@ typedef enum dirty_code {
 
 #define DIRTY_CODE_LAST DIRTY_CODE_MEMORY
 
-/* "TIMEOUT" for 1; "UNKNOWN" for a number that is none. */
+/* The name of a code: "TIMEOUT" for 1. "UNKNOWN" for a number without a code. */
 const char *dirty_code_name(unsigned code);
 
 #endif

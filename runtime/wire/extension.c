@@ -12,7 +12,7 @@ static dirty_wire_fault take_deadline(const uint8_t *value, size_t len,
     uint64_t at_ns = dirty_get64(value);
     if (at_ns > DIRTY_DEADLINE_MAX_NS)
         at_ns = DIRTY_DEADLINE_MAX_NS;
-    out->deadline_ns = at_ns ? at_ns : 1; /* long past: 0 means none here */
+    out->deadline_ns = at_ns ? at_ns : 1; /* 0 would mean none */
     return DIRTY_WIRE_OK;
 }
 

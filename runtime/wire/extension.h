@@ -1,10 +1,9 @@
-/* extension: the part of a request's route that can grow.
+/* extension: the extensible part of a request's route.
  *
- *   length u16 · so many bytes of entries: type u8 · length u16 · value
+ *   length u16 · that many bytes of entries: type u8 · length u16 · value
  *
- * It is there where flag bit 1 of the request is set, behind the names. A type that is
- * not known is skipped, so that a new one needs no new version. Sans-I/O, allocates
- * nothing. */
+ * It follows the names if flag bit 1 of the request is set. Unknown types are skipped, so
+ * a new type needs no new protocol version. Sans-I/O; allocates nothing. */
 #ifndef DIRTY_EXTENSION_H
 #define DIRTY_EXTENSION_H
 
@@ -14,35 +13,35 @@
 #include "base/buf.h"
 #include "wire/fault.h"
 
-/* Bytes of the length in front, and of the entries at most. */
+/* Size of the length field, and maximum size of the entries, in bytes. */
 #define DIRTY_EXTENSION_HEAD_LEN 2
 #define DIRTY_EXTENSION_MAX 1024
 
-/* Types that are known. Reserved: 2 max_wait_ms u32, 3 accepts u32, 4 key; 128 to 255 are
- * for private use. */
+/* Known types. Reserved: 2 max_wait_ms u32, 3 accepts u32, 4 key; 128 to 255 are for
+ * private use. */
 typedef enum dirty_extension_type {
     DIRTY_EXTENSION_DEADLINE = 1 /* u64, CLOCK_MONOTONIC in ns */
 } dirty_extension_type;
 
-/* No deadline is later, so that a sum with a timeout never runs over. */
+/* Later deadlines are reduced to this, so that adding a timeout never overflows. */
 #define DIRTY_DEADLINE_MAX_NS ((uint64_t)INT64_MAX)
 
-/* What the entries say. */
+/* The decoded entries. */
 typedef struct dirty_extension {
-    uint64_t deadline_ns; /* 0: none was given; a given 0 is 1 */
+    uint64_t deadline_ns; /* 0: none given; a given 0 is stored as 1 */
 } dirty_extension;
 
-/* Read `len` bytes of entries. OK or BAD_EXTENSION: an entry reaches past them, a known
- * type has another length than its own, or comes twice. */
+/* Decode `len` bytes of entries. Returns OK, or BAD_EXTENSION if an entry reaches past
+ * the end, or a known type has a wrong length or occurs twice. */
 dirty_wire_fault dirty_extension_decode(const uint8_t *entries, size_t len,
                                         dirty_extension *out);
 
-/* The bytes that dirty_extension_append writes, at most DIRTY_EXTENSION_WRITTEN_MAX; 0
- * where there is nothing to say. */
+/* Number of bytes that dirty_extension_append writes, at most
+ * DIRTY_EXTENSION_WRITTEN_MAX. 0 if there is no entry. */
 #define DIRTY_EXTENSION_WRITTEN_MAX 13
 size_t dirty_extension_len(const dirty_extension *extension);
 
-/* Append length and entries, if there is anything to say. */
+/* Append length and entries. Appends nothing if there is no entry. */
 void dirty_extension_append(dirty_buf *out, const dirty_extension *extension);
 
 #endif

@@ -41,7 +41,7 @@ void dirty_frame_encode(uint8_t out[DIRTY_FRAME_HEADER_LEN], dirty_frame_type ty
 /* code u16, reserved u16, then two values. */
 #define ERROR_FIXED_LEN 4
 
-/* The least that details say. Where it varies, only the sender could have known. */
+/* The minimal details. If the code's `started` varies, only the sender could know it. */
 static const char *default_details(uint16_t code) {
 #define STARTED(name, number, http, started, retry, text) [number] = started,
     static const char *const started_of[] = {DIRTY_ERRORS(STARTED)};

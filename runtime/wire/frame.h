@@ -1,9 +1,8 @@
-/* frame: the 16-byte header that every message of the protocol starts with, and the
- * small payloads that are the same for everyone (ERROR). Sans-I/O: it looks at bytes
- * that the caller has and says what they are. docs/protocol.md is the normative text.
+/* frame: the 16-byte header of every message, and the payload of ERROR, which is the same
+ * in both directions. Sans-I/O: it decodes bytes that the caller has. docs/protocol.md is
+ * the normative text.
  *
- *   magic "DW" · version u8 · type u8 · payload length u32 · request id u64
- */
+ *   magic "DW" · version u8 · type u8 · payload length u32 · request id u64 */
 #ifndef DIRTY_FRAME_H
 #define DIRTY_FRAME_H
 
@@ -16,10 +15,10 @@
 
 #define DIRTY_WIRE_VERSION 1
 #define DIRTY_FRAME_HEADER_LEN 16
-/* The default of the option max_message: the largest payload taken or sent, in bytes. */
+/* Default of the option max_message: the largest payload received or sent, in bytes. */
 #define DIRTY_MAX_MESSAGE_DEFAULT (64u << 20)
-/* The most that an ERROR frame carries, whatever max_message is: its code, two heads of
- * values, the message and the details. */
+/* Limits of an ERROR frame, independent of max_message. The payload has a code, two value
+ * heads, the message and the details. */
 #define DIRTY_ERROR_MESSAGE_MAX 65536
 #define DIRTY_ERROR_DETAILS_MAX 262144
 #define DIRTY_ERROR_PAYLOAD_MAX \
@@ -30,7 +29,7 @@ typedef enum dirty_frame_type {
     DIRTY_FRAME_RESPONSE = 2,
     DIRTY_FRAME_ERROR = 3,
     DIRTY_FRAME_CHUNK = 4,
-    DIRTY_FRAME_END = 5 /* 6 to 8 are reserved: many requests on one connection */
+    DIRTY_FRAME_END = 5 /* 6 to 8 are reserved for several requests on one connection */
 } dirty_frame_type;
 
 typedef struct dirty_frame {
@@ -39,31 +38,32 @@ typedef struct dirty_frame {
     uint64_t id;
 } dirty_frame;
 
-/* Decode the header in `bytes` (len of them). Magic, version and type are checked as soon
- * as their byte is there, so garbage is told before 16 bytes came. max_payload is the
- * limit of payload_len; an ERROR has its own. Returns OK, MORE or a fault; out is whole
- * only with OK, and with TOO_LONG and BAD_LENGTH, where the answer wants the id. */
+/* Decode the header in `bytes`, of which `len` are there. Magic, version and type are
+ * checked as soon as their byte is there, so garbage is detected before 16 bytes came.
+ * max_payload limits payload_len; an ERROR has its own limit. Returns OK, MORE or a
+ * fault. *out is complete with OK, and with TOO_LONG and BAD_LENGTH, because the answer
+ * needs the id. */
 dirty_wire_fault dirty_frame_decode(const uint8_t *bytes, size_t len,
                                     uint32_t max_payload, dirty_frame *out);
 
 void dirty_frame_encode(uint8_t out[DIRTY_FRAME_HEADER_LEN], dirty_frame_type type,
                         uint32_t payload_len, uint64_t id);
 
-/* Append a whole ERROR frame. `code` is a wire number of dirty_errors.h, `details` the
- * text of a JSON object, NULL for `started` alone, as the list of errors has it. A
- * message over DIRTY_ERROR_MESSAGE_MAX bytes is cut, and details over
- * DIRTY_ERROR_DETAILS_MAX give way to those of NULL, so that no peer refuses an ERROR for
- * its length. */
+/* Append a complete ERROR frame. `code` is a wire number of dirty_errors.h. `details` is
+ * the text of a JSON object; NULL stands for one with `started` only, from the list of
+ * codes. A message over DIRTY_ERROR_MESSAGE_MAX bytes is cut. Details over
+ * DIRTY_ERROR_DETAILS_MAX bytes are replaced by those of NULL. So no peer rejects an
+ * ERROR for its length. */
 void dirty_error_encode(dirty_buf *out, uint64_t id, uint16_t code, dirty_slice message,
                         const char *details);
 
 typedef struct dirty_error {
     uint16_t code;
-    dirty_slice message; /* borrowed from the payload, as is details */
+    dirty_slice message; /* borrowed from the payload, like details */
     dirty_slice details; /* JSON text of an object */
 } dirty_error;
 
-/* Decode the payload of an ERROR frame, which must be there whole. OK or a fault. */
+/* Decode the complete payload of an ERROR frame. Returns OK or a fault. */
 dirty_wire_fault dirty_error_decode(const uint8_t *payload, size_t len, dirty_error *out);
 
 #endif

@@ -9,7 +9,7 @@ typedef struct scanner {
     uint32_t depth, max_depth;
     bool halves;
     const char *expected;                               /* what is missing at `at` */
-    uint64_t objects[(DIRTY_JSON_DEPTH_MAX + 63) / 64]; /* bit n: level n is no array */
+    uint64_t objects[(DIRTY_JSON_DEPTH_MAX + 63) / 64]; /* bit n: level n is an object */
 } scanner;
 
 static bool fail(scanner *s, const char *expected) {
@@ -17,7 +17,7 @@ static bool fail(scanner *s, const char *expected) {
     return false;
 }
 
-/* The byte at the place, or -1 at the end. */
+/* The byte at the current position, or -1 at the end. */
 static int peek(const scanner *s) {
     return s->at < s->end ? *s->at : -1;
 }
@@ -35,7 +35,7 @@ static bool is_digit(int c) {
 
 /* -- Strings ------------------------------------------------------------------------- */
 
-/* The value of the four digits at `at`, -1 where they are none. */
+/* The value of the four hex digits at `at`; -1 if they are no digits. */
 static int hex4(const uint8_t *at, const uint8_t *end) {
     int value = 0;
     if (end - at < 4)
@@ -57,8 +57,8 @@ static bool is_low_half(int unit) {
     return unit >= 0xdc00 && unit <= 0xdfff;
 }
 
-/* Bytes of the escape \uXXXX at `at` and, if it is the first half of a pair, of the
- * second; *half: it is a half without its other one. 0: no four digits follow. */
+/* Length of the escape \uXXXX at `at`, together with the second escape of a surrogate
+ * pair. *half: it is a surrogate without its other half. 0: no four digits follow. */
 static size_t unit_len(const uint8_t *at, const uint8_t *end, bool *half) {
     int unit = hex4(at + 2, end);
     *half = is_high_half(unit) || is_low_half(unit);
@@ -71,7 +71,7 @@ static size_t unit_len(const uint8_t *at, const uint8_t *end, bool *half) {
     return 12;
 }
 
-/* \u of the escape at the place. */
+/* Read a \u escape. */
 static bool take_unit(scanner *s) {
     bool half;
     size_t len = unit_len(s->at, s->end, &half);
@@ -82,7 +82,7 @@ static bool take_unit(scanner *s) {
     return true;
 }
 
-/* From the backslash on. */
+/* Read an escape, from its backslash on. */
 static bool take_escape(scanner *s) {
     switch (s->at + 1 < s->end ? s->at[1] : 0) {
     case '"':
@@ -104,7 +104,7 @@ static bool is_plain(uint8_t c) {
 
 #define EACH_BYTE(b) (0x0101010101010101ull * (b))
 
-/* Is any of eight bytes a quote, a backslash or a control character? */
+/* Whether any of eight bytes is a quote, a backslash or a control character. */
 static bool has_special(uint64_t eight) {
     uint64_t quote = eight ^ EACH_BYTE('"'), slash = eight ^ EACH_BYTE('\\');
     uint64_t hit = ((quote - EACH_BYTE(1)) & ~quote) | ((slash - EACH_BYTE(1)) & ~slash) |
@@ -112,8 +112,8 @@ static bool has_special(uint64_t eight) {
     return (hit & EACH_BYTE(0x80)) != 0;
 }
 
-/* The first byte from `at` on that is more than itself in a string. Large texts are
- * mostly what this passes over. */
+/* The first byte from `at` on that has a special meaning in a string. Large texts spend
+ * most of their time here. */
 static const uint8_t *find_special(const uint8_t *at, const uint8_t *end) {
     for (uint64_t eight; end - at >= 8 && is_plain(*at); at += 8) {
         memcpy(&eight, at, 8);
@@ -125,7 +125,7 @@ static const uint8_t *find_special(const uint8_t *at, const uint8_t *end) {
     return at;
 }
 
-/* From the opening quote on. */
+/* Read a string, from its opening quote on. */
 static bool take_string(scanner *s) {
     for (s->at++;;) {
         s->at = find_special(s->at, s->end);
@@ -152,7 +152,7 @@ static bool take_number(scanner *s) {
     if (peek(s) == '-')
         s->at++;
     if (peek(s) == '0')
-        s->at++; /* and no digit behind it: what follows is looked at as any */
+        s->at++; /* a digit after it is an error, which the next step finds */
     else if (!take_digits(s))
         return false;
     if (peek(s) == '.') {
@@ -203,7 +203,7 @@ static bool take_key(scanner *s) {
     return true;
 }
 
-/* Begin a level. *open: a value follows; false: it was empty. */
+/* Begin a level. *open: a value follows; false if the level is empty. */
 static bool open_level(scanner *s, bool object, bool *open) {
     if (!enter(s, object))
         return false;
@@ -215,8 +215,8 @@ static bool open_level(scanner *s, bool object, bool *open) {
     return true;
 }
 
-/* One value that is no array and no object; or the beginning of one of those that are not
- * empty, which sets *open. */
+/* Read a value that is no array or object, or the start of one. *open: it is one and not
+ * empty. */
 static bool take_value(scanner *s, bool *open) {
     *open = false;
     switch (skip_spaces(s)) {
@@ -231,8 +231,8 @@ static bool take_value(scanner *s, bool *open) {
     }
 }
 
-/* After a value: close the levels that end here. *more: a comma, another value follows.
- */
+/* Close the levels that end after a value. *more: there is a comma, and another value
+ * follows. */
 static bool close_levels(scanner *s, bool *more) {
     *more = false;
     while (s->depth > 0) {
@@ -271,10 +271,10 @@ bool dirty_json_is_valid(dirty_slice text, uint32_t max_depth, dirty_json_look *
     return valid;
 }
 
-/* -- Doubts -------------------------------------------------------------------------- */
+/* -- Quick check --------------------------------------------------------------------- */
 
-/* The top bit of each of eight bytes that is a control character, a point or a backslash;
- * and of some behind those that are not. */
+/* Set the top bit of each of eight bytes that is a control character, a point or a
+ * backslash. May also set it for bytes after those. */
 static uint64_t mark_doubts(uint64_t eight) {
     uint64_t point = eight ^ EACH_BYTE('.'), slash = eight ^ EACH_BYTE('\\');
     uint64_t hit = ((point - EACH_BYTE(1)) & ~point) | ((slash - EACH_BYTE(1)) & ~slash) |
@@ -286,7 +286,8 @@ static bool is_doubtful(const uint8_t *at, const uint8_t *start, const uint8_t *
     int before = at > start ? at[-1] : 0, behind = at + 1 < end ? at[1] : 0;
     if (*at == '.')
         return before == '-' || (is_digit(before) && !is_digit(behind));
-    if (*at == '\\') /* or the second of two: then the look is in vain */
+    if (*at == '\\') /* it may be the second of two; then this check is unnecessary but
+                        harmless */
         return behind == 'u' && at + 2 < end && (at[2] | 0x20) == 'd';
     return *at < 0x20;
 }
@@ -305,7 +306,7 @@ bool dirty_json_is_doubtful(dirty_slice text) {
     return false;
 }
 
-/* -- Words --------------------------------------------------------------------------- */
+/* -- Messages ------------------------------------------------------------------------ */
 
 static const char *found_words(int c, char room[16]) {
     if (c == -1)
@@ -334,7 +335,7 @@ const char *dirty_json_explain(dirty_slice text, const dirty_json_look *look, ch
     return out;
 }
 
-/* -- Halves of pairs ----------------------------------------------------------------- */
+/* -- Lone surrogates ----------------------------------------------------------------- */
 
 void dirty_json_mend(dirty_slice text, char *out) {
     const uint8_t *at = (const uint8_t *)text.base, *end = at + text.len;

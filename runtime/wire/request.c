@@ -14,7 +14,7 @@ static bool name_is_valid(dirty_slice name) {
     return true;
 }
 
-/* The block of extensions, whose length is at `at`; there are bytes for that. */
+/* Read the extension block; its length field is at `at` and has been received. */
 static dirty_wire_fault take_extension(const uint8_t *payload, size_t have,
                                        size_t payload_len, dirty_route *out) {
     size_t at = out->values_at + DIRTY_EXTENSION_HEAD_LEN;
@@ -33,7 +33,7 @@ static dirty_wire_fault take_extension(const uint8_t *payload, size_t have,
 
 dirty_wire_fault dirty_route_decode(const uint8_t *payload, size_t have,
                                     size_t payload_len, dirty_route *out) {
-    if (have > payload_len) /* what follows belongs to the next message */
+    if (have > payload_len) /* the rest belongs to the next message */
         have = payload_len;
     if (have < DIRTY_ROUTE_FIXED_LEN)
         return payload_len < DIRTY_ROUTE_FIXED_LEN ? DIRTY_WIRE_TRUNCATED
@@ -92,7 +92,7 @@ static dirty_wire_fault say(dirty_wire_fault fault, char *why, size_t size) {
     return fault;
 }
 
-/* Take one value and look at what its tag says it is. */
+/* Take one value and check that it is what its tag says. */
 static dirty_wire_fault check_next(dirty_value_reader *args, uint32_t n,
                                    uint32_t max_depth, char *why, size_t size) {
     dirty_value v;

@@ -4,8 +4,8 @@
  *   app · action · [extension block, if flag bit 1] ·
  *   [metadata: one value, tag j, if flag bit 0] · argc values
  *
- * The route is all before the metadata. The arbiter reads no more than it, from the first
- * bytes; the lane reads the rest. */
+ * The route is everything before the metadata. The arbiter reads only the route, from the
+ * first bytes; the lane reads the rest. */
 #ifndef DIRTY_REQUEST_H
 #define DIRTY_REQUEST_H
 
@@ -19,7 +19,7 @@
 
 #define DIRTY_ROUTE_FIXED_LEN 10
 #define DIRTY_NAME_MAX 255
-/* The longest route that is written here; one that comes may have a longer block. */
+/* The longest route that we write. A received one may have a longer extension block. */
 #define DIRTY_ROUTE_MAX \
     (DIRTY_ROUTE_FIXED_LEN + 2 * DIRTY_NAME_MAX + DIRTY_EXTENSION_WRITTEN_MAX)
 #define DIRTY_PRIORITY_LAST 9
@@ -35,34 +35,34 @@ typedef struct dirty_route {
     uint16_t argc;
     dirty_slice app, action; /* borrowed from the payload */
     dirty_extension extension;
-    size_t values_at; /* offset in the payload where metadata or values begin */
+    size_t values_at; /* offset of the metadata or values in the payload */
 } dirty_route;
 
-/* Decode the route from the `have` bytes that are there of a payload of payload_len. OK,
- * MORE (only while have < payload_len) or a fault. Names are 1..255 bytes of printable
- * ASCII (0x21..0x7e); a block of extensions is within DIRTY_EXTENSION_MAX. */
+/* Decode the route from the first `have` bytes of a payload of payload_len bytes. Returns
+ * OK, MORE (only if have < payload_len) or a fault. Names are 1..255 bytes of printable
+ * ASCII (0x21..0x7e). An extension block has at most DIRTY_EXTENSION_MAX bytes. */
 dirty_wire_fault dirty_route_decode(const uint8_t *payload, size_t have,
                                     size_t payload_len, dirty_route *out);
 
-/* With the whole payload there: point `metadata` at the metadata's JSON text (base NULL
- * if there is none) and open the reader on the arguments. OK, TOO_MANY over max_args, and
- * for the metadata what dirty_value_next says. The caller walks the reader and ends it.
- */
+/* Open a complete payload. Points `metadata` at the metadata's JSON text (base NULL if
+ * there is none) and sets the reader to the arguments. Returns OK, TOO_MANY if there are
+ * more than max_args, and for the metadata the faults of dirty_value_next. The caller
+ * reads all values and then calls dirty_value_reader_end. */
 dirty_wire_fault dirty_request_open(const uint8_t *payload, size_t payload_len,
                                     const dirty_route *route, uint32_t max_args,
                                     dirty_slice *metadata, dirty_value_reader *args);
 
-/* What the lane would find wrong with metadata and values, all there and none larger than
- * what is told at once. OK, or the fault, with words and place in `why` (`size` bytes).
- */
+/* Check metadata and values of a complete payload as a lane would. The arbiter uses it
+ * for requests to itself. Returns OK, or the fault with its message in `why` (`size`
+ * bytes). */
 dirty_wire_fault dirty_request_check(dirty_slice payload, const dirty_route *route,
                                      uint32_t max_args, uint32_t max_depth, char *why,
                                      size_t size);
 
-/* Append header and route of a request whose metadata and values (values_len bytes in
- * all, already encoded) the caller appends or sends next. Whether there is a block of
- * extensions follows from what they say, not from the flags. 0, or -EINVAL for a name,
- * priority or total length that the protocol does not allow. */
+/* Append header and route of a request. The caller then appends or sends metadata and
+ * values, values_len encoded bytes in all. The extension block is written if
+ * route->extension has an entry, whatever the flags say. Returns 0, or -EINVAL if the
+ * protocol does not allow the name, the priority or the total length. */
 int dirty_request_encode_head(dirty_buf *out, uint64_t id, const dirty_route *route,
                               size_t values_len);
 

@@ -1,6 +1,6 @@
-/* value: what arguments and results are made of on the wire: tag u8, length u32, bytes.
- * Sans-I/O. A list of values follows a count that its owner (request, response, chunk)
- * carries; the reader below walks such a list without allocating. */
+/* value: an argument or result on the wire: tag u8, length u32, bytes. Sans-I/O. The
+ * message around a list of values (request, response, chunk) has their count. The reader
+ * below walks the list without allocating. */
 #ifndef DIRTY_VALUE_H
 #define DIRTY_VALUE_H
 
@@ -12,12 +12,12 @@
 #include "wire/frame.h"
 
 #define DIRTY_VALUE_HEAD_LEN 5
-/* The default of the option max_args: values in one request or response. */
+/* Default of the option max_args: the number of values in one request or response. */
 #define DIRTY_MAX_ARGS_DEFAULT 255
 
 typedef enum dirty_value_tag {
-    DIRTY_TAG_BYTES = 'b', /* raw bytes, a Lua string as it is */
-    DIRTY_TAG_JSON = 'j'   /* JSON text of any one value; 'm' is reserved */
+    DIRTY_TAG_BYTES = 'b', /* raw bytes, a Lua string */
+    DIRTY_TAG_JSON = 'j'   /* JSON text of one value; 'm' is reserved */
 } dirty_value_tag;
 
 typedef struct dirty_value {
@@ -27,17 +27,17 @@ typedef struct dirty_value {
 
 typedef struct dirty_value_reader {
     const uint8_t *at, *end;
-    uint32_t left; /* values still to come */
+    uint32_t left; /* number of values still to come */
 } dirty_value_reader;
 
 void dirty_value_reader_init(dirty_value_reader *r, const uint8_t *bytes, size_t len,
                              uint32_t count);
 
-/* Take the next value. OK with *out set, or a fault: BAD_TAG, TRUNCATED, BAD_COUNT where
- * the bytes end before the count does. Call it only while r->left > 0. */
+/* Take the next value. Returns OK with *out set, or a fault: BAD_TAG, TRUNCATED, or
+ * BAD_COUNT if the bytes end too early. Call it only while r->left > 0. */
 dirty_wire_fault dirty_value_next(dirty_value_reader *r, dirty_value *out);
 
-/* After the last value: OK if all bytes were used, else BAD_COUNT. */
+/* Call this after the last value. Returns OK if all bytes were used, else BAD_COUNT. */
 dirty_wire_fault dirty_value_reader_end(const dirty_value_reader *r);
 
 void dirty_value_encode_head(uint8_t out[DIRTY_VALUE_HEAD_LEN], dirty_value_tag tag,
@@ -45,13 +45,14 @@ void dirty_value_encode_head(uint8_t out[DIRTY_VALUE_HEAD_LEN], dirty_value_tag 
 void dirty_value_append(dirty_buf *out, dirty_value_tag tag, const void *data,
                         uint32_t len);
 
-/* Is it what its tag says, JSON that nests no deeper than max_depth? OK, or BAD_JSON with
- * words and place in `why`: "argument 2 is not JSON: Expected …"; `what` is its name. */
+/* Check that a value is what its tag says: JSON nested no deeper than max_depth. Returns
+ * OK, or BAD_JSON with a message in `why`: "argument 2 is not JSON: Expected …". `what`
+ * is the value's name in it. */
 dirty_wire_fault dirty_value_check(const dirty_value *v, uint32_t max_depth,
                                    const char *what, char *why, size_t size);
 
-/* Open the payload of a RESPONSE or CHUNK: count u16, then that many values. OK with the
- * reader set, TOO_MANY over max_args, TRUNCATED. */
+/* Open the payload of a RESPONSE or CHUNK: count u16, then that many values. Returns OK
+ * with the reader set, TOO_MANY if there are more than max_args, or TRUNCATED. */
 dirty_wire_fault dirty_values_open(const uint8_t *payload, size_t len, uint32_t max_args,
                                    dirty_value_reader *out);
 
