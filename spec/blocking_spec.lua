@@ -372,7 +372,7 @@ describe("docs/blocking-calls.md", function()
 
     it("names specs that there are, for each call that can be made to wait", function()
         local calls = 0
-        for _, heading in ipairs { "## Supervisor", "## Keeper", "## Arbiter" } do
+        for _, heading in ipairs { "## Supervisor", "## Subreaper", "## Arbiter" } do
             for _, row in ipairs(document.rows(document.section(text, heading))) do
                 local count = document.each_test(row[4], function(path, name)
                     assert.is_true(document.has_test(path, name), ("%s: %s: %s"):format(row[1],

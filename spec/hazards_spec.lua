@@ -1,6 +1,6 @@
 -- Hazards that brought other designs down, each tried on the running system. The numbers are
--- those of docs/reliability.md, which says for each what holds here and which test shows it;
--- those that have a test elsewhere have none here.
+-- those of docs/reliability.md, which says for each what lua-dirty does. spec/reliability.md
+-- names the tests; hazards that have a test elsewhere have none here.
 local dirent = require "posix.dirent"
 local document = require "support.document"
 local machine = require "support.machine"
@@ -490,43 +490,46 @@ describe("hazards: operation", function()
 end)
 
 describe("docs/reliability.md", function()
-    local text = assert(tempdir.read("docs/reliability.md"))
+    local text = document.text "docs/reliability.md"
+    local tests = document.text "spec/reliability.md"
+    local words = text:gsub("%s+", " ")
 
-    local has_test, each_test = document.has_test, document.each_test
+    -- How many tests a cell names. Each of them must exist.
+    local function count_tests(cell, what)
+        return document.each_test(cell, function(path, name)
+            assert.is_true(document.has_test(path, name), ("%s: %s: %s"):format(what,
+                tostring(path), name))
+        end)
+    end
+
+    it("makes each statement that spec/reliability.md has tests for", function()
+        local rows = document.rows(document.section(tests, "## Statements"))
+        assert.is_true(#rows >= 19, #rows)
+        for _, row in ipairs(rows) do
+            assert.truthy(words:find(row[1], 1, true), row[1])
+            assert.is_true(count_tests(row[2], row[1]) > 0, row[1])
+        end
+    end)
 
     it("has each hazard once, in order, with tests that there are", function()
-        local expected = 1
-        for number, row in text:gmatch("\n| G(%d+) |([^\n]+)") do
-            assert.equal(expected, tonumber(number))
-            expected = expected + 1
-            local _, here, shown = row:match("^ (.-) | (.-) | (.-) |$")
-            assert.truthy(shown, row)
-            local count = 0
-            each_test(shown, function(path, name)
-                assert.is_true(has_test(path, name), ("G%s: %s: %s"):format(number,
-                    tostring(path), name))
-                count = count + 1
-            end)
-            assert.is_true(count > 0 or here:find("^can't exist") ~= nil, "G" .. number)
+        local rows = document.rows(document.section(tests, "## Hazards"))
+        local number = 0
+        for _, hazard in ipairs(document.rows(document.section(text,
+            "## Hazards of prior art"))) do
+            number = number + 1
+            assert.equal("G" .. number, hazard[1])
+            assert.equal(hazard[1], rows[number][1])
+            assert.is_true(count_tests(rows[number][2], hazard[1]) > 0
+                or hazard[3]:find("^can't exist") ~= nil, hazard[1])
         end
-        assert.equal(43, expected)
+        assert.equal(42, number)
+        assert.equal(42, #rows)
     end)
 
-    it("names tests that there are outside of the table too", function()
-        local count = 0
-        for paragraph in text:gsub("\n|[^\n]*", ""):gmatch("%(shown by ([^)]+)%)") do
-            each_test(paragraph:gsub("%s*\n%s*", " "), function(path, name)
-                count = count + 1
-                assert.is_true(has_test(path, name), tostring(path) .. ": " .. name)
-            end)
-        end
-        assert.is_true(count >= 10, count)
-    end)
-
-    it("names every test of this file in its row", function()
+    it("has every test of this file in its row of spec/reliability.md", function()
         local source = tempdir.read("spec/hazards_spec.lua")
-        for number, name in source:gmatch('it%("(G%d+):([^"]+)"') do
-            local row = text:match("\n| " .. number .. " |[^\n]+")
+        for number, name in source:gmatch 'it%("(G%d+):([^"]+)"' do
+            local row = tests:match("\n| " .. number .. " |[^\n]+")
             assert.truthy(row and row:find("`" .. number .. ":" .. name .. "`", 1, true), number)
         end
     end)
