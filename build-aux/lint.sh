@@ -94,6 +94,54 @@ check_layers() {
     return $bad
 }
 
+# The files of runtime/arbiter call each other in the order of the picture in docs/design.md.
+check_order() {
+    local dir bad=0
+    dir=$(mktemp -d)
+    find runtime/arbiter -name '*.c' -printf '%f\n' |
+        xargs -P "$jobs" -I{} "$CC" "${cflags[@]}" -fvisibility=default -c runtime/arbiter/{} \
+            -o "$dir/{}.o" || bad=1
+    (cd "$dir" && nm -A -- *.o) | awk -v picture=docs/design.md '
+        function complain(text) { print text; bad = 1 }
+        BEGIN {
+            while ((getline line <picture) > 0) {
+                if (line == "```order of runtime/arbiter") inside = 1
+                else if (line ~ /^```/) inside = 0
+                else if (inside) {
+                    row++
+                    cells = split(line, cell, /  +/) # name, what it is, name, what it is
+                    for (c = 1; c <= cells; c += 2) {
+                        names = split(cell[c], name, / ↔ /)
+                        for (n = 1; n <= names; n++) { at[name[n]] = row; joined[name[n]] = names > 1 }
+                    }
+                }
+            }
+            if (!row) complain(picture ": no picture of the order of runtime/arbiter")
+        }
+        {
+            file = $1; sub(/\.c\.o:.*/, "", file)
+            seen[file] = 1
+            if ($(NF - 1) ~ /^[TDRBC]$/) defined[$NF] = file
+            else if ($(NF - 1) == "U") uses[file, $NF] = 1
+        }
+        END {
+            for (file in seen)
+                if (!(file in at)) complain(picture ": the picture lacks " file)
+            for (file in at)
+                if (!(file in seen)) complain(picture ": runtime/arbiter has no " file)
+            for (use in uses) {
+                split(use, part, SUBSEP)
+                from = part[1]; to = defined[part[2]]
+                if (to == "" || to == from) continue
+                if (at[from] > at[to] || at[from] == at[to] && !(joined[from] && joined[to]))
+                    complain("runtime/arbiter/" from ".c must not call " part[2] " of " to ".c")
+            }
+            exit bad
+        }' || bad=1
+    rm -rf "$dir"
+    return $bad
+}
+
 # Whether a library's headers are included nowhere but in some files.
 outside() { # header names, where they may be
     local found
@@ -127,7 +175,7 @@ check_docker() {
 }
 
 [ $# -gt 0 ] ||
-    set -- format warnings tidy cppcheck luacheck headers public layers versions shell docker
+    set -- format warnings tidy cppcheck luacheck headers public layers order versions shell docker
 passed=0 failed=0
 for check; do
     if output=$("check_$check" 2>&1); then
