@@ -3,16 +3,7 @@
 -- `require "dirty".client` takes resty.dirty in its place.
 -- Over the C module dirty.core, which is libdirty.
 --
--- A call gives the action's values, or `nil, err, info`: `err` is a string that starts with
--- the code (`"TIMEOUT: images.thumbnail ran 800 ms"`), `info` a table with
---
--- * `code` string, `message` string, `http_status` number,
--- * `started` string: `"no"`, `"yes"` or `"unknown"`, whether the app may have run,
--- * `app`, `action` string, `phase` string (`"receive"`, `"queue"`, `"run"`, `"client"`),
--- * and what else the error carries: `traceback`, `elapsed_ms`, `retry_after_ms`, …
---
--- An action that fails by `return nil, err` is an error too, so nil followed by a non-nil
--- value always means failure.
+-- A call returns the action's values, or `nil, err, info`; see dirty.client.outcome.
 --
 -- A process that forks may go on with its clients on both sides: in the child they make
 -- connections of their own. A stream that was open stays the parent's, see
@@ -35,18 +26,26 @@ local function check_place(level)
 end
 check_place(2)
 
+local base = require "dirty.client.base"
 local core = require "dirty.core"
 local options_of = require "dirty.client.options"
 local outcome = require "dirty.client.outcome"
 local stream = require "dirty.client.stream"
-local values = require "dirty.values"
 
 local _M = { _VERSION = core.version() }
 
-local methods = {}
-local mt = { __index = methods }
-
 local DEFAULTS = options_of.DEFAULTS
+
+local methods, mt
+
+-- Raises for the caller of our caller.
+local function check_self(self, method)
+    if getmetatable(self) ~= mt then
+        error(base.NOT_A_CLIENT:format(method), 3)
+    end
+end
+
+methods, mt = base.class(check_self)
 
 -- -- Results -----------------------------------------------------------------------------
 
@@ -58,12 +57,6 @@ local function finish(self, app, action, tags, ...)
 end
 
 -- -- Methods -----------------------------------------------------------------------------
-
-local function check_self(self, method)
-    if getmetatable(self) ~= mt then
-        error(("call it with a colon: client:%s(…)"):format(method), 3)
-    end
-end
 
 -- Write the arguments of a call: their tags. Raises for the caller of our caller.
 local function encode(self, args, count)
@@ -128,11 +121,7 @@ end
 -- @usage client:with{ timeout = 0.8, priority = 0 }:execute("images", "info", jpeg)
 function methods:with(options)
     check_self(self, "with")
-    options_of.check(options, options_of.OF_CALLS)
-    local settings, err = options_of.settings(options, self._settings, self._codec)
-    if not settings then
-        error(err, 2)
-    end
+    local settings = base.settings_with(options, self._settings, self._codec)
     return setmetatable({
         _handle = self._handle,
         _handles = self._handles,
@@ -154,20 +143,6 @@ function methods:arbiter(action, ...)
     local args, count = { ... }, select("#", ...)
     return finish(self, "@arbiter", action, core.call(self._handle, nil, action, self._settings,
         args, count, encode(self, args, count)))
-end
-
---- The state of the runtime.
--- @treturn table|nil as `dirty status --json` prints it; or nil, err, info as for `execute`
-function methods:status()
-    check_self(self, "status")
-    return self:arbiter("status")
-end
-
---- The counters of the runtime, as Prometheus reads them.
--- @treturn string|nil text; or nil, err, info as for `execute`
-function methods:metrics()
-    check_self(self, "metrics")
-    return self:arbiter("metrics")
 end
 
 --- End the connection, for all clients made from this one by `with`, and those that streams
@@ -200,12 +175,7 @@ end
 function _M.new(options)
     check_place(2)
     options = options or {}
-    options_of.check(options, options_of.OF_CLIENTS)
-    local codec = values.new(options.max_depth)
-    local settings, err = options_of.settings(options, options_of.SETTINGS, codec)
-    if not settings then
-        error(err, 2)
-    end
+    local codec, settings = base.settings(options)
     local max_message = options.max_message or DEFAULTS.max_message
     return setmetatable({
         _handle = core.open(options.socket, settings.budget_ms, max_message),

@@ -10,13 +10,7 @@
 -- OpenResty's own nginx `ssl_client_hello_by_lua*` and `ssl_session_fetch_by_lua*`. Elsewhere
 -- its methods raise and name the phase; a timer of delay 0 is the way out.
 --
--- A call gives the action's values, or `nil, err, info`: `err` is a string that starts with
--- the code (`"TIMEOUT: images.thumbnail ran 800 ms"`), `info` a table with
---
--- * `code` string, `message` string, `http_status` number,
--- * `started` string: `"no"`, `"yes"` or `"unknown"`, whether the app may have run,
--- * `app`, `action` string, `phase` string (`"receive"`, `"queue"`, `"run"`, `"client"`),
--- * and what else the error carries: `traceback`, `elapsed_ms`, `retry_after_ms`, …
+-- A call returns the action's values, or `nil, err, info`; see dirty.client.outcome.
 --
 -- docs/openresty.md tells more.
 -- @module resty.dirty
@@ -25,6 +19,7 @@
 -- local png, err, info = client:execute("images", "thumbnail", jpeg, { width = 200 })
 -- if not png then return ngx.exit(info.http_status) end
 
+local base = require "dirty.client.base"
 local body = require "resty.dirty.body"
 local connection = require "resty.dirty.connection"
 local errors = require "dirty.errors"
@@ -33,7 +28,6 @@ local options_of = require "dirty.client.options"
 local outcome = require "dirty.client.outcome"
 local messages = require "resty.dirty.messages"
 local stream = require "resty.dirty.stream"
-local values = require "dirty.values"
 local wire = require "dirty.wire"
 
 local clear = require "table.clear"
@@ -42,9 +36,6 @@ local get_phase = ngx.get_phase
 local getmetatable, select, setmetatable, unpack = getmetatable, select, setmetatable, unpack
 
 local _M = { _VERSION = "0.1.0" }
-
-local methods = {}
-local mt = { __index = methods }
 
 local DEFAULTS = options_of.DEFAULTS
 -- Where in nginx methods work.
@@ -64,15 +55,19 @@ local CALLS_MAX = 1000
 -- -- Checks ------------------------------------------------------------------------------
 
 -- Raise for the caller of our caller: this is no client, or the method doesn't work here.
+local methods, mt
+
 local function check_use(self, method, phases)
     if getmetatable(self) ~= mt then
-        error(("call it with a colon: client:%s(…)"):format(method), 3)
+        error(base.NOT_A_CLIENT:format(method), 3)
     end
     local phase = phases and get_phase()
     if phases and not phases[phase] then
         error(messages.phase(method, phase, phases.where), 3)
     end
 end
+
+methods, mt = base.class(check_use, CALLS)
 
 -- -- Calls -------------------------------------------------------------------------------
 
@@ -187,11 +182,7 @@ end
 -- @usage client:with{ timeout = 0.8, priority = 0 }:execute("images", "info", jpeg)
 function methods:with(options)
     check_use(self, "with")
-    options_of.check(options, options_of.OF_CALLS)
-    local settings, err = options_of.settings(options, self._settings, self._values)
-    if not settings then
-        error(err, 2)
-    end
+    local settings = base.settings_with(options, self._settings, self._values)
     return setmetatable({
         _peer = self._peer,
         _codec = self._codec,
@@ -216,20 +207,6 @@ function methods:arbiter(action, ...)
         return nil, err, info
     end
     return values_of(self, x, "@arbiter", action)
-end
-
---- The state of the runtime.
--- @treturn table|nil as `dirty status --json` prints it; or nil, err, info as for `execute`
-function methods:status()
-    check_use(self, "status", CALLS)
-    return self:arbiter("status")
-end
-
---- The counters of the runtime, as Prometheus reads them.
--- @treturn string|nil text; or nil, err, info as for `execute`
-function methods:metrics()
-    check_use(self, "metrics", CALLS)
-    return self:arbiter("metrics")
 end
 
 --- The body of the HTTP request that runs, from memory or from the temporary file that nginx
@@ -302,12 +279,7 @@ end
 -- @treturn table a client; a wrong option raises
 function _M.new(options)
     options = options or {}
-    options_of.check(options, options_of.OF_CLIENTS)
-    local codec = values.new(options.max_depth)
-    local settings, err = options_of.settings(options, options_of.SETTINGS, codec)
-    if not settings then
-        error(err, 2)
-    end
+    local codec, settings = base.settings(options)
     return setmetatable({
         _peer = new_peer(options),
         _codec = wire.new {

@@ -84,12 +84,15 @@ local function shown(value)
         or kind_of(value))
 end
 
---- Check a table of options; raises for the caller of the function that calls this.
+--- Check a table of options.
 -- @tparam table options
 -- @tparam {string,...} known the names that may be given
-function _M.check(options, known)
+-- @tparam[opt=3] number level whom an error blames, counted from here; 3 is the caller of the
+-- function that calls this
+function _M.check(options, known, level)
+    level = level or 3
     if type(options) ~= "table" then
-        error("options must be a table, is " .. kind_of(options), 3)
+        error("options must be a table, is " .. kind_of(options), level)
     end
     local allowed = {}
     for _, name in ipairs(known) do
@@ -100,11 +103,11 @@ function _M.check(options, known)
             local word = tostring(name)
             local hint = suggest.hint(word, known)
             error(("unknown option '%s'%s"):format(word, hint ~= "" and hint or "; there are "
-                .. table.concat(known, ", ")), 3)
+                .. table.concat(known, ", ")), level)
         end
         local what, check = unpack(CHECKS[name])
         if not check(value) then
-            error(("option %s must be %s, %s"):format(name, what, shown(value)), 3)
+            error(("option %s must be %s, %s"):format(name, what, shown(value)), level)
         end
     end
 end

@@ -1,4 +1,14 @@
---- How calls fail, in words and as a table: what `nil, err, info` of a client is made of.
+--- The result of a call, the same for all clients. A call returns the action's values, or
+-- `nil, err, info`: `err` is a string that starts with the code
+-- (`"TIMEOUT: images.thumbnail ran 800 ms"`), and `info` is a table with
+--
+-- * `code` string, `message` string, `http_status` number,
+-- * `started` string: `"no"`, `"yes"` or `"unknown"`, whether the app may have run,
+-- * `app`, `action` string, `phase` string (`"receive"`, `"queue"`, `"run"`, `"client"`),
+-- * further members of the error: `traceback`, `elapsed_ms`, `retry_after_ms`, …
+--
+-- An action that fails by `return nil, err` is an error too. So nil followed by a non-nil
+-- value always means failure.
 -- @module dirty.client.outcome
 
 local errors = require "dirty.errors"
