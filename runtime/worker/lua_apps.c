@@ -6,6 +6,7 @@
 
 /* What one text of a boot failure may take in JSON; two of them fit in a message. */
 #define BOOT_TEXT_MAX 7000
+
 static void set_text(lua_State *L, const char *name, const char *text) {
     if (text == NULL)
         return;

@@ -1,3 +1,5 @@
+#include "worker/lua_call.h"
+
 #include <string.h>
 
 #include <lauxlib.h>

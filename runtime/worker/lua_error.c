@@ -1,3 +1,5 @@
+#include "worker/lua_error.h"
+
 #include <stdio.h>
 #include <string.h>
 

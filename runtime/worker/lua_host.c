@@ -12,6 +12,8 @@
 #include "base/guest.h"
 #include "base/log.h"
 #include "base/search_path.h"
+#include "worker/lua_call.h"
+#include "worker/lua_error.h"
 #include "worker/lua_state.h"
 #include "worker/worker.h"
 
@@ -159,23 +161,6 @@ static bool any_interruptible(const dirty_worker_start *start) {
     return false;
 }
 
-/* What finalizers must not see, and what is seen again after them. */
-static dirty_lua_scope hide_scope(dirty_host *h) {
-    dirty_lua_scope scope = h->scope;
-    h->scope.call = NULL;
-    h->scope.app = NULL;
-    return scope;
-}
-
-void dirty__collect(dirty_host *h, lua_State *L, bool all) {
-    dirty_lua_scope scope = hide_scope(h);
-    if (all)
-        dirty_lua_collector_full(&h->collector, L);
-    else
-        dirty_lua_collector_step(&h->collector, L);
-    h->scope = scope;
-}
-
 /* collectgarbage([option [, number]]) as Lua has it, but no finalizer's error comes out
  * of it. */
 static int collectgarbage(lua_State *L) {
@@ -188,9 +173,7 @@ static int collectgarbage(lua_State *L) {
     }
     if (strcmp(option, "step") == 0) {
         int kib = (int)luaL_optinteger(L, 2, 0);
-        dirty_lua_scope scope = hide_scope(h);
-        lua_pushboolean(L, dirty_lua_collector_turn(&h->collector, L, kib));
-        h->scope = scope;
+        lua_pushboolean(L, dirty__collect_turn(h, L, kib));
         return 1;
     }
     lua_pushvalue(L, lua_upvalueindex(2));
@@ -215,13 +198,6 @@ int dirty_host_listen(dirty_host *h, dirty_lane_page *page, bool first) {
     h->collector.limit_bytes = h->start->max_memory_bytes;
     h->scope.page = page;
     return dirty_interrupt_open(&h->interrupt, h->L, &options);
-}
-
-/* Push a function of dirty.lane. */
-void dirty__push_lane(dirty_host *h, const char *name) {
-    lua_rawgeti(h->L, LUA_REGISTRYINDEX, h->lane);
-    lua_getfield(h->L, -1, name);
-    lua_remove(h->L, -2);
 }
 
 void dirty_host_close(dirty_host *h) {
