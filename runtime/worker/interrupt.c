@@ -45,8 +45,7 @@ static void arm(dirty_interrupt *in) {
 
 static void interrupt(dirty_interrupt *in, unsigned reason) {
     unsigned none = 0;
-    atomic_compare_exchange_strong(&in->reason, &none,
-                                   reason); /* the first reason stays */
+    atomic_compare_exchange_strong(&in->reason, &none, reason); /* the first stays */
     arm(in);
 }
 

@@ -24,8 +24,7 @@
  * The collector uses it for steps during a call, which then goes on
  * (worker/lua_collector.h).
  *
- * The owner embeds the struct, zeroed. Without dirty_interrupt_open nothing interrupts.
- */
+ * The owner embeds the struct, zeroed. Nothing interrupts before dirty_interrupt_open. */
 #ifndef DIRTY_INTERRUPT_H
 #define DIRTY_INTERRUPT_H
 

@@ -19,8 +19,7 @@
 /* Check whether the client has hung up if its request came longer ago than this. The
  * check costs a system call. */
 #define UNSEEN_NS (10 * DIRTY_NS_PER_MS)
-/* Restore signals after a call that ran longer than this, or after so many shorter ones.
- */
+/* Restore signals after a call that ran longer than this, or after 64 shorter ones. */
 #define LONG_RUN_NS DIRTY_NS_PER_MS
 #define SHORT_CALLS 64
 
@@ -131,8 +130,7 @@ static bool write_frame(dirty_lane *lane, job *j, struct iovec *iov, size_t coun
     }
     int rc = dirty_peer_write(j->fd, iov, count, lane->start->limits.send_timeout_ms);
     if (rc < 0) {
-        /* leave the baton in WRITING: the frame is incomplete, so nobody may write here
-         */
+        /* the baton stays in WRITING: the frame is incomplete, nobody may write here */
         lose(j);
         return false;
     }

@@ -26,8 +26,7 @@ static double seconds_left(const dirty_call *call) {
                           : -(double)(now - deadline) / NS_PER_S;
 }
 
-/* remaining() → seconds until the deadline, negative when it has passed; nil without one
- */
+/* remaining() → seconds until the deadline, negative after it; nil without one */
 static int api_remaining(lua_State *L) {
     const dirty_call *call = scope_of(L)->call;
     if (call == NULL || call->deadline_ns == 0)

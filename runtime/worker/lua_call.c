@@ -82,8 +82,7 @@ static void decode_metadata(lua_State *L, dirty_host *h, const dirty_call *call)
     lua_rawseti(L, LUA_REGISTRYINDEX, h->scope.metadata);
 }
 
-/* Encode the results, which begin at slot `first`. Fails the call if one can't be sent.
- */
+/* Encode the results from slot `first` on. Fails the call if one can't be sent. */
 static int finish(lua_State *L, dirty_host *h, int first, dirty_outcome good) {
     h->stage = STAGE_RESULTS;
     if (dirty_answer_encode(L, &h->answer, &h->codec, &h->limits, first)) {

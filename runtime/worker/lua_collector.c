@@ -56,8 +56,7 @@ static size_t put_off_bytes(const dirty_lua_collector *c, size_t alarm) {
     return room < DIRTY_LUA_PUT_OFF_BYTES ? room : DIRTY_LUA_PUT_OFF_BYTES;
 }
 
-/* Set LuaJIT's threshold to `heap` + `bytes`. It accepts only a percentage of the heap.
- */
+/* Set LuaJIT's threshold to `heap` + `bytes`. It takes only a percentage of the heap. */
 static void set_threshold(lua_State *L, size_t heap, size_t bytes) {
     size_t percent = bytes / (heap / 100 + 1) + 1;
     int pause = lua_gc(L, LUA_GCSETPAUSE, percent < INT_MAX ? (int)percent : INT_MAX);
@@ -85,8 +84,7 @@ static int run_step(lua_State *L) {
     return 0;
 }
 
-/* Run one step under protection. False: a finalizer raised, and the rest is left to do.
- */
+/* Run one step under protection. False: a finalizer raised, the rest is left to do. */
 static bool attempt(dirty_lua_collector *c, lua_State *L, int kib) {
     int top = lua_gettop(L);
     c->step_kib = kib;

@@ -46,8 +46,8 @@ typedef struct dirty_lua_collector {
     char error[300];          /* the first error that is not logged yet */
 } dirty_lua_collector;
 
-/* Call it once, after dirty_lua_memory_install of the same L. Then call put_off. [-0, +0,
- * e] */
+/* Call it once, after dirty_lua_memory_install of the same L. Then call put_off.
+ * [-0, +0, e] */
 void dirty_lua_collector_open(dirty_lua_collector *c, dirty_lua_memory *memory,
                               lua_State *L);
 
@@ -61,8 +61,7 @@ static inline bool dirty_lua_collector_is_due(const dirty_lua_collector *c) {
 void dirty_lua_collector_step(dirty_lua_collector *c, lua_State *L);
 
 /* Make the step of lua_gc(L, LUA_GCSTEP, kib), in the same places. True: it ended a
- * cycle.
- * [-0, +0, -] */
+ * cycle. [-0, +0, -] */
 bool dirty_lua_collector_turn(dirty_lua_collector *c, lua_State *L, int kib);
 
 /* Collect all garbage, in the same places. If an app has stopped the collector, it is

@@ -143,8 +143,7 @@ static void tell_finalizer(dirty_host *h, bool before) {
     dirty_lua_collector_tell(&h->collector, text, name);
 }
 
-/* Fill the failure from the error on top: its code, its message, whether the app has run.
- */
+/* Fill the failure from the error on top: code, message, whether the app has run. */
 dirty_outcome dirty__fail(dirty_host *h, int status) {
     dirty_lane_error *f = &h->failure;
     bool before = h->stage == STAGE_METADATA || h->stage == STAGE_ARGUMENTS;

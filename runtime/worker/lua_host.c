@@ -163,9 +163,7 @@ static bool any_interruptible(const dirty_worker_start *start) {
     return false;
 }
 
-/* collectgarbage([option [, number]]) as in Lua, but no finalizer's error comes out of
- * it.
- */
+/* collectgarbage([option [, number]]) as in Lua, but it raises no finalizer's error. */
 static int collectgarbage(lua_State *L) {
     dirty_host *h = dirty__upvalue_host(L);
     const char *option = luaL_optstring(L, 1, "collect");
@@ -217,8 +215,7 @@ void dirty_host_close(dirty_host *h) {
 
 /* -- Calls ------------------------------------------------------------------------ */
 
-/* Fail the call, because it was interrupted. What it returned or raised does not count.
- */
+/* Fail an interrupted call. What it returned or raised does not count. */
 static dirty_outcome end_interrupted(dirty_host *h) {
     const dirty_call *call = h->scope.call;
     dirty_interrupt_tell(&h->interrupt, h->scope.app, call->action, call->arrived_ns,

@@ -3,10 +3,11 @@
  *
  * A request runs in this order:
  *
- *   dirty_host_call
- *   dirty_host_answer     after each result with an answer: the pieces of its frame,
- * valid until the next call into the host dirty_host_next       again and again after
- * STREAM or CHUNK dirty_host_release    ends the request
+ *   dirty_host_call      runs the call
+ *   dirty_host_answer    after each VALUES or CHUNK: the pieces of its frame, valid until
+ *                        the next call into the host
+ *   dirty_host_next      after STREAM and each CHUNK: runs the next step
+ *   dirty_host_release   ends the request
  *
  * One thread uses a host. */
 #ifndef DIRTY_LUA_HOST_H
@@ -28,8 +29,7 @@ typedef struct dirty_host dirty_host;
 typedef enum dirty_outcome {
     DIRTY_OUTCOME_VALUES, /* there is an answer: send it as RESPONSE */
     DIRTY_OUTCOME_STREAM, /* the call returned a function: call dirty_host_next */
-    DIRTY_OUTCOME_CHUNK,  /* there is an answer: send it as CHUNK, call dirty_host_next
-                             again */
+    DIRTY_OUTCOME_CHUNK,  /* there is an answer: send it as CHUNK, go on */
     DIRTY_OUTCOME_END,    /* the stream is over: send END */
     DIRTY_OUTCOME_FAILED  /* dirty_host_error has the error */
 } dirty_outcome;
@@ -83,9 +83,7 @@ void dirty_host_release_all(dirty_host *h);
 /* Bytes of the Lua heap, rounded down to whole KiB. */
 uint64_t dirty_host_bytes(const dirty_host *h);
 
-/* Call close() of every app that was made, the last first. Calling it again has no
- * effect.
- */
+/* Call close() of every app that was made, the last first. Idempotent. */
 void dirty_host_close_apps(dirty_host *h);
 
 /* Call close() of every app that was made, the last first. Then close the Lua state. */

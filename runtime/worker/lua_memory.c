@@ -26,8 +26,7 @@ static void drop_all(dirty_lua_memory *m) {
         drop(m, m->kept - 1);
 }
 
-/* Keep a freed block. Frees the blocks that were freed longest ago if there are too many.
- */
+/* Keep a freed block. Frees the oldest kept blocks if there are too many. */
 static void keep(dirty_lua_memory *m, void *base, size_t size) {
     if (size > DIRTY_LUA_KEEP_BYTES) {
         m->inner(m->inner_ctx, base, size, 0);
@@ -40,8 +39,7 @@ static void keep(dirty_lua_memory *m, void *base, size_t size) {
     m->kept_bytes += size;
 }
 
-/* Take the kept block of this size that was freed last: it is likely in the CPU's cache.
- */
+/* Take the kept block of this size that was freed last: it may be in the CPU's cache. */
 static void *take(dirty_lua_memory *m, size_t size) {
     for (uint32_t i = m->kept; i-- > 0;) {
         dirty_lua_block *b = &m->blocks[i];
@@ -55,8 +53,7 @@ static void *take(dirty_lua_memory *m, size_t size) {
     return NULL;
 }
 
-/* Allocate from the inner allocator. If that fails, free the kept blocks and try again.
- */
+/* Allocate from the inner allocator. If that fails, free all kept blocks and retry. */
 static void *fetch(dirty_lua_memory *m, void *block, size_t old, size_t size) {
     void *base = m->inner(m->inner_ctx, block, old, size);
     if (base == NULL && m->kept > 0) {

@@ -1,7 +1,6 @@
 #include "worker/lua_state.h"
 
-/* Hide the call and the app, for as long as finalizers run. Returns the scope to restore.
- */
+/* Hide the call and the app while finalizers run. Returns the scope to restore. */
 static dirty_lua_scope hide_scope(dirty_host *h) {
     dirty_lua_scope scope = h->scope;
     h->scope.call = NULL;

@@ -6,8 +6,7 @@
  *   lua_error.c   turns Lua errors into lane errors           lua_error.h
  *
  * The host keeps functions and a table at the bottom of its Lua stack, so that a call
- * starts without an allocation. Above them are the values of the call that is answered.
- */
+ * starts without an allocation. Above them are the values of the answered call. */
 #ifndef DIRTY_LUA_STATE_H
 #define DIRTY_LUA_STATE_H
 

@@ -126,8 +126,7 @@ static bool reserve(dirty_answer *a, uint32_t count) {
     return true;
 }
 
-/* The end of the used part of `room`, and the start of the part that is in no piece yet.
- */
+/* The end of the used part of `room`, and the start of the part in no piece yet. */
 typedef struct cursor {
     size_t at, open;
 } cursor;

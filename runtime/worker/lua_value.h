@@ -19,8 +19,8 @@ typedef struct dirty_lua_codec {
     int encode;  /* of worker/lua_json.h; may raise */
     int decode;  /* of lua-cjson; may raise */
     int explain; /* (value, name, reason) → text that says why it can't be encoded */
-    int misfit; /* (JSON text, value) → text that names a number that does not fit; nil:
-                   all fit */
+    int misfit; /* (JSON text, value) → text that names a number that does not fit; or nil
+                 */
     uint32_t max_depth;
 } dirty_lua_codec;
 
@@ -44,7 +44,7 @@ void dirty_answer_deinit(dirty_answer *a);
 bool dirty_lua_push_value(struct lua_State *L, const dirty_lua_codec *codec,
                           const dirty_value *v);
 
-/* Limits of an answer: bytes of its frame, number of values. */
+/* Limits of an answer: bytes of its payload, number of values. */
 typedef struct dirty_answer_limits {
     uint32_t max_message, max_args;
 } dirty_answer_limits;

@@ -21,8 +21,7 @@ typedef struct pinned {
 } pinned;
 
 /* The signals of this process, set before threads start. SIGPROF is not among them,
- * because it belongs to LuaJIT: whoever stops LuaJIT's profiler takes it away for good.
- */
+ * because it belongs to LuaJIT: stopping LuaJIT's profiler removes it for good. */
 static pinned signals[] = {{.number = DIRTY_INTERRUPT_SIGNAL, .name = "SIGURG"},
                            {.number = SIGUSR1, .name = "SIGUSR1"},
                            {.number = SIGPIPE, .name = "SIGPIPE"},

@@ -16,8 +16,7 @@
 /* Give this thread the locale "C" and the default modes of the FPU. */
 void dirty_pin_thread(void);
 
-/* Remember the signals' actions and the umask. Call it in a worker before threads start.
- */
+/* Remember the signals' actions and the umask. Call it before threads start. */
 void dirty_pin_open(void);
 
 /* Restore the signals' actions and unblock the signals in this thread. Logs the first

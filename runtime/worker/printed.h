@@ -34,8 +34,7 @@ void dirty_printed_begin(dirty_printed *p);
 /* Pass on what the pipe holds. Never waits for more. */
 void dirty_printed_pass(dirty_printed *p);
 
-/* Pass on what the pipe holds and close it, even if processes of the child still write.
- */
+/* Pass on what the pipe holds and close it, even if someone still writes to it. */
 void dirty_printed_close(dirty_printed *p);
 
 #endif

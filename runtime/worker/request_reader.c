@@ -10,8 +10,7 @@
 #include "wire/request.h"
 #include "worker/peer.h"
 
-/* Keep a buffer of at most this size for the next request: it is warm in the CPU's cache.
- */
+/* Keep a buffer of at most this size: the next request finds it in the CPU's cache. */
 #define KEEP_BYTES (2u << 20)
 /* Look at the baton again after waiting this long for bytes. */
 #define LOOK_UP_MS 250
@@ -109,8 +108,7 @@ static size_t find_cut_string(const dirty_request_reader *r, size_t frame_len,
     return len <= frame_len - *at ? len : 0;
 }
 
-/* Read the string of `len` bytes at `at` into the seat, and what follows into the buffer.
- */
+/* Read the string of `len` bytes at `at` into the seat, the rest into the buffer. */
 static int read_seated(dirty_request_reader *r, const dirty_channel *channel, size_t at,
                        size_t len) {
     const dirty_msg_dispatch *d = &channel->message.dispatch;

@@ -2,8 +2,9 @@
  * thread. With several lanes each has a thread and a Lua state of its own. A crash in one
  * lane ends the process and with it all lanes.
  *
- *   post_fork hook, run before → lanes boot their apps → worker_init hook → READY of
- * every lane → requests → STOP or end of the channel → close(app) of each → exit 0
+ *   post_fork hook (before this) → lanes boot their apps → worker_init hook →
+ *   every lane sends READY → requests → STOP or end of the channel →
+ *   close(app) of each → exit 0
  *
  * The first lane that fails to boot sends BOOT_FAILED, and the process ends. */
 #ifndef DIRTY_WORKER_H

@@ -22,7 +22,8 @@ local function fail(status, text, ...)
     return status
 end
 
--- The counts of opens in the status. If nobody has a file of its own, the answer says everything.
+-- How often the log was opened, from the status. Nil without a supervisor or a log file; then the
+-- answer to the command is the result.
 local function opens_of(status)
     local log = status.arbiter.supervisor_pid and status.log
     return type(log) == "table" and tonumber(log.opens) or nil
