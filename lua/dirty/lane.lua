@@ -5,7 +5,7 @@
 --
 --     open     for each app: load it and make its object  (dirty.lane.loader)
 --     booted   once all apps are made                     (dirty.lane.globals)
---     encode, decode, explain, misfit, plain, tidy        (dirty.lane.json)
+--     encode, decode, explain, misfit, plain              (dirty.lane.json)
 --     no_action, describe    when a call fails            (dirty.lane.actions, dirty.lane.errors)
 --     close    for each app, when the lane ends           (dirty.lane.loader)
 --
@@ -32,6 +32,5 @@ return {
     no_action = actions.no_action,
     open = loader.open,
     plain = json.plain,
-    tidy = json.tidy,
     try = loader.try,
 }

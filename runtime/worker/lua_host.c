@@ -17,9 +17,6 @@
 #include "worker/lua_state.h"
 #include "worker/worker.h"
 
-/* Run tidy after a request with a JSON text larger than this. */
-#define JSON_KEEP_BYTES (1u << 20)
-
 /* -- State ------------------------------------------------------------------------ */
 
 /* A Lua error outside of a protected call: memory is out, or the runtime has a bug. */
@@ -54,8 +51,6 @@ static int ref_field(lua_State *L, int index, const char *name) {
     lua_getfield(L, index, name);
     return luaL_ref(L, LUA_REGISTRYINDEX);
 }
-
-static int tidy(lua_State *L);
 
 static int collectgarbage(lua_State *L);
 
@@ -98,7 +93,7 @@ static int open_state(lua_State *L) {
 
 static int push_slots(lua_State *L) {
     static const lua_CFunction slots[] = {dirty__on_error, dirty__run_call,
-                                          dirty__run_step, dirty__describe, tidy};
+                                          dirty__run_step, dirty__describe};
     dirty_host *h = lua_touserdata(L, 1);
     lua_newtable(L);
     lua_pushvalue(L, -1);
@@ -283,20 +278,11 @@ dirty_lane_error *dirty_host_error(dirty_host *h) {
     return &h->failure;
 }
 
-/* Free what a request with metadata or large JSON texts has left. */
-static int tidy(lua_State *L) {
-    dirty_host *h = dirty__upvalue_host(L);
-    lua_pushboolean(L, 0);
-    lua_rawseti(L, LUA_REGISTRYINDEX, h->scope.metadata);
-    dirty__push_lane(h, "tidy");
-    lua_call(L, 0, 0);
-    return 0;
-}
-
-static void run_tidy(dirty_host *h) {
-    lua_pushvalue(h->L, SLOT_TIDY);
-    lua_pcall(h->L, 0, 0, 0);
-    lua_settop(h->L, SLOT_BASE);
+/* Drop the metadata of the request. Its slot of the registry exists, so this allocates
+ * nothing. [-0, +0, -] */
+static void drop_metadata(dirty_host *h) {
+    lua_pushboolean(h->L, 0);
+    lua_rawseti(h->L, LUA_REGISTRYINDEX, h->scope.metadata);
 }
 
 /* Collect between calls: what is due of the garbage and of the large strings. */
@@ -314,11 +300,8 @@ static void collect(dirty_host *h) {
 
 void dirty_host_release(dirty_host *h) {
     lua_settop(h->L, SLOT_BASE);
-    bool metadata = h->scope.call != NULL && h->scope.call->metadata.base != NULL;
-    if (metadata || h->answer.json_max > JSON_KEEP_BYTES) {
-        h->answer.json_max = 0;
-        run_tidy(h);
-    }
+    if (h->scope.call != NULL && h->scope.call->metadata.base != NULL)
+        drop_metadata(h);
     h->scope.call = NULL;
     h->scope.app = NULL;
     dirty_interrupt_release(&h->interrupt);

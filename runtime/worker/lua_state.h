@@ -31,8 +31,7 @@ enum {
     SLOT_CALL,
     SLOT_STEP,
     SLOT_DESCRIBE,
-    SLOT_TIDY,
-    SLOT_BASE = SLOT_TIDY
+    SLOT_BASE = SLOT_DESCRIBE
 };
 
 /* How far a protected call has come. It tells whose fault an error is. */

@@ -173,15 +173,12 @@ static bool explain(lua_State *L, const dirty_lua_codec *codec, int index, int f
 
 /* Replace the table at `index` by its JSON text. False: it can't be sent, and the
  * explanation is on top. */
-static bool encode_table(lua_State *L, dirty_answer *a, const dirty_lua_codec *codec,
-                         int index, int first) {
+static bool encode_table(lua_State *L, const dirty_lua_codec *codec, int index,
+                         int first) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, codec->encode);
     lua_pushvalue(L, index);
     if (lua_pcall(L, 1, 1, 0) != 0)
         return explain(L, codec, index, first);
-    size_t len = lua_objlen(L, -1);
-    if (len > a->json_max)
-        a->json_max = len;
     lua_replace(L, index);
     return true;
 }
@@ -217,7 +214,7 @@ static bool put_value(lua_State *L, dirty_answer *a, cursor *c,
         put_scalar(a, c, "null", 4);
         return true;
     case LUA_TTABLE:
-        if (!encode_table(L, a, codec, index, first))
+        if (!encode_table(L, codec, index, first))
             return false;
         put_string(L, a, c, DIRTY_TAG_JSON, index);
         return true;

@@ -33,7 +33,6 @@ typedef struct dirty_answer {
     uint8_t *room; /* owned */
     size_t room_cap;
     size_t payload_len;
-    size_t json_max; /* length of the longest JSON text so far */
 } dirty_answer;
 
 void dirty_answer_deinit(dirty_answer *a);

@@ -49,10 +49,4 @@ function _M.explain(value, name, reason)
     return explain.explain(value, name, reason, { max_depth = host.max_depth, null = cjson.null })
 end
 
---- Free the buffer of cjson, which has the size of the largest answer so far.
-function _M.tidy()
-    cjson.encode_keep_buffer(false)
-    cjson.encode_keep_buffer(true)
-end
-
 return _M

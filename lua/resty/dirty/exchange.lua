@@ -70,8 +70,8 @@ local function fail_timeout(x)
     return fail(x, "TIMEOUT", words(x.route, x.peer.path, x.budget_ms, MARGIN_MS))
 end
 
--- Handle a read that failed after `have` of the `want` bytes of a frame. Sends the request again
--- if it can't have run.
+-- Fail the exchange: a read failed after `have` of the `want` bytes of a frame. Sets `retry` if the
+-- request can't have run.
 local function fail_read(x, err, have, want)
     if err == "timeout" then
         return fail_timeout(x)
