@@ -154,7 +154,7 @@ dirty_outcome dirty__fail(dirty_host *h, int status) {
         f->started = before ? "no" : "yes";
         dirty_lane_error_sayf(f, "not enough memory");
     } else if (status == LUA_ERRERR) {
-        /* LuaJIT has no more to say of some stack overflows, for want of stack */
+        /* some stack overflows leave LuaJIT no stack for a message */
         dirty_lane_error_sayf(f, "stack overflow, or an error in error handling");
     } else if (before) {
         refuse_request(h);
