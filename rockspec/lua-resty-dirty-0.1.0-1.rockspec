@@ -29,6 +29,7 @@ build = {
    install = {
       lua = {
          ["dirty.init"] = "lua/dirty/init.lua",
+         ["dirty.client.base"] = "lua/dirty/client/base.lua",
          ["dirty.client.options"] = "lua/dirty/client/options.lua",
          ["dirty.client.outcome"] = "lua/dirty/client/outcome.lua",
          ["dirty.errors"] = "lua/dirty/errors.lua",

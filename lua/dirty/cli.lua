@@ -1,4 +1,4 @@
---- The command `dirty`: takes a command line, returns an exit status.
+--- The command `dirty`: runs a command line and returns an exit status.
 -- @module dirty.cli
 
 local exit = require "dirty.cli.exit"
@@ -7,7 +7,7 @@ local say = require "dirty.cli.say"
 
 local _M = {}
 
--- Modules of the commands that are not named like them.
+-- The modules of commands that have another name than the command.
 local MODULES = { scale = "ask", cancel = "ask", kill = "ask", ping = "ask",
     ["reopen-logs"] = "reopen" }
 

@@ -1,30 +1,19 @@
---- The client of a dirty runtime for plain Lua: LuaJIT, Lua 5.1 and 5.4.
--- It blocks until the answer is there, so inside nginx it is the wrong one, and raises there:
--- `require "dirty".client` takes resty.dirty in its place.
--- Over the C module dirty.core, which is libdirty.
+--- The client of a dirty runtime for plain Lua: LuaJIT, Lua 5.1 and 5.4. It uses the C module
+-- dirty.core, which is libdirty. It blocks until the answer is there. So it raises inside nginx,
+-- where `require "dirty".client` takes resty.dirty instead.
 --
--- A call gives the action's values, or `nil, err, info`: `err` is a string that starts with
--- the code (`"TIMEOUT: images.thumbnail ran 800 ms"`), `info` a table with
+-- A call returns the action's values, or `nil, err, info`; see dirty.client.outcome.
 --
--- * `code` string, `message` string, `http_status` number,
--- * `started` string: `"no"`, `"yes"` or `"unknown"`, whether the app may have run,
--- * `app`, `action` string, `phase` string (`"receive"`, `"queue"`, `"run"`, `"client"`),
--- * and what else the error carries: `traceback`, `elapsed_ms`, `retry_after_ms`, …
---
--- An action that fails by `return nil, err` is an error too, so nil followed by a non-nil
--- value always means failure.
---
--- A process that forks may go on with its clients on both sides: in the child they make
--- connections of their own. A stream that was open stays the parent's, see
--- `dirty.client.stream`.
+-- After a fork both processes can use the client: in the child it makes connections of its own.
+-- An open stream stays with the parent, see `dirty.client.stream`.
 -- @module dirty.client
 -- @usage
 -- local client = require "dirty".client { socket = "/run/dirty/dirty.sock" }
 -- local png, err, info = client:execute("images", "thumbnail", jpeg, { width = 200 })
 -- if not png then print(info.code, err) end
 
--- Inside nginx a call would stop all requests of the worker; while nginx reads its
--- configuration there are none yet.
+-- Inside nginx a call would stop all requests of the worker. While nginx reads its configuration
+-- there are no requests yet.
 local ngx = rawget(_G, "ngx")
 
 local function check_place(level)
@@ -35,18 +24,26 @@ local function check_place(level)
 end
 check_place(2)
 
+local base = require "dirty.client.base"
 local core = require "dirty.core"
 local options_of = require "dirty.client.options"
 local outcome = require "dirty.client.outcome"
 local stream = require "dirty.client.stream"
-local values = require "dirty.values"
 
 local _M = { _VERSION = core.version() }
 
-local methods = {}
-local mt = { __index = methods }
-
 local DEFAULTS = options_of.DEFAULTS
+
+local methods, mt
+
+-- Raises for the caller of our caller.
+local function check_self(self, method)
+    if getmetatable(self) ~= mt then
+        error(base.NOT_A_CLIENT:format(method), 3)
+    end
+end
+
+methods, mt = base.class(check_self)
 
 -- -- Results -----------------------------------------------------------------------------
 
@@ -59,13 +56,7 @@ end
 
 -- -- Methods -----------------------------------------------------------------------------
 
-local function check_self(self, method)
-    if getmetatable(self) ~= mt then
-        error(("call it with a colon: client:%s(…)"):format(method), 3)
-    end
-end
-
--- Write the arguments of a call: their tags. Raises for the caller of our caller.
+-- Encode the arguments of a call. Returns their tags. Raises for the caller of our caller.
 local function encode(self, args, count)
     local tags, err = self._codec:encode(args, count)
     if not tags then
@@ -74,18 +65,17 @@ local function encode(self, args, count)
     return tags
 end
 
---- Call an action and wait for its values. Blocks until they are there, for the timeout and
--- 2 s at most. Connects if need be. Sends the request a second time only where the first
--- provably reached nobody.
+--- Call an action and wait for its values. Blocks for at most the timeout plus 2 s. Connects if
+-- necessary. Sends the request again only if the first one certainly reached nobody.
 --
--- Strings travel as they are, byte for byte. Tables, numbers, booleans and nil travel as
--- JSON; nil inside a table is lost as always in Lua, `dirty.null` is not.
--- @tparam string app name of an app; one that starts with @ is refused (`DENIED`), unsent
+-- Strings are sent unchanged, byte for byte. Tables, numbers, booleans and nil are sent as
+-- JSON. A nil inside a table is lost as always in Lua; `dirty.null` is not.
+-- @tparam string app name of an app; a name that starts with @ is refused (`DENIED`) and not sent
 -- @tparam string action
--- @param[opt] ... arguments, nils included
--- @return the action's values; or nil, err (string), info (table, see above). Codes:
--- any of the list in docs/protocol.md; after `CONNECTION`, `PROTOCOL` and `TIMEOUT` of
--- phase `"client"` the connection is closed, and the next call makes a new one
+-- @param[opt] ... arguments, may contain nil
+-- @return the action's values; or nil, err, info (see dirty.client.outcome). Any code of
+-- docs/protocol.md. `CONNECTION`, `PROTOCOL` and `TIMEOUT` of phase `"client"` close the
+-- connection; the next call makes a new one
 function methods:execute(app, action, ...)
     check_self(self, "execute")
     check_place(2)
@@ -99,10 +89,10 @@ function methods:execute(app, action, ...)
 end
 
 --- Call an action that streams, and wait for its first chunk. The timeout covers the whole
--- stream. Whoever reads slowly makes the app wait. Other calls can be made while a stream is
--- open: it has a connection to itself, which later streams use again.
+-- stream. A slow reader makes the app wait. Other calls can be made while a stream is open: it
+-- has a connection of its own, which later streams use again.
 -- @tparam string app
--- @tparam string action one that doesn't stream gives its values as one chunk
+-- @tparam string action if it doesn't stream, its values come as one chunk
 -- @param[opt] ... arguments
 -- @treturn table|nil a stream, see `dirty.client.stream`; or nil, err, info as for `execute`
 -- @usage
@@ -120,19 +110,14 @@ function methods:stream(app, action, ...)
     return stream.open(self, app, action, args, count, encode(self, args, count))
 end
 
---- The same client with other options for its calls. It shares the connection, so it is as
--- cheap as a table.
+--- Make a client with other options for its calls. It shares the connection and costs one table.
 -- @tparam table options `timeout` (seconds for the whole call), `priority` (0 first to 9
 -- last), `metadata` (table, reaches the app as `dirty.request.metadata`)
--- @treturn table a client
+-- @treturn table a client; a wrong option raises
 -- @usage client:with{ timeout = 0.8, priority = 0 }:execute("images", "info", jpeg)
 function methods:with(options)
     check_self(self, "with")
-    options_of.check(options, options_of.OF_CALLS)
-    local settings, err = options_of.settings(options, self._settings, self._codec)
-    if not settings then
-        error(err, 2)
-    end
+    local settings = base.settings_with(options, self._settings, self._codec)
     return setmetatable({
         _handle = self._handle,
         _handles = self._handles,
@@ -141,10 +126,10 @@ function methods:with(options)
     }, mt)
 end
 
---- Ask the runtime itself, its reserved app "@arbiter". What changes something is for those
--- whom the runtime's option `admin_users` names, by default for root and the socket's owner.
--- @tparam string action "status", "reload", … (docs/protocol.md has them); one that comes from
--- somebody else does what this process may do
+--- Ask the runtime itself, its reserved app "@arbiter". Actions that change something are for
+-- the users in the runtime's option `admin_users`, by default root and the socket's owner.
+-- @tparam string action "status", "reload", … (see docs/protocol.md). Don't take it from others:
+-- it runs with the rights of this process
 -- @param[opt] ... arguments
 -- @return the action's values; or nil, err, info as for `execute`
 function methods:arbiter(action, ...)
@@ -156,22 +141,8 @@ function methods:arbiter(action, ...)
         args, count, encode(self, args, count)))
 end
 
---- The state of the runtime.
--- @treturn table|nil as `dirty status --json` prints it; or nil, err, info as for `execute`
-function methods:status()
-    check_self(self, "status")
-    return self:arbiter("status")
-end
-
---- The counters of the runtime, as Prometheus reads them.
--- @treturn string|nil text; or nil, err, info as for `execute`
-function methods:metrics()
-    check_self(self, "metrics")
-    return self:arbiter("metrics")
-end
-
---- End the connection, for all clients made from this one by `with`, and those that streams
--- have left. The next call makes a new one. Garbage collection ends them as well.
+--- Close the connection of this client and of all clients made from it by `with`, and the kept
+-- connections of streams. The next call makes a new one. Garbage collection closes them, too.
 function methods:close()
     check_self(self, "close")
     core.close(self._handle)
@@ -179,12 +150,12 @@ function methods:close()
 end
 
 function mt:__tostring()
-    local path = core.socket(self._handle) -- "" where $DIRTY_SOCKET is too long for one
+    local path = core.socket(self._handle) -- "" if $DIRTY_SOCKET is too long
     return ("dirty.client(%s, timeout %g s)"):format(path ~= "" and path or core.default_socket(),
         self._settings.budget_ms / 1000)
 end
 
---- Make a client. It connects with its first call; that call tells when nobody is there.
+--- Make a client. Its first call connects; that call fails if no runtime is there.
 -- @tparam[opt] table options
 --
 -- * `socket` string: path of the runtime's socket; default `$DIRTY_SOCKET`, else
@@ -194,18 +165,13 @@ end
 -- * `max_message` number: bytes of a request or an answer; default 64 MiB
 -- * `max_depth` number: how deep tables may nest; default 1000
 -- * `priority` number, `metadata` table: for all calls, see `with`
--- * `pool_size`, `keepalive_timeout`: taken, as resty.dirty has them, and of no effect: this
+-- * `pool_size`, `keepalive_timeout`: accepted for resty.dirty's sake, without effect: this
 --   client has one connection
 -- @treturn table a client; a wrong option raises
 function _M.new(options)
     check_place(2)
     options = options or {}
-    options_of.check(options, options_of.OF_CLIENTS)
-    local codec = values.new(options.max_depth)
-    local settings, err = options_of.settings(options, options_of.SETTINGS, codec)
-    if not settings then
-        error(err, 2)
-    end
+    local codec, settings = base.settings(options)
     local max_message = options.max_message or DEFAULTS.max_message
     return setmetatable({
         _handle = core.open(options.socket, settings.budget_ms, max_message),

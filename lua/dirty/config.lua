@@ -6,19 +6,23 @@
 --     apps = { "myapp.mail", images = { module = "myapp.images", timeout = 5 } }
 --     function worker_init(worker) print("worker " .. worker.number .. " is up") end
 --
--- Everything of Lua can be used in it; a global that is no option is an error, so that a
--- misspelt name does not go unseen (locals are free). dirty.config.options lists the
--- options, dirty.config.spec checks the apps.
+-- The file can use all of Lua. A global that is not an option is an error, so that a misspelt
+-- name is noticed. Locals are free. dirty.config.options lists the options, dirty.config.spec
+-- checks the apps.
 --
 -- A configuration is a table `{values=, from=, apps=, file=, path=, modules=, warnings=}`:
--- `values` and `from` (where a value is from, for people) are keyed by name of option, `apps`
--- is a list as dirty.config.spec makes it, hooks are functions in `values`, `file` is the path
--- of the file as it was given and `path` its absolute one, `modules` the names of what the
--- file has loaded, `warnings` are texts, and so are those of `kept`: settings that a reload can't
--- take over. `admin_uids` is what `resolve_admins` has found.
 --
--- Directories: `start` is where it all began and `directory` where relative paths start, both by
--- the names that were given, symlinks and all; `cwd` is what `directory` was when it was read.
+-- * `values`: the options by name; hooks are functions
+-- * `from`: where each value comes from, for people, by name
+-- * `apps`: a list, as dirty.config.spec makes it
+-- * `file`, `path`: the path of the file as it was given, and its absolute path
+-- * `modules`: the names of the modules that the file has loaded
+-- * `warnings`: texts
+-- * `kept`: texts about settings that a reload can't change
+-- * `admin_uids`: the result of `resolve_admins`
+-- * `start`, `directory`: the directory at the start of the runtime, and the one where relative
+--   paths begin. Both by the names that were given, with symlinks
+-- * `cwd`: the real path of `directory` when it was read
 -- @module dirty.config
 
 local file = require "dirty.config.file"
@@ -29,7 +33,7 @@ local spec = require "dirty.config.spec"
 
 local _M = {}
 
---- The file that is read when no other is named.
+--- The default name of the file.
 _M.FILE = "dirty.conf.lua"
 
 local function shown(value)
@@ -51,7 +55,7 @@ local function check_setting(where, name, value)
     local known, unknown = check_name(where, name)
     if not known then
         return nil, unknown
-    elseif value == nil then -- name = nil takes a setting back
+    elseif value == nil then -- name = nil removes a setting
         return nil
     elseif name == "apps" then
         local list, err = spec.list(value)
@@ -66,12 +70,12 @@ end
 
 local function apply_file(config, sys, path)
     local odd = sys.odd_file(path)
-    if odd then -- which may never end
+    if odd then -- a device or a pipe may never end
         return nil, ("the configuration %s is a %s: it must be a regular file"):format(path, odd)
     end
     sys.guest_begin()
     local run, wrong = file.run(path)
-    sys.guest_end(path) -- a child that the file has forked goes no further
+    sys.guest_end(path) -- if the file forked, the child exits here
     if not run then
         return nil, wrong
     end
@@ -144,7 +148,7 @@ local function change_directory(config, sys, dir, what)
     return true
 end
 
--- Paths that are used again later, when an app may have changed the directory.
+-- Make paths absolute that are used again later, when an app may have changed the directory.
 local function make_absolute(config)
     for _, option in ipairs(options.list) do
         local path = config.values[option.name]
@@ -171,7 +175,7 @@ local function find_file(sys, named)
     return sys.stat(_M.FILE) and _M.FILE or nil
 end
 
--- The flags, and the directory that the file names, unless a flag names another one.
+-- Apply the flags. Go to the directory that a flag names, or else the file.
 local function apply_flags_and_chdir(config, sys, flags)
     local from_file = config.values.chdir
     local ok, err = apply_flags(config, flags)
@@ -190,7 +194,7 @@ local function apply_all(config, sys, flags, around)
         if not ok then
             return nil, err
         end
-        config.path = absolute(config, path) -- before the directory changes
+        config.path = absolute(config, path) -- while relative paths still mean the old directory
     end
     return apply_flags_and_chdir(config, sys, flags)
 end
@@ -208,14 +212,14 @@ local function complete(config, sys)
     return config
 end
 
---- Make the effective configuration. Changes the working directory when `chdir` is set:
--- by flag before the file is looked for, by the file after it was read.
+--- Make the effective configuration. If `chdir` is set, changes the working directory: for the
+-- flag before it looks for the file, for the file's setting after it has read the file.
 -- @tparam table sys the module dirty.sys
--- @tparam table flags strings by name of option, `config` the path of the file (else
---   `dirty.conf.lua` of the current directory is taken if it is there), `apps` a list of specs
---   that takes the place of the file's
--- @tparam[opt] function around `around(path, run)` runs the file, or does not: it returns what
---   `run` does, true, or nil and what is wrong
+-- @tparam table flags strings by name of option; `config`: the path of the file (default: the
+--   `dirty.conf.lua` of the current directory, if it exists); `apps`: a list of specs, instead
+--   of the file's
+-- @tparam[opt] function around `around(path, run)` calls `run` or does not; it returns what
+--   `run` does: true, or nil and what is wrong
 -- @treturn table|nil the configuration
 -- @treturn nil|string what is wrong: file and line or flag, name, value and what it must be
 function _M.load(sys, flags, around)
@@ -235,7 +239,7 @@ function _M.load(sys, flags, around)
     return complete(config, sys)
 end
 
--- What a running runtime can't change stays as it is, and a changed setting is told.
+-- Keep the settings that a running runtime can't change. Reports those that were changed.
 local function keep_fixed(config, running)
     for _, option in ipairs(options.list) do
         local name = option.name
@@ -262,8 +266,8 @@ local function has_work(config)
     return true
 end
 
--- Be where the file is to be run: where the runtime was started and --chdir has led, by their
--- names, which may be symlinks that were moved since.
+-- Go to the directory in which the file must run: where the runtime was started and --chdir led.
+-- Goes there by name, because a symlink in the path may have been changed.
 local function go_to_start(config, sys, flags)
     local dir = flags.chdir
     local there, err = sys.chdir(config.start)
@@ -272,7 +276,7 @@ local function go_to_start(config, sys, flags)
     elseif dir then
         return change_directory(config, sys, dir, "--chdir")
     end
-    return true -- what is gone may not be needed any more
+    return true -- a directory that is gone may not be needed any more
 end
 
 local function run_again(config, sys, running)
@@ -286,13 +290,13 @@ local function run_again(config, sys, running)
     return ok, err
 end
 
---- Read the configuration of a running runtime again: the same file, with what it loads by
--- `require`, and the same flags, in the same directories, by their names. Changes the working
--- directory as `load` does. Options that a runtime can't change while it runs (`fixed` in
--- dirty.config.options) stay, and are told in `kept`.
+--- Read the configuration of a running runtime again: the same file, the modules that it loads,
+-- and the same flags, in the same directories by name. Changes the working directory as `load`
+-- does. Options that a runtime can't change while it runs (`fixed` in dirty.config.options) keep
+-- their values and are reported in `kept`.
 -- @tparam table sys the module dirty.sys
 -- @tparam table flags as for `load`
--- @tparam table running the configuration that serves, of `load` or `reload`
+-- @tparam table running the configuration in use, of `load` or `reload`
 -- @treturn table|nil the configuration
 -- @treturn nil|string what is wrong, as `load` says
 function _M.reload(sys, flags, running)
@@ -313,7 +317,7 @@ function _M.reload(sys, flags, running)
     return ok and config, err
 end
 
--- How to have a user or group that the runtime is to run as.
+-- The command that creates the user or group of an option.
 local MAKE = { user = "adduser --system --group", group = "addgroup --system" }
 
 local function find_id(config, name, value, find, kind)
@@ -334,9 +338,9 @@ local function lookup_id(config, name, find, kind)
     return find_id(config, name, value, find, kind)
 end
 
---- Find the numbers of the users in `admin_users`, for `config.admin_uids`: a list, empty where
--- nobody is meant, or nil where the option is not set. Users may be in a directory that is slow
--- to answer: not for a process that others wait for.
+--- Find the numbers of the users in `admin_users` and store them in `config.admin_uids`: a list,
+-- empty if nobody is meant; nil if the option is not set. Looking users up may take long (LDAP):
+-- don't call it in a process that others wait for.
 -- @tparam table config
 -- @tparam table sys the module dirty.sys
 -- @treturn boolean|nil true
@@ -354,10 +358,10 @@ function _M.resolve_admins(config, sys)
     return true
 end
 
---- Find whom the socket is to belong to.
+--- Find the owner and group of the socket.
 -- @tparam table config
 -- @tparam table sys the module dirty.sys
--- @treturn table|nil `{uid=, gid=}`, -1 where the configuration does not say
+-- @treturn table|nil `{uid=, gid=}`, -1 if the configuration does not say
 -- @treturn nil|string what is wrong
 function _M.resolve_socket(config, sys)
     local uid, gid, err
@@ -372,11 +376,11 @@ function _M.resolve_socket(config, sys)
     return { uid = uid, gid = gid }
 end
 
---- Check what only this machine can tell: the socket's path, its owner and its group, that
--- there are the user and the group to run as, and who may change things (`config.admin_uids`).
+--- Check what depends on this machine: the socket's path, its owner and group, the user and
+-- group to run as, and the admin users (`config.admin_uids`).
 -- @tparam table config
 -- @tparam table sys the module dirty.sys
--- @treturn table|nil `{uid=, gid=}` of the socket, -1: leave
+-- @treturn table|nil `{uid=, gid=}` of the socket, -1: leave as it is
 -- @treturn nil|string what is wrong
 function _M.resolve(config, sys)
     local fault = socket_path.fault(config.values.socket)
@@ -412,7 +416,7 @@ local function first_set(...)
     end
 end
 
---- The limits that hold for an app: its own in the configuration, else what it declares
+--- Get the limits of an app: from its entry in the configuration, else what it declares
 -- (`dirty.app { workers =, timeout =, … }`), else the server's.
 -- @tparam table config
 -- @tparam table app an entry of `config.apps`; its field `declared` is what the app declares

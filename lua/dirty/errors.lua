@@ -1,5 +1,5 @@
---- The error codes of the protocol, for clients in Lua: what the C header
--- runtime/include/dirty_errors.h lists, by name and by number.
+--- The error codes of the protocol, for clients in Lua, by name and by number. The C header
+-- runtime/include/dirty_errors.h has the same list.
 -- @module dirty.errors
 
 local _M = {}
@@ -21,7 +21,7 @@ local LIST = {
     { "MEMORY", 13, 500, "yes", "no", "the call went over the memory limit of its lane" },
 }
 
---- Each code by name and by number: `code`, `number`, `http_status`, `started` ("no", "yes",
+--- All codes by name and by number: `code`, `number`, `http_status`, `started` ("no", "yes",
 -- "unknown", "varies"), `retry` ("yes", "no", "depends"), `text`.
 _M.codes = {}
 
@@ -34,10 +34,10 @@ for _, row in ipairs(LIST) do
     _M.codes[entry.number] = entry
 end
 
---- The entry of a number that came over the wire.
+--- Get the entry of a number that came over the wire.
 -- @tparam number number
--- @treturn table as in `codes`; for a number that is not listed the code is "UNKNOWN", the
--- status 500 and started "unknown"
+-- @treturn table as in `codes`; for an unknown number the code is "UNKNOWN", the status 500 and
+-- started "unknown"
 function _M.of(number)
     return _M.codes[number] or {
         code = "UNKNOWN", number = number, http_status = 500,

@@ -1,5 +1,5 @@
---- Why a value is no JSON, in words that name the place: "result 1: .rows[3].fn is a
--- function". It follows the rules of lua-cjson, whose own errors don't say where.
+--- Says why a value can't be JSON, and where: "result 1: .rows[3].fn is a function". It follows
+-- the rules of lua-cjson, whose own messages don't name the place.
 -- @module dirty.explain
 
 -- Taken when the lane opens: apps may change the globals and the strings' metatable later.
@@ -11,17 +11,17 @@ local fit = require "dirty.json_fit"
 
 local _M = {}
 
--- lua-cjson's defaults for sparse arrays, which lanes keep: an array whose highest index is
--- over SAFE may not have more than RATIO times as many places as elements.
+-- lua-cjson's default limits for sparse arrays, which lanes keep. An array whose highest index is
+-- over SAFE may not have more than RATIO places per element.
 local SPARSE_RATIO = 2
 local SPARSE_SAFE = 10
 
--- A table with larger ones is an object.
+-- A table with a larger index is an object.
 local INDEX_MAX = 2147483647
 
 local explain_value
 
--- Number of elements and highest index, or nil where cjson would write an object.
+-- Number of elements and highest index; nil if cjson would write an object.
 local function array_shape(t)
     local count, highest = 0, 0
     for key in pairs(t) do
@@ -64,7 +64,7 @@ local function explain_table(t, path, depth, seen)
     return where, what
 end
 
--- The path to the first thing that is no JSON and what it is; nothing if all is well.
+-- The path to the first part that can't be JSON, and what it is; nothing if there is none.
 function explain_value(value, path, depth, seen)
     local kind = type(value)
     if kind == "table" then
@@ -83,7 +83,7 @@ function explain_value(value, path, depth, seen)
     end
 end
 
---- Find what in a value is no JSON.
+--- Find the part of a value that can't be JSON.
 -- @param value any value that could not be encoded
 -- @tparam table options `max_depth` (number of levels), `null` (the null of JSON)
 -- @treturn string|nil the place, as ".rows[3].fn", "" for the value itself; nil if there is none
@@ -93,10 +93,10 @@ local function find(value, options)
     return explain_value(value, "", 1, { max_depth = options.max_depth, null = options.null })
 end
 
---- Say what in a value can't be sent.
+--- Say why a value can't be sent.
 -- @param value any value that could not be encoded
 -- @tparam string name what the value is, as "result 1"
--- @tparam string|nil reason the encoder's own words, for what is not found here
+-- @tparam string|nil reason the encoder's message, used if nothing is found here
 -- @tparam table options `max_depth` (number of levels), `null` (the null of JSON)
 -- @treturn string one line
 function _M.explain(value, name, reason, options)

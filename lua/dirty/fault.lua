@@ -1,6 +1,6 @@
---- An error that carries its code: what the runtime's own functions raise inside a call.
--- A lane answers with that code; an app that catches one sees a table with `code` and
--- `message`, and tostring gives both.
+--- Errors with a code. The runtime's own functions raise them inside a call, and a lane answers
+-- with that code. An app that catches one gets a table with `code` and `message`; tostring
+-- gives both.
 -- @module dirty.fault
 
 -- Taken when the lane opens: apps may change the globals later.

@@ -6,8 +6,8 @@
 --     function Image:thumbnail(bytes, size) … return png, { width = w } end
 --     return Image
 --
--- Inside a worker `request`, `remaining`, `check` and `log` speak of the request that
--- runs. Elsewhere `app` and `client` work, and logging goes to stderr.
+-- Inside a worker `request`, `remaining`, `check` and `log` refer to the running request. `app`
+-- and `client` work everywhere. Outside of a worker `log` writes to stderr.
 -- @module dirty
 
 -- Taken at load: apps may change the globals and the strings' metatable later.
@@ -20,7 +20,7 @@ local io = io
 local fault = require("dirty.fault")
 local suggest = require("dirty.suggest")
 
--- Present in the lanes of a worker only.
+-- Only the lanes of a worker have it.
 local host = package.loaded["dirty.host"]
 
 local _M = { _VERSION = "0.1.0" }
@@ -43,8 +43,8 @@ local function boolean(value)
     return type(value) == "boolean", "true or false"
 end
 
--- What dirty.app takes, the same as an app's table in the configuration: each says whether a
--- value is right and what would be.
+-- The options of dirty.app, the same as in an app's table in the configuration. For each: a
+-- check of its value, and what the value must be.
 local DECLARATIONS = {
     workers = whole_number(1, 4096),
     timeout = seconds,
@@ -57,16 +57,15 @@ local DECLARATIONS = {
 local DECLARATION_NAMES = { "cancel_on_disconnect", "exclusive", "interruptible", "max_queue",
     "timeout", "workers" }
 
--- What each app has declared, by its table, which is thus free of it.
+-- What each app has declared, by the app's table. The table itself stays free of it.
 local declared = setmetatable({}, { __mode = "k" })
 
---- Make an app: a table to put actions into.
--- The configuration's values go before the ones given here.
+--- Make an app: a table for actions. Values in the configuration take precedence over these.
 -- @tparam[opt] table options `workers` (how many workers host it; default all), `timeout`
 --   (seconds of a call, 0 for none; default the server's), `max_queue` (requests that may
---   wait for it; default the server's), `interruptible` (whether a late call can be ended
---   without its worker; default the server's), `cancel_on_disconnect` (whether a call is ended
---   when its caller has left; default false), `exclusive` (never in more workers than its
+--   wait for it; default the server's), `interruptible` (a late call can be ended without
+--   ending its worker; default the server's), `cancel_on_disconnect` (a call is ended when its
+--   client has disconnected; default false), `exclusive` (never in more workers than its
 --   limit, not even while workers are being replaced; default false). Raises for any other
 --   key.
 -- @treturn table the app
@@ -92,7 +91,7 @@ function _M.app(options)
     return app
 end
 
---- What an app has declared by `dirty.app`.
+--- Get what an app has declared by `dirty.app`.
 -- @tparam table app
 -- @treturn table a copy of its options; empty for a plain table
 function _M.declared(app)
@@ -105,8 +104,8 @@ end
 
 -- -- Log --------------------------------------------------------------------------------
 
--- Without what a terminal takes for a command: controls as bytes and as UTF-8. The runtime's
--- own log does that itself.
+-- Remove what a terminal takes for a command: control characters, as bytes and as UTF-8. In a
+-- worker the runtime's own log does that.
 local function tame(text)
     return (gsub(gsub(text, "%c", "?"), "\194[\128-\159]", "?"))
 end
@@ -123,7 +122,7 @@ local function quoted(value)
     return '"' .. tame(escaped(gsub(text, "[\\\"]", "\\%0"))) .. '"'
 end
 
--- Fields as logfmt, in the order of their names.
+-- Format fields as logfmt, sorted by name.
 local function logfmt(fields)
     local words = {}
     for key, value in pairs(fields or {}) do
@@ -145,8 +144,8 @@ local function log_at(level)
     end
 end
 
---- The runtime's log. Each function takes a message and a table of fields (name → value,
--- in any order, written as `name=value`); in a worker the line is tagged with the app.
+--- Log to the runtime's log. Each function takes a message and a table of fields (name → value,
+-- written as `name=value`). In a worker the line has the app's name.
 -- @usage dirty.log.info("model loaded", { path = path, seconds = 1.5 })
 _M.log = {
     debug = log_at("debug"),
@@ -155,12 +154,12 @@ _M.log = {
     error = log_at("error"),
 }
 
--- -- The request that runs --------------------------------------------------------------
+-- -- The running request ------------------------------------------------------------------
 
---- The request that runs, read-only: `id` (number, the caller's own), `app`, `action`,
--- `metadata` (what the caller sent along, nil if nothing), `deadline` (as os.time() counts,
--- with fractions; nil if there is none), `pid` and `uid` of the caller. Every field is nil
--- while no request runs; a name that is none of these raises.
+--- The running request, read-only: `id` (number, chosen by the client), `app`, `action`,
+-- `metadata` (sent by the client, nil if none), `deadline` (on the clock of os.time(), with
+-- fractions; nil if there is none), `pid` and `uid` of the client. Every field is nil while no
+-- request runs. Any other name raises.
 _M.request = setmetatable({}, {
     __index = host and host.request or function()
         return nil
@@ -170,14 +169,14 @@ _M.request = setmetatable({}, {
     end,
 })
 
---- Seconds until the deadline of the request that runs.
+--- Get the seconds until the deadline of the running request.
 -- @treturn number negative when it has passed, math.huge without a deadline
 function _M.remaining()
     return host and host.remaining() or huge
 end
 
---- Raise if it is no use to go on: the deadline has passed (`TIMEOUT`), or the caller has
--- closed its connection (`CANCELLED`). For long loops; it costs a system call, so call it
+--- Raise if the result is no longer wanted: the deadline has passed (`TIMEOUT`), or the client
+-- has closed its connection (`CANCELLED`). For long loops. It costs a system call, so call it
 -- some hundred times a second, not a million times.
 function _M.check()
     if not host then
@@ -191,12 +190,12 @@ function _M.check()
     end
 end
 
--- -- Loaded when first used -------------------------------------------------------------
+-- -- Loaded on first use --------------------------------------------------------------------
 
 --- The null of JSON inside tables: the same value as `cjson.null` (and `ngx.null`).
 -- @field null
 
---- Make a client: the function `new` of resty.dirty inside nginx, of dirty.client elsewhere.
+--- Make a client: the function `new` of resty.dirty inside nginx, else that of dirty.client.
 -- @function client
 local LAZY = {
     null = function()
@@ -209,10 +208,10 @@ local LAZY = {
 
 local shared_client
 
---- The client of this process, made by the first call. In nginx it holds no socket, so all
--- requests share it, and it may be made in `init_by_lua*`; elsewhere it has one connection.
--- In a process that was forked it is the parent's client, with connections of its own.
--- @tparam[opt] table options of `client`, for the call that makes it; a later one raises
+--- Get the client of this process. The first call makes it. In nginx it holds no socket, so all
+-- requests share it, and it may be made in `init_by_lua*`. Elsewhere it has one connection.
+-- After a fork the child uses the same client with connections of its own.
+-- @tparam[opt] table options of `client`, for the first call; a later call with options raises
 -- @treturn table a client
 -- @usage local png = dirty.get_client():execute("images", "thumbnail", jpeg)
 function _M.get_client(options)

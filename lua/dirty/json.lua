@@ -1,9 +1,10 @@
---- JSON as the wire wants it, RFC 8259: lua-cjson, set up the same way everywhere, and a look
--- for what it takes beyond that. The C runtime has its own (runtime/wire/json.h); both refuse the
--- same texts.
--- Instances are made by `cjson.new()`, so nobody's settings change ours or ours theirs.
--- For every Lua from 5.1 on; lua-cjson is loaded when it is first needed. What it can't write
--- exactly dirty.json_exact writes.
+--- JSON of the wire, RFC 8259. lua-cjson reads it, with the same settings everywhere, and this
+-- module refuses what lua-cjson accepts beyond the RFC. The C runtime has its own check
+-- (runtime/wire/json.h); both refuse the same texts.
+--
+-- Instances come from `cjson.new()`, so settings of other code don't affect ours, nor ours theirs.
+-- dirty.json_exact writes what lua-cjson can't write exactly. For every Lua from 5.1 on.
+-- lua-cjson is loaded on first use.
 -- @module dirty.json
 
 local exact = require "dirty.json_exact"
@@ -18,7 +19,7 @@ local _M = {}
 --- The default limit of nesting.
 _M.MAX_DEPTH = 1000
 
--- What lua-cjson calls what it has found.
+-- lua-cjson's names of tokens, in plain words.
 local TOKENS = {
     T_OBJ_BEGIN = "'{'", T_OBJ_END = "'}'", T_ARR_BEGIN = "'['", T_ARR_END = "']'",
     T_STRING = "a string", T_NUMBER = "a number", T_BOOLEAN = "true or false",
@@ -26,7 +27,7 @@ local TOKENS = {
     T_WHITESPACE = "a space", T_ERROR = "an error", T_UNKNOWN = "something else",
 }
 
---- An error of lua-cjson's decode in plain words.
+--- Rewrite an error message of lua-cjson's decode in plain words.
 -- @param err what it raised
 -- @treturn string
 function _M.plain(err)
@@ -45,11 +46,11 @@ function _M.load()
     return cjson
 end
 
--- -- Halves of surrogate pairs, which lua-cjson does not take --------------------------------
+-- -- Lone surrogates, which lua-cjson refuses ------------------------------------------------
 
 local HIGH, LOW, ANY = "^\\u[dD][89aAbB]%x%x", "^\\u[dD][c-fC-F]%x%x", "^\\u[dD][89a-fA-F]%x%x"
 
--- The text with the replacement character in the place of each \ud800 that is alone.
+-- Replace each lone surrogate, as \ud800, by the replacement character.
 local function mended(text)
     local pieces, from = {}, 1
     local at = find(text, "\\", 1, true)
@@ -66,13 +67,13 @@ local function mended(text)
     return from > 1 and concat(pieces) .. sub(text, from) or text
 end
 
---- Read a JSON text: what RFC 8259 has, and nothing else.
+--- Decode a JSON text. Accepts RFC 8259 and nothing else.
 -- @tparam table instance of `new`
 -- @tparam string text
--- @tparam[opt] boolean is_checked whether somebody has told already that it is JSON
+-- @tparam[opt] boolean is_checked the text is known to be JSON
 -- @treturn boolean true, then the value; or false, then what is wrong and where
 function _M.decode(instance, text, is_checked)
-    local nul = find(text, "\0", 1, true) -- where lua-cjson would just stop
+    local nul = find(text, "\0", 1, true) -- lua-cjson would stop there without an error
     if nul then
         return false, flaw.words(text, nul, "JSON")
     end
@@ -96,9 +97,9 @@ end
 
 -- -- Instances --------------------------------------------------------------------------------
 
---- Make an instance of lua-cjson with our settings: NaN and infinities are refused both
--- ways, a table is an array only if it is dense from 1 on, an empty table is `{}`, and numbers
--- have 14 digits. Bytes that are no UTF-8 pass as they are.
+--- Make an instance of lua-cjson with our settings. It refuses NaN and infinities both ways. A
+-- table is an array only if it is dense from 1 on. An empty table is `{}`. Numbers have 14
+-- digits. Bytes that are not UTF-8 pass unchanged.
 -- @tparam[opt=1000] number max_depth how deep tables and JSON may nest
 -- @treturn table|nil a cjson instance, its `encode` and `decode` raise
 -- @treturn nil|string why there is none
@@ -115,8 +116,8 @@ function _M.cjson(max_depth)
     return json
 end
 
--- lua-cjson learns the locale's decimal point when an instance is made. If the program has
--- set another locale since, numbers with a point end in an error: then make a new one.
+-- lua-cjson reads the locale's decimal point when an instance is made. If the program sets another
+-- locale later, numbers with a point fail. Then make a new instance.
 local function decoder(cjson, max_depth)
     local decode = cjson.decode
     return function(text)
@@ -135,7 +136,7 @@ end
 
 --- Make an encoder and a decoder that keep every number as it is.
 -- @tparam[opt=1000] number max_depth how deep tables and JSON may nest
--- @treturn table|nil `encode` (value → text) and `decode` (text → value), which raise, and
+-- @treturn table|nil `encode` (value → text) and `decode` (text → value), which raise errors, and
 -- `null`, the null inside tables
 -- @treturn nil|string why there is none
 function _M.new(max_depth)

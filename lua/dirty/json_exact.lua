@@ -1,14 +1,14 @@
---- JSON texts in which every number is exact, where Lua is all there is. Lanes have the same
--- in C (runtime/worker/lua_json.c).
+--- Writes JSON with every number exact, in pure Lua. Lanes do the same in C
+-- (runtime/worker/lua_json.c).
 --
--- lua-cjson writes numbers with 14 digits, so 1234567890123456 and 0.1 + 0.2 become others,
--- and it has no hook for them. So a value is looked through first. If lua-cjson can write all
--- its numbers, it does; else the writer here does, by lua-cjson's rules and with its words.
--- One rule is ours: a table with an index over 2^31 - 1, too large for lua-cjson to count, is
--- an object.
+-- lua-cjson writes numbers with 14 digits, so 1234567890123456 and 0.1 + 0.2 would change, and it
+-- has no hook for numbers. So this module looks through a value first. If lua-cjson can write all
+-- its numbers, lua-cjson writes it. Otherwise the writer here does, with lua-cjson's rules and
+-- error messages. One rule differs: a table with an index over 2^31 - 1, which lua-cjson can't
+-- count, is an object.
 --
--- A program may set a locale with another decimal point after lua-cjson was loaded. lua-cjson
--- would then write that point; the writer here does not.
+-- If a program sets a locale with another decimal point after lua-cjson was loaded, lua-cjson
+-- writes that point. The writer here does not.
 -- @module dirty.json_exact
 
 -- Taken at load: apps may change the globals and the strings' metatable later.
@@ -23,7 +23,7 @@ local floor, huge = math.floor, math.huge
 
 local _M = {}
 
--- From Lua 5.3 on, where numbers are integers or floats.
+-- In Lua 5.3 and later, where numbers are integers or floats.
 local math_type = rawget(math, "type")
 
 local rawlen = rawget(_G, "rawlen") or function(t) -- in Lua 5.1 # is raw
@@ -33,8 +33,8 @@ end
 local SHORT_MAX = 1e14 -- whole numbers below it have 14 digits
 local INDEX_MAX = 2147483647
 
--- lua-cjson's own settings for arrays with holes: one whose highest index is over SAFE may not
--- have more than RATIO places for each element.
+-- lua-cjson's default limits for arrays with holes. An array whose highest index is over SAFE may
+-- not have more than RATIO places per element.
 local SPARSE_RATIO, SPARSE_SAFE = 2, 10
 
 local ESCAPES = {
@@ -45,20 +45,20 @@ for code = 0, 31 do
     local c = string.char(code)
     ESCAPES[c] = ESCAPES[c] or format("\\u%04x", code)
 end
-local LOOP_MAX = 64 -- bytes of strings that are looked at one by one
+local LOOP_MAX = 64 -- strings up to this length are checked byte by byte
 local ESCAPED = '[%z\1-\31"\\/\127]'
 
--- The fewest digits first; 17 bring every double back.
+-- The shortest first. 17 digits give every double back.
 local FORMATS = { "%.15g", "%.16g", "%.17g" }
 
 -- -- Numbers ------------------------------------------------------------------------------
 
--- A locale may print another point, of several bytes even.
+-- Replace the locale's decimal point, which may have several bytes.
 local function with_point(text)
     return find(text, ".", 1, true) and text or (gsub(text, "[^%d%-+e]+", "."))
 end
 
---- The JSON text of a number, in the fewest digits that bring it back.
+--- Make the JSON text of a number, with the fewest digits that give it back.
 -- @tparam number n
 -- @treturn string|nil nil for NaN and infinities
 function _M.number(n)
@@ -79,7 +79,7 @@ function _M.number(n)
     return with_point(text)
 end
 
---- Read a number as JSON writes it, whatever point the locale has.
+--- Read a number in JSON's syntax, whatever the locale's decimal point is.
 -- @tparam string text
 -- @treturn number|nil
 function _M.read(text)
@@ -91,26 +91,27 @@ function _M.read(text)
     return tonumber((gsub(text, "%.", point)))
 end
 
--- What lua-cjson can do with a value.
-local WHOLE, SHORT, LONG = 0, 1, 2 -- all of it, if its point is right, nothing
+-- What lua-cjson can write of a value.
+local WHOLE, SHORT, LONG = 0, 1, 2 -- all, all if the locale's point is ".", not all
 
 local function look_number(n)
     if n % 1 == 0 then
         return n > -SHORT_MAX and n < SHORT_MAX and WHOLE or LONG
     elseif floor(n * 1e4 + 0.5) / 1e4 == n and n > -1e10 and n < 1e10 then
-        return SHORT -- the double nearest to a decimal of at most 14 digits
+        return SHORT -- a decimal of at most 14 digits gives it back
     end
     return tonumber(format("%.14g", n)) == n and SHORT or LONG
 end
 
--- -- Look ---------------------------------------------------------------------------------
+-- -- Looking through a value -----------------------------------------------------------------
 
--- Tables too deep are lua-cjson's to refuse.
+-- Find what lua-cjson can write of a value. Tables that are too deep go to lua-cjson, which refuses
+-- them.
 local function look(value, depth, self)
     local kind = type(value)
     if kind == "number" then
         return look_number(value)
-    elseif kind == "userdata" then -- of strange ones newer versions write nothing at all
+    elseif kind == "userdata" then -- newer versions write nothing for unknown ones
         return (value == self.null or value == self.empty_array) and WHOLE or LONG
     elseif kind ~= "table" or depth >= self.max_depth then
         return WHOLE
@@ -129,7 +130,7 @@ local function look(value, depth, self)
     return worst
 end
 
--- -- Write --------------------------------------------------------------------------------
+-- -- Writing ---------------------------------------------------------------------------------
 
 local function refuse(value, reason)
     error(format("Cannot serialise %s: %s", type(value), reason), 0)
@@ -139,7 +140,8 @@ local function number_text(n)
     return _M.number(n) or refuse(n, "must not be NaN or Inf")
 end
 
--- Patterns are not compiled by LuaJIT, and end the compiled code around them.
+-- Whether a string has bytes to escape. LuaJIT does not compile patterns: one here would end the
+-- compiled code around it.
 local function has_escapes(s)
     if not jit or #s > LOOP_MAX then
         return find(s, ESCAPED)
@@ -169,7 +171,7 @@ local function key_text(key)
     refuse(key, "table key must be a number or string")
 end
 
--- The highest index of an array, 0 if it is empty, nil if it is an object.
+-- The highest index of an array; 0 if it is empty, nil if it is an object.
 local function array_length(t)
     local count, highest = 0, 0
     for key in next, t do
@@ -184,12 +186,12 @@ local function array_length(t)
     return highest
 end
 
--- Whether a table has that metatable, which older versions of lua-cjson don't have.
+-- Whether a table has this metatable. Older versions of lua-cjson don't have the metatable.
 local function is_marked(t, mt)
     return mt ~= nil and rawequal(getmetatable(t), mt)
 end
 
--- Each of the functions below puts its pieces after out[at] and gives the last place.
+-- Each function below writes its pieces after out[at] and returns the last index.
 local put
 
 local function put_array(out, at, t, length, depth, self)
@@ -206,8 +208,8 @@ local function put_array(out, at, t, length, depth, self)
     return at + 1
 end
 
--- Rows have the same keys, so what comes before their values is kept: { and the key of the
--- first, a comma and the key of the others.
+-- Keep the text before a value: { and the first key, or a comma and another key. Rows of a list
+-- have the same keys.
 local function keep(texts, before, key)
     local text = before .. key_text(key) .. ":"
     texts[key] = text
@@ -244,13 +246,13 @@ local function put_table(out, at, t, depth, self)
     return put_object(out, at, t, depth, self)
 end
 
--- The word for null and for an array that a userdata stands for.
+-- The text for a userdata: null, or an empty array.
 local function userdata_text(value, self)
     return value == self.null and "null" or value == self.empty_array and "[]"
         or refuse(value, "type not supported")
 end
 
--- A value, `depth` tables down.
+-- Write a value that is inside of `depth` tables.
 function put(out, at, value, depth, self)
     local kind, text = type(value)
     if kind == "string" then
@@ -275,7 +277,7 @@ end
 --- Make an encode function.
 -- @tparam table cjson an instance of lua-cjson, with its usual settings but max_depth
 -- @tparam number max_depth how deep tables may nest
--- @treturn function (value) → text; raises what can't be written, with lua-cjson's words
+-- @treturn function (value) → text; raises with lua-cjson's messages what it can't write
 function _M.encoder(cjson, max_depth)
     local encode = cjson.encode
     local self = {
@@ -285,7 +287,7 @@ function _M.encoder(cjson, max_depth)
     return function(value)
         local found = look(value, 0, self)
         if found == WHOLE or found == SHORT and encode(0.5) == "0.5" then
-            local ok, text = pcall(encode, value) -- or its words would get our line before them
+            local ok, text = pcall(encode, value) -- else our position precedes the message
             return ok and text or error(text, 0)
         end
         local out = {}

@@ -1,9 +1,9 @@
---- Numbers of a JSON text that this Lua can't hold. lua-cjson reads every number as the nearest
--- double, so 9007199254740993 becomes 9007199254740992, and 1e999 an infinity. A whole number
--- has to be held exactly (in Lua 5.4 as an integer, which lua-cjson makes no use of), any other
--- only has to be finite: its digits are rounded, as always.
+--- Finds numbers of a JSON text that this Lua can't hold. lua-cjson reads every number as the
+-- nearest double: 9007199254740993 becomes 9007199254740992, and 1e999 an infinity. A whole number
+-- must be held exactly (in Lua 5.4 as an integer, which lua-cjson does not use). Any other number
+-- must be finite; its digits are rounded as always.
 --
--- It looks at texts that lua-cjson has read, so they are JSON.
+-- The texts have been read by lua-cjson, so they are JSON.
 -- @module dirty.json_fit
 
 -- Taken at load: apps may change the globals and the strings' metatable later.
@@ -16,13 +16,13 @@ local exact = require "dirty.json_exact"
 
 local _M = {}
 
--- From Lua 5.3 on, where numbers are integers or floats.
+-- In Lua 5.3 and later, where numbers are integers or floats.
 local math_type = rawget(math, "type")
-local EXACT = 2 ^ 53 -- the whole numbers up to here are doubles
+local EXACT = 2 ^ 53 -- all whole numbers up to here are doubles
 
-local KEY_MAX = 40 -- longer keys are cut where they are named
+local KEY_MAX = 40 -- longer keys are cut in messages
 
---- A step of the way to a place in a value: ".rows", "[3]" or '["two words"]'.
+--- Format a step of a path in a value: ".rows", "[3]" or '["two words"]'.
 -- @tparam string|number key
 -- @treturn string
 function _M.step(key)
@@ -36,10 +36,10 @@ end
 
 -- -- One number ---------------------------------------------------------------------------
 
---- Whether Lua has the number that a literal says.
+--- Whether Lua can hold the number of a literal.
 -- @tparam string literal
 -- @treturn boolean
--- @treturn number|nil that number, if it is a whole one
+-- @treturn number|nil that number, if it is whole
 function _M.fits(literal)
     local n = exact.read(literal)
     if not find(literal, "^-?%d+$") then
@@ -52,9 +52,9 @@ end
 
 -- -- A text -------------------------------------------------------------------------------
 
--- Each of the functions below takes what begins at `at` and gives where it is over. What it
--- stands for is holder[key], unless the text has that key twice. `walk` holds the text, the
--- way to here, and the literal that does not fit once one was found.
+-- Each function below reads what begins at `at` and returns where it ends. Its decoded value is
+-- holder[key], unless the text has that key twice. `walk` has the text, the path to here, and
+-- the literal that does not fit, once one is found.
 local walk_value
 
 local function skip(text, at)
@@ -66,7 +66,7 @@ local function walk_number(walk, at, holder, key)
     local fit, whole = _M.fits(literal)
     if not fit then
         walk.misfit = literal
-    elseif whole and whole ~= 0 and type(holder[key]) == "number" then -- -0 is there already
+    elseif whole and whole ~= 0 and type(holder[key]) == "number" then -- keep -0
         holder[key] = whole
     end
     return at + #literal
@@ -106,7 +106,7 @@ local function walk_object(walk, at, object)
         local key = sub(text, at + 1, stop - 1)
         if find(key, "\\", 1, true) then
             local ok, decoded = pcall(walk.decode, sub(text, at, stop))
-            key = ok and decoded or key -- half a surrogate pair: as it is written
+            key = ok and decoded or key -- a lone surrogate: as it is written
         end
         walk.depth, walk.way[depth] = depth, key
         at = skip(text, skip(text, stop + 1) + 1)
@@ -142,7 +142,7 @@ local function place(walk)
     return concat(steps)
 end
 
---- What is wrong with a number that does not fit.
+--- Make the message for a number that does not fit.
 -- @tparam string where steps to its place; "" for the value itself
 -- @tparam string literal it is cut if it is long
 -- @treturn string
@@ -152,8 +152,8 @@ function _M.words(where, literal)
         #literal > KEY_MAX and sub(literal, 1, KEY_MAX) .. "..." or literal)
 end
 
---- Look through a text for whole numbers that are not held exactly, and for numbers that are
--- too large. In Lua 5.4 whole numbers from 2^53 on become integers.
+--- Check the numbers of a text: whole ones that are not held exactly, and numbers that are too
+-- large. In Lua 5.4 whole numbers from 2^53 on become integers.
 -- @tparam string text that was decoded
 -- @param value what was decoded from it, changed in place
 -- @tparam function decode lua-cjson's
@@ -168,9 +168,9 @@ function _M.check(text, value, decode)
     return _M.words(place(walk), walk.misfit)
 end
 
---- Whether a value that was decoded has a number that may not be what the text says.
+--- Whether a decoded value has a number that may differ from its text.
 -- @param value
--- @treturn boolean false: none, and there is no need to check
+-- @treturn boolean false: no, so check is not necessary
 function _M.is_doubtful(value)
     local kind = type(value)
     if kind == "number" then

@@ -1,9 +1,9 @@
---- Where a text that lua-cjson takes is no JSON: it takes numbers such as `1.` and `-.5`, and
--- control characters that stand in strings as they are.
+--- Finds what lua-cjson accepts although it is not JSON: numbers such as `1.` and `-.5`, and
+-- control characters in strings.
 --
--- Texts of several megabytes come along, so this must cost little beside making values of them.
--- LuaJIT looks at bytes by FFI, eight at a time where it can; every other Lua has patterns, which
--- take longer.
+-- Texts may have several megabytes, so the check must cost little compared with decoding. LuaJIT
+-- looks at bytes by FFI, eight at a time if possible. Every other Lua uses patterns, which take
+-- longer.
 -- @module dirty.json_flaw
 
 -- Taken at load: apps may change the globals later.
@@ -13,13 +13,13 @@ local byte, find, format, match = string.byte, string.find, string.format, strin
 local _M = {}
 
 local QUOTE, BACKSLASH, DELETE, POINT, MINUS, ZERO, NINE = 34, 92, 127, 46, 45, 48, 57
-local SPACE = 32 -- what is below is a control character
+local SPACE = 32 -- bytes below are control characters
 
 local function is_digit(c)
     return c ~= nil and c >= ZERO and c <= NINE
 end
 
--- Where a digit is missing beside the point at `at`, if it is a number's.
+-- The place of a missing digit next to the point at `at`, if the point belongs to a number.
 local function missing_digit(text, at)
     local before, behind = byte(text, at - 1), byte(text, at + 1)
     if before == MINUS then
@@ -29,7 +29,7 @@ local function missing_digit(text, at)
     end
 end
 
--- Whether there is a point such as no number has it, in a string or not.
+-- Whether there is a point without digits on both sides, in a string or not.
 local function has_odd_point(text)
     local at = find(text, ".", 1, true)
     while at do
@@ -41,13 +41,14 @@ local function has_odd_point(text)
     return false
 end
 
--- -- In every Lua ---------------------------------------------------------------------------
+-- -- In every Lua ----------------------------------------------------------------------------
 
 local function has_control(text)
     return match(text, "^%C*()") <= #text
 end
 
--- From behind the opening quote: behind the closing one; or nil and where a control character is.
+-- Skip a string from behind its opening quote. Returns the place behind the closing quote; or nil
+-- and the place of a control character.
 local function skip_string(text, at)
     while true do
         local stop = find(text, '["\\%c]', at)
@@ -80,14 +81,14 @@ local function scan(text)
     end
 end
 
--- -- With FFI ---------------------------------------------------------------------------------
+-- -- With FFI --------------------------------------------------------------------------------
 
--- The same functions on bytes.
+-- Make the same functions for bytes.
 local function by_bytes()
     local ffi, bit = require "ffi", require "bit"
     local band, bnot, bor, bxor, cast = bit.band, bit.bnot, bit.bor, bit.bxor, ffi.cast
     local bytes_t, words_t = ffi.typeof "const uint8_t *", ffi.typeof "const uint64_t *"
-    -- 1 in each of eight bytes, as a number that other Luas can read past
+    -- 1 in each of eight bytes, written so that other Luas can parse it
     local ONES = cast("uint64_t", 0x01010101) * 2 ^ 32 + 0x01010101
     local TOPS = ONES * 0x80
     local SPACES, QUOTES, BACKSLASHES = ONES * SPACE, ONES * QUOTE, ONES * BACKSLASH
@@ -110,7 +111,7 @@ local function by_bytes()
         return false
     end
 
-    -- The next byte from `at` on that is more than itself in a string.
+    -- The next byte from `at` on that has a special meaning in a string.
     local function find_special(bytes, at, count)
         while at + 8 <= count do
             local word = cast(words_t, bytes + at)[0]
@@ -122,7 +123,7 @@ local function by_bytes()
             end
             at = at + 8
         end
-        local c = bytes[at] -- behind the last byte LuaJIT has a NUL
+        local c = bytes[at] -- LuaJIT has a NUL behind the last byte
         while c >= SPACE and c ~= QUOTE and c ~= BACKSLASH do
             at = at + 1
             c = bytes[at]
@@ -161,20 +162,20 @@ if has_ffi then
     has_control, scan = has_control_byte, scan_bytes
 end
 
--- -- All -----------------------------------------------------------------------------------
+-- -- Both ------------------------------------------------------------------------------------
 
 --- Find the first byte that JSON does not have in its place.
--- @tparam string text one that lua-cjson takes, without NULs
--- @treturn number|nil its place, or the one behind the last byte; nil: the text is JSON
--- @treturn nil|string what JSON has there
+-- @tparam string text one that lua-cjson accepts, without NULs
+-- @treturn number|nil its place, or the place behind the last byte; nil: the text is JSON
+-- @treturn nil|string what JSON expects there
 function _M.find(text)
-    -- what our own side writes has neither: this is all that it costs
+    -- texts that our own side writes have neither, so this is their whole cost
     if has_control(text) or has_odd_point(text) then
         return scan(text)
     end
 end
 
---- Say so, in the words of the C side (runtime/wire/json.h).
+--- Make the message, with the same text as the C side (runtime/wire/json.h).
 -- @tparam string text
 -- @tparam number place
 -- @tparam string expected

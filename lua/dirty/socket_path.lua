@@ -1,17 +1,17 @@
---- Where the runtime's socket is when nobody says it, and whether it can be there.
--- Part of the command line: needs the C module dirty.sys.
+--- The default path of the runtime's socket, and checks of a path. For the commands only: needs
+-- the C module dirty.sys.
 -- @module dirty.socket_path
 
 local _M = {}
 
---- Bytes of a path that fit sockaddr_un, the closing NUL not counted.
+--- Bytes of a path that fit into sockaddr_un, without the closing NUL.
 _M.LEN_MAX = 107
 
---- The socket of this user: `$DIRTY_SOCKET`, else `$XDG_RUNTIME_DIR/dirty.sock`, else
+--- Get the default socket of this user: `$DIRTY_SOCKET`, else `$XDG_RUNTIME_DIR/dirty.sock`, else
 -- `/run/dirty/dirty.sock` for root, else `/tmp/dirty-UID/dirty.sock`.
 -- @tparam table sys the module dirty.sys
 -- @treturn string path
--- @treturn string where it is from, for people
+-- @treturn string where it comes from, for people
 function _M.default(sys)
     local path = sys.default_socket()
     for _, name in ipairs { "DIRTY_SOCKET", "XDG_RUNTIME_DIR" } do
@@ -22,7 +22,7 @@ function _M.default(sys)
     return path, sys.uid() == 0 and "default for root" or "default for this user"
 end
 
---- What is wrong with a path, told from its text alone.
+--- Check the text of a path.
 -- @tparam string path
 -- @treturn string|nil what is wrong and what helps
 function _M.fault(path)
@@ -35,7 +35,8 @@ function _M.fault(path)
     end
 end
 
--- A directory under /tmp can be somebody else's trap: it must be ours and closed.
+-- Check that a directory is ours and closed to others. Somebody else may have made a directory
+-- under /tmp as a trap.
 local function check_private(sys, dir)
     local st, err = sys.stat(dir)
     if not st then
@@ -45,15 +46,15 @@ local function check_private(sys, dir)
     elseif st.uid ~= sys.uid() then
         return nil, ("%s belongs to the user %d, not to %d: give --socket PATH"):format(
             dir, st.uid, sys.uid())
-    elseif st.mode % 0x40 ~= 0 then -- group or others have a permission
+    elseif st.mode % 0x40 ~= 0 then -- group or others have a right
         return nil, ("%s is open to others (mode %04o): chmod 700 %s"):format(dir, st.mode, dir)
     end
     return true
 end
 
---- Make the directory of a default socket where it is missing. For root that is /run/dirty,
--- mode 0755: the socket's own mode guards it. In /tmp it is mode 0700 and must belong to
--- this user. Directories of other paths are never made.
+--- Make the directory of a default socket if it does not exist. For root it is /run/dirty with
+-- mode 0755, because the socket's own mode guards it. In /tmp it has mode 0700 and must belong
+-- to this user. Directories of other paths are never made.
 -- @tparam table sys the module dirty.sys
 -- @tparam string path
 -- @treturn boolean|nil true

@@ -1,4 +1,4 @@
---- The nearest right name for a wrong one, for error messages that help.
+--- Finds the most similar valid name for a wrong one, for error messages.
 -- Pure Lua, for every Lua from 5.1 on.
 -- @module dirty.suggest
 
@@ -10,12 +10,12 @@ local floor, max, min = math.floor, math.max, math.min
 
 local _M = {}
 
--- Names longer than this are compared by their first bytes only, so that a long wrong
--- word costs no more than a short one.
+-- Only this many bytes of a name are compared, so that a long wrong name costs no more than a
+-- short one.
 local COMPARED_MAX = 64
 
--- One row of the table of edit distances: the cost of making a[1..i] into each b[1..j].
--- A swap of two neighbours counts as one edit, as typists make it.
+-- One row of the table of edit distances: the cost of making a[1..i] into each b[1..j]. A swap of
+-- two neighbours, a frequent typing error, counts as one edit.
 local function next_row(a, b, i, prev, before)
     local row = { [0] = i }
     for j = 1, #b do
@@ -41,14 +41,13 @@ local function distance(a, b)
     return prev[#b]
 end
 
--- Case and the choice of "-" or "_" are not what a caller got wrong.
+-- The form in which names are compared. Case, and "-" or "_", don't count as differences.
 local function plain(word)
     return (gsub(lower(sub(word, 1, COMPARED_MAX)), "-", "_"))
 end
 
---- Find the word of a list that was most likely meant.
--- A word is near when at most a third of its bytes (and at least one) would have to
--- change. Of equally near words the first by alphabet is taken.
+--- Find the word of a list that was most likely meant. A word is near if at most a third of its
+-- bytes (at least one) must change. Of equally near words the first in alphabetical order wins.
 -- @tparam string word what was written
 -- @tparam {string,...} list the right words, in any order; other types are skipped
 -- @treturn string|nil the nearest word, nil if none is near
@@ -70,7 +69,7 @@ function _M.nearest(word, list)
     return found
 end
 
---- The same as a phrase to end an error message with.
+--- Make a phrase of it, for the end of an error message.
 -- @tparam string word what was written
 -- @tparam {string,...} list the right words
 -- @treturn string `" (did you mean 'timeout'?)"`, or `""` if none is near

@@ -1,7 +1,6 @@
---- Lua values to what travels, and back.
--- A value on the wire is a text with a tag: `b` for a string's own bytes, `j` for the JSON
--- text of anything else. Scalars need no JSON library: lua-cjson is loaded for the first
--- table. Numbers are exact, inside tables too.
+--- Encodes Lua values for the wire and decodes them. A value on the wire is a text with a tag:
+-- `b` for the bytes of a string, `j` for the JSON text of anything else. Scalars need no JSON
+-- library: lua-cjson is loaded for the first table. Numbers are exact, inside tables too.
 -- @module dirty.values
 
 local exact = require "dirty.json_exact"
@@ -19,18 +18,18 @@ local rep, sub, concat = string.rep, string.sub, table.concat
 local _M = {}
 local mt = { __index = _M }
 
--- From Lua 5.3 on, where numbers are integers or floats.
+-- In Lua 5.3 and later, where numbers are integers or floats.
 local math_type, to_integer = rawget(math, "type"), rawget(math, "tointeger")
-local EXACT = 2 ^ 53 -- the whole numbers up to here are doubles
+local EXACT = 2 ^ 53 -- all whole numbers up to here are doubles
 
--- JSON words that need no library. The longest number of 17 digits has 24 bytes.
+-- JSON words that need no library. The longest number with 17 digits has 24 bytes.
 local LITERALS = {
     null = function() return nil end,
     ["true"] = function() return true end,
     ["false"] = function() return false end,
 }
 local SCALAR_MAX = 64
-local DIGITS_FIT = 15 -- whole numbers with that many digits are all doubles
+local DIGITS_FIT = 15 -- all whole numbers with that many digits are doubles
 
 --- Make a codec.
 -- @tparam[opt=1000] number max_depth how deep tables and JSON may nest
@@ -39,7 +38,7 @@ function _M.new(max_depth)
     return setmetatable({ _max_depth = max_depth }, mt)
 end
 
---- The JSON instance of this codec.
+--- Get the JSON instance of this codec.
 -- @treturn table|nil
 -- @treturn nil|string why there is none
 function _M:json()
@@ -61,10 +60,10 @@ local function number_text(n)
     return text
 end
 
---- The JSON text of a value that is no string.
+--- Make the JSON text of a value that is not a string.
 -- @param value a table, number, boolean, nil or `dirty.null`
 -- @treturn string|nil
--- @treturn nil|string what is wrong with it, to follow its name: "is a function, …"
+-- @treturn nil|string what is wrong, to follow the value's name: "is a function, …"
 function _M:to_json(value)
     local kind = type(value)
     if kind == "nil" or kind == "boolean" then
@@ -88,8 +87,8 @@ end
 
 --- Encode a list in place.
 -- @tparam table list its values 1…count are replaced by their texts
--- @tparam number count how many there are, nils among them counted
--- @treturn string|nil the tags, a letter for each value; "" where all are bytes
+-- @tparam number count number of values, including nils
+-- @treturn string|nil the tags, a letter for each value; "" if all are bytes
 -- @treturn nil|string what is wrong: "#2 is a function: …"
 function _M:encode(list, count)
     local letters
@@ -110,7 +109,7 @@ function _M:encode(list, count)
     return letters and concat(letters) or ""
 end
 
--- A number as JSON writes it: Lua's own tonumber takes more.
+-- Read a number in JSON's syntax. Lua's tonumber accepts more.
 local function json_number(word)
     local rest = match(word, "^-?0(.*)$") or match(word, "^-?[1-9]%d*(.*)$")
     if not rest then
@@ -120,7 +119,7 @@ local function json_number(word)
     return rest == "" and exact.read(word) or nil
 end
 
--- What a number by itself is: true and its value, or false and what is wrong.
+-- Check a number that stands alone. Returns true and its value, or false and what is wrong.
 local function take_number(word, n)
     if word == "-0" then
         return true, exact.read("-0.0")
@@ -134,7 +133,7 @@ local function take_number(word, n)
     return true, whole or n
 end
 
--- Where a text that begins as a number does ends to be one, and what JSON has there.
+-- Find where a text that begins like a number stops being one, and what JSON expects there.
 local function number_flaw(text)
     local at = match(text, "^[ \t\r\n]*-?()")
     local stop = match(text, "^0()", at) or match(text, "^%d+()", at)
@@ -151,8 +150,8 @@ local function number_flaw(text)
     return match(text, "^[ \t\r\n]*()", stop), "the end"
 end
 
--- Older versions of lua-cjson decode every number as a float: make whole numbers integers, in
--- place. There is no integer -0.
+-- Make whole numbers integers, in place: older versions of lua-cjson decode every number as a
+-- float. -0 stays a float, because there is no integer -0.
 local function with_integers(value)
     if math_type(value) == "float" then
         local is_whole = value >= -EXACT and value <= EXACT and (value ~= 0 or 1 / value > 0)
@@ -174,15 +173,15 @@ local function finish(value, null)
     return value
 end
 
---- The value of a JSON text. A top-level null is nil; a nested one is `dirty.null`. Numbers that
--- Lua can't hold are refused: whole ones that are no double (in Lua 5.4 no integer either), and
--- those that are too large.
+--- Decode a JSON text. A top-level null is nil, a nested one `dirty.null`. Refuses numbers that
+-- Lua can't hold: whole numbers that are not exact as a double (in Lua 5.4 as an integer), and
+-- numbers that are too large.
 -- @tparam string text
--- @tparam[opt] boolean is_checked whether somebody has told already that it is JSON
+-- @tparam[opt] boolean is_checked the text is known to be JSON
 -- @treturn boolean true, then the value; or false, then what is wrong and where
--- @return the value, or the words; then true if it is JSON, with a number that does not fit
+-- @return the value, or the message; then true if it is JSON but a number does not fit
 function _M:from_json(text, is_checked)
-    local literal = LITERALS[text] -- as it mostly comes, without spaces
+    local literal = LITERALS[text] -- the usual case, without spaces
     if literal then
         return true, literal()
     end
@@ -212,7 +211,7 @@ function _M:from_json(text, is_checked)
     return true, finish(value, instance.null)
 end
 
---- Decode a list that libdirty gave, in place: it has told that what it calls JSON is.
+--- Decode a list from libdirty, in place. libdirty has checked that the JSON texts are JSON.
 -- @tparam string tags
 -- @tparam table list the texts 1…count, replaced by their values
 -- @tparam number count

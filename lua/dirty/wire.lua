@@ -1,15 +1,15 @@
---- The dirty protocol in Lua: frames from values and back, without a socket.
--- docs/protocol.md is the normative text. The C runtime has its own implementation
--- (runtime/wire); both pass the byte vectors of spec/fixtures. For LuaJIT (OpenResty) and
--- every Lua from 5.1 on; needs no FFI and no bit library.
+--- The dirty protocol in Lua: encodes and decodes frames, without a socket. docs/protocol.md is
+-- the normative text. The C runtime has its own implementation (runtime/wire); both pass the
+-- byte vectors of spec/fixtures. For LuaJIT (OpenResty) and every Lua from 5.1 on; needs no FFI
+-- and no bit library.
 --
--- Nothing here waits, or raises over what a peer sent. A decoder says `nil, fault, text`:
--- `fault` is a name from the protocol ("BAD_TAG"), or "MORE" while the bytes are only the
--- start of a message; `text` is for people. An encoder says `nil, fault, text` of what may
--- not be sent; beside the protocol's faults there is "BAD_VALUE", a value that can't be
+-- Nothing here waits, and nothing raises because of a peer's bytes. A decoder returns `nil,
+-- fault, text`: `fault` is a name of the protocol ("BAD_TAG"), or "MORE" if the bytes are only
+-- the start of a message; `text` is for people. An encoder returns `nil, fault, text` if a value
+-- may not be sent. Its faults are those of the protocol and "BAD_VALUE": a value that can't be
 -- written.
 --
--- **Ids** are numbers below 2^53, or, from there up (only others make such), strings of 8
+-- **Ids** are numbers below 2^53. Larger ids, which only other clients make, are strings of 8
 -- bytes. Equal ids are equal in Lua (`==`).
 --
 -- The methods of a codec are in `dirty.wire.encode` and `dirty.wire.decode`.
@@ -31,7 +31,7 @@ local _M = { _VERSION = "0.1.0" }
 
 local DEFAULTS = { max_message = 67108864, max_args = 255, max_depth = 1000 }
 
--- What a codec knows and can, by name.
+-- The methods and constants of a codec, by name.
 local methods = {}
 for _, module in ipairs { constants, encode, decode } do
     for name, value in pairs(module) do
@@ -40,7 +40,7 @@ for _, module in ipairs { constants, encode, decode } do
 end
 local mt = { __index = methods }
 
---- Make a codec: limits, and a JSON instance of its own.
+--- Make a codec with its limits and a JSON instance of its own.
 -- @tparam[opt] table options `max_message` (bytes of a payload, default 64 MiB), `max_args`
 -- (values in one message, default 255), `max_depth` (nesting of JSON, default 1000)
 -- @treturn table with the constants and methods of the modules named above
@@ -53,7 +53,7 @@ function _M.new(options)
     return setmetatable(codec, mt)
 end
 
---- Read answers piece by piece: see `dirty.wire.reader`.
+--- Make a reader, which reads answers in pieces; see `dirty.wire.reader`.
 function methods:reader()
     return reader.new(self)
 end

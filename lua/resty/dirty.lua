@@ -1,30 +1,25 @@
---- The client of a dirty runtime for nginx with the Lua module (OpenResty): pure Lua on
--- cosockets, so that a call makes its request wait and nobody else.
+--- The client of a dirty runtime for nginx with the Lua module (OpenResty). It is pure Lua on
+-- cosockets: a call makes only its own request wait.
 --
--- A client is options and nothing more: it holds no socket, may be made anywhere, and may
--- be shared by all requests of a worker. Each call has a connection to itself and gives it
--- back to nginx's pool when it was left clean.
+-- A client holds options and no socket. It may be made anywhere and shared by all requests of a
+-- worker. Each call has a connection of its own, which goes back to nginx's pool if it is clean
+-- afterwards.
 --
 -- It works where nginx lets Lua wait: in `rewrite_by_lua*`, `server_rewrite_by_lua*`,
 -- `access_by_lua*`, `content_by_lua*`, `ngx.timer.*`, `ssl_certificate_by_lua*`, and with
 -- OpenResty's own nginx `ssl_client_hello_by_lua*` and `ssl_session_fetch_by_lua*`. Elsewhere
--- its methods raise and name the phase; a timer of delay 0 is the way out.
+-- its methods raise and name the phase. Use a timer of delay 0 there.
 --
--- A call gives the action's values, or `nil, err, info`: `err` is a string that starts with
--- the code (`"TIMEOUT: images.thumbnail ran 800 ms"`), `info` a table with
+-- A call returns the action's values, or `nil, err, info`; see dirty.client.outcome.
 --
--- * `code` string, `message` string, `http_status` number,
--- * `started` string: `"no"`, `"yes"` or `"unknown"`, whether the app may have run,
--- * `app`, `action` string, `phase` string (`"receive"`, `"queue"`, `"run"`, `"client"`),
--- * and what else the error carries: `traceback`, `elapsed_ms`, `retry_after_ms`, …
---
--- docs/openresty.md tells more.
+-- See also docs/openresty.md.
 -- @module resty.dirty
 -- @usage
 -- local client = require("resty.dirty").client { socket = "/run/dirty/dirty.sock" }
 -- local png, err, info = client:execute("images", "thumbnail", jpeg, { width = 200 })
 -- if not png then return ngx.exit(info.http_status) end
 
+local base = require "dirty.client.base"
 local body = require "resty.dirty.body"
 local connection = require "resty.dirty.connection"
 local errors = require "dirty.errors"
@@ -33,7 +28,6 @@ local options_of = require "dirty.client.options"
 local outcome = require "dirty.client.outcome"
 local messages = require "resty.dirty.messages"
 local stream = require "resty.dirty.stream"
-local values = require "dirty.values"
 local wire = require "dirty.wire"
 
 local clear = require "table.clear"
@@ -43,11 +37,8 @@ local getmetatable, select, setmetatable, unpack = getmetatable, select, setmeta
 
 local _M = { _VERSION = "0.1.0" }
 
-local methods = {}
-local mt = { __index = methods }
-
 local DEFAULTS = options_of.DEFAULTS
--- Where in nginx methods work.
+-- The phases of nginx in which methods work.
 local CALLS = {
     where = "it can wait in rewrite, access, content, timers, and where certificates are chosen; "
         .. "a timer of delay 0 can be started from here",
@@ -58,15 +49,17 @@ local BODY = {
     where = "a request's body can be had in rewrite, access and content",
     rewrite = true, server_rewrite = true, access = true, content = true,
 }
--- Names of calls that a client remembers.
+-- Names of calls that a client keeps encoded.
 local CALLS_MAX = 1000
 
 -- -- Checks ------------------------------------------------------------------------------
 
--- Raise for the caller of our caller: this is no client, or the method doesn't work here.
+local methods, mt
+
+-- Raise for the caller of our caller if this is not a client or the method doesn't work here.
 local function check_use(self, method, phases)
     if getmetatable(self) ~= mt then
-        error(("call it with a colon: client:%s(…)"):format(method), 3)
+        error(base.NOT_A_CLIENT:format(method), 3)
     end
     local phase = phases and get_phase()
     if phases and not phases[phase] then
@@ -74,18 +67,20 @@ local function check_use(self, method, phases)
     end
 end
 
+methods, mt = base.class(check_use, CALLS)
+
 -- -- Calls -------------------------------------------------------------------------------
 
--- Check the names of a call that was not made before, and write them once for all calls. Nil
--- for a name that the method may not call. Raises for the caller of the function that calls our
--- caller.
+-- Check the names of a call that was not made before, and encode them once for all calls. Returns
+-- nil for a name that the method may not call. Raises for the caller of the function that calls
+-- our caller.
 local function learn(self, method, app, action)
     options_of.check_names(app, action, 5)
     if options_of.is_reserved(app) and method ~= "arbiter" then
         return nil
     end
     local calls = self._calls
-    if calls.count >= CALLS_MAX then -- somebody makes names up: begin anew
+    if calls.count >= CALLS_MAX then -- names come from outside: start again
         clear(calls.by_app)
         clear(calls.of_arbiter)
         calls.count = 0
@@ -100,8 +95,8 @@ local function learn(self, method, app, action)
     return call
 end
 
--- Make a call and read the first frame of its answer: the exchange; or nil, err, info. `known`
--- has the calls of its kind that were made before. Raises for the caller of our caller.
+-- Make a call and read the first frame of its answer. Returns the exchange; or nil, err, info.
+-- `known` has the earlier calls of its kind. Raises for the caller of our caller.
 local function begin(self, method, known, app, action, args, argc)
     local by_action = known[app]
     local call = by_action and by_action[action] or learn(self, method, app, action)
@@ -127,7 +122,7 @@ local function begin(self, method, known, app, action, args, argc)
     return nil, err, info
 end
 
--- The values of a call that has been answered. Its exchange is let go.
+-- Return the values of a call that has been answered. Gives its exchange back.
 local function values_of(self, x, app, action)
     exchange.finish(x)
     local list, count = x.values, x.count
@@ -138,17 +133,16 @@ local function values_of(self, x, app, action)
     return unpack(list, 1, count)
 end
 
---- Call an action and wait for its values, for the timeout and 2 s at most; other requests
--- go on meanwhile. Sends the request a second time only where the first provably reached
--- nobody.
+--- Call an action and wait for its values, for at most the timeout plus 2 s. Other requests go on
+-- meanwhile. Sends the request again only if the first one certainly reached nobody.
 --
--- Strings travel as they are, byte for byte. Tables, numbers, booleans and nil travel as
--- JSON; nil inside a table is lost as always in Lua, `dirty.null` (`ngx.null`) is not.
--- @tparam string app name of an app; one that starts with @ is refused (`DENIED`), unsent
+-- Strings are sent unchanged, byte for byte. Tables, numbers, booleans and nil are sent as
+-- JSON. A nil inside a table is lost as always in Lua; `dirty.null` (`ngx.null`) is not.
+-- @tparam string app name of an app; a name that starts with @ is refused (`DENIED`) and not sent
 -- @tparam string action
--- @param[opt] ... arguments, nils included
--- @return the action's values; or nil, err (string), info (table, see above). Codes: any of
--- the list in docs/protocol.md. Wrong use raises
+-- @param[opt] ... arguments, may contain nil
+-- @return the action's values; or nil, err, info (see dirty.client.outcome). Any code of
+-- docs/protocol.md. Wrong use raises
 function methods:execute(app, action, ...)
     check_use(self, "execute")
     local x, err, info = begin(self, "execute", self._calls.by_app, app, action, { ... },
@@ -160,10 +154,9 @@ function methods:execute(app, action, ...)
 end
 
 --- Call an action that streams, and wait for its first chunk. The timeout covers the whole
--- stream. Whoever reads slowly makes the app wait. Other calls can be made while a stream is
--- open.
+-- stream. A slow reader makes the app wait. Other calls can be made while a stream is open.
 -- @tparam string app
--- @tparam string action one that doesn't stream gives its values as one chunk
+-- @tparam string action if it doesn't stream, its values come as one chunk
 -- @param[opt] ... arguments
 -- @treturn table|nil a stream, see `resty.dirty.stream`; or nil, err, info as for `execute`
 -- @usage
@@ -180,18 +173,14 @@ function methods:stream(app, action, ...)
     return stream.new(x)
 end
 
---- The same client with other options for its calls; as cheap as a table.
+--- Make a client with other options for its calls. It costs one table.
 -- @tparam table options `timeout` (seconds for the whole call), `priority` (0 first to 9
 -- last), `metadata` (table, reaches the app as `dirty.request.metadata`)
 -- @treturn table a client; a wrong option raises
 -- @usage client:with{ timeout = 0.8, priority = 0 }:execute("images", "info", jpeg)
 function methods:with(options)
     check_use(self, "with")
-    options_of.check(options, options_of.OF_CALLS)
-    local settings, err = options_of.settings(options, self._settings, self._values)
-    if not settings then
-        error(err, 2)
-    end
+    local settings = base.settings_with(options, self._settings, self._values)
     return setmetatable({
         _peer = self._peer,
         _codec = self._codec,
@@ -202,10 +191,10 @@ function methods:with(options)
     }, mt)
 end
 
---- Ask the runtime itself, its reserved app "@arbiter". What changes something is for those
--- whom the runtime's option `admin_users` names, by default for root and the socket's owner.
--- @tparam string action "status", "reload", … (docs/protocol.md has them); one that comes from
--- a browser does what nginx may do
+--- Ask the runtime itself, its reserved app "@arbiter". Actions that change something are for
+-- the users in the runtime's option `admin_users`, by default root and the socket's owner.
+-- @tparam string action "status", "reload", … (see docs/protocol.md). Don't take it from a
+-- browser: it runs with the rights of nginx
 -- @param[opt] ... arguments
 -- @return the action's values; or nil, err, info as for `execute`
 function methods:arbiter(action, ...)
@@ -218,27 +207,13 @@ function methods:arbiter(action, ...)
     return values_of(self, x, "@arbiter", action)
 end
 
---- The state of the runtime.
--- @treturn table|nil as `dirty status --json` prints it; or nil, err, info as for `execute`
-function methods:status()
-    check_use(self, "status", CALLS)
-    return self:arbiter("status")
-end
-
---- The counters of the runtime, as Prometheus reads them.
--- @treturn string|nil text; or nil, err, info as for `execute`
-function methods:metrics()
-    check_use(self, "metrics", CALLS)
-    return self:arbiter("metrics")
-end
-
---- The body of the HTTP request that runs, from memory or from the temporary file that nginx
--- has put it into. Waits until it is here, other requests go on. Reading a temporary file is
--- a read that blocks, of a file that was just written and is still in the system's cache;
--- `client_body_buffer_size` decides from which size on there is one.
+--- Get the body of the current HTTP request, from memory or from nginx's temporary file. Waits
+-- until it has arrived; other requests go on. Reading a temporary file blocks, but the file was
+-- just written and is still in the system's cache. `client_body_buffer_size` decides from which
+-- size on there is one.
 -- @treturn string|nil "" if there is none; or nil, err, info: `info.code` is `PROTOCOL` and
--- `info.http_status` 413 for one over `max_message`, `CONNECTION` and 500 for one that can't
--- be read
+-- `info.http_status` 413 for a body over `max_message`, `CONNECTION` and 500 for a body that
+-- can't be read
 function methods:body()
     check_use(self, "body", BODY)
     local bytes, code, message, status = body.read(self._codec.max_message)
@@ -248,8 +223,8 @@ function methods:body()
     return bytes
 end
 
---- End the idle connections of this nginx worker to this socket. Calls that run go on, and
--- the next one connects again. There is no need to call it: they end by themselves after
+--- Close the idle connections of this nginx worker to this socket. Running calls go on, and the
+-- next call connects again. Calling it is not necessary: idle connections are closed after
 -- `keepalive_timeout`.
 function methods:close()
     check_use(self, "close", CALLS)
@@ -263,8 +238,7 @@ end
 
 -- -- Making clients ----------------------------------------------------------------------
 
--- nginx's workers and the runtime are often different users, so what depends on the user is
--- no place to meet.
+-- Does not depend on the user: nginx's workers and the runtime are often different users.
 local function default_socket()
     local path = os.getenv("DIRTY_SOCKET") or ""
     if path ~= "" then
@@ -282,12 +256,12 @@ local function new_peer(options)
         address = "unix:" .. path,
         size = size,
         keep_ms = math.floor((options.keepalive_timeout or DEFAULTS.keepalive_timeout) * 1000),
-        -- the first client that puts something into a pool decides how large it is
+        -- the first client that uses a pool decides its size
         pool = { pool = ("dirty:%d:%s"):format(size, path) },
     }
 end
 
---- Make a client. It connects when it is called; that call tells when nobody is there.
+--- Make a client. Each call connects; the call fails if no runtime is there.
 -- @tparam[opt] table options
 --
 -- * `socket` string: path of the runtime's socket; default `$DIRTY_SOCKET` (which nginx's
@@ -295,19 +269,14 @@ end
 --   `/run/dirty/dirty.sock`
 -- * `timeout` number: seconds that a call may take in all; default 30
 -- * `pool_size` number: idle connections that each nginx worker keeps; default 100
--- * `keepalive_timeout` number: seconds that it keeps them; default 60
+-- * `keepalive_timeout` number: seconds that it keeps idle connections; default 60
 -- * `max_message` number: bytes of a request or an answer; default 64 MiB
 -- * `max_depth` number: how deep tables may nest; default 1000
 -- * `priority` number, `metadata` table: for all calls, see `with`
 -- @treturn table a client; a wrong option raises
 function _M.new(options)
     options = options or {}
-    options_of.check(options, options_of.OF_CLIENTS)
-    local codec = values.new(options.max_depth)
-    local settings, err = options_of.settings(options, options_of.SETTINGS, codec)
-    if not settings then
-        error(err, 2)
-    end
+    local codec, settings = base.settings(options)
     return setmetatable({
         _peer = new_peer(options),
         _codec = wire.new {
@@ -322,7 +291,7 @@ function _M.new(options)
     }, mt)
 end
 
---- The same function by the name that `require "dirty"` gives it.
+--- The same function under the name that `require "dirty"` gives it.
 -- @function client
 _M.client = _M.new
 

@@ -10,23 +10,25 @@
 #include "base/clock.h"
 #include "worker/lua_trace.h"
 
-/* LuaJIT's profiler, with its checks in every line of compiled code and, for a timer, one
- * that we switch off at once: SIGPROF comes from us alone. */
+/* LuaJIT's profiler with a check in every line of compiled code. The mode needs a timer
+ * interval; we stop that timer at once, so that only we send SIGPROF. */
 #define PROFILE_MODE "li1000000000"
 
 static const dirty_code reasons[] = {DIRTY_CODE_TIMEOUT, DIRTY_CODE_CANCELLED,
                                      DIRTY_CODE_MEMORY};
 
-/* The one of this thread. Handlers may not meet a call of the dynamic linker. */
+/* The interrupt of this thread. initial-exec: a signal handler may not call the dynamic
+ * linker. */
 static _Thread_local dirty_interrupt *current __attribute__((tls_model("initial-exec")));
 
-/* -- Arming: in the signal handler, or in the allocator ------------------------------ */
+/* -- Arming: in the signal handler or the allocator ------------------------------- */
 
 static void on_hook(lua_State *L, lua_Debug *ar);
 
-/* Set the hook for the next instruction. A signal may have come while LuaJIT was changing
- * its dispatch, and our change was then half undone: so go by way of none, which makes
- * all of it anew, and the signal is sent again. */
+/* Set the hook for the next instruction. The signal may have come while LuaJIT was
+ * changing its dispatch table, which undoes half of a change that we make here. Clearing
+ * the hook first makes LuaJIT rebuild the whole table. If that fails too, the arbiter's
+ * next signal repeats it. */
 static void arm(dirty_interrupt *in) {
     lua_Hook hook = lua_gethook(in->L);
     if (hook != on_hook) {
@@ -43,11 +45,11 @@ static void arm(dirty_interrupt *in) {
 
 static void interrupt(dirty_interrupt *in, unsigned reason) {
     unsigned none = 0;
-    atomic_compare_exchange_strong(&in->reason, &none, reason); /* the first counts */
+    atomic_compare_exchange_strong(&in->reason, &none, reason); /* the first stays */
     arm(in);
 }
 
-/* What the page asks of the call that runs here, if it speaks of that. */
+/* Do what the page asks, if it asks it of the call that runs here. */
 static void look(dirty_interrupt *in) {
     uint64_t seq = atomic_load_explicit(&in->running, memory_order_relaxed);
     uint64_t word = atomic_load(&in->page->interrupt);
@@ -73,7 +75,7 @@ static void on_signal(int number) {
     errno = saved;
 }
 
-/* The heap has passed its limit: we are in the allocator. */
+/* The heap went over its limit. Called by the allocator. */
 static void on_over(void *ctx) {
     dirty_interrupt *in = ctx;
     if (atomic_load_explicit(&in->running, memory_order_relaxed) != 0)
@@ -88,15 +90,15 @@ void dirty_interrupt_collect(dirty_interrupt *in) {
     arm(in);
 }
 
-/* Collect what is over the limit, for worker/lua_limit.h. */
+/* Collect all garbage; the callback of worker/lua_limit.h. */
 static void collect_all(void *ctx, lua_State *L) {
     dirty_interrupt *in = ctx;
     in->collect(in->collect_ctx, L, true);
 }
 
-/* -- The hook: between two instructions ---------------------------------------------- */
+/* -- The hook: runs between two instructions -------------------------------------- */
 
-/* The app's own hook is there again, if it has one. */
+/* Remove our hook and restore the app's own, if it has one. */
 static void disarm(dirty_interrupt *in) {
     if (lua_gethook(in->L) == on_hook)
         lua_sethook(in->L, in->app_hook, in->app_mask, in->app_count);
@@ -112,7 +114,8 @@ static void tell_stack(dirty_interrupt *in, lua_State *L) {
     atomic_store(&page->stack_seq, atomic_load(&in->running));
 }
 
-/* What is over the limit may be garbage. True: it was, and the call goes on. */
+/* Collect garbage after the heap went over its limit. True: there is room again, and the
+ * call goes on. */
 static bool is_relieved(dirty_interrupt *in, lua_State *L) {
     if (in->raised > 0 || !dirty_lua_limit_relieve(&in->heap, L))
         return false;
@@ -146,7 +149,7 @@ static void on_hook(lua_State *L, lua_Debug *ar) {
     if (in->trace_len == 0)
         in->trace_len = dirty_lua_trace(L, in->L, in->trace, sizeof in->trace);
     if (in->raised++ == 0)
-        disarm(in); /* until the signal comes again */
+        disarm(in); /* the app may clean up until the next signal */
     lua_rawgeti(L, LUA_REGISTRYINDEX, fault_of(in, reason));
     lua_error(L);
 }
@@ -181,10 +184,10 @@ void dirty_interrupt_tell(dirty_interrupt *in, const char *app, dirty_slice acti
     in->trace_len = 0;
 }
 
-/* -- Life ---------------------------------------------------------------------------- */
+/* -- Opening and closing ---------------------------------------------------------- */
 
 void dirty_interrupt_handle_signals(void) {
-    /* without SA_RESTART: a system call that an app waits in is to end */
+    /* no SA_RESTART: the signal must end a system call in which an app waits */
     struct sigaction action = {.sa_handler = on_signal};
     sigemptyset(&action.sa_mask);
     sigaction(DIRTY_INTERRUPT_SIGNAL, &action, NULL);
@@ -195,13 +198,13 @@ static void on_profile(void *data, lua_State *L, int samples, int vmstate) {
 }
 
 static void start_profiler(lua_State *L) {
-    /* what LuaJIT restores if an app uses the profiler itself, and stops it */
+    /* LuaJIT restores this disposition when an app stops the profiler */
     signal(SIGPROF, SIG_IGN);
     luaJIT_profile_start(L, PROFILE_MODE, on_profile, NULL);
     setitimer(ITIMER_PROF, &(struct itimerval){0}, NULL);
 }
 
-/* The errors that are raised, made beforehand: dirty.fault.new(code, message). */
+/* Make the error objects once: dirty.fault.new(code, message) for each reason. */
 static void make_faults(dirty_interrupt *in, lua_State *L) {
     static const char *const texts[] = {
         "the deadline passed while the request ran",
@@ -221,7 +224,7 @@ static void make_faults(dirty_interrupt *in, lua_State *L) {
     lua_pop(L, 1);
 }
 
-/* Everything that opening can raise. */
+/* The part of opening that can raise. */
 static int open_state(lua_State *L) {
     dirty_interrupt *in = lua_touserdata(L, 1);
     make_faults(in, L);

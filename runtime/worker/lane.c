@@ -16,10 +16,10 @@
 #include "worker/lua_host.h"
 #include "worker/pin.h"
 
-/* The caller of a request that has come longer ago may have hung up meanwhile: it costs a
- * system call to know. */
+/* Check whether the client has hung up if its request came longer ago than this. The
+ * check costs a system call. */
 #define UNSEEN_NS (10 * DIRTY_NS_PER_MS)
-/* A call that ran longer, and this many others, are followed by a look at signals. */
+/* Restore signals after a call that ran longer than this, or after 64 shorter ones. */
 #define LONG_RUN_NS DIRTY_NS_PER_MS
 #define SHORT_CALLS 64
 
@@ -28,19 +28,19 @@ struct dirty_lane {
     dirty_lane_page *page;           /* shared with the arbiter */
     dirty_host *host;                /* owned */
     dirty_request_reader reader;
-    dirty_buf error; /* owned: an ERROR frame being written */
+    dirty_buf error; /* owned: the ERROR frame that is written */
     dirty_channel channel;
-    uint32_t short_calls; /* since signals were looked after */
+    uint32_t short_calls; /* since dirty_pin_signals ran last */
 };
 
-/* One request on its way through the lane. */
+/* One request and what comes of it. */
 typedef struct job {
     const dirty_msg_dispatch *dispatch;
-    int fd; /* the caller's connection, the inbox's */
+    int fd; /* borrowed from the channel: the client's connection */
     dirty_call call;
     dirty_msg_done done;
-    int saved; /* owned: a file with what has come of a slow request, which is to be given
-                  back; -1: none */
+    int saved; /* owned: a file with the received bytes of a slow request, to be given
+                  back to the arbiter; -1: none */
 } job;
 
 /* -- Boot -------------------------------------------------------------------------- */
@@ -52,7 +52,7 @@ static void boot_failed(dirty_lane *lane, dirty_buf *why) {
     dirty_channel_send(&lane->channel, &head, sizeof head, why->base, why->len);
 }
 
-/* The runtime's own modules did not load: said as if it were an app's failure. */
+/* Report that the runtime's own modules did not load, in the form of an app's failure. */
 static void open_failed(dirty_lane *lane, const dirty_buf *reason) {
     dirty_buf why = {0};
     dirty_buf_append_cstr(&why,
@@ -70,7 +70,7 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
         return -ENOMEM;
     lane->start = start;
     lane->page = start->pages[index];
-    lane->channel.channel = start->channels[index];
+    lane->channel.fd = start->channels[index];
     atomic_store(&lane->page->tid, (uint32_t)gettid());
     dirty_pin_thread();
     dirty_buf why = {0};
@@ -119,18 +119,18 @@ static void lose(job *j) {
     j->done.connection = DIRTY_CONNECTION_LOST;
 }
 
-/* Write one frame if the baton is ours to write. False: nothing more can be said to this
- * caller, and job.done tells why. */
+/* Write one frame if the lane holds the baton. False: the lane may not write to this
+ * client any more, and job.done says why. */
 static bool write_frame(dirty_lane *lane, job *j, struct iovec *iov, size_t count,
                         dirty_baton_state then) {
-    dirty_guest_end("the words for an error"); /* of which the app has made some */
+    dirty_guest_end("the words for an error"); /* an app's metamethods may have run */
     if (!move(lane, j, DIRTY_BATON_RUNNING, DIRTY_BATON_WRITING)) {
         j->done.dropped = 1;
         return false;
     }
     int rc = dirty_peer_write(j->fd, iov, count, lane->start->limits.send_timeout_ms);
     if (rc < 0) {
-        /* the baton stays in WRITING: framing is lost, nobody may write here again */
+        /* the baton stays in WRITING: the frame is incomplete, nobody may write here */
         lose(j);
         return false;
     }
@@ -138,7 +138,7 @@ static bool write_frame(dirty_lane *lane, job *j, struct iovec *iov, size_t coun
     return true;
 }
 
-/* Send what the host's failure says. */
+/* Send the host's failure as an ERROR frame. */
 static void answer_error(dirty_lane *lane, job *j) {
     dirty_lane_error *f = dirty_host_error(lane->host);
     dirty_error_origin origin = {.app = lane->start->apps[j->dispatch->app]->name,
@@ -172,7 +172,7 @@ static void answer_end(dirty_lane *lane, job *j) {
     write_frame(lane, j, &piece, 1, DIRTY_BATON_ANSWERED);
 }
 
-/* -- Life of a request ------------------------------------------------------------- */
+/* -- Handling a request ------------------------------------------------------------ */
 
 static void answer_fault(dirty_lane *lane, job *j, dirty_wire_fault fault,
                          uint32_t argument) {
@@ -206,7 +206,7 @@ static bool is_late(const job *j, uint64_t now) {
     return j->call.deadline_ns != 0 && now >= j->call.deadline_ns;
 }
 
-/* Send the chunks of a stream until it ends, one way or another. */
+/* Send the chunks of a stream until it ends or fails. */
 static void stream(dirty_lane *lane, job *j) {
     for (;;) {
         dirty_outcome outcome = dirty_host_next(lane->host);
@@ -241,9 +241,11 @@ static void run(dirty_lane *lane, job *j) {
         answer_error(lane, j);
 }
 
-/* What to say when the request did not come whole. */
+/* Answer a request that was not received whole. */
 static void refuse(dirty_lane *lane, job *j, int rc) {
-    bool end = rc == -ENODATA && !dirty_peer_is_gone(j->fd); /* a half-close */
+    bool end =
+        rc == -ENODATA &&
+        !dirty_peer_is_gone(j->fd); /* the client shut down its sending side only */
     if (!end && rc != -ETIMEDOUT && rc != -ENOMEM)
         return lose(j);
     j->done.connection = DIRTY_CONNECTION_DRAIN;
@@ -279,7 +281,7 @@ static void handle(dirty_lane *lane, job *j) {
     uint32_t argument;
     dirty_wire_fault fault =
         dirty_request_reader_parse(&lane->reader, &j->call, &argument);
-    if (fault == DIRTY_WIRE_MORE) /* the header and the dispatch don't agree */
+    if (fault == DIRTY_WIRE_MORE) /* the header and the dispatch differ in length */
         fault = DIRTY_WIRE_TRUNCATED;
     if (fault != DIRTY_WIRE_OK)
         return answer_fault(lane, j, fault, argument);
@@ -294,8 +296,8 @@ static void count_request(dirty_lane *lane) {
                           memory_order_relaxed);
 }
 
-/* Its sender is slow, and others may wait for this lane: the arbiter receives the rest.
- */
+/* Give a slow request back, so that this lane can serve others. The arbiter receives the
+ * rest. */
 static int give_back_slow(dirty_lane *lane, job *j) {
     dirty_msg_stalled m = {.kind = DIRTY_MSG_STALLED,
                            .have_len = (uint32_t)lane->reader.have,
@@ -308,7 +310,7 @@ static int give_back_slow(dirty_lane *lane, job *j) {
     return rc;
 }
 
-/* After a long call, or one of many, where a few system calls don't count. */
+/* Restore signals after a long call or after many short ones. */
 static void pin_signals(dirty_lane *lane, const job *j) {
     if (j->done.run_ns < LONG_RUN_NS && ++lane->short_calls < SHORT_CALLS)
         return;
@@ -318,7 +320,7 @@ static void pin_signals(dirty_lane *lane, const job *j) {
 
 static int serve_dispatch(dirty_lane *lane) {
     const dirty_msg_dispatch *d = &lane->channel.message.dispatch;
-    job j = {.dispatch = d, .fd = lane->channel.descriptor, .saved = -1};
+    job j = {.dispatch = d, .fd = lane->channel.peer_fd, .saved = -1};
     j.done.kind = DIRTY_MSG_DONE;
     j.done.seq = d->seq;
     j.call = (dirty_call){.seq = d->seq,
@@ -332,18 +334,19 @@ static int serve_dispatch(dirty_lane *lane) {
     if (j.saved >= 0)
         return give_back_slow(lane, &j);
     if (j.done.outcome == DIRTY_CODE_MEMORY)
-        dirty_host_release_all(lane->host); /* for lua_bytes */
+        dirty_host_release_all(lane->host); /* so that lua_bytes is right */
     count_request(lane);
     dirty_channel_close(&lane->channel);
     int rc = dirty_channel_send(&lane->channel, &j.done, sizeof j.done, NULL, 0);
     dirty_host_release(lane->host);
-    fflush(stdout); /* an app may have made it wait for a full buffer */
+    fflush(stdout); /* an app may have made stdout fully buffered */
     pin_signals(lane, &j);
     dirty_request_reader_end(&lane->reader);
     return rc;
 }
 
-/* No descriptor came: too many are open here. The request has not begun. */
+/* Give a request back that came without its descriptor, because too many are open in this
+ * process. The request has not begun. */
 static int give_back(dirty_lane *lane) {
     dirty_log(DIRTY_LOG_WARN, "a request came without its descriptor: too many are open",
               "%s", "option=RLIMIT_NOFILE");
@@ -365,7 +368,7 @@ int dirty_lane_serve(dirty_lane *lane) {
             break;
         if (lane->channel.message.dispatch.app >= lane->start->app_count)
             rc = -EBADMSG;
-        else if (lane->channel.descriptor < 0 ||
+        else if (lane->channel.peer_fd < 0 ||
                  (lane->channel.message.dispatch.gathered && lane->channel.file < 0))
             rc = give_back(lane);
         else

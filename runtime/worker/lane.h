@@ -1,10 +1,10 @@
-/* lane: one thread of a worker with one Lua state, serving the requests that come on its
- * channel, one after the other.
+/* lane: one thread of a worker, with one Lua state. It serves the requests from its
+ * channel one after the other:
  *
  *   DISPATCH → read the rest of the request → RUNNING → the app → WRITING → the answer
  *   → ANSWERED → DONE
  *
- * A small request costs it four system calls: recvmsg, sendmsg, close, send. */
+ * A small request costs four system calls: recvmsg, sendmsg, close, send. */
 #ifndef DIRTY_WORKER_LANE_H
 #define DIRTY_WORKER_LANE_H
 
@@ -12,18 +12,18 @@
 
 typedef struct dirty_lane dirty_lane;
 
-/* Make lane `index` of the worker and boot its apps. The channel stays the caller's. 0;
- * or negative after BOOT_FAILED was sent on the channel and logged. */
+/* Make lane `index` of the worker and boot its apps. The channel stays owned by the
+ * caller. Returns 0; or a negative value after it sent BOOT_FAILED on the channel. */
 int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t index);
 
-/* Say READY, then serve until STOP or the end of the channel. 0, or negative for what
- * should not be on a channel. */
+/* Send READY, then serve until STOP or the end of the channel. Returns 0; or a negative
+ * value if the channel is broken or a message is invalid. */
 int dirty_lane_serve(dirty_lane *lane);
 
-/* close() of the apps. Idempotent. */
+/* Call close() of every app. Calling it again has no effect. */
 void dirty_lane_close_apps(dirty_lane *lane);
 
-/* Close the apps, if that is still to be done, and the Lua state. */
+/* Close the apps, if they are still open, and the Lua state. Frees the lane. */
 void dirty_lane_close(dirty_lane *lane);
 
 #endif

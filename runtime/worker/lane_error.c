@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "wire/frame.h"
 
-/* A buffer that an error made larger than this is given back. */
+/* Free a buffer after an error if it is larger than this. */
 #define KEEP_BYTES (16u << 10)
 
 void dirty_lane_error_init(dirty_lane_error *f) {
@@ -36,7 +36,7 @@ void dirty_lane_error_set(dirty_lane_error *f, dirty_code code, const char *star
     empty(&f->members);
 }
 
-/* Append what fits under `max`, and say how much was cut. */
+/* Append at most as much as keeps the buffer within `max`. Says how much was cut. */
 static void append_cut(dirty_buf *b, const char *text, size_t len, size_t max) {
     size_t room = b->len < max ? max - b->len : 0;
     if (len <= room) {
@@ -89,7 +89,7 @@ static void encode_details(const dirty_lane_error *f, const dirty_error_origin *
         dirty_buf_json_string(out, (const char *)f->traceback.base, f->traceback.len);
     }
     dirty_buf_append(out, f->members.base, f->members.len);
-    dirty_buf_append(out, "}", 2); /* and its NUL */
+    dirty_buf_append(out, "}", 2); /* with its NUL */
 }
 
 void dirty_lane_error_encode(const dirty_lane_error *f, const dirty_error_origin *origin,

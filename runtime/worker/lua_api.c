@@ -19,14 +19,14 @@ static dirty_lua_scope *scope_of(lua_State *L) {
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
-/* Seconds until the deadline, which the call must have. */
+/* Seconds until the deadline. The call must have one. */
 static double seconds_left(const dirty_call *call) {
     uint64_t now = dirty_now_ns(), deadline = call->deadline_ns;
     return now < deadline ? (double)(deadline - now) / NS_PER_S
                           : -(double)(now - deadline) / NS_PER_S;
 }
 
-/* remaining() → seconds, negative when the deadline has passed; nil without one */
+/* remaining() → seconds until the deadline, negative after it; nil without one */
 static int api_remaining(lua_State *L) {
     const dirty_call *call = scope_of(L)->call;
     if (call == NULL || call->deadline_ns == 0)
@@ -35,21 +35,21 @@ static int api_remaining(lua_State *L) {
     return 1;
 }
 
-/* caller_is_gone() → whether the caller has closed its connection */
+/* caller_is_gone() → whether the client has closed its connection */
 static int api_caller_is_gone(lua_State *L) {
     const dirty_call *call = scope_of(L)->call;
     lua_pushboolean(L, call != NULL && dirty_peer_is_gone(call->fd));
     return 1;
 }
 
-/* cwd() → the working directory, nil if it has no path any more */
+/* cwd() → the working directory; nil if it has no path any more */
 static int api_cwd(lua_State *L) {
     char path[PATH_MAX];
     lua_pushstring(L, getcwd(path, sizeof path));
     return 1;
 }
 
-/* booting(phase): tell the arbiter how far the app that is being made has come */
+/* booting(phase): publish the phase of the app that boots, for the arbiter */
 static int api_booting(lua_State *L) {
     static const char *const phases[] = {"none", "load", "new", "init", NULL};
     const dirty_lua_scope *scope = scope_of(L);
@@ -83,7 +83,7 @@ static int api_log(lua_State *L) {
     return 0;
 }
 
-/* The deadline as os.time() counts, in seconds with fractions. */
+/* The deadline on the clock of os.time(), in seconds with fractions. */
 static double deadline_of(const dirty_call *call) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);

@@ -4,8 +4,9 @@
 #include "base/guest.h"
 #include "worker/lua_state.h"
 
-/* What one text of a boot failure may take in JSON; two of them fit in a message. */
+/* Limit of one text of a boot failure, in bytes of JSON. Two texts fit into a message. */
 #define BOOT_TEXT_MAX 7000
+
 static void set_text(lua_State *L, const char *name, const char *text) {
     if (text == NULL)
         return;
@@ -37,7 +38,7 @@ static void add_text(lua_State *L, dirty_buf *out, const char *name, int index) 
     lua_pop(L, 1);
 }
 
-/* Append phase, message and traceback of the failure table at `index`. */
+/* Append phase, message and traceback of the failure table at `index` as JSON members. */
 static void add_failure(lua_State *L, dirty_buf *out, int index) {
     add_text(L, out, "phase", index);
     add_text(L, out, "message", index);
@@ -47,7 +48,7 @@ static void add_failure(lua_State *L, dirty_buf *out, int index) {
 typedef struct app_work {
     dirty_host *host;
     uint32_t app;
-    const char *step; /* of try, see dirty.lane */
+    const char *step; /* of try; see dirty.lane.loader */
     bool ok;
     dirty_buf *out;
 } app_work;
@@ -72,7 +73,7 @@ static int open_app(lua_State *L) {
     return 0;
 }
 
-/* One step of a try. [-1, +0, e] */
+/* Run one step of a try. [-1, +0, e] */
 static int try_app(lua_State *L) {
     app_work *work = lua_touserdata(L, 1);
     dirty__push_lane(work->host, "try");
@@ -88,7 +89,7 @@ static int try_app(lua_State *L) {
     return 0;
 }
 
-/* Run one of the two above; an error that came through is said as the runtime's own. */
+/* Run one of these functions. Reports an error that it raises as the runtime's own. */
 static void run_app_work(app_work *work, lua_CFunction function) {
     dirty_host *h = work->host;
     h->scope.app = h->start->apps[work->app]->name;
@@ -113,7 +114,7 @@ static void run_app_work(app_work *work, lua_CFunction function) {
         dirty__collect(h, h->L, false);
 }
 
-/* What is left to do once the apps are there. */
+/* Call dirty.lane's booted(), once all apps are made. */
 static int end_boot(lua_State *L) {
     dirty_host *h = lua_touserdata(L, 1);
     dirty__push_lane(h, "booted");
@@ -121,7 +122,8 @@ static int end_boot(lua_State *L) {
     return 0;
 }
 
-/* A lane whose apps have used up max_memory could only answer MEMORY. */
+/* Check that calls have room. A lane whose apps use up max_memory could only answer
+ * MEMORY. */
 static bool leaves_room(dirty_host *h, dirty_buf *why) {
     const dirty_lua_limit *heap = &h->interrupt.heap;
     if (dirty_interrupt_has_room(&h->interrupt))
@@ -165,7 +167,7 @@ int dirty_host_try(dirty_host *h, uint32_t app, const char *step, dirty_buf *rep
     return work.ok ? 0 : -EINVAL;
 }
 
-/* close() of the app whose index is the argument. */
+/* Call close() of the app whose work is the argument. */
 static int close_app(lua_State *L) {
     app_work *work = lua_touserdata(L, 1);
     dirty__push_lane(work->host, "close");

@@ -1,10 +1,14 @@
+#include "worker/lua_call.h"
+
 #include <string.h>
 
 #include <lauxlib.h>
 
 #include "worker/lua_state.h"
 
-/* Names that are the runtime's to call, and names that an app keeps to itself. */
+/* Whether a name can be an action: the runtime does not call it, and it does not begin
+ * with
+ * "_". dirty.lane.actions has the same rules. */
 static bool is_action_name(dirty_slice name) {
     switch (name.len) {
     case 3: return memcmp(name.base, "new", 3) != 0 && name.base[0] != '_';
@@ -16,10 +20,10 @@ static bool is_action_name(dirty_slice name) {
     }
 }
 
-/* Where run_call finds what it is given. */
+/* Stack slots of the arguments of run_call. */
 enum { ARG_OBJECT = 1, ARG_OWN_CALL };
 
-/* Push the function to call and its first arguments; returns how many of those. */
+/* Push the function to call and its first arguments. Returns the number of those. */
 static int push_target(lua_State *L, dirty_host *h, const dirty_call *call) {
     if (lua_toboolean(L, ARG_OWN_CALL)) { /* call(object, action, …) */
         lua_pushvalue(L, ARG_OWN_CALL);
@@ -35,7 +39,7 @@ static int push_target(lua_State *L, dirty_host *h, const dirty_call *call) {
             return 1;
         }
     }
-    dirty__push_lane(h, "no_action"); /* (object, app, action) raises */
+    dirty__push_lane(h, "no_action"); /* (object, app, action): raises */
     lua_pushvalue(L, ARG_OBJECT);
     lua_pushstring(L, h->scope.app);
     lua_pushlstring(L, call->action.base, call->action.len);
@@ -43,7 +47,7 @@ static int push_target(lua_State *L, dirty_host *h, const dirty_call *call) {
 }
 
 static void push_value(lua_State *L, dirty_host *h, const dirty_value *value) {
-    h->misfit = false; /* what is raised in there is about JSON */
+    h->misfit = false; /* an error raised by the next line is about JSON */
     h->misfit = !dirty_lua_push_value(L, &h->codec, value);
     if (h->misfit)
         lua_error(L);
@@ -58,8 +62,8 @@ static void push_values(lua_State *L, dirty_host *h, dirty_value_reader values) 
 }
 
 static void push_arguments(lua_State *L, dirty_host *h, const dirty_call *call) {
-    h->argument = 0;                           /* none yet: there are too many */
-    bool fits = call->argc < LUA_MINSTACK / 2; /* that much a C function always has */
+    h->argument = 0;                           /* of an error below: too many arguments */
+    bool fits = call->argc < LUA_MINSTACK / 2; /* always there */
     if (!fits && !lua_checkstack(L, (int)call->argc + LUA_MINSTACK))
         luaL_error(L, "%d arguments are more than Lua can take", (int)call->argc);
     h->argument = 1;
@@ -77,7 +81,7 @@ static void decode_metadata(lua_State *L, dirty_host *h, const dirty_call *call)
     lua_rawseti(L, LUA_REGISTRYINDEX, h->scope.metadata);
 }
 
-/* Results from slot `first` on, which returned them all: refuse what can't be sent. */
+/* Encode the results from slot `first` on. Fails the call if one can't be sent. */
 static int finish(lua_State *L, dirty_host *h, int first, dirty_outcome good) {
     h->stage = STAGE_RESULTS;
     if (dirty_answer_encode(L, &h->answer, &h->codec, &h->limits, first)) {
@@ -89,7 +93,7 @@ static int finish(lua_State *L, dirty_host *h, int first, dirty_outcome good) {
     return 1;
 }
 
-/* `return nil, err`: leave err alone on the stack for describe. */
+/* Whether the app returned nil, err. */
 static bool is_nil_err(lua_State *L, int first) {
     return lua_gettop(L) > first && lua_isnil(L, first) && !lua_isnil(L, first + 1);
 }
@@ -100,8 +104,8 @@ static int give_up(lua_State *L, dirty_host *h, int error) {
     return 1;
 }
 
-/* The body of dirty_host_call, (object, own call) → results, which the host keeps on the
- * stack while they are written. */
+/* The body of dirty_host_call, (object, own call) → results. They stay on the stack while
+ * they are sent. */
 int dirty__run_call(lua_State *L) {
     dirty_host *h = dirty__upvalue_host(L);
     const dirty_call *call = h->scope.call;

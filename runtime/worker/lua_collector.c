@@ -9,15 +9,15 @@
 #include "base/guest.h"
 #include "base/log.h"
 
-/* What one step is made for, at most. */
+/* The largest step. */
 #define STEP_KIB_MAX (16 << 10)
-/* step_kib of a full collection. */
+/* step_kib for a full collection. */
 #define ALL (-1)
-/* So many finalizers may raise in one collection: each object has one try. */
+/* Finalizers that may raise in one collection. Each object is finalized once. */
 #define ERRORS_MAX 100000
 #define TELL_EVERY_NS (1000 * DIRTY_NS_PER_MS)
 
-/* -- Telling ------------------------------------------------------------------------- */
+/* -- Logging errors of finalizers ------------------------------------------------- */
 
 static void tell_what_there_is(dirty_lua_collector *c, const char *during) {
     uint64_t now_ns = dirty_now_ns();
@@ -41,14 +41,14 @@ void dirty_lua_collector_tell(dirty_lua_collector *c, const char *error,
     tell_what_there_is(c, during);
 }
 
-/* -- Putting off --------------------------------------------------------------------- */
+/* -- Putting LuaJIT's collector off ----------------------------------------------- */
 
 static bool is_stopped(lua_State *L) {
     return lua_gc(L, LUA_GCISRUNNING, 0) == 0;
 }
 
-/* How far above the alarm LuaJIT's own collector begins: below the limit, if there is
- * one, as going over that interrupts the call. */
+/* How far above the alarm LuaJIT's own collector starts. That is below the limit of the
+ * heap, if there is one, because going over the limit interrupts the call. */
 static size_t put_off_bytes(const dirty_lua_collector *c, size_t alarm) {
     if (c->limit_bytes == 0)
         return DIRTY_LUA_PUT_OFF_BYTES;
@@ -56,7 +56,7 @@ static size_t put_off_bytes(const dirty_lua_collector *c, size_t alarm) {
     return room < DIRTY_LUA_PUT_OFF_BYTES ? room : DIRTY_LUA_PUT_OFF_BYTES;
 }
 
-/* LuaJIT takes its threshold as a percentage of the heap alone. */
+/* Set LuaJIT's threshold to `heap` + `bytes`. It takes only a percentage of the heap. */
 static void set_threshold(lua_State *L, size_t heap, size_t bytes) {
     size_t percent = bytes / (heap / 100 + 1) + 1;
     int pause = lua_gc(L, LUA_GCSETPAUSE, percent < INT_MAX ? (int)percent : INT_MAX);
@@ -74,7 +74,7 @@ void dirty_lua_collector_put_off(dirty_lua_collector *c, lua_State *L) {
     set_threshold(L, m->held_bytes, m->alarm_bytes + put_off_bytes(c, m->alarm_bytes));
 }
 
-/* -- Steps --------------------------------------------------------------------------- */
+/* -- Steps ------------------------------------------------------------------------ */
 
 static int run_step(lua_State *L) {
     dirty_lua_collector *c = lua_touserdata(L, lua_upvalueindex(1));
@@ -84,7 +84,7 @@ static int run_step(lua_State *L) {
     return 0;
 }
 
-/* False: a finalizer has raised, and the rest is still to be done. */
+/* Run one step under protection. False: a finalizer raised, the rest is left to do. */
 static bool attempt(dirty_lua_collector *c, lua_State *L, int kib) {
     int top = lua_gettop(L);
     c->step_kib = kib;
@@ -92,14 +92,14 @@ static bool attempt(dirty_lua_collector *c, lua_State *L, int kib) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, c->step);
     int status = lua_pcall(L, 0, 0, 0);
     dirty_guest_end("a finalizer");
-    if (status != 0) /* of other types: making a string could collect again */
+    if (status != 0) /* no tostring: making a string could run the collector again */
         note(c,
              lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "(an error object)");
     lua_settop(L, top);
     return status == 0;
 }
 
-/* The next cycle begins where LuaJIT would begin it. */
+/* End a cycle. The next one becomes due where LuaJIT would begin it. */
 static void end_cycle(dirty_lua_collector *c, lua_State *L) {
     size_t heap = c->memory->held_bytes;
     int pause = lua_gc(L, LUA_GCSETPAUSE, 200);
@@ -119,7 +119,7 @@ static void settle(dirty_lua_collector *c, lua_State *L) {
     tell_what_there_is(c, NULL);
 }
 
-/* Steps for so much; each object's finalizer has one try. */
+/* Make steps of `kib` in all. Goes on after a finalizer that raises. */
 static void turn(dirty_lua_collector *c, lua_State *L, int kib) {
     c->memory->alarm_bytes = SIZE_MAX;
     for (int i = 0; !attempt(c, L, kib) && i < ERRORS_MAX; i++)
@@ -127,7 +127,7 @@ static void turn(dirty_lua_collector *c, lua_State *L, int kib) {
     settle(c, L);
 }
 
-/* As the app has had it. */
+/* Stop the collector again, as the app had stopped it. */
 static void stop(dirty_lua_collector *c, lua_State *L) {
     lua_gc(L, LUA_GCSTOP, 0);
     c->memory->alarm_bytes = SIZE_MAX;
@@ -154,7 +154,7 @@ void dirty_lua_collector_full(dirty_lua_collector *c, lua_State *L) {
     c->memory->alarm_bytes = SIZE_MAX;
     bool done = attempt(c, L, ALL);
     for (int i = 0; !(done && c->finished) && i < ERRORS_MAX; i++)
-        done = attempt(c, L, INT_MAX); /* only what is left of the cycle */
+        done = attempt(c, L, INT_MAX); /* only the rest of the cycle */
     settle(c, L);
     if (stopped)
         stop(c, L);

@@ -1,3 +1,5 @@
+#include "worker/lua_error.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -7,7 +9,7 @@
 #include "wire/request.h"
 #include "worker/lua_state.h"
 
-/* Length of a traceback without its last line, which is the lane's own function. */
+/* Length of a traceback without its last line, if that is the lane's own C function. */
 static size_t without_own_frame(const char *text, size_t len) {
     static const char own[] = "\n\t[C]: at ";
     const char *last = memrchr(text, '\n', len);
@@ -15,8 +17,8 @@ static size_t without_own_frame(const char *text, size_t len) {
     return ours ? (size_t)(last - text) : len;
 }
 
-/* Message handler of every call into an app: keep the traceback of where it happened and
- * pass the error on as it is. */
+/* The message handler of calls into apps. Keeps the traceback and returns the error
+ * object unchanged. */
 int dirty__on_error(lua_State *L) {
     dirty_host *h = dirty__upvalue_host(L);
     size_t len;
@@ -43,13 +45,13 @@ static const char *static_text(const char *text, const char *const *known) {
     return NULL;
 }
 
-/* (error) → the failure's code, message and members. */
+/* (error) → nothing. Fills the failure's code, message and members. */
 int dirty__describe(lua_State *L) {
     static const char *const phases[] = {"run", "queue", "receive", NULL};
     dirty_host *h = dirty__upvalue_host(L);
     dirty_lane_error *f = &h->failure;
     size_t len;
-    if (lua_type(L, 1) == LUA_TSTRING) { /* as most are: needs no Lua */
+    if (lua_type(L, 1) == LUA_TSTRING) { /* most are strings and need no Lua */
         const char *message = lua_tolstring(L, 1, &len);
         dirty_lane_error_say(f, message, len);
         return 0;
@@ -74,7 +76,7 @@ int dirty__describe(lua_State *L) {
     return 0;
 }
 
-/* Tell the error at the top of the stack in Lua's words. */
+/* Describe the error on top of the stack by dirty.lane's describe(). */
 static void describe_top(dirty_host *h) {
     lua_State *L = h->L;
     lua_pushvalue(L, SLOT_DESCRIBE);
@@ -89,7 +91,7 @@ static void describe_top(dirty_host *h) {
     }
 }
 
-/* Replace what lua-cjson raised, at the top, by plain words, if that can be done. */
+/* Replace lua-cjson's message on top by one in plain words, if that works. */
 static void put_plainly(dirty_host *h) {
     dirty__push_lane(h, "plain");
     lua_pushvalue(h->L, -2);
@@ -106,7 +108,8 @@ static void say_top(dirty_host *h) {
         dirty_lane_error_say(&h->failure, text, len);
 }
 
-/* A value of the request is not JSON, or there are too many; the error is on top. */
+/* Fail the call, because a value of the request is not JSON or there are too many. The
+ * error is on top. */
 static void refuse_request(dirty_host *h) {
     dirty_lane_error *f = &h->failure;
     dirty_wire_fault fault = DIRTY_WIRE_BAD_JSON;
@@ -126,7 +129,7 @@ static void refuse_request(dirty_host *h) {
                              h->limits.max_args);
 }
 
-/* A finalizer has raised what came out of the call: whose it was is not known. */
+/* Fail the call with the error of a finalizer. It is not known which app's it was. */
 static void tell_finalizer(dirty_host *h, bool before) {
     dirty_lane_error *f = &h->failure;
     const dirty_call *call = h->scope.call;
@@ -140,7 +143,7 @@ static void tell_finalizer(dirty_host *h, bool before) {
     dirty_lua_collector_tell(&h->collector, text, name);
 }
 
-/* The code, the words and whether the app has run, of the error on top of the stack. */
+/* Fill the failure from the error on top: code, message, whether the app has run. */
 dirty_outcome dirty__fail(dirty_host *h, int status) {
     dirty_lane_error *f = &h->failure;
     bool before = h->stage == STAGE_METADATA || h->stage == STAGE_ARGUMENTS;
@@ -151,7 +154,7 @@ dirty_outcome dirty__fail(dirty_host *h, int status) {
         f->started = before ? "no" : "yes";
         dirty_lane_error_sayf(f, "not enough memory");
     } else if (status == LUA_ERRERR) {
-        /* of some stack overflows LuaJIT says no more, for want of stack */
+        /* some stack overflows leave LuaJIT no stack for a message */
         dirty_lane_error_sayf(f, "stack overflow, or an error in error handling");
     } else if (before) {
         refuse_request(h);

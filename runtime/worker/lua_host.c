@@ -12,15 +12,14 @@
 #include "base/guest.h"
 #include "base/log.h"
 #include "base/search_path.h"
+#include "worker/lua_call.h"
+#include "worker/lua_error.h"
 #include "worker/lua_state.h"
 #include "worker/worker.h"
 
-/* JSON texts above this make cjson give its buffer back after the request. */
-#define JSON_KEEP_BYTES (1u << 20)
+/* -- State ------------------------------------------------------------------------ */
 
-/* -- State ------------------------------------------------------------------------- */
-
-/* Outside of protection nothing may raise: memory is out, or we have a bug. */
+/* A Lua error outside of a protected call: memory is out, or the runtime has a bug. */
 static int panic(lua_State *L) {
     const char *text = lua_tostring(L, -1);
     dirty_log(DIRTY_LOG_ERROR, "lua panic: the worker ends", "reason=%s",
@@ -37,7 +36,8 @@ static void set_path(lua_State *L, const char *field, const char *path) {
     lua_pop(L, 1);
 }
 
-/* The same, of `path` only what does not depend on the working directory. [-0, +0, m] */
+/* The same with the parts of `path` that don't depend on the working directory.
+ * [-0, +0, m] */
 static void set_absolute_path(lua_State *L, const char *field, const char *path) {
     if (path == NULL)
         return;
@@ -52,11 +52,9 @@ static int ref_field(lua_State *L, int index, const char *name) {
     return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-static int tidy(lua_State *L);
-
 static int collectgarbage(lua_State *L);
 
-/* Put ours in the place of Lua's collectgarbage. [-0, +0, e] */
+/* Replace Lua's collectgarbage by ours. [-0, +0, e] */
 static void take_collectgarbage(lua_State *L, dirty_host *h) {
     dirty_lua_collector_open(&h->collector, &h->memory, L);
     lua_pushlightuserdata(L, h);
@@ -65,12 +63,12 @@ static void take_collectgarbage(lua_State *L, dirty_host *h) {
     lua_setglobal(L, "collectgarbage");
 }
 
-/* Everything that opening can raise. */
+/* The part of opening that can raise. */
 static int open_state(lua_State *L) {
     dirty_host *h = lua_touserdata(L, 1);
     luaL_openlibs(L);
-    /* Our own modules, and lua-cjson, are none of those that lie about in the directory
-     * where the apps are. */
+    /* Load our own modules and lua-cjson with absolute paths only: never from the
+     * directory where the apps are. */
     set_absolute_path(L, "path", h->start->lua_path);
     set_absolute_path(L, "cpath", h->start->lua_cpath);
     dirty_lua_memory_try_seat(&h->memory, L);
@@ -95,7 +93,7 @@ static int open_state(lua_State *L) {
 
 static int push_slots(lua_State *L) {
     static const lua_CFunction slots[] = {dirty__on_error, dirty__run_call,
-                                          dirty__run_step, dirty__describe, tidy};
+                                          dirty__run_step, dirty__describe};
     dirty_host *h = lua_touserdata(L, 1);
     lua_newtable(L);
     lua_pushvalue(L, -1);
@@ -107,15 +105,16 @@ static int push_slots(lua_State *L) {
     return 1 + sizeof slots / sizeof *slots;
 }
 
-/* Run `function` with the host as its argument; its results stay on the stack. Returns
- * the status of lua_pcall. While the collector is stopped: a finalizer could raise. */
+/* Run `function` with the host as its argument. Its results stay on the stack. Returns
+ * the status of lua_pcall. The collector must be stopped, because a finalizer could
+ * raise. */
 static int run_protected(dirty_host *h, lua_CFunction function) {
     lua_pushcfunction(h->L, function);
     lua_pushlightuserdata(h->L, h);
     return lua_pcall(h->L, 1, LUA_MULTRET, 0);
 }
 
-/* The heap is larger than what is collected between calls: we are in the allocator. */
+/* The heap is larger than the steps between calls keep it. Called by the allocator. */
 static void on_garbage(void *ctx) {
     dirty_interrupt_collect(&((dirty_host *)ctx)->interrupt);
 }
@@ -159,25 +158,7 @@ static bool any_interruptible(const dirty_worker_start *start) {
     return false;
 }
 
-/* What finalizers must not see, and what is seen again after them. */
-static dirty_lua_scope hide_scope(dirty_host *h) {
-    dirty_lua_scope scope = h->scope;
-    h->scope.call = NULL;
-    h->scope.app = NULL;
-    return scope;
-}
-
-void dirty__collect(dirty_host *h, lua_State *L, bool all) {
-    dirty_lua_scope scope = hide_scope(h);
-    if (all)
-        dirty_lua_collector_full(&h->collector, L);
-    else
-        dirty_lua_collector_step(&h->collector, L);
-    h->scope = scope;
-}
-
-/* collectgarbage([option [, number]]) as Lua has it, but no finalizer's error comes out
- * of it. */
+/* collectgarbage([option [, number]]) as in Lua, but it raises no finalizer's error. */
 static int collectgarbage(lua_State *L) {
     dirty_host *h = dirty__upvalue_host(L);
     const char *option = luaL_optstring(L, 1, "collect");
@@ -188,9 +169,7 @@ static int collectgarbage(lua_State *L) {
     }
     if (strcmp(option, "step") == 0) {
         int kib = (int)luaL_optinteger(L, 2, 0);
-        dirty_lua_scope scope = hide_scope(h);
-        lua_pushboolean(L, dirty_lua_collector_turn(&h->collector, L, kib));
-        h->scope = scope;
+        lua_pushboolean(L, dirty__collect_turn(h, L, kib));
         return 1;
     }
     lua_pushvalue(L, lua_upvalueindex(2));
@@ -201,7 +180,7 @@ static int collectgarbage(lua_State *L) {
     return lua_gettop(L);
 }
 
-/* In a hook. */
+/* Called in a hook, during a call. */
 static void on_turn(void *ctx, lua_State *L, bool all) {
     dirty__collect(ctx, L, all);
 }
@@ -217,13 +196,6 @@ int dirty_host_listen(dirty_host *h, dirty_lane_page *page, bool first) {
     return dirty_interrupt_open(&h->interrupt, h->L, &options);
 }
 
-/* Push a function of dirty.lane. */
-void dirty__push_lane(dirty_host *h, const char *name) {
-    lua_rawgeti(h->L, LUA_REGISTRYINDEX, h->lane);
-    lua_getfield(h->L, -1, name);
-    lua_remove(h->L, -2);
-}
-
 void dirty_host_close(dirty_host *h) {
     if (h == NULL)
         return;
@@ -236,9 +208,9 @@ void dirty_host_close(dirty_host *h) {
     free(h);
 }
 
-/* -- Calls ------------------------------------------------------------------------- */
+/* -- Calls ------------------------------------------------------------------------ */
 
-/* Whatever the call has returned or raised. */
+/* Fail an interrupted call. What it returned or raised does not count. */
 static dirty_outcome end_interrupted(dirty_host *h) {
     const dirty_call *call = h->scope.call;
     dirty_interrupt_tell(&h->interrupt, h->scope.app, call->action, call->arrived_ns,
@@ -246,16 +218,16 @@ static dirty_outcome end_interrupted(dirty_host *h) {
     return DIRTY_OUTCOME_FAILED;
 }
 
-/* Run what lies on the stack with `args` arguments above it. */
+/* Call the function that is on the stack below its `args` arguments. */
 static dirty_outcome run(dirty_host *h, int args) {
     dirty_lane_error_set(&h->failure, DIRTY_CODE_APP, "yes");
     h->outcome = DIRTY_OUTCOME_FAILED;
     h->of_finalizer = false;
-    dirty__drop_hook(h->L); /* of a finalizer */
+    dirty__drop_hook(h->L); /* a finalizer may have set one */
     dirty_interrupt_enter(&h->interrupt, h->scope.call->seq);
     int status = lua_pcall(h->L, args, LUA_MULTRET, SLOT_ON_ERROR);
     dirty_guest_end(h->scope.app);
-    if (status != 0) /* it has not left by itself */
+    if (status != 0) /* it did not reach dirty__leave_app */
         dirty_pin_thread();
     if (dirty__end_app(h) != DIRTY_CODE_NONE)
         return end_interrupted(h);
@@ -277,14 +249,15 @@ dirty_outcome dirty_host_call(dirty_host *h, const dirty_call *call) {
     return run(h, 2);
 }
 
-/* Slots of the stream that a call has left on the stack. */
+/* Stack slots of the stream that a call has returned. */
 enum { SLOT_FUNCTION = SLOT_BASE + 1, SLOT_STATE, SLOT_CONTROL, SLOT_VALUES };
 
 dirty_outcome dirty_host_next(dirty_host *h) {
     lua_State *L = h->L;
     if (dirty_lua_collector_is_due(&h->collector))
         dirty__collect(h, L, false);
-    if (lua_gettop(L) >= SLOT_VALUES) { /* the first value of the last step */
+    if (lua_gettop(L) >=
+        SLOT_VALUES) { /* the first value of the last step is the next control */
         lua_pushvalue(L, SLOT_VALUES);
         lua_replace(L, SLOT_CONTROL);
     }
@@ -305,23 +278,14 @@ dirty_lane_error *dirty_host_error(dirty_host *h) {
     return &h->failure;
 }
 
-/* Clear what a large or rare request has left behind. */
-static int tidy(lua_State *L) {
-    dirty_host *h = dirty__upvalue_host(L);
-    lua_pushboolean(L, 0);
-    lua_rawseti(L, LUA_REGISTRYINDEX, h->scope.metadata);
-    dirty__push_lane(h, "tidy");
-    lua_call(L, 0, 0);
-    return 0;
+/* Drop the metadata of the request. Its slot of the registry exists, so this allocates
+ * nothing. [-0, +0, -] */
+static void drop_metadata(dirty_host *h) {
+    lua_pushboolean(h->L, 0);
+    lua_rawseti(h->L, LUA_REGISTRYINDEX, h->scope.metadata);
 }
 
-static void run_tidy(dirty_host *h) {
-    lua_pushvalue(h->L, SLOT_TIDY);
-    lua_pcall(h->L, 0, 0, 0);
-    lua_settop(h->L, SLOT_BASE);
-}
-
-/* Between calls: what is due of the collector's work, and of that of large strings. */
+/* Collect between calls: what is due of the garbage and of the large strings. */
 static void collect(dirty_host *h) {
     bool has_large = h->memory.used_bytes + h->memory.kept_bytes > 0;
     if (has_large && dirty_lua_memory_tidy(&h->memory, dirty_host_bytes(h))) {
@@ -336,11 +300,8 @@ static void collect(dirty_host *h) {
 
 void dirty_host_release(dirty_host *h) {
     lua_settop(h->L, SLOT_BASE);
-    bool metadata = h->scope.call != NULL && h->scope.call->metadata.base != NULL;
-    if (metadata || h->answer.json_max > JSON_KEEP_BYTES) {
-        h->answer.json_max = 0;
-        run_tidy(h);
-    }
+    if (h->scope.call != NULL && h->scope.call->metadata.base != NULL)
+        drop_metadata(h);
     h->scope.call = NULL;
     h->scope.app = NULL;
     dirty_interrupt_release(&h->interrupt);
@@ -350,8 +311,8 @@ void dirty_host_release(dirty_host *h) {
 
 void dirty_host_release_all(dirty_host *h) {
     dirty_host_release(h);
-    /* The limit has been looked at while the call still held all it had: nothing since
-     * tells that this is garbage now. */
+    /* The limit was checked while the call still held its values. Nothing since tells
+     * that they are garbage now. */
     dirty_interrupt_has_room(&h->interrupt);
 }
 

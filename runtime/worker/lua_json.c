@@ -10,26 +10,27 @@
 #include "base/buf.h"
 #include "base/number.h"
 
-/* A buffer that one text made larger than this is given back. */
+/* Free the buffer after a text if it is larger than this. */
 #define KEEP_BYTES (1u << 20)
-/* Stack slots that a table takes: key, value, and a text for an error. */
+/* Lua stack slots per table: key, value, and a text for an error. */
 #define SLOTS_PER_TABLE 3
 
-/* lua-cjson's own settings for arrays with holes: one whose highest index is over SAFE
- * may not have more than RATIO places for each element. */
+/* lua-cjson's default limits for arrays with holes. An array whose highest index is over
+ * SAFE may not have more than RATIO places per element. */
 #define SPARSE_RATIO 2
 #define SPARSE_SAFE 10
 
-/* What encode has beside its value. */
+/* Upvalues of encode. */
 enum { UP_WRITER = 1, UP_ARRAY_MT, UP_EMPTY_ARRAY_MT, UP_COUNT = 3 };
 
 typedef struct writer {
-    dirty_buf text;          /* owned; freed by the collector's call of free_writer */
-    const void *empty_array; /* cjson.empty_array; NULL: this lua-cjson has none */
+    dirty_buf text; /* owned; free_writer frees it as __gc */
+    const void
+        *empty_array; /* borrowed: cjson.empty_array; NULL: this lua-cjson has none */
     int max_depth;
 } writer;
 
-/* -- Values -------------------------------------------------------------------------- */
+/* -- Values ----------------------------------------------------------------------- */
 
 static int refuse(lua_State *L, int index, const char *reason) {
     return luaL_error(L, "Cannot serialise %s: %s", luaL_typename(L, index), reason);
@@ -73,7 +74,7 @@ static void put_string(lua_State *L, writer *w, int index) {
     dirty_buf_append(&w->text, "\"", 1);
 }
 
-/* The highest index of the array on top, 0 if it is empty, -1 if it is an object. */
+/* The highest index of the array on top; 0 if it is empty, -1 if it is an object. */
 static int array_length(lua_State *L) {
     int count = 0;
     double highest = 0;
@@ -93,7 +94,7 @@ static int array_length(lua_State *L) {
 
 static void put_value(lua_State *L, writer *w, int depth);
 
-/* Places 1..length of the table on top. */
+/* Write the elements 1..length of the table on top. */
 static void put_array(lua_State *L, writer *w, int depth, int length) {
     dirty_buf_append(&w->text, "[", 1);
     for (int i = 1; i <= length; i++) {
@@ -106,7 +107,8 @@ static void put_array(lua_State *L, writer *w, int depth, int length) {
     dirty_buf_append(&w->text, "]", 1);
 }
 
-/* lua_tolstring would turn a number into a string under lua_next's feet. */
+/* Write the key. lua_tolstring must not be called on a number key: it would change the
+ * key that lua_next needs. */
 static void put_key(lua_State *L, writer *w) {
     switch (lua_type(L, -2)) {
     case LUA_TSTRING: put_string(L, w, -2); break;
@@ -131,7 +133,7 @@ static void put_object(lua_State *L, writer *w, int depth) {
     dirty_buf_append_cstr(&w->text, *before == '{' ? "{}" : "}");
 }
 
-/* Whether the table on top has the metatable that `upvalue` is. */
+/* Whether the metatable of the table on top is the one in `upvalue`. */
 static bool is_marked(lua_State *L, int upvalue) {
     if (!lua_getmetatable(L, -1))
         return false;
@@ -151,7 +153,7 @@ static void put_table(lua_State *L, writer *w, int depth) {
         put_object(L, w, depth);
 }
 
-/* The value on top, `depth` tables down. [-0, +0, e] */
+/* Write the value on top, which is inside of `depth` tables. [-0, +0, e] */
 static void put_value(lua_State *L, writer *w, int depth) {
     switch (lua_type(L, -1)) {
     case LUA_TSTRING: put_string(L, w, -1); return;
@@ -174,7 +176,7 @@ static void put_value(lua_State *L, writer *w, int depth) {
     refuse(L, -1, "type not supported");
 }
 
-/* -- The function -------------------------------------------------------------------- */
+/* -- The encoder ------------------------------------------------------------------ */
 
 static int encode(lua_State *L) {
     writer *w = lua_touserdata(L, lua_upvalueindex(UP_WRITER));

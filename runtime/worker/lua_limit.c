@@ -12,7 +12,7 @@ static bool refuse(dirty_lua_limit *m, size_t used) {
     return false;
 }
 
-/* The heap is to grow to `used` bytes, which is over the alarm. False: it must not. */
+/* Decide whether the heap may grow to `used` bytes, which is over the alarm. */
 static bool may_grow(dirty_lua_limit *m, size_t used) {
     if (used > m->ceiling)
         return refuse(m, used);
@@ -51,7 +51,7 @@ void dirty_lua_limit_install(dirty_lua_limit *m, lua_State *L, size_t limit) {
 
 bool dirty_lua_limit_relieve(dirty_lua_limit *m, lua_State *L) {
     size_t room = dirty_lua_limit_room(m), before;
-    do { /* LuaJIT's own string buffer is only halved by a collection */
+    do { /* repeat: a collection only halves LuaJIT's string buffer */
         before = m->used;
         m->collect(m->ctx, L);
     } while (m->used > room && m->used < before && before - m->used >= m->limit / 8);

@@ -4,11 +4,11 @@
 
 #include <lauxlib.h>
 
-/* What a string's block may have behind its text, at most: a NUL and padding. */
+/* A string's block has at most this behind its text: a NUL and padding. */
 #define STRING_TAIL_MAX 16
 
-/* What a large block of n bytes is made to hold: eight sizes to every power of two, so
- * that the size Lua gives back tells which block it got. */
+/* Round the size of a large block up, to one of eight sizes per power of two. The size
+ * that Lua gives back then tells the size of its block. */
 static size_t room_of(size_t n) {
     size_t step = ((size_t)1 << (8 * sizeof n - 1 - (size_t)__builtin_clzl(n))) / 8;
     return n > SIZE_MAX - step ? n : (n + step - 1) & ~(step - 1);
@@ -26,7 +26,7 @@ static void drop_all(dirty_lua_memory *m) {
         drop(m, m->kept - 1);
 }
 
-/* Keep a freed block, at the cost of those freed longest ago. */
+/* Keep a freed block. Frees the oldest kept blocks if there are too many. */
 static void keep(dirty_lua_memory *m, void *base, size_t size) {
     if (size > DIRTY_LUA_KEEP_BYTES) {
         m->inner(m->inner_ctx, base, size, 0);
@@ -39,7 +39,7 @@ static void keep(dirty_lua_memory *m, void *base, size_t size) {
     m->kept_bytes += size;
 }
 
-/* The block of this size that was freed last: the likeliest to be in the CPU's cache. */
+/* Take the kept block of this size that was freed last: it may be in the CPU's cache. */
 static void *take(dirty_lua_memory *m, size_t size) {
     for (uint32_t i = m->kept; i-- > 0;) {
         dirty_lua_block *b = &m->blocks[i];
@@ -53,7 +53,7 @@ static void *take(dirty_lua_memory *m, size_t size) {
     return NULL;
 }
 
-/* From the inner allocator; what is kept goes if that is what is missing. */
+/* Allocate from the inner allocator. If that fails, free all kept blocks and retry. */
 static void *fetch(dirty_lua_memory *m, void *block, size_t old, size_t size) {
     void *base = m->inner(m->inner_ctx, block, old, size);
     if (base == NULL && m->kept > 0) {
@@ -63,8 +63,8 @@ static void *fetch(dirty_lua_memory *m, void *block, size_t old, size_t size) {
     return base;
 }
 
-/* A lua_Alloc where the old size, the new one or both are large; `held` and `room` are
- * what the blocks have of them. */
+/* A lua_Alloc for the case that the old size, the new size or both are large. `held` and
+ * `room` are the sizes of the blocks. */
 static void *exchange(dirty_lua_memory *m, void *block, size_t held, size_t room) {
     if (room == 0) {
         keep(m, block, held);
@@ -73,7 +73,7 @@ static void *exchange(dirty_lua_memory *m, void *block, size_t held, size_t room
     return held == room ? block : fetch(m, block, held, room);
 }
 
-/* Whether a new block of this size can only be the string that the seat is meant for. */
+/* Whether a new block of this size can only be for the string in the seat. */
 static bool is_for_seat(const dirty_lua_memory *m, size_t size) {
     size_t least = m->string_head + m->seat.len + 1;
     return size >= least && size < least + STRING_TAIL_MAX &&
@@ -154,7 +154,7 @@ void dirty_lua_memory_collected(dirty_lua_memory *m) {
     m->alive_bytes = m->used_bytes;
 }
 
-/* -- Seats ------------------------------------------------------------------------- */
+/* -- Seats ------------------------------------------------------------------------ */
 
 static char *seat_text(const dirty_lua_memory *m) {
     return (char *)m->seat.base + m->string_head;
@@ -182,7 +182,7 @@ void dirty_lua_memory_push_seat(dirty_lua_memory *m, lua_State *L) {
     m->seat.offered = true;
     lua_pushlstring(L, text, len);
     bool given = m->seat.base == NULL;
-    dirty_lua_memory_unseat(m); /* there was such a string already */
+    dirty_lua_memory_unseat(m); /* if Lua has such a string already */
     if (given && lua_tostring(L, -1) != text)
         luaL_error(L, "the memory of an argument was taken by a finalizer");
     /* LuaJIT clears the last word of a string before it copies the bytes into it */
@@ -196,7 +196,7 @@ void dirty_lua_memory_unseat(dirty_lua_memory *m) {
     m->seat = (dirty_lua_seat){0};
 }
 
-/* The bytes before a string's text, from a string that is made as any other. */
+/* Measure the bytes before a string's text, with a string made as any other. */
 static size_t measure_head(dirty_lua_memory *m, lua_State *L) {
     char *source = lua_newuserdata(L, DIRTY_LUA_LARGE_BYTES);
     memset(source, 's', DIRTY_LUA_LARGE_BYTES);
@@ -208,7 +208,7 @@ static size_t measure_head(dirty_lua_memory *m, lua_State *L) {
     return head < 256 ? head : 0;
 }
 
-/* Whether a string of that length comes about in its seat, and is right. */
+/* Whether Lua makes a string of that length in its seat, and with the right bytes. */
 static bool seat_works(dirty_lua_memory *m, lua_State *L, size_t len) {
     char *text = dirty_lua_memory_seat(m, len);
     if (text == NULL)
@@ -226,7 +226,7 @@ static bool seat_works(dirty_lua_memory *m, lua_State *L, size_t len) {
 
 void dirty_lua_memory_try_seat(dirty_lua_memory *m, lua_State *L) {
     m->string_head = measure_head(m, L);
-    for (size_t more = 0; more < 4; more++) /* the padding of each */
+    for (size_t more = 0; more < 4; more++) /* one length for each padding */
         if (!seat_works(m, L, DIRTY_LUA_LARGE_BYTES + more))
             m->string_head = 0;
     lua_gc(L, LUA_GCCOLLECT, 0);

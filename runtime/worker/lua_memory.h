@@ -1,22 +1,22 @@
 /* lua_memory: the allocator of a lane's Lua state, around the one that LuaJIT made.
  *
- * LuaJIT's allocator maps every block from 128 KiB up by itself and unmaps it when it is
- * freed. A lane that gets 1 MB strings would so pay 256 page faults for each, more than
- * the rest of the request costs. Here freed large blocks are kept for the next of about
- * the same size: at most DIRTY_LUA_KEEP_BYTES of them, given back after
+ * LuaJIT's allocator maps every block from 128 KiB up and unmaps it when it is freed. A
+ * lane that gets 1 MB strings pays 256 page faults for each, more than the rest of the
+ * request costs. So this allocator keeps freed large blocks for the next block of about
+ * the same size: at most DIRTY_LUA_KEEP_BYTES. It frees them after
  * DIRTY_LUA_KEEP_REQUESTS requests that needed none.
  *
- * A large block can also be a *seat*: bytes are received into it, and it then becomes the
- * very string that Lua makes of them, which saves the largest copy of a request. That is
- * built on how LuaJIT makes a string (one block: a head, the bytes, a NUL; the bytes come
- * by memcpy, which does nothing when they are there already). It is tried once in every
- * state, and where it is not found to be so there are no seats.
+ * A large block can also be a *seat*. The bytes of a string are received into it, and Lua
+ * then makes its string in that block. This saves the largest copy of a request. It
+ * relies on how LuaJIT makes a string: one block with a head, the bytes and a NUL, and a
+ * memcpy of the bytes, which does nothing when they are there already. Every state tries
+ * this once. Where it does not work there are no seats.
  *
- * It counts what Lua has, and tells `over` when that passes `alarm_bytes`
+ * It counts the bytes that Lua has, and calls `over` when they pass `alarm_bytes`
  * (worker/lua_collector.h).
  *
- * All blocks are the inner allocator's, also those that are kept, so it can be put back
- * at any time. The owner embeds this; one thread uses it. */
+ * All blocks, also the kept ones, belong to the inner allocator, so it can be restored at
+ * any time. The owner embeds the struct. One thread uses it. */
 #ifndef DIRTY_LUA_MEMORY_H
 #define DIRTY_LUA_MEMORY_H
 
@@ -38,57 +38,59 @@ typedef struct dirty_lua_block {
     size_t size;
 } dirty_lua_block;
 
-/* Received bytes that are to be a string. */
+/* A block for received bytes that will become a string. */
 typedef struct dirty_lua_seat {
-    void *base; /* owned until Lua has it; NULL: no seat is out */
+    void *base; /* owned until Lua has it; NULL: no seat */
     size_t room;
     size_t len;   /* of the string */
-    bool offered; /* the next block of that size is this one */
+    bool offered; /* Lua gets this block when it asks for that size */
 } dirty_lua_seat;
 
 typedef struct dirty_lua_memory {
     lua_Alloc inner;
     void *inner_ctx;
-    size_t held_bytes;       /* of all blocks that Lua has */
-    size_t alarm_bytes;      /* more than this: tell `over`, once; SIZE_MAX: never */
-    void (*over)(void *ctx); /* called by the allocator: must not use Lua's heap */
+    size_t held_bytes;  /* total of all blocks that Lua has */
+    size_t alarm_bytes; /* call `over` once when held_bytes is larger; SIZE_MAX: never */
+    void (*over)(void *ctx); /* the allocator calls it: must not use Lua's heap */
     void *over_ctx;
-    size_t used_bytes;  /* of the large blocks that Lua has */
-    size_t alive_bytes; /* the same after the last collection, or less */
+    size_t used_bytes;  /* total of the large blocks that Lua has */
+    size_t alive_bytes; /* used_bytes after the last full collection, or less */
     size_t kept_bytes;
-    uint32_t kept;      /* blocks, the one freed last at the end */
-    uint32_t quiet;     /* requests since a large block was wanted */
-    size_t string_head; /* bytes of a string's block before its text; 0: no seats */
-    void *newest;       /* the large block that Lua was given last */
+    uint32_t kept;      /* number of kept blocks, the one freed last at the end */
+    uint32_t quiet;     /* requests since a large block was needed */
+    size_t string_head; /* bytes before the text in a string's block; 0: no seats */
+    void *newest;       /* the large block that Lua got last */
     dirty_lua_seat seat;
     dirty_lua_block blocks[DIRTY_LUA_KEEP_BLOCKS];
 } dirty_lua_memory;
 
-/* Put itself before the allocator of L. `m` must stay until it is removed. */
+/* Install it around the allocator of L. `m` must stay valid until
+ * dirty_lua_memory_remove. */
 void dirty_lua_memory_install(dirty_lua_memory *m, lua_State *L);
 
-/* The end of a request: give blocks back that were not wanted for long. Returns whether a
- * full collection is due; `heap_bytes` is the size of the Lua heap. */
+/* Call it at the end of a request. Frees kept blocks that were not needed for long.
+ * Returns whether a full collection is due. `heap_bytes` is the size of the Lua heap. */
 bool dirty_lua_memory_tidy(dirty_lua_memory *m, size_t heap_bytes);
 
-/* A full collection was made. */
+/* Note that a full collection was made. */
 void dirty_lua_memory_collected(dirty_lua_memory *m);
 
-/* Find out whether there can be seats. Call once, after install. [-0, +0, e] */
+/* Find out whether seats work. Call it once, after install. [-0, +0, e] */
 void dirty_lua_memory_try_seat(dirty_lua_memory *m, lua_State *L);
 
-/* Room for the text of a string of `len` bytes, NULL where there can be no seat: too
- * short, no memory, or none in this state. One seat is out at a time. */
+/* Room for the text of a string of `len` bytes. NULL if there can be no seat: the string
+ * is too short, memory is out, or seats don't work in this state. One seat at a time. */
 char *dirty_lua_memory_seat(dirty_lua_memory *m, size_t len);
 
-/* Push the seat's bytes as a string; the seat is Lua's, or given back. [-0, +1, e] */
+/* Push the seat's bytes as a string. The seat then belongs to Lua or is freed. [-0, +1,
+ * e] */
 void dirty_lua_memory_push_seat(dirty_lua_memory *m, lua_State *L);
 
-/* Give back a seat that has not been pushed, if there is one. */
+/* Free the seat, if there is one that was not pushed. */
 void dirty_lua_memory_unseat(dirty_lua_memory *m);
 
-/* Give all kept blocks back and restore the inner allocator: before lua_close, which
- * frees its whole memory only if it is its own. */
+/* Free all kept blocks and restore the inner allocator. Call it before lua_close, which
+ * frees its memory as a whole only with its own allocator. */
 void dirty_lua_memory_remove(dirty_lua_memory *m, lua_State *L);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include <lua.h>
 
-/* Of a deep stack so many frames are told from its top and its bottom. */
+/* Frames shown of a deep stack, from its top and from its bottom. */
 #define TOP_FRAMES 12
 #define BOTTOM_FRAMES 10
 

@@ -1,5 +1,5 @@
-/* lua_trace: a traceback as text, made without the Lua heap: in a hook, where the heap
- * may be full and a step of its collector would run the app's finalizers. */
+/* lua_trace: writes a traceback as text without using the Lua heap. For hooks: the heap
+ * may be full there, and a step of the collector would run finalizers of apps. */
 #ifndef DIRTY_LUA_TRACE_H
 #define DIRTY_LUA_TRACE_H
 
@@ -7,9 +7,9 @@
 
 struct lua_State;
 
-/* Write where L is, innermost first, and, where L is a coroutine, where `main` is; at
- * most `size` bytes, which must be some, with a NUL at the end. Of deep stacks the middle
- * is left out. Returns the length without the NUL. [-0, +0, -] */
+/* Write the stack of L, innermost frame first. If L is a coroutine, write that of `main`
+ * too. Writes at most `size` bytes (> 0) with a NUL at the end. Leaves out the middle of
+ * deep stacks. Returns the length without the NUL. [-0, +0, -] */
 size_t dirty_lua_trace(struct lua_State *L, struct lua_State *main, char *out,
                        size_t size);
 

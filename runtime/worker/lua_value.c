@@ -11,12 +11,12 @@
 #include "base/number.h"
 #include "wire/json.h"
 
-#define ANSWER_HEAD_LEN (DIRTY_FRAME_HEADER_LEN + 2) /* and the count */
+#define ANSWER_HEAD_LEN (DIRTY_FRAME_HEADER_LEN + 2) /* with the count of values */
 #define SCALAR_MAX (DIRTY_VALUE_HEAD_LEN + DIRTY_NUMBER_TEXT_MAX)
 
-/* -- Wire to Lua ------------------------------------------------------------------- */
+/* -- Wire to Lua ------------------------------------------------------------------ */
 
-/* Scalars that need no parser. */
+/* Push a scalar that needs no parser. False: it is not one. */
 static bool push_scalar(lua_State *L, dirty_slice text) {
     if (dirty_slice_equals(text, "null", 4)) {
         lua_pushnil(L);
@@ -38,7 +38,7 @@ static void raise_flaw(lua_State *L, dirty_slice text, const dirty_json_look *lo
     luaL_error(L, "%s", dirty_json_explain(text, look, why, sizeof why));
 }
 
-/* [-0, +1, e] */
+/* Push the text with lone surrogates replaced. [-0, +1, e] */
 static void push_mended(lua_State *L, dirty_slice text) {
     char *room = lua_newuserdata(L, text.len);
     dirty_json_mend(text, room);
@@ -46,25 +46,26 @@ static void push_mended(lua_State *L, dirty_slice text) {
     lua_remove(L, -2);
 }
 
-/* Push what the text is decoded to. True: some number of it may be another one than the
- * text has. [-0, +1, e] */
+/* Decode the text and push the value. True: a number in it may differ from the text.
+ * [-0, +1, e] */
 static bool push_decoded(lua_State *L, const dirty_lua_codec *codec, dirty_slice text) {
     dirty_json_look look = {0};
     if (dirty_json_is_doubtful(text) &&
         !dirty_json_is_valid(text, codec->max_depth, &look))
-        raise_flaw(L, text, &look); /* lua-cjson might make something of it */
+        raise_flaw(L, text, &look); /* lua-cjson might accept it */
     lua_rawgeti(L, LUA_REGISTRYINDEX, codec->decode);
     if (look.halves)
-        push_mended(L, text); /* which lua-cjson does not take */
+        push_mended(L, text); /* lua-cjson refuses lone surrogates */
     else
         lua_pushlstring(L, text.base, text.len);
     errno = 0;
     lua_call(L, 1, 1);
-    /* strtod, by which lua-cjson reads, says so of one that is too large for it */
+    /* lua-cjson reads numbers with strtod, which sets ERANGE for one that is too large */
     return errno == ERANGE || dirty_number_may_be_long(text);
 }
 
-/* False, with the words in the value's place, if a number of it does not fit. */
+/* Check the numbers of the value on top. False: one does not fit Lua, and a message
+ * replaces the value. */
 static bool check_fit(lua_State *L, const dirty_lua_codec *codec, dirty_slice text) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, codec->misfit);
     lua_pushlstring(L, text.base, text.len);
@@ -88,14 +89,14 @@ bool dirty_lua_push_value(lua_State *L, const dirty_lua_codec *codec,
         return true;
     if (push_decoded(L, codec, v->bytes) && !check_fit(L, codec, v->bytes))
         return false;
-    if (lua_islightuserdata(L, -1)) { /* a null with spaces around it */
+    if (lua_islightuserdata(L, -1)) { /* null with spaces around it */
         lua_pop(L, 1);
         lua_pushnil(L);
     }
     return true;
 }
 
-/* -- Lua to wire ------------------------------------------------------------------- */
+/* -- Lua to wire ------------------------------------------------------------------ */
 
 void dirty_answer_deinit(dirty_answer *a) {
     free(a->iov);
@@ -103,7 +104,8 @@ void dirty_answer_deinit(dirty_answer *a) {
     memset(a, 0, sizeof *a);
 }
 
-/* Room for `count` values, each a head with a scalar, or a head and a string piece. */
+/* Reserve room for `count` values, each a head with a scalar, or a head and a string
+ * piece. */
 static bool reserve(dirty_answer *a, uint32_t count) {
     size_t room = ANSWER_HEAD_LEN + (size_t)count * SCALAR_MAX;
     uint32_t pieces = 2 * count + 1;
@@ -124,7 +126,7 @@ static bool reserve(dirty_answer *a, uint32_t count) {
     return true;
 }
 
-/* Where the next bytes of `room` go, and from where on they are in no piece yet. */
+/* The end of the used part of `room`, and the start of the part in no piece yet. */
 typedef struct cursor {
     size_t at, open;
 } cursor;
@@ -158,7 +160,8 @@ static void put_string(lua_State *L, dirty_answer *a, cursor *c, dirty_value_tag
     add_piece(a, text, len);
 }
 
-/* Push why the value at `index` can't be sent; `reason` is at the top, or nil. */
+/* Push a text that says why the value at `index` can't be sent. On top is the reason, or
+ * nil. */
 static bool explain(lua_State *L, const dirty_lua_codec *codec, int index, int first) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, codec->explain);
     lua_pushvalue(L, index);
@@ -168,16 +171,14 @@ static bool explain(lua_State *L, const dirty_lua_codec *codec, int index, int f
     return false;
 }
 
-/* Replace the table at `index` by its JSON text; false with the explanation on top. */
-static bool encode_table(lua_State *L, dirty_answer *a, const dirty_lua_codec *codec,
-                         int index, int first) {
+/* Replace the table at `index` by its JSON text. False: it can't be sent, and the
+ * explanation is on top. */
+static bool encode_table(lua_State *L, const dirty_lua_codec *codec, int index,
+                         int first) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, codec->encode);
     lua_pushvalue(L, index);
     if (lua_pcall(L, 1, 1, 0) != 0)
         return explain(L, codec, index, first);
-    size_t len = lua_objlen(L, -1);
-    if (len > a->json_max)
-        a->json_max = len;
     lua_replace(L, index);
     return true;
 }
@@ -191,7 +192,7 @@ static bool put_number(lua_State *L, dirty_answer *a, cursor *c, int index) {
     return true;
 }
 
-/* True, or false with the explanation on top. */
+/* Write the value. False: it can't be sent, and the explanation is on top. */
 static bool put_value(lua_State *L, dirty_answer *a, cursor *c,
                       const dirty_lua_codec *codec, int index, int first) {
     switch (lua_type(L, index)) {
@@ -213,7 +214,7 @@ static bool put_value(lua_State *L, dirty_answer *a, cursor *c,
         put_scalar(a, c, "null", 4);
         return true;
     case LUA_TTABLE:
-        if (!encode_table(L, a, codec, index, first))
+        if (!encode_table(L, codec, index, first))
             return false;
         put_string(L, a, c, DIRTY_TAG_JSON, index);
         return true;

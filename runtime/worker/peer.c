@@ -34,7 +34,7 @@ ssize_t dirty_peer_read(int fd, void *to, size_t len, int wait_ms, uint64_t *wai
     }
 }
 
-/* Step over `sent` bytes; returns how many pieces are used up. */
+/* Skip `sent` bytes of the pieces. Returns how many pieces are done. */
 static size_t advance(struct iovec *iov, size_t count, size_t sent) {
     size_t done = 0;
     while (done < count && sent >= iov[done].iov_len)

@@ -1,6 +1,6 @@
-/* caller: the caller's connection in a lane's hand. The descriptor's flags and options
- * are shared with the arbiter, so nothing here changes them: every call is one that does
- * not wait, and waiting is done in poll. */
+/* peer: reads and writes the client's connection in a lane. The lane shares the
+ * descriptor with the arbiter, so nothing here changes its flags or options: every read
+ * and write is non-blocking, and poll does the waiting. */
 #ifndef DIRTY_WORKER_PEER_H
 #define DIRTY_WORKER_PEER_H
 
@@ -9,19 +9,19 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-/* Read what is there into `to`, at most `len` bytes (never past a frame: the caller says
- * how much is left of it); wait up to wait_ms for the first of it, -1: for ever. Adds the
- * time spent waiting to *waited_ns. Returns the bytes read, -EAGAIN after wait_ms without
- * any, -ENODATA when the peer has ended its sending side, else -errno. */
+/* Read at most `len` bytes into `to`. `len` must not reach beyond the frame. Waits up to
+ * wait_ms for the first byte (-1: without limit) and adds the time waited to *waited_ns.
+ * Returns the number of bytes; -EAGAIN after wait_ms without a byte; -ENODATA if the peer
+ * has shut down its sending side; or -errno. */
 ssize_t dirty_peer_read(int fd, void *to, size_t len, int wait_ms, uint64_t *waited_ns);
 
-/* Write all of `iov`, which is used up on the way, within timeout_ms (0: none) from the
- * moment the peer first makes it wait. 0, -ETIMEDOUT, -EPIPE, else -errno; after an error
- * some of it may have been sent. */
+/* Write all of `iov`, and change it on the way. timeout_ms (0: none) starts when the peer
+ * first makes the lane wait. Returns 0; -ETIMEDOUT; -EPIPE; or -errno. After an error
+ * some bytes may have been sent. */
 int dirty_peer_write(int fd, struct iovec *iov, size_t count, uint32_t timeout_ms);
 
-/* Whether the peer has closed the connection. A peer that only ended its sending side is
- * still there. */
+/* Whether the peer has closed the connection. A peer that has only shut down its sending
+ * side is still there. */
 bool dirty_peer_is_gone(int fd);
 
 #endif

@@ -12,16 +12,16 @@
 #include "base/log.h"
 #include "worker/interrupt.h"
 
-/* A signal that the runtime uses in workers. */
+/* A signal that the runtime uses in workers, and its action. */
 typedef struct pinned {
     int number;
     const char *name;
-    struct sigaction action; /* as it was at dirty_pin_open */
-    atomic_bool told;        /* that somebody has changed it */
+    struct sigaction action; /* at the time of dirty_pin_open */
+    atomic_bool told;        /* a change of it was logged */
 } pinned;
 
-/* Of this process, set before threads start. SIGPROF is not here: LuaJIT has it, and who
- * stops LuaJIT's profiler takes it away for good. */
+/* The signals of this process, set before threads start. SIGPROF is not among them,
+ * because it belongs to LuaJIT: stopping LuaJIT's profiler removes it for good. */
 static pinned signals[] = {{.number = DIRTY_INTERRUPT_SIGNAL, .name = "SIGURG"},
                            {.number = SIGUSR1, .name = "SIGUSR1"},
                            {.number = SIGPIPE, .name = "SIGPIPE"},
@@ -30,8 +30,7 @@ static mode_t file_mask;
 static bool is_open;
 
 void dirty_pin_thread(void) {
-    static _Atomic(locale_t)
-        ours; /* one that is always there, the same for all threads */
+    static _Atomic(locale_t) ours; /* made once, shared by all threads, never freed */
     locale_t c = atomic_load_explicit(&ours, memory_order_relaxed);
     if (c == (locale_t)0) {
         c = newlocale(LC_ALL_MASK, "C", (locale_t)0);

@@ -1,29 +1,29 @@
-/* pin: what our code depends on of the state that all code of a thread or process shares,
- * set back after code of apps, or of libraries in them, has run. docs/apps.md tells
- * authors what that means for them.
+/* pin: restores the state of the thread and the process that our code depends on, after
+ * code of apps or of their libraries has run. docs/apps.md tells authors of apps about
+ * it.
  *
- * Of a thread these are the locale, which printf and strtod look at, ours and
- * lua-cjson's, and the modes of the FPU (rounding, tiny numbers taken for 0). To set them
- * back costs no system call, so it is done whenever an app's code has returned. With a
- * locale of its own the thread does not see what setlocale() does to the process.
+ * Of the thread: the locale, which printf and strtod use in our code and in lua-cjson,
+ * and the modes of the FPU (rounding, flush to zero). Restoring them costs no system
+ * call, so it is done whenever an app's code has returned. The thread has a locale of its
+ * own, so setlocale() of an app does not reach it.
  *
- * Of the process these are how signals act that the runtime uses, and that they are not
- * blocked in a lane's thread. That takes system calls, so it is done at boot, after calls
- * that were long, and after every so many others. */
+ * Of the process: the actions of the signals that the runtime uses, and that they are not
+ * blocked in a lane's thread. Restoring them costs system calls, so it is done at boot,
+ * after long calls, and after every 64 short ones. */
 #ifndef DIRTY_PIN_H
 #define DIRTY_PIN_H
 
-/* Give this thread the locale "C" and the FPU's default modes. */
+/* Give this thread the locale "C" and the default modes of the FPU. */
 void dirty_pin_thread(void);
 
-/* Remember how signals act, and the umask, in a worker whose threads have not started. */
+/* Remember the signals' actions and the umask. Call it before threads start. */
 void dirty_pin_open(void);
 
-/* Let signals act in this thread and process as they did at dirty_pin_open. The first
- * time that one acted otherwise it is logged; `app`: the one that ran last. */
+/* Restore the signals' actions and unblock the signals in this thread. Logs the first
+ * change of each signal; `app` is the one that ran last. */
 void dirty_pin_signals(const char *app);
 
-/* Open the log again with the umask of dirty_pin_open. For a signal handler. */
+/* Reopen the log with the umask of dirty_pin_open. For a signal handler. */
 void dirty_pin_reopen_log(void);
 
 #endif

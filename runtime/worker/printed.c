@@ -10,9 +10,9 @@
 #include "base/utf8.h"
 
 #define READ_MAX 4096
-/* How long a terminal that takes nothing is waited for. */
+/* How long to wait for a terminal that takes nothing. */
 #define PATIENCE_MS 100
-/* Bytes that are passed on at the end: more than a pipe holds by default. */
+/* Bytes that are passed on at the end at most: more than a pipe holds by default. */
 #define LAST_MAX (128u * 1024)
 
 int dirty_printed_open(dirty_printed *p) {
@@ -40,7 +40,7 @@ int dirty_printed_enter(dirty_printed *p) {
     close(nothing);
     close(p->theirs);
     close(p->fd);
-    setvbuf(stdout, NULL, _IOLBF, 0); /* a line is told when it is printed */
+    setvbuf(stdout, NULL, _IOLBF, 0); /* send each line when it is printed */
     return 0;
 }
 
@@ -72,7 +72,7 @@ static void take(dirty_printed *p, const char *bytes, size_t len) {
     }
 }
 
-/* Whether there may be more. */
+/* Read once and pass it on. Returns whether there may be more. */
 static bool read_some(dirty_printed *p) {
     char bytes[READ_MAX];
     ssize_t n = read(p->fd, bytes, sizeof bytes);

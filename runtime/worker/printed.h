@@ -1,10 +1,10 @@
-/* printed: what an app prints while it is tried, on its way to an operator's terminal.
+/* printed: passes on what an app prints while it is tried, to the operator's terminal.
  *
- * Where stdin, stdout or stderr is a terminal the child that runs the app does not get
- * it: it reads nothing, and writes to a pipe. The parent passes that on to the terminal
- * line by line, indented, without what a terminal would take for a command. Where none is
- * a terminal nothing is changed: who reads a file or a pipe gets every byte. A terminal
- * that is stopped is waited for once, for a moment; then lines are lost until it goes on.
+ * If stdin, stdout or stderr is a terminal, the child that runs the app does not get it:
+ * it reads from /dev/null and writes to a pipe. The parent passes the pipe on to the
+ * terminal line by line, indented and without control characters. Files and pipes are not
+ * touched: they get every byte. If the terminal is stopped, the parent waits once for 100
+ * ms, then drops lines until it goes on.
  *
  * The parent owns it, from open to close. */
 #ifndef DIRTY_PRINTED_H
@@ -14,27 +14,27 @@
 #include <stddef.h>
 
 typedef struct dirty_printed {
-    int fd;     /* read end, to be polled; -1: no terminal, or nobody writes any more */
-    int theirs; /* write end, until the fork; else -1 */
+    int fd;     /* read end, to be polled; -1: no terminal, or the pipe has ended */
+    int theirs; /* write end, for the child; -1 after the fork */
     int out;    /* the terminal */
-    bool stuck; /* it takes nothing */
+    bool stuck; /* the terminal takes nothing */
     size_t len;
     char line[1024];
 } dirty_printed;
 
-/* Before the fork. 0 or -errno. */
+/* Open the pipe. Call it before the fork. Returns 0 or -errno. */
 int dirty_printed_open(dirty_printed *p);
 
-/* In the child: take the terminal's place. 0 or -errno. */
+/* In the child: replace the terminal by the pipe. Returns 0 or -errno. */
 int dirty_printed_enter(dirty_printed *p);
 
-/* In the parent, after the fork. */
+/* In the parent after the fork: close the child's end. */
 void dirty_printed_begin(dirty_printed *p);
 
-/* Pass on what is there. Never waits for more. */
+/* Pass on what the pipe holds. Never waits for more. */
 void dirty_printed_pass(dirty_printed *p);
 
-/* Pass on what is there now, though what the child has left behind may write still. */
+/* Pass on what the pipe holds and close it, even if someone still writes to it. */
 void dirty_printed_close(dirty_printed *p);
 
 #endif

@@ -18,10 +18,10 @@
 #include "worker/lua_host.h"
 #include "worker/printed.h"
 
-/* A line that begins with this says that a step is done and the next begins. */
+/* The child sends this line when a step is done and the next begins. */
 #define STEP_MARK '+'
 
-/* What is tried of an app, in this order; with `load` alone nothing is made. */
+/* The steps of a try, in order. Without `boot` only "load" is tried. */
 static const char *const steps[] = {"load", "init", "close"};
 enum { STEPS = sizeof steps / sizeof *steps };
 
@@ -32,7 +32,7 @@ static void write_all(int fd, const void *bytes, size_t len) {
     while (len > 0) {
         ssize_t n = write(fd, at, len);
         if (n < 0 && errno != EINTR)
-            _exit(1); /* the parent is gone */
+            _exit(1); /* the parent is gone, or the pipe fails */
         if (n > 0) {
             at += n;
             len -= (size_t)n;
@@ -69,7 +69,7 @@ static void try_app(dirty_host *host, const dirty_probe *probe, uint32_t app, in
     dirty_buf_deinit(&line);
 }
 
-/* The runtime's own modules can't be loaded: every app fails for that reason. */
+/* Report every app as failed, because the runtime's own modules can't be loaded. */
 static void fail_all(const dirty_probe *probe, uint32_t first, const dirty_buf *why,
                      int fd) {
     for (uint32_t i = first; i < probe->start->app_count; i++) {
@@ -85,13 +85,14 @@ static void fail_all(const dirty_probe *probe, uint32_t first, const dirty_buf *
 
 static _Noreturn void run_child(const dirty_probe *probe, uint32_t first, int fd,
                                 dirty_printed *printed, pid_t parent) {
-    setsid(); /* without the terminal: what an app does there would be its operator's */
+    setsid(); /* no controlling terminal: an app must not act on the operator's */
     dirty_proc_mark();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent || dirty_printed_enter(printed) < 0)
         _exit(1);
     int keep[] = {fd, dirty_log_fd()};
-    dirty_descriptors_close_but(keep, 2); /* what the arbiter has is none of an app's */
+    dirty_descriptors_close_but(keep,
+                                2); /* apps must not have the arbiter's descriptors */
     dirty_host *host;
     dirty_buf why = {0};
     if (dirty_host_open(&host, probe->start, &why) < 0) {
@@ -106,18 +107,18 @@ static _Noreturn void run_child(const dirty_probe *probe, uint32_t first, int fd
 
 /* -- In the parent ----------------------------------------------------------------- */
 
-/* One child and what it has said. */
+/* One child and what it has sent. */
 typedef struct trial {
     const dirty_probe *probe;
     dirty_buf *out;
-    uint32_t next; /* the app whose line comes next */
-    unsigned step; /* … has come to, of `steps` */
-    bool late;     /* … took too long */
+    uint32_t next; /* index of the app whose line comes next */
+    unsigned step; /* its current step, an index of `steps` */
+    bool late;     /* it took too long */
     pid_t pid;
     int fd;
     uint64_t began_ns;
     dirty_oom oom;
-    dirty_buf text; /* owned; read, but not yet a line */
+    dirty_buf text; /* owned: bytes read that are not a whole line yet */
     dirty_printed printed;
 } trial;
 
@@ -130,7 +131,7 @@ static int start_child(trial *t) {
         dirty_printed_close(&t->printed);
         return rc;
     }
-    fflush(NULL); /* or the child would write our buffered output again */
+    fflush(NULL); /* else the child writes our buffered output again */
     pid_t parent = getpid();
     t->pid = fork();
     if (t->pid == 0) {
@@ -149,7 +150,7 @@ static int start_child(trial *t) {
     return rc;
 }
 
-/* Take the lines that are there whole. */
+/* Take the complete lines out of t->text. */
 static void take_lines(trial *t) {
     uint8_t *end;
     while (t->text.len > 0 && (end = memchr(t->text.base, '\n', t->text.len)) != NULL) {
@@ -170,8 +171,8 @@ static bool is_complete(const trial *t) {
     return t->next >= t->probe->start->app_count;
 }
 
-/* Wait until the child says something: 1, or 0 when its app's time is up; -errno. What
- * the app prints meanwhile is passed on, and does not give it more time. */
+/* Wait until the child sends something. Returns 1; 0 when its app's time is up; or
+ * -errno. Passes on what the app prints, which does not give it more time. */
 static int wait_for_line(trial *t) {
     uint32_t timeout_ms = t->probe->timeout_ms;
     uint64_t deadline = timeout_ms ? t->began_ns + timeout_ms * DIRTY_NS_PER_MS : 0;
@@ -191,7 +192,7 @@ static int wait_for_line(trial *t) {
     }
 }
 
-/* Read what the child says, until it has said all, ends, or is late. */
+/* Read what the child sends until it has sent all, ends, or is late. */
 static int listen_to(trial *t) {
     while (!is_complete(t)) {
         int rc = wait_for_line(t);
@@ -227,7 +228,7 @@ static bool wait_exited(pid_t pid, int *status, int wait_ms) {
     }
 }
 
-/* End the child with all that it has started; its wait status. */
+/* Kill the child and all that it has started. Returns its wait status. */
 static int end_child(trial *t) {
     int status = 0;
     close(t->fd);
@@ -235,13 +236,14 @@ static int end_child(trial *t) {
     kill(-t->pid, SIGKILL);
     if (!exited) {
         kill(t->pid, SIGKILL);
-        wait_exited(t->pid, &status, 1000); /* else it is left to our parents */
+        wait_exited(t->pid, &status,
+                    1000); /* if it still runs, our parent process reaps it */
     }
     dirty_printed_close(&t->printed);
     return status;
 }
 
-/* The line of the app that ended the child. */
+/* Append the line of the app that ended the child. */
 static void report_loss(trial *t, int status) {
     char why[256];
     if (t->late)

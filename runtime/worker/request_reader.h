@@ -1,10 +1,10 @@
-/* arrival: a request on its way into the lane, from the first bytes that came with its
- * DISPATCH to a call that the host can run.
+/* request_reader: reads one request, from the first bytes that came with its DISPATCH to
+ * a call that the host can run.
  *
- * A small request is there whole and stays where it was received. Of a large one the rest
- * is read here, into a buffer behind its first bytes, or, where a long string is cut by
- * the end of those, that string into the host's seat, and only what follows it into the
- * buffer:
+ * A small request is complete already and stays where it was received. The rest of a
+ * large one is read into a buffer, behind a copy of its first bytes. But if the first
+ * bytes end within a long string, that string is read into the host's seat
+ * (dirty_host_seat), which saves a copy, and only what follows it into the buffer:
  *
  *   first bytes: header · route · values · head of the string and its first bytes
  *   seat:        the string           buffer: the values after it
@@ -19,40 +19,41 @@
 #include "worker/channel.h"
 #include "worker/lua_host.h"
 
-/* Embedded in the lane, which zeroes it and sets what is borrowed. */
+/* The lane embeds it, zeroes it and sets what is borrowed. */
 typedef struct dirty_request_reader {
     dirty_host *host;                /* borrowed */
     const dirty_wire_limits *limits; /* borrowed */
     dirty_lane_page *page;           /* borrowed */
-    uint32_t patience_ms;            /* the most it waits for bytes at a time */
+    uint32_t patience_ms;            /* limit of credit_ns, in ms */
     dirty_buf buffer;                /* owned */
-    const uint8_t *front;            /* the bytes up to the seat, or all of them */
+    const uint8_t *front;            /* the bytes before the seat, or all of them */
     size_t front_len;
-    size_t have; /* bytes of the request that are here */
-    char *seat;  /* the host's, NULL: none */
+    size_t have; /* received bytes of the request */
+    char *seat;  /* borrowed from the host; NULL: none */
     size_t seat_len;
-    uint64_t credit_ns; /* how long it may still wait for bytes of this request */
+    uint64_t credit_ns; /* how long it may still wait for bytes */
 } dirty_request_reader;
 
-/* Read what is missing of the request in `in`, never past its end. 0, -ETIMEDOUT (the
- * time to receive it, or the call's own), -ECANCELED (the arbiter has answered), -ENOMEM,
- * -ENODATA (the peer has ended its sending side), -EINPROGRESS (its sender is slow, and
- * there is no more to be had for now), -errno of the connection. */
-int dirty_request_reader_read(dirty_request_reader *a, dirty_channel *in);
+/* Read the rest of the request, never beyond its end. Returns 0; -ETIMEDOUT (the time to
+ * receive it or the call's deadline is over); -ECANCELED (the arbiter has answered);
+ * -ENOMEM; -ENODATA (the peer has shut down its sending side); -EINPROGRESS (the sender
+ * is slow and the credit is used up); or -errno of the connection. */
+int dirty_request_reader_read(dirty_request_reader *r, dirty_channel *channel);
 
-/* After -EINPROGRESS: a new file in memory with the bytes that are here. Its descriptor,
- * or -errno. */
-int dirty_request_reader_save(const dirty_request_reader *a);
+/* After -EINPROGRESS: write the received bytes to a new file in memory. Returns its
+ * descriptor, owned by the caller, or -errno. */
+int dirty_request_reader_save(const dirty_request_reader *r);
 
-/* Fill id, action and arguments of `call` from what is here: even a request that did not
- * come whole has an id to answer to. OK; MORE: it is not whole; or what is wrong with it,
- * and `argument` the number of the wrong one, 0: none of them. */
-dirty_wire_fault dirty_request_reader_parse(dirty_request_reader *a, dirty_call *call,
+/* Fill id, action and arguments of `call` from the received bytes. Also for a request
+ * that is incomplete: its answer needs the id. Returns OK; MORE if it is incomplete; or
+ * what is wrong with it, with the number of the wrong argument in `argument`, 0: none of
+ * them. */
+dirty_wire_fault dirty_request_reader_parse(dirty_request_reader *r, dirty_call *call,
                                             uint32_t *argument);
 
-/* The request is done: keep the buffer, unless it is too large. */
-void dirty_request_reader_end(dirty_request_reader *a);
+/* End the request. Frees the buffer if it is too large to keep. */
+void dirty_request_reader_end(dirty_request_reader *r);
 
-void dirty_request_reader_deinit(dirty_request_reader *a);
+void dirty_request_reader_deinit(dirty_request_reader *r);
 
 #endif

@@ -15,8 +15,8 @@
 #include "worker/lane.h"
 #include "worker/pin.h"
 
-/* Where the lanes of a worker wait for each other, so that none serves before all have
- * booted and the hook has run. */
+/* The lanes of a worker wait here for each other. None serves before all have booted and
+ * the hook has run. */
 typedef struct gate {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -29,7 +29,7 @@ typedef struct lane_thread {
     gate *gate;
     uint32_t index;
     pthread_t thread;
-    int rc; /* of serving */
+    int rc; /* of dirty_lane_serve */
 } lane_thread;
 
 /* -- Process ----------------------------------------------------------------------- */
@@ -41,7 +41,8 @@ static void reopen_log(int signal_number) {
     errno = saved;
 }
 
-/* The terminal's signals are the supervisor's; TERM and the fatal ones act as usual. */
+/* Ignore the terminal's signals, which the supervisor handles. SIGTERM and the fatal ones
+ * keep their default action. */
 static void set_signals(void) {
     static const int ignored[] = {SIGINT,  SIGHUP,  SIGQUIT, SIGTSTP, SIGTTIN,
                                   SIGTTOU, SIGPIPE, SIGUSR2, SIGWINCH};
@@ -54,7 +55,7 @@ static void set_signals(void) {
     dirty_pin_open();
 }
 
-/* 0, or -ESRCH: the arbiter died before we could ask to be told. */
+/* Ask to be killed when the arbiter dies. Returns 0, or -ESRCH if it died before. */
 static int tie_to_arbiter(pid_t arbiter_pid) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     return getppid() == arbiter_pid ? 0 : -ESRCH;
@@ -64,10 +65,10 @@ static void set_up(const dirty_worker_start *start) {
     char who[32];
     snprintf(who, sizeof who, "worker:%u", start->number);
     dirty_log_who(who);
-    dirty_log_echo(false); /* it may live when the start is long over */
+    dirty_log_echo(false); /* it outlives the start of the runtime, whose log is echoed */
     dirty_guest_begin();
     set_signals();
-    setvbuf(stdout, NULL, _IOLBF, 0); /* what an app prints is seen at once */
+    setvbuf(stdout, NULL, _IOLBF, 0); /* show at once what an app prints */
 }
 
 static void run_hook(const dirty_worker_start *start) {
@@ -76,9 +77,9 @@ static void run_hook(const dirty_worker_start *start) {
     dirty_guest_end("worker_init");
 }
 
-/* What its apps have started and still hold, as io.popen does, is waited for when their
- * Lua state is closed: it has to end first. With several lanes it may be of a call that
- * runs; the arbiter kills the group in the end. */
+/* Terminate the processes that apps have started, as io.popen does. Closing the Lua state
+ * waits for those that apps still hold, so they must end first. With several lanes they
+ * may belong to a running call; then the arbiter kills the process group in the end. */
 static void end_children(void) {
     if (getpgrp() != getpid())
         return;
@@ -127,8 +128,8 @@ static void *run_lane(void *arg) {
     return NULL;
 }
 
-/* True when all lanes have booted, false when one has failed. The arbiter's boot_timeout
- * ends a worker whose lanes do neither. */
+/* Wait for the lanes to boot. True: all have booted; false: one has failed. If one hangs,
+ * the arbiter's boot_timeout ends the worker. */
 static bool wait_booted(gate *g, uint32_t count) {
     pthread_mutex_lock(&g->lock);
     while (g->booted < count && !g->failed)
@@ -145,7 +146,7 @@ static void open_gate(gate *g) {
     pthread_mutex_unlock(&g->lock);
 }
 
-/* Lanes still run in their Lua states: end without any clean-up that would meet them. */
+/* Exit at once. Lanes still run in their Lua states, so no clean-up may touch them. */
 static _Noreturn void end_now(int status) {
     fflush(stdout);
     _exit(status);

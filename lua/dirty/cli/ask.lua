@@ -1,5 +1,5 @@
---- The commands that ask the arbiter for one thing and tell its answer: `dirty scale`,
--- `cancel`, `kill` and `ping`.
+--- The commands that ask the arbiter one thing and print its answer: `dirty scale`, `cancel`,
+-- `kill` and `ping`.
 -- @module dirty.cli.ask
 
 local cjson = require "cjson"
@@ -9,7 +9,7 @@ local socket = require "dirty.cli.socket"
 
 local _M = {}
 
--- By command: the action, the argument to send, the answer for people.
+-- By command: the action, its argument, and the text of the answer.
 local COMMANDS = {
     scale = { "scale", "workers", function(answer)
         return ("%d worker%s"):format(answer.workers, answer.workers == 1 and "" or "s")
@@ -26,7 +26,7 @@ local COMMANDS = {
     end },
 }
 
--- What an argument must look like.
+-- The form that an argument must have.
 local ARGUMENTS = {
     workers = { "^[+-]?%d+$", "a number of workers, or +N, -N" },
     worker = { "^%d+$", "a number of `dirty status`" },
@@ -38,7 +38,7 @@ local function fault_of(name, value)
     return not value:match(pattern) and ("%q: must be %s"):format(value, must) or nil
 end
 
---- Ask and tell.
+--- Ask the arbiter and print the answer.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)

@@ -12,7 +12,7 @@ local operator = require "dirty.cli.operator"
 
 local _M = {}
 
-local cjson = assert(json.new(10000)) -- how deep is too deep, the runtime says
+local cjson = assert(json.new(10000)) -- the runtime checks the real limit
 
 local function read_all(path)
     local file, err = io.stdin, nil
@@ -32,7 +32,7 @@ local function read_all(path)
     return bytes
 end
 
--- An ARG as a value of the wire: {tag, data}.
+-- Make a value of the wire from an ARG: {tag, data}.
 local function to_value(arg, as_string)
     if arg:sub(1, 1) == "@" then
         local bytes, err = read_all(arg:sub(2))
@@ -89,7 +89,8 @@ local function usage(err)
     return exit.USAGE
 end
 
--- What libdirty says to an action that streams is advice for code.
+-- Report a failure. libdirty's message for an action that streams is advice for code, so the
+-- command has its own.
 local function report(info)
     local what = info.code == "PROTOCOL" and info.started == "yes"
         and info.message:match("^(.- streams its result): use stream")

@@ -21,7 +21,7 @@ local function summary(conf, ok)
         values.socket, ok and "ok" or "failed")
 end
 
---- Check.
+--- Check the configuration and the apps.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)

@@ -11,17 +11,16 @@ local sys = require "dirty.sys"
 
 local _M = {}
 
--- What may be changed, and what helps, by dirty.sys.strange_hand.
+-- By the result of dirty.sys.strange_hand: what others may change, and what helps.
 local REASONS = {
     owner = "belongs to another user: chown root %s",
     writers = "may be written to by others: chmod go-w %s",
     names = "has a second name, where others may write: copy it to a directory of root's",
 }
 
---- What is wrong with a configuration that root runs and others may change: they are root by
--- that.
+--- Check that nobody else can change a configuration that root runs: they would become root.
 -- @tparam nil|string path
--- @treturn nil|string
+-- @treturn nil|string what is wrong
 function _M.strangers(path)
     local hand = path and sys.uid() == 0 and sys.strange_hand(path)
     if not hand then
@@ -33,7 +32,7 @@ function _M.strangers(path)
         .. REASONS[hand.what]:format(hand.path)
 end
 
--- Seconds that the file may take to run, as at a reload.
+-- Seconds that the file may take to run, as in a reload.
 local function seconds_of(parsed)
     local option = options.by_name.boot_timeout
     local seconds = parsed.boot_timeout
@@ -41,9 +40,9 @@ local function seconds_of(parsed)
     return type(seconds) == "number" and seconds > 0 and seconds or option.default
 end
 
--- Run the file, for dirty.config.load. Nothing is held or served by now, so where it does not
--- end the process does. What a stranger may have written is not run where a flag says that
--- there is one; else what it sets decides. `found.strangers` is of before it ran.
+-- Run the file, for dirty.config.load. If it does not end in time, the process exits: nothing
+-- is held or served yet. A file that others can change is not run if the flag --user is given.
+-- Otherwise the settings of the file decide. `found.strangers` is from before the run.
 local function run_file(parsed, found, path, run)
     found.strangers = _M.strangers(path)
     if found.strangers and parsed.user and parsed.command ~= "config" then
@@ -58,7 +57,7 @@ local function run_file(parsed, found, path, run)
     return ok, err
 end
 
--- An app that is not to be root must not be able to become it by the next start.
+-- An app that does not run as root must not be able to become root by the next start.
 local function check_strangers(conf, command, wrong)
     if wrong and conf.values.user and command ~= "config" then
         return nil, wrong
@@ -67,7 +66,7 @@ local function check_strangers(conf, command, wrong)
     return true
 end
 
---- Load the configuration for a command; what is wrong goes to stderr.
+--- Load the configuration for a command. Prints errors on stderr.
 -- @tparam table parsed the command line: flags by name of option
 -- @treturn table|nil configuration
 -- @treturn table|nil `{uid=, gid=}` of the socket
@@ -91,7 +90,7 @@ function _M.load(parsed)
     return loaded, ids
 end
 
---- Print it.
+--- Print the configuration.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)

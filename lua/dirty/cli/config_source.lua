@@ -1,5 +1,5 @@
---- Where a reload of `dirty serve` gets its configuration from (runtime/cli/config_source.h), and
--- an arbiter that takes another's place.
+--- Reads the configuration again: for a reload of `dirty serve` (runtime/cli/config_source.h), and
+-- for an arbiter that takes another's place.
 -- @module dirty.cli.config_source
 
 local serialize = require "dirty.config.serialize"
@@ -11,14 +11,14 @@ local sys = require "dirty.sys"
 
 local _M = {}
 
--- Of a reason, bytes: it is shown in status and log lines.
+-- Bytes of a reason, which is shown in the status and in log lines.
 local REASON_MAX = 500
 
--- What running a file with hooks may take, as runtime/cli/timelimit.h has it.
+-- Seconds that a file with hooks may take to run; the same as in runtime/cli/timelimit.h.
 local SECONDS_MAX = 2
 
--- Add the names to a list that are not in it: what any run of the file has loaded is to be
--- loaded anew by the next one.
+-- Add the names that are not in the list yet. The next run of the file must load every module
+-- again that any run has loaded.
 local function merge(list, names)
     local known = {}
     for _, name in ipairs(list) do
@@ -31,13 +31,13 @@ local function merge(list, names)
     end
 end
 
--- The message without its traceback, as one line.
+-- The message as one line, without its traceback.
 local function one_line(text)
     local line = text:gsub("\nstack traceback:.*", ""):gsub("%s*\n%s*", " ")
     return #line <= REASON_MAX and line or line:sub(1, REASON_MAX - 4) .. " ..."
 end
 
--- The reason for a log and an operator; what a line can't hold is logged apart.
+-- The reason for the log and the operator. Logs separately what does not fit into a line.
 local function reason_of(err)
     local reason = one_line(err)
     if reason ~= err then
@@ -51,10 +51,10 @@ local function describe(report)
         report.phase or "load", report.message or "no reason given")
 end
 
---- Log in full which apps failed.
+--- Log which apps failed, with all details.
 -- @tparam {table,...} reports of dirty.cli.probe
--- @tparam[opt] function log what logs a text as an error
--- @treturn string|nil one line about them, nil if all is well
+-- @tparam[opt] function log logs a text as an error
+-- @treturn string|nil one line about them; nil if none failed
 function _M.fault_of(reports, log)
     log = log or function(text)
         sys.log("error", text)
@@ -72,7 +72,7 @@ function _M.fault_of(reports, log)
     end
 end
 
---- Keep in the entries of the configuration why apps can't be loaded (`fault`), and log it.
+--- Log why apps can't be loaded, and store it in their entries of the configuration (`fault`).
 -- @tparam {table,...} reports of dirty.cli.probe
 function _M.mark_faults(reports)
     _M.fault_of(reports)
@@ -83,9 +83,9 @@ function _M.mark_faults(reports)
     end
 end
 
--- Hooks are functions, so they exist only where the file was run: it is, once more, here, while
--- calls wait. What it sets otherwise is as it was in the child. False and the reason where that
--- fails, or would take too long.
+-- Take the hooks of the new configuration. Hooks are functions, so they exist only in a process
+-- that ran the file. So the file runs once more, here, while calls wait. Its other settings stay
+-- as the child read them. Returns false and the reason if that fails or would take too long.
 local function take_hooks(conf, names, seconds, again)
     if #names == 0 then
         return true
@@ -105,8 +105,8 @@ local function take_hooks(conf, names, seconds, again)
     return true
 end
 
--- Whose the socket is to be: where nothing is said, as it is, and where that was taken back, as
--- if nothing had ever been said.
+-- Find whose the socket will be. If the configuration does not say it, the owner stays. If the
+-- setting was removed, the owner is the default one.
 local function find_ids(conf, running)
     local ids, err = config.resolve_socket(conf, sys)
     if not ids then
@@ -122,7 +122,7 @@ local function find_ids(conf, running)
     return config.resolve_admins(conf, sys)
 end
 
--- Run the file as it is now: the line that says what came of it, and the configuration.
+-- Run the file as it is now. Returns the line about the result, and the configuration.
 local function read_file(parsed, running)
     local at = sys.now()
     local ok, conf, err = pcall(config.reload, sys, parsed, running)
@@ -136,9 +136,9 @@ local function read_file(parsed, running)
     return serialize.line(conf, sys.now() - at), conf
 end
 
---- Log what of a configuration a reload can't take over.
+--- Log which settings of a configuration a reload can't change.
 -- @tparam table conf
--- @treturn string|nil one line about it, nil if there is nothing
+-- @treturn string|nil one line about them; nil if there are none
 function _M.tell_kept(conf)
     for _, text in ipairs(conf.kept) do
         sys.log("warn", text .. ": a reload can't change it, restart the runtime for that")
@@ -147,11 +147,11 @@ function _M.tell_kept(conf)
         .. table.concat(conf.kept, "; "))
 end
 
---- Read the configuration for an arbiter that takes another's place, as a reload does: in a
--- child, as the file may do anything and take any time.
+--- Read the configuration for an arbiter that takes another's place. Runs the file in a child,
+-- as a reload does, because the file may do anything and take any time.
 -- @tparam table parsed the command line
 -- @tparam table running the configuration at hand (dirty.config)
--- @tparam number limit_ms what that may take
+-- @tparam number limit_ms time limit
 -- @treturn table|nil the configuration as it is now
 -- @treturn nil|string reason, one line
 function _M.reread(parsed, running, limit_ms)
@@ -183,19 +183,19 @@ function _M.reread(parsed, running, limit_ms)
     return conf
 end
 
---- Make the source of a runtime that is about to serve.
+--- Make the source for a runtime that is about to serve.
 -- @tparam table parsed its command line
--- @tparam table running its configuration (dirty.config); `ids` and `default_ids` of it are whose
--- the socket is, and whose it would be if nothing were said, `{uid=, gid=}`
+-- @tparam table running its configuration (dirty.config); its fields `ids` and `default_ids` are
+-- the owner of the socket, and the owner without a setting, `{uid=, gid=}`
 -- @treturn table `{read=, begin=, finish=, settle=}`
 function _M.new(parsed, running)
     local source = {}
     local put_back, taken, directory -- of the reload under way
 
     --- Read the configuration again, in a child that ends afterwards.
-    -- @tparam boolean same don't: take the one that holds
+    -- @tparam boolean same use the current configuration, don't read
     -- @treturn string a line for `finish`: the configuration, or why there is none
-    -- @treturn table|nil options (dirty.cli.start), to try the apps with
+    -- @treturn table|nil options (dirty.cli.start) to try the apps with
     function source.read(same)
         if same then
             return serialize.line(running), start.options(running, running.ids, sys.paths)
@@ -204,16 +204,16 @@ function _M.new(parsed, running)
         return text, conf and start.options(conf, conf.ids, sys.paths)
     end
 
-    --- Before finish, which may be ended anywhere.
+    --- Call it before `finish`, which may be interrupted anywhere.
     function source.begin()
         put_back = file.remember()
         directory = sys.remember_directory()
     end
 
-    --- Take in what was read and what the apps declare.
-    -- @tparam string report the line, then those of the probe
-    -- @treturn table|nil options (dirty.cli.start), to serve with
-    -- @treturn nil|string reason, one line; with options, what of the configuration was not taken
+    --- Take over the configuration and what the apps declare.
+    -- @tparam string report the line of `read`, then those of the probe
+    -- @treturn table|nil options (dirty.cli.start) to serve with
+    -- @treturn nil|string one line: the reason; with options, the settings that were not taken over
     function source.finish(report)
         local line, lines = report:match("^([^\n]*)\n(.*)$")
         local conf, hooks, seconds = serialize.read(line)
@@ -240,8 +240,8 @@ function _M.new(parsed, running)
         return start.options(conf, conf.ids, sys.paths), kept
     end
 
-    --- After finish.
-    -- @tparam boolean done its configuration holds; else all is to be as it was before
+    --- Call it after `finish`.
+    -- @tparam boolean done the configuration is in use; false restores everything as it was before
     function source.settle(done)
         sys.go_back(directory)
         if done then

@@ -1,15 +1,15 @@
---- Exit statuses of the commands, and which error of a call gives which.
+--- Exit statuses of the commands, and the status for each error code of a call.
 -- @module dirty.cli.exit
 
 local _M = {
-    OK = 0, -- done; of `call`: there is a value
-    OTHER = 1, -- whatever has no status of its own
+    OK = 0, -- done; `call`: the app returned values
+    OTHER = 1, -- everything else
     USAGE = 2, -- a wrong flag, argument or configuration
     APP = 3, -- `call`: the app failed, or there is no such app or action
-    SOCKET = 3, -- `serve`: the socket can't be had
+    SOCKET = 3, -- `serve`: the socket can't be bound
     TIMEOUT = 4, -- `call`: the deadline passed
     BOOT = 4, -- `serve`, `check`: an app failed to load or init
-    CONNECTION = 5, -- `call` and those that ask the arbiter: no runtime answers there
+    CONNECTION = 5, -- no runtime answers at the socket
     FAILED = 6, -- `reload --wait`: it failed or is partial; `status --ready`: not ready
     INTERNAL = 70, -- an error of the command itself
 }

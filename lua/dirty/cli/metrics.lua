@@ -1,4 +1,4 @@
---- `dirty metrics`: what is counted and measured, as Prometheus text.
+--- `dirty metrics`: print the metrics in the text format of Prometheus.
 -- @module dirty.cli.metrics
 
 local exit = require "dirty.cli.exit"
@@ -7,7 +7,7 @@ local socket = require "dirty.cli.socket"
 
 local _M = {}
 
---- Ask and print.
+--- Ask the arbiter and print the answer.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)

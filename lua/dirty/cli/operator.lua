@@ -1,4 +1,4 @@
---- The grammar and help of the commands that look after a running runtime.
+--- The grammar and help of the commands for operators of a running runtime.
 -- @module dirty.cli.operator
 
 local _M = {}
@@ -168,7 +168,7 @@ for i, command in ipairs(COMMANDS) do
     _M.NAMES[i] = command[1]
 end
 
---- Add them to the parser.
+--- Add the commands to the parser.
 -- @tparam table root the argparse parser
 -- @tparam function new_command `new_command(root, name, summary, epilog)`
 -- @tparam function add_socket_options `add_socket_options(command, default_timeout)`

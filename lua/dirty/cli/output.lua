@@ -1,4 +1,4 @@
---- How the values of a call are written out.
+--- Writes the values of a call to stdout or to a file.
 -- @module dirty.cli.output
 
 local exit = require "dirty.cli.exit"
@@ -8,7 +8,7 @@ local sys = require "dirty.sys"
 
 local _M = {}
 
--- The index of the value that --output takes: the first bytes, else the first of all.
+-- The index of the value for --output: the first bytes value, else the first value.
 local function file_index(values)
     for i, value in ipairs(values) do
         if value[1] == "b" then
@@ -23,10 +23,10 @@ local function complain(path, err)
         err and err:find(path, 1, true) and err or path .. ": " .. tostring(err))
 end
 
---- Open what --output names, before there is anything to write: a call whose result can't be
--- kept is better not made. What is in the file stays there until then.
+--- Open the file of --output before the call: if its result can't be kept, the call is better not
+-- made. Does not change the file yet.
 -- @tparam string|nil path nil and "-": stdout
--- @treturn table|nil a place for the functions below; nil where that can't be, which is told
+-- @treturn table|nil a place for the functions below; nil after an error, which is reported
 function _M.open(path)
     if not path or path == "-" then
         return {}
@@ -39,7 +39,7 @@ function _M.open(path)
     return { path = path, file = file, is_new = is_new }
 end
 
--- The file empty, once there is something to write.
+-- Empty the file, once there is something to write.
 local function begin(place)
     local file, err = io.open(place.path, "wb")
     if file then
@@ -64,14 +64,14 @@ local function put(place, data)
     return exit.OK
 end
 
---- Nothing more will be written.
+--- Close the place after the last write.
 -- @tparam table place
 -- @tparam number status exit status of the command so far
 -- @treturn number exit status
 function _M.close(place, status)
     local ok, err = true, nil
     if place.file then
-        ok, err = place.file:close() -- a full disk is told here at the latest
+        ok, err = place.file:close() -- a full disk is reported here at the latest
     end
     if place.is_new and not place.has_begun then
         os.remove(place.path)
@@ -83,13 +83,13 @@ function _M.close(place, status)
     return status
 end
 
--- What is no text at all; what else a terminal would take for a command is escaped.
+-- Whether the data is not text. Control characters in text are escaped for a terminal.
 local function garbles_terminal(data)
     return say.is_to_terminal() and data:find("[%z\1-\6\14-\26\28-\31]")
 end
 
--- One value alone is exact: JSON ends its line, bytes are bytes (a terminal gets the end of
--- the line). Several stand on a line each.
+-- What follows a value. Of several values each gets a newline. A single JSON text gets a newline,
+-- too. Single bytes stay exact: they get a newline on a terminal only, if they don't end in one.
 local function line_end(value, is_alone)
     if value[1] == "j" or not is_alone then
         return "\n"
@@ -114,14 +114,14 @@ local function write_stdout(values, is_alone)
     return exit.OK
 end
 
---- Write the values of a call: one alone raw (JSON as a line), several a line each; one of them
--- to the file.
+--- Write the values of a call. A single value is written raw, JSON with a newline. Several values
+-- are written one per line. One value goes to the file.
 -- @tparam {{string,string},...} values pairs of tag ("b" or "j") and data
--- @tparam table place the file's is the first bytes value, or the first value
+-- @tparam table place its file gets the first bytes value, or the first value
 -- @treturn number exit status
 function _M.write(values, place)
     if #values == 0 then
-        values = { { "j", "null" } } -- no value is nil
+        values = { { "j", "null" } } -- no values: nil
     end
     if place.file then
         local taken = table.remove(values, file_index(values))
@@ -133,7 +133,7 @@ function _M.write(values, place)
     return write_stdout(values, #values == 1)
 end
 
---- Write a piece of a stream, at once: a line each, but bytes to the file where there is one.
+--- Write the values of one chunk at once, one per line. Bytes go to the file if there is one.
 -- @tparam {{string,string},...} values
 -- @tparam table place
 -- @treturn number exit status

@@ -1,4 +1,4 @@
---- The command line's grammar and help.
+--- The grammar and help of the command line.
 -- @module dirty.cli.parser
 
 local argparse = require "argparse"
@@ -88,7 +88,7 @@ local function option_names(parser)
     return names
 end
 
--- Whether one of the commands has an option.
+-- Whether one of the commands has this option.
 local function is_of_commands(root, word)
     for _, command in ipairs(root._commands) do
         for _, name in ipairs(option_names(command)) do
@@ -100,7 +100,7 @@ local function is_of_commands(root, word)
     return false
 end
 
--- What is wrong with an option that a command, or the line before it, does not have.
+-- The message for an option that a command, or the line before it, does not have.
 local function unknown_option(parser, word)
     if parser._commands[1] and is_of_commands(parser, word) then
         return ("option '%s' goes behind the command: dirty COMMAND %s …"):format(word, word)
@@ -113,7 +113,7 @@ local function unknown_option(parser, word)
         or suggest.hint(word, option_names(parser)))
 end
 
---- What a wrong command line raises: a table {text=, command=}.
+--- Raise an error for a wrong command line: a table {text=, command=}.
 local function usage_error(parser, message)
     message = message:gsub("\nDid you mean.*$", "")
     local kind, word = message:match("^unknown (%a+) '(.-)'$")
@@ -125,7 +125,7 @@ local function usage_error(parser, message)
     error({ text = message, command = parser._name }, 0)
 end
 
--- What argparse would refuse without naming it.
+-- Refuse surplus arguments by name. argparse would not name them.
 local function refuse_surplus(root, parsed)
     local word, command = parsed.surplus and parsed.surplus[1], nil
     for _, each in ipairs(root._commands) do
@@ -205,8 +205,8 @@ local function add_call(root)
 end
 
 --- Build the parser.
--- @treturn table an argparse parser; a wrong command line makes its `parse` raise a table
---   `{text=, command=}`
+-- @treturn table an argparse parser; its `parse` raises a table `{text=, command=}` for a wrong
+--   command line
 function _M.new()
     local root = argparse("dirty", "Run blocking work of servers in a tree of processes of its "
         .. "own, in Lua.", EPILOG)
@@ -226,15 +226,15 @@ function _M.new()
     add_config_options(config)
     config:flag("--json", "Print it as JSON.")
     for _, command in ipairs(root._commands) do
-        if command._name ~= "call" then -- which takes all there are
+        if command._name ~= "call" then -- `call` takes any number of arguments
             command:argument("surplus", ""):args("*"):hidden(true)
         end
     end
     return root
 end
 
--- argparse takes "-5" for a bundle of options. No argument holds a NUL, so one in front
--- hides the sign while the line is parsed.
+-- Put a NUL before negative numbers while argparse runs: it takes "-5" for a group of options.
+-- No argument can contain a NUL.
 local function hide_numbers(args)
     local out = {}
     for i, arg in ipairs(args) do
@@ -257,7 +257,7 @@ end
 --- Parse a command line.
 -- @tparam {string,...} args without the program's name
 -- @treturn table|nil the result: `command` and the command's options and arguments
--- @treturn nil|table `{text=, command=}` of what is wrong
+-- @treturn nil|table `{text=, command=}`: what is wrong
 function _M.parse(args)
     for _, arg in ipairs(args) do -- --version needs no command
         if arg == "--version" or arg == "-V" then

@@ -1,9 +1,9 @@
---- What the lanes search for modules: package.path and package.cpath.
+--- The search paths of modules in the lanes: package.path and package.cpath.
 -- @module dirty.cli.paths
 
 local _M = {}
 
--- Join lists of templates, each template once, in the order of its first place.
+-- Join lists of templates. A template that occurs twice stays at its first place only.
 local function join(...)
     local out, seen = {}, {}
     for _, list in ipairs { ... } do
@@ -17,8 +17,8 @@ local function join(...)
     return table.concat(out, ";")
 end
 
---- The search paths of apps: the working directory, the options lua_path and lua_cpath, the
--- runtime's own modules, LuaJIT's defaults (LUA_PATH and LUA_CPATH among them), and at last the
+--- Make the search paths of apps. They consist of: the working directory, the options lua_path and
+-- lua_cpath, the runtime's own modules, LuaJIT's defaults (with LUA_PATH and LUA_CPATH), and the
 -- directory of the apps that come with the runtime.
 -- @tparam table values the configuration's values
 -- @tparam table templates dirty.sys.paths

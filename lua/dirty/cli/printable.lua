@@ -1,17 +1,18 @@
---- Words of others for a terminal: of apps, peers, logs and files. What a terminal would take
--- for a command, or show as a line that nobody has written, comes out as an escape that can be
--- read: control characters (C0, DEL, and C1 as a byte or as UTF-8), separators of lines, what
--- turns the direction of writing, and bytes that are no UTF-8. Newline and tab stay, where a
--- function does not say otherwise.
+--- Makes text of others (apps, peers, logs, files) safe for a terminal. Escapes everything that a
+-- terminal takes for a command or shows as a line that nobody wrote: control characters (C0, DEL,
+-- and C1 as a byte or as UTF-8), line separators, characters that change the direction of
+-- writing, and bytes that are not UTF-8. Newline and tab stay, except where a function says
+-- otherwise.
 -- @module dirty.cli.printable
 
 local _M = {}
 
--- Ranges of characters from U+0080 on that are escaped, as base/utf8.h has them.
+-- Ranges of characters from U+0080 on that are escaped. base/utf8.h has the same ranges.
 local CONTROLS = { { 0x80, 0x9f }, { 0x061c, 0x061c }, { 0x200e, 0x200f }, { 0x2028, 0x202e },
     { 0x2066, 0x2069 } }
 
--- By the first byte: how many follow, what is left of it, and the least code of that length.
+-- For a first byte: the number of bytes that follow, its value bits, and the least code of that
+-- length.
 local function form_of(lead)
     if lead >= 0xc2 and lead < 0xe0 then
         return 1, lead - 0xc0, 0x80
@@ -22,7 +23,7 @@ local function form_of(lead)
     end
 end
 
--- The character at a place: its code and its length; nil if there is none.
+-- Decode the character at a place: its code and its length in bytes; nil if it is not valid.
 local function decode(text, at)
     local more, code, least = form_of(text:byte(at))
     for i = 1, more or 0 do
@@ -47,7 +48,7 @@ local function is_control(code)
     return false
 end
 
--- A run of bytes from 0x80 on; `broken` writes a byte that is no UTF-8.
+-- Escape a run of bytes from 0x80 on. `broken` escapes a byte that is not UTF-8.
 local function tame_run(run, broken)
     local out, at = {}, 1
     while at <= #run do
@@ -67,7 +68,7 @@ local function hex_of(char)
     return hex(char:byte())
 end
 
---- A value: as it is, but for the escapes. A newline with a return before it is one.
+--- Escape a value. A return before a newline is dropped.
 -- @tparam string text
 -- @treturn string
 function _M.value(text)
@@ -77,23 +78,23 @@ function _M.value(text)
     end))
 end
 
---- Words inside a line: newlines are escaped too.
+--- Escape text inside a line. Newlines are escaped too.
 -- @tparam string text
 -- @treturn string
 function _M.line(text)
     return (_M.value(text):gsub("\n", "\\n"))
 end
 
---- Words that may be of several lines: all but the first are indented, so that none passes for
--- one of the command's own.
+--- Escape text that may have several lines. Indents all lines but the first, so that none looks
+-- like a line of the command itself.
 -- @tparam string text
 -- @treturn string without newlines at its end
 function _M.block(text)
     return (_M.value(text):gsub("\n+$", ""):gsub("\n", "\n    "))
 end
 
---- JSON. The text of another string is the same value, with its escapes those of JSON; what is
--- no JSON is tamed as well.
+--- Escape JSON text. The result is JSON with the same value, because its strings get JSON escapes.
+-- Text that is not JSON is escaped as well.
 -- @tparam string text
 -- @treturn string
 function _M.json(text)

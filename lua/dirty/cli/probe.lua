@@ -1,4 +1,4 @@
---- Trying the apps in a throw-away child before the runtime starts, and what came of it.
+--- Tries the apps in a child process before the runtime starts, and reads its reports.
 -- @module dirty.cli.probe
 
 local cjson = require "cjson"
@@ -17,7 +17,7 @@ local function decode_lines(text, conf)
     return reports
 end
 
--- What an app declares in dirty.app{…}, checked like the configuration.
+-- Take what an app declares by dirty.app{…}. Checks it like the configuration.
 local function take_declared(report)
     for name, value in pairs(report.declared or {}) do
         local kind = spec.DECLARED[name]
@@ -34,13 +34,13 @@ local function take_declared(report)
     report.spec.declared = report.declared
 end
 
---- Read the lines that a probe has written. What the apps declare is kept in their entries
--- of the configuration (`declared`), for dirty.config.limits.
+--- Read the lines that a probe has written. Stores what the apps declare in their entries of the
+-- configuration (`declared`), for dirty.config.limits.
 -- @tparam string text
 -- @tparam table conf of dirty.config
 -- @treturn {table,...}|nil a report per app: `{app=, ok=, ms=, file=, phase=, message=,
 --   traceback=, declared=}`
--- @treturn nil|string why there is none
+-- @treturn nil|string why there are none
 function _M.read(text, conf)
     local ok, reports = pcall(decode_lines, text, conf)
     if not ok or #reports < #conf.apps then
@@ -55,14 +55,14 @@ function _M.read(text, conf)
     return reports
 end
 
---- Try the apps of a configuration, each in its order, in a child that ends afterwards.
+--- Try the apps of a configuration one after the other, in a child that ends afterwards.
 -- @tparam table conf of dirty.config
 -- @tparam table options of dirty.cli.start
 -- @tparam boolean boot also make and close the objects (new, init, close), not only load
 -- @tparam[opt] boolean captured what they print goes to the log of the arbiter that this
---   process is to be
--- @treturn {table,...}|nil reports, as `read` gives them
--- @treturn nil|string why there is none
+--   process becomes
+-- @treturn {table,...}|nil reports, as `read` returns them
+-- @treturn nil|string why there are none
 function _M.run(conf, options, boot, captured)
     local lines, err = sys.probe(options, boot, captured)
     if not lines then
@@ -83,11 +83,11 @@ local function write_failure(report, write)
     end
 end
 
---- Write the reports for people.
+--- Print the reports for people.
 -- @tparam {table,...} reports of `run`
 -- @tparam function write of dirty.cli.say
--- @tparam boolean failed_only leave out what went well
--- @treturn boolean all went well
+-- @tparam boolean failed_only leave out apps that did not fail
+-- @treturn boolean no app failed
 function _M.write(reports, write, failed_only)
     local all_ok = true
     for _, report in ipairs(reports) do

@@ -1,4 +1,4 @@
---- `dirty reload`: take over new code and configuration.
+--- `dirty reload`: load new code and configuration.
 -- @module dirty.cli.reload
 
 local cjson = require "cjson"
@@ -9,15 +9,15 @@ local sys = require "dirty.sys"
 
 local _M = {}
 
--- Seconds between two looks at the status.
+-- Seconds between two requests for the status.
 local LOOK_EVERY = 0.05
--- Seconds that a reload may take where --timeout does not say.
+-- Seconds that a reload may take without --timeout.
 local WAIT_SECONDS = 300
--- Seconds that the next arbiter may take to answer, where one has died.
+-- Seconds that the next arbiter may take to answer if one has died.
 local ARBITER_SECONDS = 5
 
--- How the reload ended: its entry of the status, or one of a later reload, which read the
--- configuration after it. Nil while it goes on.
+-- How the reload ended: its entry in the status, or the entry of a later reload, which read the
+-- configuration after it. Nil while it runs.
 local function end_of(reload, number)
     local last = type(reload) == "table" and reload.last
     return type(last) == "table" and last.number >= number and last or nil
@@ -39,7 +39,7 @@ local function write_end(parsed, number, last, seconds)
     return exit.FAILED
 end
 
--- Look until the reload has ended, or the arbiter that did it, or the time.
+-- Wait until the reload ends, its arbiter dies, or the time is up.
 local function wait_for(parsed, arbiter_pid, number, deadline)
     local began = sys.now()
     while true do
@@ -64,7 +64,7 @@ local function wait_for(parsed, arbiter_pid, number, deadline)
     end
 end
 
---- Reload.
+--- Reload, and wait for the end with --wait.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)
@@ -74,7 +74,7 @@ function _M.run(parsed)
     end
     local deadline = sys.now() + seconds
     if parsed.wait then
-        parsed.timeout = nil -- it bounds all of it, not each question
+        parsed.timeout = nil -- it limits the command, not each request
     end
     local status, failed = socket.ask_arbiter_json(parsed, "status")
     if not status then

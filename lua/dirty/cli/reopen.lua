@@ -1,6 +1,7 @@
---- `dirty reopen-logs`: have the log file opened again, and tell whether it was.
+--- `dirty reopen-logs`: have the log file opened again, and report whether that worked.
 --
--- It is the supervisor who opens it, and tells the arbiter, whose status has it a moment later.
+-- The supervisor opens the file and tells the arbiter. The arbiter's status shows it a moment
+-- later.
 -- @module dirty.cli.reopen
 
 local cjson = require "cjson"
@@ -11,9 +12,9 @@ local sys = require "dirty.sys"
 
 local _M = {}
 
--- Seconds between two looks at the status.
+-- Seconds between two requests for the status.
 local LOOK_EVERY = 0.02
--- Seconds that the next arbiter may take to answer, where one has died.
+-- Seconds that the next arbiter may take to answer if one has died.
 local ARBITER_SECONDS = 5
 
 local function fail(status, text, ...)
@@ -21,13 +22,14 @@ local function fail(status, text, ...)
     return status
 end
 
--- Where nobody has a file of its own, as before there was a supervisor, the answer is all.
+-- How often the log was opened, from the status. Nil without a supervisor or a log file; then the
+-- answer to the command is the result.
 local function opens_of(status)
     local log = status.arbiter.supervisor_pid and status.log
     return type(log) == "table" and tonumber(log.opens) or nil
 end
 
--- Look until the supervisor has told.
+-- Wait until the status has the supervisor's result.
 local function wait_for(parsed, before, deadline)
     local opens = opens_of(before)
     while true do
@@ -50,7 +52,7 @@ local function wait_for(parsed, before, deadline)
     end
 end
 
---- Ask and tell.
+--- Ask the arbiter and report the result.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)

@@ -1,5 +1,5 @@
---- What the commands print: the one module that writes to stdout and stderr. Formats are our
--- own words; what is put into them is somebody's (dirty.cli.printable), and is tamed here.
+--- Prints for the commands. Only this module writes to stdout and stderr. Formats are our own
+-- text; their arguments may be anybody's, so they are escaped here (dirty.cli.printable).
 -- @module dirty.cli.say
 
 local printable = require "dirty.cli.printable"
@@ -21,12 +21,12 @@ end
 
 --- Print on stdout.
 -- @tparam string format of string.format, with its newline
--- @param ... its arguments; of strings with several lines all but the first are indented
+-- @param ... its arguments; of strings with several lines all but the first line are indented
 function _M.out(format, ...)
     io.stdout:write(tamed(format, ...))
 end
 
---- Print on stderr, as `out`.
+--- Print on stderr, like `out`.
 function _M.err(format, ...)
     io.stderr:write(tamed(format, ...))
 end
@@ -39,7 +39,7 @@ function _M.lines(lines)
     end
 end
 
---- Print JSON and a newline on stdout: the same value, whatever is there to read it.
+--- Print JSON and a newline on stdout. The value stays the same, on a terminal too.
 -- @tparam string text
 function _M.json(text)
     io.stdout:write(printable.json(text), "\n")
@@ -51,10 +51,10 @@ function _M.is_to_terminal()
     return sys.isatty(STDOUT)
 end
 
---- Print bytes on stdout. Every byte as it is, but for a terminal.
+--- Print bytes on stdout. Writes every byte unchanged, except on a terminal.
 -- @tparam string bytes
--- @tparam string finish what follows them
--- @tparam[opt] function tame for a terminal; default printable.value
+-- @tparam string finish follows the bytes
+-- @tparam[opt] function tame escapes the bytes for a terminal; default printable.value
 -- @treturn boolean|nil true
 -- @treturn nil|string why they can't be written
 function _M.bytes(bytes, finish, tame)
@@ -65,9 +65,9 @@ function _M.bytes(bytes, finish, tame)
     return ok and true, err
 end
 
---- What is printed but not yet written, written.
+--- Write what is buffered.
 -- @treturn boolean|nil true
--- @treturn nil|string why it can't be
+-- @treturn nil|string why it can't be written
 function _M.flush()
     return io.stdout:flush()
 end

@@ -12,7 +12,7 @@ local sys = require "dirty.sys"
 
 local _M = {}
 
--- On the terminal, and in the log, if that is open and elsewhere.
+-- Print an error on the terminal, and log it if the log is open and goes elsewhere.
 local function complain(err)
     say.err("dirty serve: %s\n", err)
     sys.log_told(err)
@@ -42,7 +42,7 @@ local function open_log(conf)
     if not ok then
         complain(("log_file = %q (%s): %s"):format(values.log_file, conf.from.log_file, err))
     end
-    sys.log_echo(true) -- until it serves, whoever starts it is told as well
+    sys.log_echo(true) -- print log lines on the terminal too until it serves
     return ok
 end
 
@@ -66,10 +66,11 @@ end
 
 -- -- The supervisor ------------------------------------------------------------------------
 
--- Whoever the arbiter becomes must be able to connect: the socket is theirs unless the
--- configuration says whose it is. Files where they may write are opened with their rights. The
--- configuration gets `ids`, whose the socket is to be (-1: as it comes about), and `default_ids`,
--- whose it is where nothing is said. Returns what the arbiter gives up its rights by.
+-- Find the user and group that arbiters run as, and the owner of the socket. The arbiter's user
+-- must be able to connect, so the socket belongs to that user unless the configuration says
+-- otherwise. Files in directories where that user may write are opened with that user's rights.
+-- Sets `ids` of the configuration, the owner of the socket (-1: unchanged), and `default_ids`,
+-- the owner without a setting. Returns the ids to which the arbiter drops its rights.
 local function find_owner(conf, ids)
     local uid, gid, rights = sys.rights(conf.values.user, conf.values.group)
     local ok, err = uid and sys.safe_user(rights), gid
@@ -82,7 +83,7 @@ local function find_owner(conf, ids)
     return rights
 end
 
--- Everything up to the first fork. As find_owner, or nil and the exit status.
+-- Do everything up to the first fork. Returns as find_owner, or nil and the exit status.
 local function prepare(conf, ids)
     if not conf then
         return nil, exit.USAGE
@@ -104,12 +105,12 @@ end
 
 -- -- An arbiter ----------------------------------------------------------------------------
 
--- The longest that the configuration, and each app, may keep the callers of all others waiting
--- for an arbiter that takes another's place, ms. An app that is slower is tried on in a worker.
+-- Milliseconds that the configuration, and each app, may take in an arbiter that takes another's
+-- place, while all callers wait. An app that is slower is then tried in a worker.
 local PATIENCE_MS = 5000
 
--- The configuration as it is now, for an arbiter that takes another's place. Where there is
--- none, the one that the runtime was started with: to serve by that is better than not to.
+-- Read the configuration again for an arbiter that takes another's place. If that fails, use the
+-- configuration that the runtime started with: serving with that is better than not serving.
 local function reread(parsed, conf)
     local limit_ms = conf.values.boot_timeout * 1000
     local back = sys.remember_directory()
@@ -131,8 +132,8 @@ local function reread(parsed, conf)
     return now
 end
 
--- The first start ends with an app that can't be loaded, and the terminal of whoever starts the
--- runtime and the log tell. Later the others are served without it, and the log tells.
+-- Load the apps. The first start fails if an app can't be loaded, and reports it on the terminal
+-- and in the log. A later arbiter serves the other apps and logs it.
 local function load_apps(conf, options, child)
     local first = child.restarts == 0
     if not first then
@@ -152,7 +153,7 @@ local function load_apps(conf, options, child)
     return exit.OK
 end
 
--- Things that root could and the user can't; each would be felt only later.
+-- Warn of things that root can do and the user can't. Each would show up only later.
 local function warn_of_rights(conf)
     local values = conf.values
     if not values.user then
@@ -172,7 +173,7 @@ local function warn_of_rights(conf)
     end
 end
 
--- Be the arbiter until it ends. Returns the exit status.
+-- Run the arbiter until it ends. Returns the exit status.
 local function serve(parsed, conf, rights, child)
     local ok, err = sys.settle(child, rights)
     if not ok then
@@ -184,18 +185,18 @@ local function serve(parsed, conf, rights, child)
     if status ~= exit.OK then
         return status
     end
-    local options = start.options(conf, conf.ids, sys.paths) -- what apps declare is known now
+    local options = start.options(conf, conf.ids, sys.paths) -- now with what the apps declare
     options.source = source.new(parsed, conf)
     options.supervised = child
     return sys.serve(options)
 end
 
---- Serve until a signal says stop. Returns in every process of the tree but the workers:
+--- Serve until a signal stops the runtime. Returns in every process of the tree except workers:
 -- in the supervisor with the status of the command, in an arbiter with its own.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)
-    sys.spare_children() -- those of a script that has become this command
+    sys.spare_children() -- of a script that called exec for this command
     local conf, ids = config_command.load(parsed)
     local rights, status = prepare(conf, ids)
     if not rights then

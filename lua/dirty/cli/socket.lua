@@ -1,4 +1,4 @@
---- How the commands that call a running runtime reach it.
+--- Calls to a running runtime, for the commands.
 -- @module dirty.cli.socket
 
 local cjson = require "cjson"
@@ -10,7 +10,7 @@ local sys = require "dirty.sys"
 
 local _M = {}
 
--- An answer may be as large as the runtime is set to make it; it is the server's business.
+-- Accept answers of any size: the runtime limits them.
 local MESSAGE_MAX = 0xffffffff - 65536
 
 local seconds = types.seconds()
@@ -23,11 +23,11 @@ local function timeout_of(parsed, default)
     return value, must and ("--timeout %q: must be %s"):format(parsed.timeout, must)
 end
 
---- Begin a call (dirty.sys.call) from a command's flags --socket and --timeout.
+--- Make a request for dirty.sys.call from the flags --socket and --timeout.
 -- @tparam table parsed the command line
 -- @tparam number default_timeout seconds
--- @treturn table|nil `{socket=, timeout_ms=, max_message=}`; with an action it is a call to the
---   runtime itself, with `app` to that app
+-- @treturn table|nil `{socket=, timeout_ms=, max_message=}`; the caller adds `action`, and `app`
+--   unless the runtime itself is called
 -- @treturn nil|string what is wrong with the flags
 function _M.request(parsed, default_timeout)
     local path = parsed.socket or (socket_path.default(sys))
@@ -58,10 +58,10 @@ function _M.call(request)
     return decode_details(sys.call(request))
 end
 
---- Make a call whose result comes in pieces.
+--- Make a call whose result comes in chunks.
 -- @tparam table request as for `call`
--- @treturn function|nil gives the values of the next piece, as `call` does; nothing at the end;
---   nil and a table as of `call` where it fails
+-- @treturn function|nil returns the values of the next chunk, as `call` does; nothing at the end;
+--   nil and a table as of `call` after a failure
 -- @treturn nil|table as of `call`
 function _M.stream(request)
     local stream, info = decode_details(sys.stream(request))
@@ -70,7 +70,7 @@ function _M.stream(request)
     end, info
 end
 
--- What the caller can do about a DENIED.
+-- What the user can do about DENIED.
 local function denied_remedy(info)
     if info.message:find("admin_users", 1, true) then
         return "run it as a user that the option admin_users names, or send a signal to the "
@@ -82,7 +82,7 @@ local function denied_remedy(info)
         or "run it as root (sudo dirty ...)"
 end
 
---- Tell a failed call on stderr: code, message, what is known of it, traceback.
+--- Report a failed call on stderr: code, message, details, traceback.
 -- @tparam table info of `call`
 -- @treturn number exit status
 function _M.report(info)
@@ -101,7 +101,7 @@ function _M.report(info)
     return exit.of_code(info.code)
 end
 
---- Something wrong with a command line, on stderr.
+--- Report a wrong command line on stderr.
 -- @tparam table parsed the command line
 -- @tparam string text
 -- @treturn number exit status
@@ -110,11 +110,11 @@ function _M.usage(parsed, text)
     return exit.USAGE
 end
 
---- How long a command may take.
+--- Get the time limit of a command.
 -- @tparam table parsed the command line
 -- @tparam number default seconds
 -- @treturn number|nil seconds
--- @treturn nil|number exit status; what is wrong is told
+-- @treturn nil|number exit status, if the flag is wrong; the error is reported
 function _M.timeout(parsed, default)
     local seconds_given, err = timeout_of(parsed, default)
     if err then
@@ -123,8 +123,8 @@ function _M.timeout(parsed, default)
     return seconds_given
 end
 
--- Call an action of `@arbiter`: the first value's data, or nil and the call's info, or nil,
--- nil and the text of what is wrong with the flags.
+-- Call an action of `@arbiter`. Returns the data of the first value; or nil and the info of the
+-- call; or nil, nil and a message if the flags are wrong.
 local function ask(parsed, action, args)
     local request, err = _M.request(parsed, 5)
     if not request then
@@ -141,7 +141,7 @@ local function ask(parsed, action, args)
     return values[1] and values[1][2] or "null"
 end
 
---- Call an action of `@arbiter` that answers one value; what goes wrong is told on stderr.
+--- Call an action of `@arbiter` that returns one value. Reports errors on stderr.
 -- @tparam table parsed the command line
 -- @tparam string action
 -- @tparam[opt] {string,...} args
@@ -164,7 +164,7 @@ local function decode(parsed, answer)
     return value
 end
 
---- As ask_arbiter, for an answer in JSON that is used here.
+--- The same for an answer in JSON that is used here.
 -- @treturn any the value, decoded
 -- @treturn nil|number exit status; the value is nil then
 function _M.ask_arbiter_json(parsed, action, args)
@@ -175,8 +175,8 @@ function _M.ask_arbiter_json(parsed, action, args)
     return decode(parsed, answer)
 end
 
---- As ask_arbiter_json, asking again while no arbiter answers: one that has died is replaced
--- by the supervisor in a moment.
+--- The same as ask_arbiter_json, but asks again while no arbiter answers: the supervisor soon
+-- replaces an arbiter that has died.
 -- @tparam table parsed the command line
 -- @tparam string action one that changes nothing
 -- @tparam number patience seconds

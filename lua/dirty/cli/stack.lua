@@ -1,4 +1,4 @@
---- `dirty stack`: where in their code running calls are.
+--- `dirty stack`: print the tracebacks of running calls.
 -- @module dirty.cli.stack
 
 local cjson = require "cjson"
@@ -10,11 +10,11 @@ local sys = require "dirty.sys"
 
 local _M = {}
 
--- A lane needs a moment to answer the signal. Seconds.
+-- Seconds between two requests. A lane needs a moment to answer the signal.
 local LOOK_EVERY = 0.05
 local GIVE_UP = 1
 
--- The lanes of one worker, or all.
+-- The lanes of one worker, or all lanes.
 local function select_worker(lanes, worker)
     local out = {}
     for _, lane in ipairs(lanes) do
@@ -55,7 +55,7 @@ local function write_lane(lane)
         lane.app, lane.action, units.duration(lane.running_ms / 1000), traceback)
 end
 
---- Ask and print.
+--- Ask the arbiter and print the tracebacks.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)

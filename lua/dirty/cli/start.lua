@@ -1,4 +1,4 @@
---- A configuration as the table that dirty.sys gives to the arbiter.
+--- Makes the table from which dirty.sys starts the arbiter, out of a configuration.
 -- @module dirty.cli.start
 
 local cjson = require "cjson"
@@ -10,7 +10,7 @@ local version = require "dirty.cli.version"
 
 local _M = {}
 
--- Seconds to milliseconds. What is above 0 stays above 0, which would mean "no limit".
+-- Seconds to milliseconds, rounded up: a positive value must not become 0, which means "no limit".
 local function to_ms(seconds)
     return math.ceil(seconds * 1000)
 end
@@ -40,10 +40,10 @@ local function hooks_of(values)
     return hooks
 end
 
--- What reading the configuration may take, ms; the apps have boot_timeout each to load.
+-- Milliseconds that reading the configuration may take. The apps have boot_timeout each to load.
 local READ_MS = 60000
 
---- What the supervisor needs of a configuration.
+--- Make the table for the supervisor.
 -- @tparam table conf of dirty.config
 -- @tparam table ids `{uid=, gid=}` of the socket
 -- @treturn table as runtime/cli/supervise.h says

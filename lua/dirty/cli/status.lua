@@ -1,4 +1,4 @@
---- `dirty status`: what the runtime is doing, for people or as JSON.
+--- `dirty status`: print the state of the runtime, for people or as JSON.
 -- @module dirty.cli.status
 
 local cjson = require "cjson"
@@ -9,7 +9,7 @@ local socket = require "dirty.cli.socket"
 
 local _M = {}
 
---- Ask and print.
+--- Ask the arbiter and print the status.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)

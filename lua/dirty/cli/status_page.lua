@@ -1,6 +1,6 @@
---- The status of a runtime for people.
+--- Formats the status of a runtime for people.
 --
--- The page shows what the answer has and passes over what it has not: it may come from a
+-- The page shows what the answer has and leaves out what it has not: the answer may come from a
 -- runtime of another version.
 -- @module dirty.cli.status_page
 
@@ -17,7 +17,7 @@ local function text(value)
     return value ~= nil and value ~= cjson.null and tostring(value) or "-"
 end
 
--- A time in ms, nil where it is none or not there.
+-- A time in ms; nil if it is absent or not a number.
 local function from_ms(value)
     local ms = tonumber(value)
     return ms and units.duration(ms / 1000)
@@ -27,7 +27,7 @@ local function is_above_zero(value)
     return (tonumber(value) or 0) > 0
 end
 
--- Lines with their columns under each other; the last column is as long as it is.
+-- Lines with aligned columns. The last column is not padded.
 local function columns(rows)
     local widths, out = {}, {}
     for _, row in ipairs(rows) do
@@ -144,7 +144,7 @@ local function worker_row(worker, lane, number)
     }
 end
 
--- What went wrong in the worker's place; nil if nothing.
+-- What is wrong in the worker's slot; nil if nothing is.
 local function trouble_of(worker)
     local out = {}
     local last_exit = text(worker.last_exit)
@@ -175,7 +175,7 @@ local function worker_lines(status)
             rows[#rows + 1] = worker_row(worker, table_of(lanes[i]), i)
         end
         local number = text(worker.number)
-        if not told[number] then -- an old worker and its replacement share a place
+        if not told[number] then -- an old worker and its replacement share a slot
             troubles[#troubles + 1] = trouble_of(worker)
             told[number] = true
         end
@@ -233,9 +233,9 @@ local function counter_lines(status)
     }
 end
 
---- The page.
--- @tparam table status as `@arbiter` `status` answers, decoded
--- @treturn {string,...} its lines, with words that are not ours in them
+--- Format the page.
+-- @tparam table status the decoded answer of `@arbiter` `status`
+-- @treturn {string,...} its lines, which contain text of others
 function _M.lines(status)
     local out = {}
     for _, part in ipairs { arbiter_lines, reload_lines, worker_lines, app_lines,
@@ -247,9 +247,9 @@ function _M.lines(status)
     return out
 end
 
---- What is not served.
+--- Say why the runtime is not ready.
 -- @tparam table status
--- @treturn nil|string why the runtime is not ready; nil where it is
+-- @treturn nil|string the reason; nil if it is ready
 function _M.not_ready(status)
     if status.ready == true then
         return nil

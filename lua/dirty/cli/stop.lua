@@ -1,4 +1,4 @@
---- `dirty stop`: ask the runtime to stop.
+--- `dirty stop`: stop the runtime.
 -- @module dirty.cli.stop
 
 local exit = require "dirty.cli.exit"
@@ -8,11 +8,11 @@ local sys = require "dirty.sys"
 
 local _M = {}
 
--- Seconds: that a stop may take where --timeout does not say, and between two looks.
+-- Seconds that a stop may take without --timeout, and seconds between two checks.
 local WAIT_SECONDS = 60
 local LOOK_EVERY = 0.02
 
--- Whether a process runs; one that only waits for its parent to notice its end does not.
+-- Whether a process runs. A zombie does not.
 local function runs(pid)
     local file = io.open(("/proc/%d/stat"):format(pid))
     local text = file and file:read("*a")
@@ -23,7 +23,7 @@ local function runs(pid)
     return state ~= nil and state ~= "Z" and state ~= "X"
 end
 
--- The processes that are gone when all of it is: the supervisor ends last.
+-- The processes that must be gone when the runtime has stopped. The supervisor ends last.
 local function pids_of(status)
     local pids = {}
     for _, name in ipairs { "pid", "supervisor_pid" } do
@@ -48,7 +48,7 @@ local function wait_gone(pids, deadline)
     return exit.OK
 end
 
---- Ask.
+--- Stop the runtime, and wait for its end with --wait.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)
@@ -58,7 +58,7 @@ function _M.run(parsed)
     end
     local deadline, pids = sys.now() + seconds, nil
     if parsed.wait then
-        parsed.timeout = nil -- it bounds all of it, not each question
+        parsed.timeout = nil -- it limits the command, not each request
         local status, failed = socket.ask_arbiter_json(parsed, "status")
         if not status then
             return failed

@@ -1,11 +1,11 @@
---- Times and sizes for people.
+--- Formats times and sizes for people.
 -- @module dirty.cli.units
 
 local _M = {}
 
---- A time as text.
+--- Format a time.
 -- @tparam number|nil seconds
--- @treturn string "1.5 s", "12 m 3 s", "2 d 4 h"; "-" for what is no number
+-- @treturn string "1.5 s", "12 m 3 s", "2 d 4 h"; "-" if it is not a number
 function _M.duration(seconds)
     if type(seconds) ~= "number" then
         return "-"
@@ -19,9 +19,9 @@ function _M.duration(seconds)
     return ("%d d %d h"):format(seconds / 86400, seconds % 86400 / 3600)
 end
 
---- A size as text.
+--- Format a size.
 -- @tparam number|nil bytes
--- @treturn string "512 B", "1.5 MB"; "-" for what is no number
+-- @treturn string "512 B", "1.5 MB"; "-" if it is not a number
 function _M.size(bytes)
     if type(bytes) ~= "number" then
         return "-"

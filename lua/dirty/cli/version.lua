@@ -1,9 +1,9 @@
---- `dirty --version`.
+--- `dirty --version`: print the versions.
 -- @module dirty.cli.version
 
 local _M = {}
 
---- The versions of all parts.
+--- Get the versions of all parts.
 -- @treturn table `{dirty=, luajit=, libuv=, cjson=, protocol=}`
 function _M.all()
     local sys = require "dirty.sys"
@@ -16,7 +16,7 @@ function _M.all()
     }
 end
 
---- Print them.
+--- Print the versions.
 -- @treturn number exit status
 function _M.run()
     local v = _M.all()

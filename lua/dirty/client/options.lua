@@ -1,6 +1,5 @@
---- What clients take: options, names, and the settings of a call made of them. Both
--- transports, dirty.client and resty.dirty, check with these functions, so they raise the
--- same words.
+--- Options of clients: checks them and the names of calls, and makes the settings of calls. Both
+-- transports, dirty.client and resty.dirty, use these functions, so they raise the same messages.
 -- @module dirty.client.options
 
 local suggest = require "dirty.suggest"
@@ -9,7 +8,7 @@ local _M = {}
 
 local unpack = rawget(table, "unpack") or unpack
 
---- What holds where an option is not given.
+--- The values of options that are not given.
 _M.DEFAULTS = {
     timeout = 30,
     max_message = 64 * 1024 * 1024,
@@ -28,9 +27,9 @@ _M.OF_CALLS = { "timeout", "priority", "metadata" }
 local U32_MAX = 4294967295
 local DEPTH_MAX = 2000
 local PRIORITY_LAST = 9
-local PATH_MAX = 107 -- of a unix socket's address
+local PATH_MAX = 107 -- bytes in a unix socket's address
 local POOL_MAX = 65535
-local KEEPALIVE_MAX = 2147483 -- seconds whose milliseconds nginx takes
+local KEEPALIVE_MAX = 2147483 -- seconds; nginx keeps milliseconds in 31 bits
 
 local function is_number(value, low, high)
     return type(value) == "number" and value >= low and value <= high
@@ -40,7 +39,7 @@ local function is_whole(value, low, high)
     return is_number(value, low, high) and value % 1 == 0
 end
 
--- What each option must be; false: it is not.
+-- What each option must be, and its check.
 local CHECKS = {
     socket = { "a path of 1 to 107 bytes without NULs", function(v)
         return type(v) == "string" and v ~= "" and #v <= PATH_MAX and not v:find("\0", 1, true)
@@ -68,12 +67,12 @@ local CHECKS = {
     end },
 }
 
--- What a value is that should be of another type.
+-- The type of a value for a message.
 local function kind_of(value)
     return value == nil and "nil" or "a " .. type(value)
 end
 
--- A wrong value in words: 5 and "5" are not the same.
+-- A wrong value for a message. 5 and "5" look different.
 local function shown(value)
     if type(value) == "string" and #value > PATH_MAX then
         return ("is a string of %d bytes: %s…"):format(#value, value:sub(1, PATH_MAX))
@@ -84,12 +83,15 @@ local function shown(value)
         or kind_of(value))
 end
 
---- Check a table of options; raises for the caller of the function that calls this.
+--- Check a table of options.
 -- @tparam table options
 -- @tparam {string,...} known the names that may be given
-function _M.check(options, known)
+-- @tparam[opt=3] number level whom an error blames, counted from here; 3 is the caller of the
+-- function that calls this
+function _M.check(options, known, level)
+    level = level or 3
     if type(options) ~= "table" then
-        error("options must be a table, is " .. kind_of(options), 3)
+        error("options must be a table, is " .. kind_of(options), level)
     end
     local allowed = {}
     for _, name in ipairs(known) do
@@ -100,11 +102,11 @@ function _M.check(options, known)
             local word = tostring(name)
             local hint = suggest.hint(word, known)
             error(("unknown option '%s'%s"):format(word, hint ~= "" and hint or "; there are "
-                .. table.concat(known, ", ")), 3)
+                .. table.concat(known, ", ")), level)
         end
         local what, check = unpack(CHECKS[name])
         if not check(value) then
-            error(("option %s must be %s, %s"):format(name, what, shown(value)), 3)
+            error(("option %s must be %s, %s"):format(name, what, shown(value)), level)
         end
     end
 end
@@ -118,8 +120,8 @@ local function check_name(what, name, level)
     end
 end
 
---- Whether an app's name is one of the runtime's own, which methods made for it reach and no
--- other call does: a name may come from somebody else, from an URL say.
+--- Whether an app's name is reserved for the runtime. Only the method `arbiter` reaches such names:
+-- the name of a call may come from others, from an URL for example.
 -- @tparam string app
 -- @treturn boolean
 function _M.is_reserved(app)
@@ -129,7 +131,7 @@ end
 --- Check the names of an app and an action.
 -- @param app
 -- @param action
--- @tparam[opt=3] number level for whom to raise, counted from here; 3 is the caller of the
+-- @tparam[opt=3] number level whom an error blames, counted from here; 3 is the caller of the
 -- function that calls this
 function _M.check_names(app, action, level)
     level = (level or 3) + 1
@@ -137,7 +139,7 @@ function _M.check_names(app, action, level)
     check_name("action", action, level)
 end
 
---- The settings of calls: those given, else inherited ones.
+--- Make the settings of calls: the given ones, else inherited ones.
 -- @tparam table options checked ones
 -- @tparam table inherited settings
 -- @tparam table codec a `dirty.values`
@@ -162,7 +164,7 @@ function _M.settings(options, inherited, codec)
     return settings
 end
 
---- The settings of a client that is given none.
+--- The settings of a client without options.
 _M.SETTINGS = {
     budget_ms = _M.DEFAULTS.timeout * 1000,
     priority = _M.DEFAULTS.priority,

@@ -1,4 +1,14 @@
---- How calls fail, in words and as a table: what `nil, err, info` of a client is made of.
+--- The result of a call, the same for all clients. A call returns the action's values, or
+-- `nil, err, info`: `err` is a string that starts with the code
+-- (`"TIMEOUT: images.thumbnail ran 800 ms"`), and `info` is a table with
+--
+-- * `code` string, `message` string, `http_status` number,
+-- * `started` string: `"no"`, `"yes"` or `"unknown"`, whether the app may have run,
+-- * `app`, `action` string, `phase` string (`"receive"`, `"queue"`, `"run"`, `"client"`),
+-- * further members of the error: `traceback`, `elapsed_ms`, `retry_after_ms`, …
+--
+-- An action that fails by `return nil, err` is an error too. So nil followed by a non-nil
+-- value always means failure.
 -- @module dirty.client.outcome
 
 local errors = require "dirty.errors"
@@ -9,11 +19,11 @@ local unpack = rawget(table, "unpack") or unpack
 
 local STARTED = { no = true, yes = true, unknown = true }
 
---- A failure.
+--- Make the result of a failed call.
 -- @tparam string code
 -- @tparam string message
--- @tparam table info what else is known; the fields that a client vouches for are set here
--- @tparam table call `app` and `action`, where info has none
+-- @tparam table info further members; the fields that every client sets are set here
+-- @tparam table call its `app` and `action` are used if info has none
 -- @tparam string started
 -- @tparam number http_status
 -- @treturn nil
@@ -29,7 +39,7 @@ function _M.failure(code, message, info, call, started, http_status)
     return nil, code .. ": " .. message, info
 end
 
---- A failure that the client itself has found, phase "client".
+--- Make the result of a failure that the client itself has found, phase "client".
 -- @tparam table entry of `dirty.errors`
 -- @tparam string message
 -- @tparam string started
@@ -41,7 +51,7 @@ function _M.own(entry, message, started, call, elapsed_ms)
         started, entry.http_status)
 end
 
---- A call by a name of the runtime's own, which is not made.
+--- Make the result for a reserved name, which is not called.
 -- @tparam string app
 -- @tparam string action
 -- @return nil, err, info
@@ -51,8 +61,8 @@ function _M.reserved(app, action)
         { app = app, action = action })
 end
 
---- Whether the app of a failed call may have run: as the details say, else as the code says.
--- @param told `started` of an ERROR's details, of any type
+--- Whether the app of a failed call may have run: from the details, else from the code.
+-- @param told `started` in an ERROR's details, of any type
 -- @tparam table entry of `dirty.errors`
 -- @treturn string "no", "yes" or "unknown"
 function _M.started(told, entry)
@@ -62,20 +72,20 @@ function _M.started(told, entry)
     return STARTED[entry.started] and entry.started or "unknown"
 end
 
--- An ERROR of the server, or a failure of libdirty, as the C module tells it.
+-- Make the result of an ERROR from the server or of a failure of libdirty.
 local function refused(codec, call, code, message, details, started, http_status)
     local ok, info = codec:from_json(details)
     if not ok or type(info) ~= "table" then
-        info = {} -- without lua-cjson, or from a server that broke the rules
+        info = {} -- no lua-cjson, or the server sent invalid details
     end
     return _M.failure(code, message, info, call, started, http_status)
 end
 
---- What the C module dirty.core gave for a call, as Lua values.
+--- Make Lua values from what the C module dirty.core returned for a call.
 -- @tparam table codec a `dirty.values`
 -- @tparam table call `app`, `action`
--- @tparam string|nil|false tags of the values, nil where all are bytes; false for a failure
--- @param ... values, or what is known of the failure
+-- @tparam string|nil|false tags of the values; nil if all are bytes; false for a failure
+-- @param ... values, or the parts of the failure
 -- @return the values; or nil, err, info
 function _M.take(codec, call, tags, ...)
     if tags == nil then

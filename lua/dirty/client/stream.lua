@@ -1,11 +1,11 @@
---- An answer that comes in pieces: what `client:stream` of the plain Lua client gives.
+--- The answer of an action in chunks, from `client:stream` of the client for plain Lua.
 --
--- A stream has a connection to itself. The next stream uses it again when this one was read
--- to its end; in every other case it is closed, by `close` or by garbage collection. The
--- runtime sees that, and stops.
+-- A stream has a connection of its own. If the stream was read to its end, the next stream uses
+-- the connection again. In every other case it is closed, by `close` or by garbage collection. The
+-- runtime notices that and stops the action.
 --
--- In a process that was forked meanwhile a stream gives what had come before the fork and then
--- fails, and `close` ends nothing but the copy: the stream goes on in the parent.
+-- After a fork, a stream in the child returns what had arrived before the fork, then fails. `close`
+-- in the child closes only its copy. The stream goes on in the parent.
 -- @module dirty.client.stream
 
 local core = require "dirty.core"
@@ -17,16 +17,16 @@ local _M = {}
 local methods = {}
 local mt = { __index = methods }
 
--- Connections that are kept for later streams of a client.
+-- Connections that a client keeps for later streams.
 local KEPT_MAX = 4
 
 local unpack = rawget(table, "unpack") or unpack
 
--- -- Handles: of dirty.core, for streams -------------------------------------------------
+-- -- Handles of dirty.core for streams ----------------------------------------------------
 
 local handles = {}
 
---- The handles that the streams of a client use.
+--- Make the handles that the streams of a client use.
 function _M.handles(socket, max_message)
     return setmetatable({ _socket = socket, _max_message = max_message },
         { __index = handles })
@@ -56,7 +56,7 @@ end
 -- @tparam table client
 -- @tparam string app
 -- @tparam string action
--- @tparam table args encoded, with their count and tags
+-- @tparam table args encoded; with their count and tags
 -- @treturn table|nil stream; or nil, err, info
 function _M.open(client, app, action, args, count, tags)
     local handle = client._handles:take(client._settings.budget_ms)
@@ -74,7 +74,7 @@ function _M.open(client, app, action, args, count, tags)
     return begun(core.stream(handle, app, action, client._settings, args, count, tags))
 end
 
--- The stream is over: its handle is free. libdirty has closed the connection if need be.
+-- End the stream and release its handle. libdirty has closed the connection if necessary.
 local function let_go(self)
     core.leave(self._stream)
     self._handles:give_back(self._handle)
@@ -89,13 +89,13 @@ end
 
 local next_chunk
 
--- What nil would end the loop in place of; without cjson there is no null either.
+-- The value in place of a first nil, which would end the loop. Without cjson there is no null.
 local function null()
     local cjson = json.load()
     return cjson and cjson.null or false
 end
 
--- What the C module gave: a chunk, nothing at the end, or false and a failure.
+-- Take what the C module returned: a chunk, nothing at the end, or false and a failure.
 local function take(self, ...)
     local count, tags = select("#", ...) - 1, (...)
     if count < 0 then
@@ -126,15 +126,15 @@ function next_chunk(self)
     return take(self, core.next(self._handle, self._stream))
 end
 
---- The next chunk; a stream is a function to Lua, so a generic `for` calls it. Blocks until
--- the chunk is there.
--- @return the chunk's values, as many as the app gave at that step; a first one that is nil
--- comes as `dirty.null` (nil would end the loop). nil at the end, and when it failed: then
--- `err` and `info` of the stream tell as `execute` does
+--- Get the next chunk. A generic `for` calls the stream as a function. Blocks until the chunk is
+-- there.
+-- @return the chunk's values, as many as the app returned at that step. A first nil comes as
+-- `dirty.null`, because nil would end the loop. nil at the end and after a failure: then `err`
+-- and `info` of the stream are as for `execute`
 mt.__call = next_chunk
 
---- Leave the stream. Before its end this cancels the call: the app is stopped at its next
--- chunk. A stream that has ended may be closed as well.
+--- Close the stream. Before its end this cancels the call: the app stops at its next chunk. A
+-- stream that has ended may be closed, too.
 function methods:close()
     if self._stream then
         let_go(self)

@@ -1,9 +1,9 @@
---- Running a configuration file: what it assigns, and which modules it loads.
+--- Runs a configuration file. Records what it assigns and which modules it loads.
 -- @module dirty.config.file
 
 local _M = {}
 
--- The environment of the file: reads see what it has set, then Lua's globals.
+-- Make the environment of the file: it reads what the file has set, then Lua's globals.
 local function environment(record)
     local own, loading = {}, true
     local env = setmetatable({}, {
@@ -16,7 +16,7 @@ local function environment(record)
         end,
         __newindex = function(_, name, value)
             own[name] = value
-            if loading then -- what hooks set later is theirs
+            if loading then -- assignments of hooks, later, are not settings
                 record(name, value, debug.getinfo(2, "l").currentline)
             end
         end,
@@ -26,7 +26,7 @@ local function environment(record)
     end
 end
 
--- Modules of the runtime itself stay: it uses them too.
+-- Whether a module belongs to the runtime, which uses it too. Such modules stay loaded.
 local function is_own(name)
     return name == "dirty" or name:sub(1, 6) == "dirty."
 end
@@ -39,7 +39,7 @@ local function loaded_names()
     return names
 end
 
---- The modules that were loaded since.
+--- List the modules that were loaded since.
 -- @tparam table before set of names
 -- @treturn {string,...}
 local function loaded_since(before)
@@ -52,8 +52,8 @@ local function loaded_since(before)
     return names
 end
 
---- Remember which modules are loaded and where modules are looked for.
--- @treturn function puts that back; modules of the runtime itself stay as they are
+--- Remember which modules are loaded and the search paths.
+-- @treturn function restores both; modules of the runtime itself stay loaded
 function _M.remember()
     local loaded, path, cpath = {}, package.path, package.cpath
     for name, module in pairs(package.loaded) do
@@ -72,7 +72,7 @@ function _M.remember()
     end
 end
 
---- Forget modules, so that the next run loads them as they are then.
+--- Unload modules, so that the next run loads them again.
 -- @tparam {string,...} names
 function _M.forget(names)
     for _, name in ipairs(names) do
@@ -82,9 +82,9 @@ end
 
 --- Run a file.
 -- @tparam string path
--- @treturn table|nil `{set=, order=, modules=}`: what it assigned by name, `{value=, line=}`,
---   the names in the order of their first assignment, and the names of the modules it loaded
--- @treturn nil|string what is wrong with it, a traceback included where it raised an error
+-- @treturn table|nil `{set=, order=, modules=}`: the assigned values by name (`{value=, line=}`),
+--   the names in the order of their first assignment, and the names of the loaded modules
+-- @treturn nil|string what is wrong with it, with a traceback if it raised an error
 function _M.run(path)
     local chunk, err = loadfile(path)
     if not chunk then

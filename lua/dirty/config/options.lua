@@ -1,8 +1,8 @@
---- The list of all options: names, kinds, defaults, flags and what they mean.
+--- The list of all options: names, kinds, defaults, flags and help.
 --
--- It is the one place where an option is declared; the file's names, the command line, the
--- help, `dirty config` and the checks come from it. docs/configuration.md tells the same to
--- people and a spec holds the two together.
+-- An option is declared only here. The file's names, the command line, the help, `dirty config`
+-- and the checks come from this list. docs/configuration.md describes it for people, and a spec
+-- compares the two.
 --
 -- Fields of an option: `name`, `kind` (dirty.config.types), `default` (a value, a function
 -- `default(sys)` that returns a value and where it is from, or nil), `flag` (nil: file
@@ -125,11 +125,11 @@ _M.list = {
         help = "Bytes of a request or an answer.",
     },
     {
-        name = "max_args", kind = types.count(1, 4096), default = 255, -- Lua's stack takes no more
+        name = "max_args", kind = types.count(1, 4096), default = 255, -- the limit of Lua's stack
         help = "Values in a request or an answer.",
     },
     {
-        name = "max_depth", kind = types.count(1, 2000), default = 1000, -- nor more levels
+        name = "max_depth", kind = types.count(1, 2000), default = 1000, -- the same limit
         help = "Nesting of JSON values.",
     },
     {
@@ -189,7 +189,7 @@ _M.list = {
     },
 }
 
---- The hooks of the configuration file, in the order they happen.
+--- The hooks of the configuration file, in the order in which they run.
 _M.hooks = {
     { name = "on_starting", help = "on_starting(arbiter): in the arbiter, before any fork." },
     { name = "post_fork", help = "post_fork(worker): in a new worker, before its apps load." },
@@ -200,13 +200,13 @@ _M.hooks = {
     },
 }
 
---- Options by name, and the names of everything a configuration file may set.
+--- The options by name, and the names of everything that a configuration file may set.
 _M.by_name, _M.names = {}, { "apps" }
 for _, option in ipairs(_M.list) do
     _M.by_name[option.name] = option
     _M.names[#_M.names + 1] = option.name
 end
--- What is used once, at the start: a reload can't change it.
+-- These are used only at the start, so a reload can't change them.
 for _, name in ipairs { "socket", "user", "group", "arbiter_timeout", "log_level", "log_format",
     "log_file", "pidfile" } do
     _M.by_name[name].fixed = true

@@ -1,24 +1,24 @@
---- A configuration as a line of text, from the process that has run its file to another one.
+--- Writes a configuration as one line of text, for another process than the one that ran the file.
 --
--- Everything of a configuration (dirty.config) is carried but its hooks: functions can't be.
--- Their names are.
+-- The line has everything of a configuration (dirty.config) except the hooks, because functions
+-- can't be written. It has the names of the hooks.
 -- @module dirty.config.serialize
 
 local options = require "dirty.config.options"
 
 local _M = {}
 
--- max_depth: that of the apps' options, and what they are in
+-- max_depth: the 1000 of the apps' options, and the levels around them
 local json = require("dirty.json").new(1010)
 
 local FIELDS = { "from", "apps", "file", "path", "modules", "warnings", "kept", "start",
     "directory", "cwd", "ids", "default_ids", "admin_uids" }
 
---- Make the line.
+--- Write the line.
 -- @tparam table conf of dirty.config
--- @tparam number|nil seconds that running the file took; nil: it was not run, the configuration
--- is the one that holds
--- @treturn string ends with a newline and has no other
+-- @tparam number|nil seconds that the file took to run; nil: it did not run, and the
+-- configuration is the one in use
+-- @treturn string ends with the only newline in it
 function _M.line(conf, seconds)
     local out = { values = {}, hooks = {}, seconds = seconds }
     for _, name in ipairs(FIELDS) do
@@ -34,7 +34,7 @@ function _M.line(conf, seconds)
     return json.encode(out) .. "\n"
 end
 
---- Make a line that says why there is no configuration.
+--- Write a line that says why there is no configuration.
 -- @tparam string reason
 -- @treturn string
 function _M.fault(reason)
@@ -44,8 +44,8 @@ end
 --- Read a line.
 -- @tparam string|nil line
 -- @treturn table|nil the configuration, without its hooks
--- @treturn string|{string,...} the reason why there is none; the names of its hooks
--- @treturn number|nil the seconds that running the file took, nil as in `line`
+-- @treturn string|{string,...} the reason why there is none; or the names of its hooks
+-- @treturn number|nil the seconds that the file took to run, nil as in `line`
 function _M.read(line)
     local ok, found = pcall(json.decode, line or "")
     if not ok or type(found) ~= "table" then

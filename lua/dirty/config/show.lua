@@ -1,4 +1,4 @@
---- The effective configuration as text: Lua that can be used as a configuration file, or JSON.
+--- Writes the effective configuration as text: Lua for a configuration file, or JSON.
 -- @module dirty.config.show
 
 local exact = require "dirty.json_exact"
@@ -43,7 +43,7 @@ local function by_text(a, b)
     return type(a) == type(b) and a < b or type(a) < type(b)
 end
 
--- A value on one line.
+-- Format a value on one line.
 local function inline(value)
     if type(value) ~= "table" then
         return scalar(value)
@@ -83,7 +83,7 @@ local function setting_line(config, option)
     return ("%s = %s -- %s"):format(option.name, text, from)
 end
 
---- The configuration as Lua text. Hooks are named in comments: functions have no text.
+--- Write the configuration as Lua. Hooks are functions, so comments name them.
 -- @tparam table config of dirty.config
 -- @tparam string version of dirty
 -- @treturn string
@@ -107,7 +107,7 @@ function _M.lua(config, version)
     return table.concat(out, "\n") .. "\n"
 end
 
---- The configuration as JSON text: `{"file":…, "options":{NAME:{"value":…,"from":…}},
+--- Write the configuration as JSON: `{"file":…, "options":{NAME:{"value":…,"from":…}},
 -- "apps":[…], "hooks":{NAME:FROM}}`.
 -- @tparam table config of dirty.config
 -- @treturn string
@@ -124,7 +124,7 @@ function _M.json(config)
         out.hooks[hook.name] = config.from[hook.name]
     end
     local text = json.encode(out)
-    if #config.apps == 0 then -- an empty table has no way to say that it is a list
+    if #config.apps == 0 then -- cjson writes an empty table as an object
         text = text:gsub('"apps":{}', '"apps":[]', 1)
     end
     return text

@@ -1,4 +1,4 @@
---- App specs: `module[:Object][:N]`, and the tables of the configuration file.
+--- Checks app specs: `module[:Object][:N]`, and the tables of the configuration file.
 -- @module dirty.config.spec
 
 local cjson = require "cjson"
@@ -11,7 +11,7 @@ local _M = {}
 --- The largest number of apps.
 _M.APPS_MAX = 1024
 
-local NAME_MAX = 255 -- of the wire: the length is one byte
+local NAME_MAX = 255 -- limit of the wire: the length has one byte
 
 local MAX_DEPTH = 1000
 local json = require("dirty.json").new(MAX_DEPTH)
@@ -57,18 +57,18 @@ local FIELDS = {
     end },
 }
 
---- The fields of an app's table, in the order they are shown.
+--- The fields of an app's table, in the order in which they are shown.
 _M.FIELDS = { "name", "module", "object", "workers", "timeout", "max_queue", "interruptible",
     "cancel_on_disconnect", "exclusive", "options" }
 
---- The fields that an app can declare itself, by `dirty.app`: their kinds by name.
+--- The kinds of the fields that an app can declare by `dirty.app`, by name.
 _M.DECLARED = {}
 for _, name in ipairs { "workers", "timeout", "max_queue", "interruptible",
     "cancel_on_disconnect", "exclusive" } do
     _M.DECLARED[name] = FIELDS[name]
 end
 
---- What is wrong with a name that callers would use.
+--- Check the name of an app.
 -- @tparam string name
 -- @treturn string|nil what it must be; nil for a good name
 function _M.name_fault(name)
@@ -146,7 +146,7 @@ local function from_table(what, key, entry)
     return app
 end
 
--- One entry of the option apps. key is its name, nil in the list part.
+-- Check one entry of the option apps. key is its name, nil in the list part.
 local function entry_to_app(what, key, entry)
     local app, err
     if type(entry) == "string" then
@@ -169,8 +169,8 @@ local function entry_to_app(what, key, entry)
     return app
 end
 
--- The last index of the list part and the names, sorted. A hole in the list counts: it
--- is what a misspelt variable leaves.
+-- The last index of the list part, and the names, sorted. A hole in the list counts, because a
+-- misspelt variable leaves one.
 local function split_keys(apps)
     local last, names = 0, {}
     for key in pairs(apps) do
@@ -200,11 +200,11 @@ local function add(list, seen, what, key, entry)
     return true
 end
 
---- Check the option `apps` and make it a list.
--- The list part comes first in its order, the named ones after it by name.
+--- Check the option `apps` and make it a list: the list part first, then the named apps sorted by
+-- name.
 -- @tparam {string|table,...} apps specs and tables, in the list part or under names
 -- @treturn {table,...}|nil list of `{name=, module=, object=, workers=, timeout=, max_queue=,
---   options=}`; what was not given is nil, timeout in seconds
+--   options=}`; nil for what was not given, timeout in seconds
 -- @treturn nil|string what is wrong
 function _M.list(apps)
     if type(apps) ~= "table" then
@@ -230,7 +230,7 @@ function _M.list(apps)
     return list
 end
 
---- The options of an app as they are sent to the lanes.
+--- Write the options of an app as they are sent to the lanes.
 -- @tparam table|nil options
 -- @treturn string the text of a JSON value
 function _M.options_json(options)

@@ -1,9 +1,9 @@
---- The kinds of values an option can have: each checks a value and makes it normal.
+--- The kinds of values that options have. Each checks a value and normalizes it.
 --
--- A kind is a function `check(value)` that returns the value as the runtime wants it, or
--- `nil, text`, where text goes on after "must be" and says what to write. Values come from
--- the configuration file with their Lua types and from flags as strings; `from_text` of a
--- kind turns a flag's string into what the file would hold.
+-- A kind has a function `check(value)`. It returns the value as the runtime needs it, or
+-- `nil, text`: text follows "must be" in a message. Values from the configuration file have their
+-- Lua types. Values from flags are strings: `from_text` of a kind makes of a string what the file
+-- would have.
 -- @module dirty.config.types
 
 local _M = {}
@@ -41,7 +41,7 @@ local TIME_UNITS = { ms = 0.001, s = 1, sec = 1, second = 1, seconds = 1, m = 60
     minute = 60, minutes = 60, h = 3600, hour = 3600, hours = 3600, d = 86400, day = 86400,
     days = 86400 }
 
--- What somebody meant who wrote a unit: "5m" is 300.
+-- The seconds that a value with a unit means: "5m" is 300.
 local function seconds_meant(value)
     if type(value) ~= "string" then
         return nil
@@ -52,7 +52,7 @@ local function seconds_meant(value)
 end
 
 --- A time in seconds, fractions allowed.
--- @tparam string|nil zero what 0 means ("no limit"); nil where 0 makes no sense
+-- @tparam string|nil zero what 0 means ("no limit"); nil if 0 is not allowed
 -- @treturn table kind
 function _M.seconds(zero)
     local range = zero and ("0 (%s) to %d"):format(zero, _M.SECONDS_MAX)
@@ -74,7 +74,7 @@ local SIZE_UNITS = { [""] = 1, k = 1024, m = 1024 ^ 2, g = 1024 ^ 3 }
 --- A size in bytes: a number, or a string with a unit ("64m").
 -- @tparam number min bytes
 -- @tparam number max bytes
--- @tparam string|nil zero what 0 means ("no limit"); nil where 0 makes no sense
+-- @tparam string|nil zero what 0 means ("no limit"); nil if 0 is not allowed
 -- @treturn table kind
 function _M.size(min, max, zero)
     local range = ("%s%d to %d bytes"):format(zero and ("0 (%s), or "):format(zero) or "", min, max)
@@ -120,8 +120,8 @@ function _M.boolean()
     return { check = check, name = "boolean" }
 end
 
---- Permission bits. The digits are octal as chmod's are, in a string and in a number:
--- Lua has no octal numbers, so `socket_mode = 0660` says 660 and means rw-rw----.
+--- Permission bits. The digits are octal as for chmod, in a string and in a number. Lua has no
+-- octal numbers, so `socket_mode = 0660` is the number 660 and means rw-rw----.
 -- @treturn table kind
 function _M.mode()
     local function check(value)
@@ -170,7 +170,7 @@ end
 --- The largest number of users in a list.
 _M.USERS_MAX = 64
 
---- A list of users, each by name or number. None of them is false, as is an empty list.
+--- A list of users, each by name or number. false and an empty list mean no users.
 -- @treturn table kind
 function _M.users()
     local one = _M.principal("user", "root")

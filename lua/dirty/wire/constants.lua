@@ -1,4 +1,4 @@
---- What the protocol gives numbers and names to, and the words for its faults.
+--- The constants of the protocol, and the texts of its faults.
 -- @module dirty.wire.constants
 
 local _M = {}
@@ -11,17 +11,17 @@ _M.HEADER_LEN, _M.VALUE_HEAD_LEN = 16, 5
 _M.REQUEST, _M.RESPONSE, _M.ERROR, _M.CHUNK, _M.END = 1, 2, 3, 4, 5
 --- Tags of values: `b` raw bytes, `j` JSON.
 _M.TAG_BYTES, _M.TAG_JSON = 0x62, 0x6a
---- Names of apps and actions, and priorities, in a REQUEST.
+--- Limits of a REQUEST: bytes of the names of apps and actions, and priorities.
 _M.NAME_MAX, _M.PRIORITY_LAST, _M.PRIORITY_DEFAULT = 255, 9, 5
---- Bits of a REQUEST's flags, and what a block of extensions holds: bytes at most, and the
--- type that is known.
+--- Bits of a REQUEST's flags. Below: the largest block of extensions in bytes, and the known
+-- type of extension.
 _M.FLAG_METADATA, _M.FLAG_EXTENSION = 1, 2
 _M.EXTENSION_MAX, _M.EXTENSION_DEADLINE = 1024, 1
---- The parts of an ERROR are bounded by themselves, whatever `max_message` is.
+--- Limits of the parts of an ERROR in bytes. `max_message` does not apply to them.
 _M.ERROR_MESSAGE_MAX, _M.ERROR_DETAILS_MAX = 65536, 262144
 _M.ERROR_PAYLOAD_MAX = 4 + 5 + _M.ERROR_MESSAGE_MAX + 5 + _M.ERROR_DETAILS_MAX
 
---- What each fault means, in the runtime's own words.
+--- The text of each fault, as in the C runtime.
 _M.FAULTS = {
     BAD_MAGIC = 'wrong magic: a frame starts with the bytes "DW"',
     BAD_VERSION = "unknown protocol version: version 1 is spoken",
@@ -42,9 +42,9 @@ _M.FAULTS = {
         .. "them, of type 1 (deadline) at most one, of 8 bytes",
 }
 
---- What a function returns for a fault.
+--- Make the return values for a fault.
 -- @tparam string name
--- @tparam[opt] string more what was found, to follow the fault's own words
+-- @tparam[opt] string more what was found, follows the fault's text
 -- @treturn nil
 -- @treturn string name
 -- @treturn string text

@@ -1,6 +1,6 @@
---- Messages of the dirty protocol, read. The functions are methods of a codec
--- (`dirty.wire`). They take any bytes: what is wrong with them comes back as `nil, fault,
--- text`, and no length is believed before it was checked.
+--- Decodes messages of the dirty protocol. The functions are methods of a codec (`dirty.wire`).
+-- They accept any bytes: invalid ones make them return `nil, fault, text`. No length is used
+-- before it was checked.
 -- @module dirty.wire.decode
 
 local constants = require "dirty.wire.constants"
@@ -17,13 +17,13 @@ local MAGIC_1, MAGIC_2, VERSION = 0x44, 0x57, constants.PROTOCOL_VERSION
 local ROUTE_FIXED_LEN = 10
 local U32 = 4294967296
 local DEADLINE_MAX = 2 ^ 63
-local ID_NUMBER_HIGH = 2097152 -- 2^53 / 2^32: ids from there up are strings
+local ID_NUMBER_HIGH = 2097152 -- 2^53 / 2^32: larger ids are strings
 
 local function u32(a, b, c, d)
     return ((a * 256 + b) * 256 + c) * 256 + d
 end
 
--- Fewer than 16 bytes, or bad ones.
+-- Return the fault of fewer than 16 bytes, or of bad ones.
 local function partial_header(bytes)
     local m1, m2, version, kind = byte(bytes, 1, 4)
     if (m1 and m1 ~= MAGIC_1) or (m2 and m2 ~= MAGIC_2) then
@@ -36,9 +36,9 @@ local function partial_header(bytes)
     return nil, "MORE", "more bytes are needed"
 end
 
---- Read a header.
--- @tparam string bytes from its first byte on; fewer than 16 give a fault if they are one,
--- else "MORE"
+--- Decode a header.
+-- @tparam string bytes from its first byte on; fewer than 16 give "MORE", or a fault if they
+-- are already invalid
 -- @treturn number|nil type; nil, fault, text
 -- @treturn number bytes of the payload, within the limit
 -- @treturn number|string id
@@ -61,11 +61,11 @@ function _M:decode_header(bytes)
     return kind, len, sub(bytes, 9, 16)
 end
 
---- Read the head of a value.
+--- Decode the head of a value.
 -- @tparam string bytes
 -- @tparam[opt=1] number at where it starts
--- @treturn boolean|nil whether it is JSON, not raw bytes; nil, fault, text
--- @treturn number bytes of the value that follow: any number, to be checked
+-- @treturn boolean|nil true: JSON, false: raw bytes; nil, fault, text
+-- @treturn number bytes of the value that follow; not checked against a limit
 function _M:decode_value_head(bytes, at)
     at = at or 1
     local tag, a, b, c, d = byte(bytes, at, at + 4)
@@ -79,7 +79,7 @@ function _M:decode_value_head(bytes, at)
     return tag == TAG_JSON, u32(a, b, c, d)
 end
 
---- The value of a JSON text; null is nil.
+--- Decode a JSON text; null is nil.
 -- @tparam string text
 -- @treturn boolean|nil true; nil, fault, text
 -- @return the value
@@ -93,7 +93,7 @@ function _M:decode_json(text)
     return true, value
 end
 
--- The value at `at`: where the next one starts, its text, whether that is JSON.
+-- Decode the value at `at`. Returns where the next one starts, its text, and whether it is JSON.
 local function take(self, payload, at)
     local is_json, len, text = self:decode_value_head(payload, at)
     if is_json == nil then
@@ -106,7 +106,7 @@ local function take(self, payload, at)
     return from + len, sub(payload, from, from + len - 1), is_json
 end
 
--- `count` values from `at` to the payload's end, into `out`.
+-- Decode `count` values from `at` to the payload's end, into `out`.
 local function take_all(self, payload, at, count, out)
     for i = 1, count do
         local value, is_json
@@ -136,7 +136,7 @@ local function check_count(self, count)
     return count
 end
 
---- Read the count that a RESPONSE or CHUNK begins with.
+--- Decode the count at the start of a RESPONSE or CHUNK.
 -- @tparam string payload its first two bytes, or more
 -- @tparam[opt=1] number at where it starts
 -- @treturn number|nil within the limit; nil, fault, text
@@ -149,10 +149,10 @@ function _M:decode_count(payload, at)
     return check_count(self, a * 256 + b)
 end
 
---- Read the payload of a RESPONSE or CHUNK.
--- @tparam string payload all of it, and nothing behind it
--- @tparam[opt] table out an array to use again; what it holds behind `count` stays
--- @tparam[opt=1] number at where it starts, for one that still has its header before it
+--- Decode the payload of a RESPONSE or CHUNK.
+-- @tparam string payload all of it, with nothing behind it
+-- @tparam[opt] table out an array to use again; its elements behind `count` stay
+-- @tparam[opt=1] number at where it starts, if the header is still in front of it
 -- @treturn table|nil the values 1…count, null as nil; nil, fault, text
 -- @treturn number count
 function _M:decode_values(payload, out, at)
@@ -164,7 +164,7 @@ function _M:decode_values(payload, out, at)
     return take_all(self, payload, at + 2, count, out or {})
 end
 
---- Read the payload of an ERROR.
+--- Decode the payload of an ERROR.
 -- @tparam string payload all of it
 -- @treturn table|nil `code` (number), `message` (string), `details` (table, see the
 -- protocol); nil, fault, text
@@ -194,14 +194,14 @@ function _M:decode_error(payload)
     return { code = c1 * 256 + c2, message = message, details = object }
 end
 
--- The value of a deadline: a double in every Lua.
+-- Decode a deadline to a number, a double in every Lua.
 local function take_deadline(payload, at)
     local h1, h2, h3, h4, l1, l2, l3, l4 = byte(payload, at, at + 7)
     local ns = u32(h1, h2, h3, h4) * (U32 + 0.0) + u32(l1, l2, l3, l4)
     return ns < DEADLINE_MAX and ns or DEADLINE_MAX
 end
 
--- The entries from `at` to `stop`; types that are not known are skipped.
+-- Decode the entries from `at` to `stop`. Skips unknown types.
 local function take_entries(payload, at, stop, request)
     while at <= stop do
         local kind, n1, n2 = byte(payload, at, at + 2)
@@ -220,7 +220,7 @@ local function take_entries(payload, at, stop, request)
     return at
 end
 
--- The block of extensions behind the names: where the values start.
+-- Decode the block of extensions behind the names. Returns where the values start.
 local function take_extensions(payload, at, request)
     local n1, n2 = byte(payload, at, at + 1)
     local len = n1 * 256 + n2
@@ -232,8 +232,8 @@ local function take_extensions(payload, at, request)
     return take_entries(payload, at + 2, at + 1 + len, request)
 end
 
--- The fixed part of a route and its names; `at` is where the block of extensions or the values
--- start.
+-- Decode the fixed part of a route and its names. Also returns where the block of extensions or
+-- the values start.
 local function take_names(payload)
     local b1, b2, b3, b4, priority, flags, n1, n2, app_len, action_len =
         byte(payload, 1, ROUTE_FIXED_LEN)
@@ -262,7 +262,7 @@ local function take_names(payload)
     }, stop + 1
 end
 
--- The route; `at` is where the values start.
+-- Decode the route. Also returns where the values start.
 local function take_route(payload)
     local request, at, text = take_names(payload)
     if request and request.has_extensions then
@@ -275,10 +275,10 @@ local function take_route(payload)
     return request, at, text
 end
 
---- Read the payload of a REQUEST.
+--- Decode the payload of a REQUEST.
 -- @tparam string payload all of it
 -- @treturn table|nil `app`, `action`, `budget_ms`, `priority`, `argc`, `args` (1…argc),
--- `has_metadata`, `metadata`, `deadline_ns` where the request has one; nil, fault, text
+-- `has_metadata`, `metadata`, `deadline_ns` if the request has one; nil, fault, text
 function _M:decode_request(payload)
     local request, at, text = take_route(payload)
     if not request then

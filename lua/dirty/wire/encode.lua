@@ -1,6 +1,6 @@
---- Messages of the dirty protocol, written. The functions are methods of a codec
--- (`dirty.wire`). Each gives an array of strings that together are the frame, for
--- `sock:send`, and their length: nothing large is copied.
+--- Encodes messages of the dirty protocol. The functions are methods of a codec (`dirty.wire`).
+-- Each returns an array of strings that together are the frame, for `sock:send`, and their total
+-- length. Large strings are not copied.
 -- @module dirty.wire.encode
 
 local constants = require "dirty.wire.constants"
@@ -20,10 +20,10 @@ local FLAG_METADATA, FLAG_EXTENSION = constants.FLAG_METADATA, constants.FLAG_EX
 local DEADLINE_MAX = 2 ^ 63
 local MAGIC_1, MAGIC_2, VERSION = 0x44, 0x57, constants.PROTOCOL_VERSION
 local U32 = 4294967296
--- The block of extensions with a deadline: its length, type 1, 8 bytes.
+-- The head of a block of extensions with a deadline: its length, type 1, 8 bytes.
 local DEADLINE_HEAD, DEADLINE_LEN = char(0, 11, constants.EXTENSION_DEADLINE, 0, 8), 13
 local DEADLINE_LAST = DEADLINE_HEAD .. "\127\255\255\255\255\255\255\255"
-local ROUTE_HEAD_LEN = 8 -- without the lengths of the names, which go with them
+local ROUTE_HEAD_LEN = 8 -- the lengths of the names go with the names
 
 local function u16_bytes(n)
     local low = n % 256
@@ -50,7 +50,7 @@ local function header(kind, len, id)
     return char(MAGIC_1, MAGIC_2, VERSION, kind, l1, l2, l3, l4, h1, h2, h3, h4, i1, i2, i3, i4)
 end
 
--- A value after pieces[at]. Gives the last place and the bytes added.
+-- Add a value after pieces[at]. Returns the last index and the number of bytes added.
 local function add_text(pieces, at, tag, text)
     local len = #text
     local a, b, c, d = u32_bytes(len)
@@ -62,7 +62,7 @@ local function add_text(pieces, at, tag, text)
     return at + 2, VALUE_HEAD_LEN + len
 end
 
--- list[1…count] after pieces[at]. Gives the last place and the bytes added.
+-- Add list[1…count] after pieces[at]. Returns the last index and the number of bytes added.
 local function add_values(self, pieces, at, list, count)
     local total = 0
     for i = 1, count do
@@ -95,7 +95,7 @@ local function check_len(self, len)
     return true
 end
 
--- Take away what a longer message has left behind the last piece.
+-- Remove the pieces of a longer message behind the last piece.
 local function trim(pieces, last)
     for i = #pieces, last + 1, -1 do
         pieces[i] = nil
@@ -104,7 +104,7 @@ end
 
 local function name_is_valid(name)
     local len = #name
-    for i = 1, len do -- find would do, but it isn't compiled
+    for i = 1, len do -- string.find is not compiled by LuaJIT
         local c = byte(name, i)
         if c < 33 or c > 126 then
             return false
@@ -113,7 +113,7 @@ local function name_is_valid(name)
     return len > 0 and len <= NAME_MAX
 end
 
---- Write the names of a call, to be used for any number of requests.
+--- Encode the names of a call, for any number of requests.
 -- @tparam string app
 -- @tparam string action
 -- @treturn string|nil bytes, for `names` of `encode_request`; nil, fault (BAD_NAME), text
@@ -124,7 +124,7 @@ function _M:encode_names(app, action)
     return char(#app, #action) .. app .. action
 end
 
--- Header, budget, priority, flags, argc: what comes before the names.
+-- Encode what comes before the names: header, budget, priority, flags, argc.
 local function request_head(id, len, call, argc)
     if type(id) == "string" then
         local head = request_head(0, len, call, argc)
@@ -142,7 +142,7 @@ local function request_head(id, len, call, argc)
         i4, b1, b2, b3, b4, call.priority or PRIORITY_DEFAULT, flags, n1, n2)
 end
 
--- The block of extensions with a deadline.
+-- Encode the block of extensions with a deadline.
 local function deadline_block(ns)
     if ns >= DEADLINE_MAX then
         return DEADLINE_LAST
@@ -154,7 +154,7 @@ local function deadline_block(ns)
     return DEADLINE_HEAD .. char(h1, h2, h3, h4, l1, l2, l3, l4)
 end
 
--- The names of a call whose other parts are right, too.
+-- Check the parts of a call. Returns its encoded names if all are valid.
 local function check_call(self, call, argc)
     local priority, deadline_ns = call.priority or PRIORITY_DEFAULT, call.deadline_ns
     if argc > self.max_args then
@@ -171,16 +171,16 @@ local function check_call(self, call, argc)
     return self:encode_names(call.app, call.action)
 end
 
---- Write a REQUEST.
+--- Encode a REQUEST.
 -- @tparam number|string id
 -- @tparam table call `app`, `action` (strings) or `names` (of `encode_names`), `budget_ms`
 -- (whole, default 0: the server's timeout), `priority` (0 first to 9 last, default 5),
--- `metadata` (JSON text, see `json`), `deadline_ns` (a number from 0 up: when the caller gives
--- up, by CLOCK_MONOTONIC in nanoseconds; nothing in this module has that clock)
--- @tparam table args the arguments 1…argc: strings travel as bytes, everything else as JSON
--- @tparam number argc how many there are, nils among them counted
+-- `metadata` (JSON text, see `json`), `deadline_ns` (a number from 0 up: when the client gives
+-- up, on CLOCK_MONOTONIC in nanoseconds; this module can't read that clock)
+-- @tparam table args the arguments 1…argc: strings are sent as bytes, everything else as JSON
+-- @tparam number argc number of arguments, including nils
 -- @tparam[opt] table pieces an array to use again
--- @treturn table|nil pieces; nil, fault, text for what may not be sent: BAD_NAME,
+-- @treturn table|nil pieces; nil, fault, text if it may not be sent: BAD_NAME,
 -- BAD_PRIORITY, BAD_EXTENSION, TOO_MANY, TOO_LONG, BAD_VALUE (the text begins with the
 -- argument's number: "#2 is a function")
 -- @treturn number bytes in all
@@ -212,7 +212,7 @@ function _M:encode_request(id, call, args, argc, pieces)
     return pieces, HEADER_LEN + len
 end
 
---- Write a RESPONSE or a CHUNK.
+--- Encode a RESPONSE or a CHUNK.
 -- @tparam number kind `RESPONSE` or `CHUNK`
 -- @tparam number|string id
 -- @tparam table list the results 1…count
@@ -238,10 +238,10 @@ function _M:encode_values(kind, id, list, count)
     return pieces, HEADER_LEN + len
 end
 
---- Write an ERROR.
+--- Encode an ERROR.
 -- @tparam number|string id
 -- @tparam number code
--- @tparam string message cut where it is longer than the protocol allows
+-- @tparam string message is cut if it is longer than the protocol allows
 -- @tparam string details the text of a JSON object
 -- @treturn table pieces
 -- @treturn number bytes in all
@@ -255,14 +255,14 @@ function _M:encode_error(id, code, message, details)
     return pieces, HEADER_LEN + len
 end
 
---- Write an END.
+--- Encode an END.
 -- @treturn table pieces
 -- @treturn number bytes in all
 function _M:encode_end(id)
     return { header(END, 0, id) }, HEADER_LEN
 end
 
---- The JSON text of a value that is no string, for `metadata`.
+--- Make the JSON text of a value that is not a string, for `metadata`.
 -- @treturn string|nil; nil, fault (BAD_VALUE), text
 function _M:json(value)
     local text, err = self._values:to_json(value)

@@ -1,6 +1,6 @@
---- Reads frames by asking for exactly the bytes it can use next, so that a socket hands
--- each large value over as one string: nothing is cut out of a larger one. It never asks
--- for more than a limit allows.
+--- Reads frames in steps. In each step it asks for exactly the bytes that it can use next. So a
+-- socket returns each large value as one string, and nothing is cut out of a larger string. It
+-- never asks for more than a limit allows.
 -- @module dirty.wire.reader
 -- @usage
 -- local reader = codec:reader()
@@ -19,14 +19,14 @@ local mt = { __index = methods }
 local fault = constants.fault
 local REQUEST, ERROR, END = constants.REQUEST, constants.ERROR, constants.END
 local HEADER_LEN, VALUE_HEAD_LEN = constants.HEADER_LEN, constants.VALUE_HEAD_LEN
--- Payloads up to here come as one string: copying out of them is cheaper than asking twice.
+-- Read payloads up to this size as one string: cutting values out costs less than reading twice.
 local WHOLE_MAX = 16384
 
--- What the next bytes are: one function for each state, `take` of that state.
+-- The states of a reader. Each is a function: `take` in that state.
 local on_header, on_payload, on_count, on_value_head, on_value
 
---- Make a reader of answers. It can be used for one frame after the other.
--- @tparam table codec its limits hold
+--- Make a reader of answers. It can read any number of frames, one after the other.
+-- @tparam table codec its limits apply
 -- @treturn table a reader; after a frame its fields are `kind` (the type), `id`, and for a
 -- RESPONSE or CHUNK `values` (1…`count`) and `count`, for an ERROR `error` (see
 -- `decode_error`)
@@ -34,18 +34,18 @@ function _M.new(codec)
     return setmetatable({ _codec = codec }, mt)
 end
 
---- Begin with a frame.
--- @treturn number the bytes it wants
+--- Begin a frame.
+-- @treturn number how many bytes it wants
 function methods:start()
     self.kind, self.id, self.values, self.count, self.error = nil, nil, nil, nil, nil
     self._take = on_header
     return HEADER_LEN
 end
 
---- Take the bytes that were wanted, exactly as many.
+--- Take the wanted bytes, exactly as many.
 -- @tparam string bytes
--- @treturn number|nil the bytes it wants next, 0 when the frame is complete; nil, fault,
--- text when it is broken: the connection is of no more use
+-- @treturn number|nil how many bytes it wants next, 0 when the frame is complete; nil, fault,
+-- text if the frame is invalid: the connection can't be used any more
 function methods:take(bytes)
     return self:_take(bytes)
 end
@@ -87,7 +87,7 @@ function on_payload(self, bytes)
     return 0
 end
 
--- The next value's head, or the end, which is where the payload must end too.
+-- Go on to the head of the next value, or to the end. The payload must end there, too.
 local function next_value(self)
     if self._got == self.count then
         if self._left > 0 then
@@ -98,7 +98,7 @@ local function next_value(self)
         return fault("BAD_COUNT")
     end
     self._take = on_value_head
-    -- the tag decides first, whatever is missing behind it
+    -- read the tag even if the head is cut: a wrong tag is the first fault
     return math.min(VALUE_HEAD_LEN, self._left)
 end
 

@@ -1,4 +1,4 @@
---- The body of the HTTP request that runs, wherever nginx has put it.
+--- Reads the body of the current HTTP request, from wherever nginx has put it.
 -- @module resty.dirty.body
 
 local messages = require "resty.dirty.messages"
@@ -7,10 +7,10 @@ local _M = {}
 
 -- In ngx.ctx: the light thread that reads the body of this request.
 local READER = {}
--- Pauses between looks at whether it is done, doubling, in seconds.
+-- Pauses between checks whether it is done, doubling, in seconds.
 local PAUSE_FIRST, PAUSE_LAST = 0.001, 0.032
 
--- All of a file; nil, err.
+-- Read a whole file; or nil, err.
 local function read_file(path, limit)
     local file, err = io.open(path, "rb")
     if not file then
@@ -34,9 +34,9 @@ local function too_long(size, limit)
     return nil, "PROTOCOL", messages.body_too_long(size, limit), 413
 end
 
--- Wait until the light thread that reads the body has done so. nginx takes one reader alone: a
--- second one gets what is there so far, and then nginx crashes. False: it was killed, and nobody
--- can read the body to its end any more.
+-- Wait until the light thread that reads the body has finished. nginx allows one reader only: a
+-- second one gets what is there so far, and then nginx crashes. False: the reader was killed, and
+-- nobody can read the rest of the body.
 local function wait_for_reader(ctx)
     local pause = PAUSE_FIRST
     while ctx[READER] and ctx[READER] ~= coroutine.running() do
@@ -49,7 +49,7 @@ local function wait_for_reader(ctx)
     return true
 end
 
--- Have nginx read the body, or wait for another light thread that does. False as above.
+-- Have nginx read the body, or wait for another light thread that does. False: as above.
 local function have_it_read()
     local ctx = ngx.ctx
     if not wait_for_reader(ctx) then
@@ -61,10 +61,10 @@ local function have_it_read()
     return true
 end
 
---- Read the body, all of it. Waits until the browser has sent it, other requests go on; several
--- light threads of the request may read it. A body that nginx keeps in a temporary file is read
--- from there, and that read is one that blocks.
--- @tparam number limit bytes at most
+--- Read the whole body. Waits until the browser has sent it; other requests go on. Several light
+-- threads of the request may read it. A body in nginx's temporary file is read from there, which
+-- blocks.
+-- @tparam number limit maximum number of bytes
 -- @treturn string|nil "" if there is none
 -- @treturn nil|string code
 -- @treturn nil|string message

@@ -1,9 +1,9 @@
---- The connection of a call of resty.dirty: a cosocket, and what was received early. The
--- table may serve one call after the other; its cosocket belongs to the call that opened it,
--- and only an idle one goes to nginx's pool.
+--- The connection of a call of resty.dirty: a cosocket, and bytes that were received early. The
+-- table may serve one call after the other. Its cosocket belongs to the call that opened it. Only
+-- an idle cosocket goes to nginx's pool.
 --
--- Times are milliseconds of a clock that only goes forward, as nginx keeps it: it stands
--- still while Lua runs and moves on when nginx waits.
+-- Times are milliseconds on nginx's monotonic clock. It stands still while Lua runs and moves on
+-- when nginx waits.
 -- @module resty.dirty.connection
 
 local concat, sub, min = table.concat, string.sub, math.min
@@ -14,26 +14,26 @@ local _M = {}
 local methods = {}
 local mt = { __index = methods }
 
---- How much longer than its budget a call waits, so that the server's own answer, which says
+--- A call waits this much longer than its budget, so that the server's own answer, which says
 -- what happened, comes first.
 _M.MARGIN_MS = 2000
 
--- nginx keeps timeouts in 31 bits.
+-- nginx stores timeouts in 31 bits.
 local WAIT_MAX_MS = 2147483647
 -- Pauses between tries while the listen queue is full, doubling, in seconds.
 local PAUSE_FIRST, PAUSE_LAST = 0.001, 0.032
 local QUEUE_FULL = "resource temporarily unavailable" -- connect(2): EAGAIN
--- What one receive may give: nginx gives no more than lua_socket_buffer_size anyway.
+-- Bytes of one receive. nginx returns at most lua_socket_buffer_size anyway.
 local RECEIVE_MAX = 65536
--- Pieces of a long string are sent one by one: each has a deadline of its own, and nginx
+-- Long strings are sent in pieces of this size. Each piece has a deadline of its own, and nginx
 -- copies what it sends.
 local PIECE_MAX = 262144
--- A unix socket takes this much at once or not at all, if nothing is on its way.
+-- A unix socket takes up to this much at once or not at all, if nothing is on its way.
 local ATOMIC_MAX = 32768
--- Bytes that may come before nginx has looked after others: then they get a turn, though
--- more is here already. The pause is the shortest that all versions take without complaint.
+-- After receiving this many bytes, pause once, so that nginx serves others although more has
+-- arrived. The pause is the shortest that all versions accept without complaint.
 local TURN_LEN, TURN_PAUSE = 1048576, 0.001
--- A pool that nothing is put into: what it connects is new.
+-- A pool that stays empty: connections from it are always new.
 local FRESH = { pool = "dirty:fresh" }
 
 local has_clock, clock = pcall(require, "resty.core.time")
@@ -44,8 +44,8 @@ _M.now_ms = has_clock and clock.monotonic_msec or function()
 end
 local now_ms = _M.now_ms
 
--- The clock of the machine, which the runtime reads as well: nginx's stands while Lua runs, and
--- need not begin where that one does.
+-- Get the machine's clock, which the runtime reads, too. nginx's clock stands still while Lua runs
+-- and may start at another value.
 local function machine_clock()
     local ffi = require "ffi"
     ffi.cdef 'int dirty_clock_gettime(int, long *) __asm__("clock_gettime");'
@@ -59,8 +59,8 @@ end
 
 local has_machine_clock, machine_ns = pcall(machine_clock)
 
---- Nanoseconds of CLOCK_MONOTONIC, for deadlines that the runtime reads; nil where LuaJIT was
--- built without FFI.
+--- Nanoseconds of CLOCK_MONOTONIC, for deadlines that the runtime reads. nil if LuaJIT was built
+-- without FFI.
 _M.machine_ns = has_machine_clock and machine_ns or function() end
 
 local function wait_ms(till_ms, now)
@@ -70,7 +70,7 @@ end
 
 -- -- Opening and closing -----------------------------------------------------------------
 
---- Make one that isn't open.
+--- Make a connection that is not open.
 -- @treturn table connection
 function _M.new()
     return setmetatable({
@@ -79,7 +79,7 @@ function _M.new()
     }, mt)
 end
 
--- A cosocket that is connected; nil, err, whether there are no cosockets here.
+-- Connect a cosocket. Returns it; or nil, err, and whether there are no cosockets here.
 local function connect(peer, now, deadline_ms, until_ms, fresh)
     local has, sock = pcall(tcp)
     if not has then
@@ -94,8 +94,8 @@ local function connect(peer, now, deadline_ms, until_ms, fresh)
     return sock
 end
 
--- The same after a try that found the listen queue full, until it isn't; and what time it is
--- then. This loop is no part of `connect`: with it, nothing of a call would be compiled.
+-- Connect again until the listen queue is no longer full. Also returns the time then. This loop is
+-- not in `connect`, because LuaJIT would then compile nothing of a call.
 local function connect_again(peer, deadline_ms, until_ms, fresh)
     local pause = PAUSE_FIRST
     while true do
@@ -113,13 +113,13 @@ local function connect_again(peer, deadline_ms, until_ms, fresh)
     end
 end
 
---- Open it, from the pool if that has one.
+--- Open it, from the pool if the pool has one.
 -- @tparam table peer `address` ("unix:PATH"), `pool` (options of `connect`)
 -- @tparam number now
--- @tparam number deadline_ms until when to try again while the listen queue is full
+-- @tparam number deadline_ms stop trying at this time if the listen queue is full
 -- @tparam number until_ms when its call gives up
--- @tparam boolean fresh whether it must be a new one; it isn't pooled then
--- @treturn number|nil what time it is then; nil, err (as nginx says it), whether the reason is
+-- @tparam boolean fresh it must be new; then it does not go to the pool
+-- @treturn number|nil the time afterwards; nil, err (nginx's message), and whether the reason is
 -- that there are no cosockets here
 function methods:open(peer, now, deadline_ms, until_ms, fresh)
     local sock, err, no_cosockets = connect(peer, now, deadline_ms, until_ms, fresh)
@@ -134,7 +134,7 @@ function methods:open(peer, now, deadline_ms, until_ms, fresh)
     return now
 end
 
---- End it.
+--- Close it.
 function methods:close()
     local sock = self._sock
     if sock then
@@ -143,13 +143,13 @@ function methods:close()
     end
 end
 
---- Have the light thread that receives from it end it at its next wake-up: while one waits
--- for a cosocket, nginx lets no other close it.
+--- Make the light thread that receives from it close it at its next wake-up. While a light thread
+-- waits for a cosocket, nginx lets no other close it.
 function methods:leave()
     self._left = true
 end
 
---- Let the next call have it, if nothing is left to come: no byte may be behind the answer.
+--- Put it into the pool for the next call, if no byte is left behind the answer.
 function methods:keep()
     local sock, peer, early = self._sock, self._peer, self._early
     self._sock, self._early = false, ""
@@ -158,11 +158,11 @@ function methods:keep()
     end
 end
 
---- End the idle connections of a pool.
+--- Close the idle connections of a pool.
 function _M.drain(peer)
     for _ = 1, peer.size do
         local sock = tcp()
-        -- what is in the pool is taken without a look at the address; this one is nowhere
+        -- a pooled connection is returned without a look at the address; this address is invalid
         if not sock:connect("unix:", peer.pool) then
             return
         end
@@ -184,13 +184,13 @@ local function send_string(self, bytes, until_ms)
     return true
 end
 
---- Send the first frame, for which `open` has set the time.
+--- Send the first frame. `open` has set the time.
 -- @tparam {string,...} pieces
 -- @tparam number len bytes in all
 -- @tparam number until_ms when to give up
 -- @treturn boolean|nil true
--- @treturn nil|string "timeout", or what nginx says
--- @treturn nil|boolean whether for sure no byte was sent
+-- @treturn nil|string "timeout", or nginx's message
+-- @treturn nil|boolean certainly no byte was sent
 function methods:send(pieces, len, until_ms)
     if len <= PIECE_MAX then
         local ok, err = self._sock:send(pieces)
@@ -207,11 +207,11 @@ end
 
 -- -- Receiving ---------------------------------------------------------------------------
 
--- Some bytes, at most `max`. Whoever sends byte by byte can't stretch the deadline: every
--- receive waits for what is left of it.
+-- Receive some bytes, at most `max`. Every receive waits only for the rest of the deadline, so a
+-- peer that sends byte by byte can't extend it.
 local function receive(self, max, until_ms)
     local now = now_ms()
-    if now ~= self._set_ms then -- nginx has moved its clock on
+    if now ~= self._set_ms then -- nginx's clock has moved
         local left = until_ms - now
         if left <= 0 then
             return nil, "timeout"
@@ -234,10 +234,10 @@ local function receive(self, max, until_ms)
     return bytes
 end
 
---- Receive some bytes, to begin with: what is here, at least 1.
+--- Receive the bytes that are there, at least 1.
 -- @tparam number until_ms when to give up
 -- @treturn string|nil
--- @treturn nil|string "timeout", "closed", "left", or what nginx says
+-- @treturn nil|string "timeout", "closed", "left", or nginx's message
 function methods:receive_some(until_ms)
     local early = self._early
     if early ~= "" then
@@ -247,12 +247,12 @@ function methods:receive_some(until_ms)
     return receive(self, RECEIVE_MAX, until_ms)
 end
 
---- Receive exactly so many bytes.
+--- Receive exactly this many bytes.
 -- @tparam number want at least 1
 -- @tparam number until_ms when to give up
 -- @treturn string|nil
 -- @treturn nil|string as for receive_some
--- @treturn nil|number how many have come
+-- @treturn nil|number how many have arrived
 function methods:receive(want, until_ms)
     local early = self._early
     local have = #early
@@ -273,7 +273,7 @@ function methods:receive(want, until_ms)
     return concat(pieces)
 end
 
---- Put bytes back that were received too early.
+--- Put back bytes that were received too early.
 -- @tparam string bytes
 function methods:put_back(bytes)
     self._early = bytes .. self._early

@@ -1,6 +1,6 @@
---- One call of resty.dirty: the way out and the way in, on a connection of its own. An
--- exchange is a table that belongs to one call at a time; what has ended well is used again
--- by the next one.
+--- One call of resty.dirty: sends the request and reads the answer, on a connection of its own. An
+-- exchange is a table that belongs to one call at a time. After a good end the next call uses it
+-- again.
 -- @module resty.dirty.exchange
 
 local connection = require "resty.dirty.connection"
@@ -17,25 +17,25 @@ local machine_ns = connection.machine_ns
 
 local _M = {}
 
---- More values than this don't fit what Lua returns.
+--- Lua can't return more values than this.
 _M.VALUES_MAX = 7900
 
 local RESPONSE, ERROR, CHUNK, END = wire.RESPONSE, wire.ERROR, wire.CHUNK, wire.END
 local HEADER_LEN = wire.HEADER_LEN
 local MARGIN_MS = connection.MARGIN_MS
--- The server reads a request of at most this size, frame and all, before it does anything
--- with it. An answer that came early (OVERLOADED, say) to a longer one may leave some of it
--- unread, and then the server ends the connection.
+-- The server reads a request of at most this size, with its frame, before it does anything. It may
+-- answer a longer one early (OVERLOADED, say) and leave some of it unread. Then it closes the
+-- connection.
 local SURELY_READ_LEN = 4096
--- A stream that is read after its time gets this long, once, for what is here already, most of
--- all the server's own words.
+-- A stream that is read after its time gets this long, once, for what has arrived already, above
+-- all the server's own message.
 local GRACE_MS = 50
--- Chunks after which nginx is asked to look at its clock, which stands while none is waited for.
+-- Chunks after which nginx must update its clock: it stands still while no chunk is waited for.
 local CLOCK_EVERY = 64
 local IDS = 2 ^ 53
--- Exchanges that a client keeps for later calls, and the pieces that one may have had.
+-- Exchanges that a client keeps for later calls, and the pieces that such an exchange may have.
 local SPARE_MAX, PIECES_FEW = 64, 32
--- How a peer that is gone shows in a send: what it has said before may still be there.
+-- The errors of a send to a peer that is gone. What it sent before may still be readable.
 local GONE = {
     ["broken pipe"] = true,
     ["connection reset by peer"] = true,
@@ -43,7 +43,7 @@ local GONE = {
     ["closed"] = true,
 }
 
--- Ids of all calls of this nginx worker, so that a late frame is never taken for another's.
+-- Ids are unique in this nginx worker, so that a late frame is never taken for another call's.
 local last_id = 0
 
 local function next_id()
@@ -70,8 +70,8 @@ local function fail_timeout(x)
     return fail(x, "TIMEOUT", words(x.route, x.peer.path, x.budget_ms, MARGIN_MS))
 end
 
--- A read failed after `have` of the `want` bytes of a frame. What can't have run is to be
--- sent again.
+-- Fail the exchange: a read failed after `have` of the `want` bytes of a frame. Sets `retry` if the
+-- request can't have run.
 local function fail_read(x, err, have, want)
     if err == "timeout" then
         return fail_timeout(x)
@@ -81,8 +81,8 @@ local function fail_read(x, err, have, want)
         return fail(x, "CONNECTION", ("the connection to %s was lost in the midst of the "
             .. "answer, after %d of %d bytes: %s"):format(x.peer.path, have, want, why))
     end
-    -- A reset: the kernel threw away bytes of ours that nobody had read, so no lane has the
-    -- request. After the end of input alone nobody knows.
+    -- A reset: the kernel dropped bytes of ours that nobody had read, so no lane has the request.
+    -- After the end of input alone nobody knows.
     if x.first_frame and (x.first_write_failed or err == "connection reset by peer") then
         x.retry, x.started = true, "no"
     end
@@ -90,10 +90,10 @@ local function fail_read(x, err, have, want)
         :format(x.peer.path, why))
 end
 
--- -- The way out -------------------------------------------------------------------------
+-- -- Sending the request -----------------------------------------------------------------
 
--- Write the request: true, or nil and the codec's words for a bug of the caller's or a message
--- over a limit.
+-- Encode the request. Returns true; or nil and the codec's message for a wrong argument or a
+-- message over a limit.
 local function encode(x, budget_ms)
     x.id = next_id()
     x.route.budget_ms = budget_ms
@@ -105,15 +105,15 @@ local function encode(x, budget_ms)
     return true
 end
 
--- Send the request, as far as the peer takes it. True: go and read the answer, which is
--- often there even though not all could be sent.
+-- Send the request, as far as the peer takes it. True: read the answer, which is often there even
+-- if not all could be sent.
 local function send(x, now)
     local budget_ms = ceil(x.deadline_ms - now)
     if budget_ms <= 0 then
         return fail(x, "TIMEOUT", ("the budget of %d ms ended before the request was sent")
             :format(x.budget_ms))
     elseif budget_ms ~= x.route.budget_ms then
-        encode(x, budget_ms) -- its length stays
+        encode(x, budget_ms) -- its length stays the same
     end
     local ok, err, untouched = x.conn:send(x.pieces, x.len, x.until_ms)
     if ok then
@@ -128,10 +128,10 @@ local function send(x, now)
     return true
 end
 
--- -- The way in --------------------------------------------------------------------------
+-- -- Reading the answer ------------------------------------------------------------------
 
--- Another id is the answer to something else, and nothing after it can be trusted. No
--- request has id 0: with it a server speaks of the connection.
+-- Check the id of a frame. With another id the connection can't be used any more. No request has
+-- id 0: the server uses it for errors of the connection.
 local function check_header(x, kind, id)
     if id ~= x.id and not (id == 0 and kind == ERROR) then
         return fail_protocol(x, ("its id is %s, the request's is %.0f"):format(
@@ -150,7 +150,7 @@ local function check_header(x, kind, id)
     return true
 end
 
--- Will the server read on after an error?
+-- Whether the server reads on after an error.
 local function is_good_after(x, error, started)
     return x.sent_whole and x.frame_id ~= 0 and error.code ~= errors.codes.PROTOCOL.number
         and (x.len <= SURELY_READ_LEN or started == "yes")
@@ -170,7 +170,7 @@ local function take_error(x, error)
     return outcome.failure(entry.code, error.message, info, x.route, started, entry.http_status)
 end
 
--- The payload of a frame that is here whole.
+-- Decode the payload of a frame that has arrived completely.
 local function take_payload(x, kind, frame)
     local why
     if kind == ERROR then
@@ -190,7 +190,7 @@ local function take_payload(x, kind, frame)
     return true
 end
 
--- The payload, of which some is still to come: large values come as strings of their own.
+-- Read a payload that has not arrived completely. Large values come as strings of their own.
 local function read_payload(x, kind, header, len)
     local reader = x.codec:reader()
     reader:start()
@@ -213,7 +213,7 @@ local function read_payload(x, kind, header, len)
     return true
 end
 
--- At least a header's bytes. Garbage is told by its first byte.
+-- Read at least a header. Its first byte is enough to detect garbage.
 local function read_header(x)
     local bytes, err = x.conn:receive_some(x.until_ms)
     if not bytes then
@@ -234,8 +234,8 @@ local function read_header(x)
     return bytes
 end
 
--- Whether there is time for another frame of a stream. The first read that comes late fixes
--- the end of all of them, or chunks without end would move it on for ever.
+-- Whether there is time for another frame of a stream. The first late read sets the end for all
+-- later ones. Otherwise endless chunks would extend it for ever.
 local function has_time(x)
     x.chunks = x.chunks + 1
     if x.chunks % CLOCK_EVERY == 0 then
@@ -250,7 +250,7 @@ end
 
 --- Read the next frame of the answer.
 -- @tparam table x exchange; afterwards `kind` (RESPONSE, CHUNK, END), `values`, `count`
--- @treturn boolean|nil true; nil, err, info, and then the connection is gone
+-- @treturn boolean|nil true; nil, err, info, and then the connection is closed
 function _M.read(x)
     if x.kind == CHUNK and not has_time(x) then
         return fail_timeout(x)
@@ -310,12 +310,12 @@ local function new()
     }
 end
 
---- Begin with a call: write its request, before anything is opened for it.
+--- Begin a call: encode its request before anything is opened.
 -- @tparam table client
 -- @tparam table call `names`, `app`, `action`
 -- @tparam table args
 -- @tparam number argc
--- @treturn table|nil exchange; nil, fault, text as `encode_request` says it
+-- @treturn table|nil exchange; nil, fault, text as `encode_request` returns them
 function _M.begin(client, call, args, argc)
     local spare, settings = client._spare, client._settings
     local count = #spare
@@ -337,10 +337,10 @@ function _M.begin(client, call, args, argc)
     return x
 end
 
---- Make the call and read the first frame of its answer. The request is sent a second time
--- where the first reached nobody.
+--- Make the call and read the first frame of its answer. Sends the request again if the first one
+-- reached nobody.
 -- @tparam table x exchange
--- @treturn boolean|nil true; nil, err, info; nil alone where nginx has no cosockets
+-- @treturn boolean|nil true; nil, err, info; nil alone if nginx has no cosockets here
 function _M.run(x)
     local ok, err, info = try(x, x.start_ms, false)
     if not ok and x.retry then
@@ -349,7 +349,7 @@ function _M.run(x)
     return ok, err, info
 end
 
---- The answer is read to its last byte: the connection is free for the next call, if the
+--- End an answer that was read to its last byte. The connection is free for the next call if the
 -- server has taken the whole request.
 function _M.finish(x)
     if x.sent_whole then
@@ -359,8 +359,8 @@ function _M.finish(x)
     end
 end
 
---- Nobody holds the exchange any more, and its connection is let go: a later call can have
--- it. What it held is forgotten.
+--- Give the exchange back for later calls. Its connection was released before, and nobody may
+-- hold it any more. Clears its contents.
 function _M.give_back(client, x)
     local spare, pieces = client._spare, x.pieces
     local count = #spare
@@ -371,13 +371,13 @@ function _M.give_back(client, x)
     end
 end
 
---- A stream that was closed while it was read: its connection is ended.
+--- Make the result for a stream that was closed while it was read. Closes its connection.
 -- @return nil, err, info
 function _M.left(x)
     return fail(x, "CANCELLED", messages.left(x.route))
 end
 
---- A frame with more than VALUES_MAX values.
+--- Make the result for a frame with more than VALUES_MAX values.
 -- @return nil, err, info
 function _M.too_many(route, count)
     return outcome.own(errors.codes.PROTOCOL, ("the reply has %d values, more than Lua's stack "

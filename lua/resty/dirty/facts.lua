@@ -1,6 +1,6 @@
---- What the system tells of a path and of this process, by LuaJIT's FFI: what a call that could
--- not connect says more than nginx's words. Looked up only then. Without the FFI, or a C library
--- that has statx, nothing is known, and the words do without.
+--- Facts about a path and this process, by LuaJIT's FFI. The message of a call that could not
+-- connect uses them; only then are they looked up. Without FFI, or if the C library has no
+-- statx, there are no facts and the message goes without.
 -- @module resty.dirty.facts
 
 local _M = {}
@@ -11,7 +11,7 @@ local SEARCH = 1 -- X_OK
 local DENIED = 13 -- EACCES
 local DIRECTORY = 0x4000 -- S_IFDIR
 
--- The names of the functions are ours: others may have declared them in their way.
+-- The names of the functions are ours: other code may have declared the C names differently.
 local DECLARATIONS = [[
     struct resty_dirty_statx {
         uint32_t mask, blksize;
@@ -42,8 +42,8 @@ local function load()
     return loaded
 end
 
---- Whose call it is.
--- @treturn number|nil uid; nil where that can't be known
+--- Get the user and group of this process.
+-- @treturn number|nil uid; nil if it can't be known
 -- @treturn number|nil gid
 function _M.caller()
     if not load() then
@@ -52,11 +52,11 @@ function _M.caller()
     return C.resty_dirty_geteuid(), C.resty_dirty_getegid()
 end
 
---- What there is at a path; links are followed.
+--- Get facts about a path. Follows links.
 -- @tparam string path
--- @treturn table|nil `mode` (permission bits), `uid`, `gid`, `is_directory`; nil where it
---   can't be looked at
--- @treturn nil|string why it can't; nil where nothing can be known
+-- @treturn table|nil `mode` (permission bits), `uid`, `gid`, `is_directory`; nil if it can't be
+--   looked at
+-- @treturn nil|string why it can't; nil if nothing can be known
 function _M.of(path)
     if not load() then
         return nil
@@ -69,7 +69,7 @@ function _M.of(path)
         is_directory = st.mode - st.mode % 4096 == DIRECTORY }
 end
 
---- The first directory on the way to a path that this process may not search.
+--- Find the first directory of a path that this process may not search.
 -- @tparam string path
 -- @treturn string|nil
 function _M.closed_directory(path)

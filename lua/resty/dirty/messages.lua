@@ -1,5 +1,5 @@
---- The words of resty.dirty for what goes wrong: what it was, the value, and what helps. Those
--- for a connection that can't be had are libdirty's (runtime/client/socket_path.c).
+--- The error messages of resty.dirty: what is wrong, the value, and what helps. Messages for a
+-- connection that fails are the same as libdirty's (runtime/client/socket_path.c).
 -- @module resty.dirty.messages
 
 local facts = require "resty.dirty.facts"
@@ -8,7 +8,7 @@ local _M = {}
 
 local LISTEN = "nothing listens at %s: %s; start the runtime with: dirty serve --socket %s"
 
--- "mode 0600, owner uid 0, group gid 0" of a path, or why that can't be told.
+-- "mode 0600, owner uid 0, group gid 0" of a path, or why that is not known.
 local function describe(path)
     local found, err = facts.of(path)
     return found and ("mode %04o, owner uid %d, group gid %d"):format(found.mode, found.uid,
@@ -33,7 +33,7 @@ local function explain_denied(path)
         path, describe(path), uid, gid)
 end
 
--- By nginx's words for the error of connect(2).
+-- By nginx's message for the error of connect(2).
 local CONNECT = {
     ["no such file or directory"] = function(path)
         local dir = path:match("^(.*)/[^/]*$") or "."
@@ -59,12 +59,12 @@ local CONNECT = {
     end,
 }
 
---- Bytes of a path that a unix socket's address takes.
+--- Bytes of a path that fit into a unix socket's address.
 _M.PATH_MAX = 107
 
---- A connection that can't be opened.
+--- The code and message for a connection that can't be opened.
 -- @tparam string path
--- @tparam string err nginx's words
+-- @tparam string err nginx's message
 -- @tparam number budget_ms
 -- @treturn string code
 -- @treturn string message
@@ -80,48 +80,48 @@ function _M.connect(path, err, budget_ms)
     return "CONNECTION", words and words(path) or ("can't connect to %s: %s"):format(path, err)
 end
 
---- An answer that did not come.
+--- The message for an answer that did not come.
 function _M.no_answer(route, path, budget_ms, margin_ms)
     return ("%s.%s got no answer from %s within its budget of %d ms and %d ms more"):format(
         route.app, route.action, path, budget_ms, margin_ms)
 end
 
---- A stream that goes on.
+--- The message for a stream that has not ended in time.
 function _M.no_end(route, path, budget_ms, margin_ms)
     return ("the stream of %s.%s from %s did not end within its budget of %d ms and %d ms more")
         :format(route.app, route.action, path, budget_ms, margin_ms)
 end
 
---- A stream that its reader waits for and another light thread has closed.
+--- The message for a stream that another light thread closed while it was read.
 function _M.left(route)
     return ("the stream of %s.%s was closed while it was read"):format(route.app, route.action)
 end
 
---- A stream that has a reader already.
+--- The message for a stream that already has a reader.
 function _M.reader(route)
     return ("another light thread is reading this stream of %s.%s: read it in one only"):format(
         route.app, route.action)
 end
 
---- An action that streams, called by execute.
+--- The message for an action that streams, called by execute.
 function _M.streams(route)
     return ("%s.%s streams its result: use stream, a plain call takes a single answer"):format(
         route.app, route.action)
 end
 
---- A request over a limit of the client's.
--- @tparam string text the codec's words
+--- The message for a request over a limit of the client.
+-- @tparam string text the codec's message
 function _M.too_long(text)
     return text .. "; raise the client's option max_message, and the server's"
 end
 
---- A body of an HTTP request over the limit.
+--- The message for a body of an HTTP request over the limit.
 function _M.body_too_long(size, limit)
     return ("the request's body has %.0f bytes, the client's option max_message allows %.0f; "
         .. "raise it, and the server's"):format(size, limit)
 end
 
---- A phase of nginx in which Lua can't wait.
+--- The message for a phase of nginx in which Lua can't wait.
 -- @tparam string method
 -- @tparam string phase as `ngx.get_phase` names it
 -- @tparam string where it works, in words

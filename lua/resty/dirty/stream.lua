@@ -1,8 +1,8 @@
---- An answer that comes in pieces: what `client:stream` gives.
+--- The answer of an action in chunks, from `client:stream`.
 --
--- A stream has a connection to itself. It goes to nginx's pool when the stream was read to
--- its end, and is closed in every other case: by `close`, by garbage collection (the
--- cosocket's own), and with the end of the request. The runtime sees that, and stops.
+-- A stream has a connection of its own. If the stream was read to its end, the connection goes to
+-- nginx's pool. In every other case it is closed: by `close`, by garbage collection of the
+-- cosocket, or at the end of the request. The runtime notices that and stops the action.
 --
 -- One light thread reads it at a time. Another may close it.
 -- @module resty.dirty.stream
@@ -28,7 +28,7 @@ local mt = { __index = methods }
 
 local CHUNK = wire.CHUNK
 
--- The frame that was read last is in `x`: let the connection go if it is the last one.
+-- Release the connection if the frame that was read last, in `x`, is the last one.
 local function settle(self)
     local x = self._x
     if x.kind ~= CHUNK then
@@ -37,7 +37,7 @@ local function settle(self)
     end
 end
 
---- Make a stream of a call whose first frame was read.
+--- Make a stream from a call whose first frame was read.
 -- @tparam table x exchange
 -- @treturn table stream
 function _M.new(x)
@@ -52,7 +52,7 @@ local function fail(self, err, info)
     self._x, self.err, self.info = nil, err, info
 end
 
--- Read the next frame. False at the end and after a failure, which is kept.
+-- Read the next frame. False at the end and after a failure, which the stream keeps.
 local function read(self)
     local x = self._x
     if not x then
@@ -61,7 +61,7 @@ local function read(self)
     self._is_read = true
     local ok, err, info = exchange.read(x)
     self._is_read = false
-    if self._x ~= x then -- it was closed meanwhile
+    if self._x ~= x then -- it was closed while we waited
         ok, err, info = exchange.left(x)
     end
     if not ok then
@@ -73,12 +73,11 @@ local function read(self)
     return true
 end
 
---- The next chunk; a stream is a function to Lua, so a generic `for` calls it. Waits until
--- the chunk is there.
--- @return the chunk's values, as many as the app gave at that step; a first one that is nil
--- comes as `dirty.null` (nil would end the loop). nil at the end, and when it failed: then
--- `err` and `info` of the stream tell as `execute` does. Raises while another light thread
--- reads
+--- Get the next chunk. A generic `for` calls the stream as a function. Waits until the chunk is
+-- there.
+-- @return the chunk's values, as many as the app returned at that step. A first nil comes as
+-- `dirty.null`, because nil would end the loop. nil at the end and after a failure: then `err`
+-- and `info` of the stream are as for `execute`. Raises while another light thread reads
 function mt:__call()
     if self._is_read then
         error(messages.reader(self._call), 2)
@@ -102,9 +101,9 @@ function mt:__call()
     return unpack(values, 1, count)
 end
 
---- Leave the stream. Before its end this cancels the call: the app is stopped at its next
--- chunk. A stream that has ended may be closed as well. Where another light thread is reading,
--- that one ends with `CANCELLED` at the next chunk, and the connection then.
+--- Close the stream. Before its end this cancels the call: the app stops at its next chunk. A
+-- stream that has ended may be closed, too. If another light thread is reading, its read ends
+-- with `CANCELLED` at the next chunk, and then the connection is closed.
 function methods:close()
     local x = self._x
     self._x, self._values, self._count = nil, nil, 0
