@@ -4,8 +4,8 @@
  * The table has a field for every field of dirty_arbiter_options (arbiter/arbiter.h),
  * with the same name. The fields of `limits` are fields of the table itself. `admin_uids`
  * is a list of numbers or nil. `apps` is a list of tables with the fields of
- * dirty_app_spec. `hooks` is a table of functions (cli/hooks.h), `supervised` the table of
- * cli/supervise.h or nil. cli/config_source.h reads the field `source`. */
+ * dirty_app_spec. `hooks` is a table of functions (cli/hooks.h), `supervised` the table
+ * of cli/supervise.h or nil. cli/config_source.h reads the field `source`. */
 #ifndef DIRTY_CLI_OPTIONS_H
 #define DIRTY_CLI_OPTIONS_H
 
