@@ -186,10 +186,8 @@ test: deps ## build and run all tests; the last line sums them
 # The specs' own interpreter is not sanitized, so it gets the C module of the plain build.
 # SHORT=1 leaves out those of documents, packages and the Lua client in nginx: what they run of
 # our C others run too.
-LONG_SPECS = $(wildcard spec/openresty/*_spec.lua) $(patsubst %,spec/%_spec.lua,apps_doc build \
-             c_api demo deps docker docs examples_c fresh install operations other_languages \
-             promises readme rocks)
-SHORT_SPECS = $(filter-out $(LONG_SPECS),$(wildcard spec/*_spec.lua))
+LONG_SPECS  = $(shell find spec/docs spec/package spec/openresty -name '*_spec.lua')
+SHORT_SPECS = $(filter-out $(LONG_SPECS),$(shell find spec -name '*_spec.lua'))
 
 ASAN_MAKE = DIRTY_CORE=$(BUILD)/lua DIRTY_SPEC_SLOW=3 UBSAN_OPTIONS=print_stacktrace=1 \
 	    LSAN_OPTIONS=suppressions=$(CURDIR)/build-aux/lsan.supp:print_suppressions=0 \
@@ -200,7 +198,7 @@ asan: deps ## run all tests with the address and undefined sanitizers (SHORT=1: 
 	@+$(if $(SHORT),DIRTY_SPECS='$(SHORT_SPECS)') $(ASAN_MAKE) test-run
 
 # What runs in threads, and the course of a whole runtime: start, load, reload, crash, stop.
-WATCHED = spec/course_spec.lua
+WATCHED = spec/runtime/course_spec.lua
 # test_client_faults: its server takes orders by sockets, which are no order to the watcher
 UNWATCHED_C = %/test_client_faults
 
@@ -233,7 +231,7 @@ STORM ?= 10000
 
 storm: all $(BUILD)/spec/test_interrupt ## interrupt STORM (10000) calls in one worker, twice
 	@DIRTY_STORM=$(STORM) $(RUN_TESTS) c $(BUILD)/spec/test_interrupt
-	@DIRTY_STORM=$(STORM) $(RUN_TESTS) lua spec/interrupt_spec.lua
+	@DIRTY_STORM=$(STORM) $(RUN_TESTS) lua spec/runtime/interrupt_spec.lua
 
 # -- bench: the floors the runtime is compared with, and a load generator ---------------
 BENCH_OBJ   = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c))
@@ -288,7 +286,7 @@ test-lua test-run test-programs: $(BUILD)/crowd/crowd
 .PHONY: crowd
 crowd: deps ## call by one event-driven client for CROWD_SECONDS (60) under kills, and in valgrind
 	@$(MAKE) --no-print-directory --silent all $(BUILD)/crowd/crowd
-	@DIRTY_BUILD=$(BUILD) CROWD_SECONDS=$(CROWD_SECONDS) $(RUN_TESTS) lua spec/crowd_spec.lua
+	@DIRTY_BUILD=$(BUILD) CROWD_SECONDS=$(CROWD_SECONDS) $(RUN_TESTS) lua spec/runtime/crowd_spec.lua
 
 $(BUILD)/crowd/crowd: $(CROWD_OBJ) $(LIB_OBJ)
 	@mkdir -p $(@D)
@@ -392,7 +390,7 @@ CALLERS ?= 32
 .PHONY: reloads
 reloads: deps ## reload RELOADS (100) times at CALLERS (32) callers: no call may fail
 	@$(MAKE) --no-print-directory --silent all
-	@DIRTY_RELOADS=$(RELOADS) DIRTY_CALLERS=$(CALLERS) $(RUN_TESTS) lua spec/reloads_spec.lua
+	@DIRTY_RELOADS=$(RELOADS) DIRTY_CALLERS=$(CALLERS) $(RUN_TESTS) lua spec/runtime/reloads_spec.lua
 
 # -- images: those of examples/docker, built and run without an engine -------------------
 .PHONY: images

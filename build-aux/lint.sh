@@ -178,7 +178,7 @@ check_shell() {
 }
 
 # The compose file against Compose's own schema, which needs no engine, and the Dockerfile's
-# shell commands as scripts. spec/docker_spec.lua runs them.
+# shell commands as scripts. spec/package/docker_spec.lua runs them.
 check_docker() {
     local dir=examples/docker
     yamllint -s -d '{extends: default, rules: {line-length: {max: 100}}}' $dir/compose.yaml &&

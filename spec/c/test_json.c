@@ -1,5 +1,5 @@
 /* What is JSON: the words for what is not, with the place. That the verdicts are those of
- * RFC 8259 is compared with another reader in spec/json_spec.lua. */
+ * RFC 8259 is compared with another reader in spec/unit/json_spec.lua. */
 #include "harness.h"
 
 #include "base/buf.h"

@@ -1,6 +1,6 @@
 /* dirty_spawn: a runtime of this program's own, and what becomes of this program's
  * signals, children and descriptors meanwhile. How the tree ends with the program is in
- * spec/spawn_spec.lua. */
+ * spec/runtime/spawn_spec.lua. */
 #include "harness.h"
 
 #include <errno.h>

@@ -59,7 +59,7 @@ describe("README.md", function()
                 local target = "\n" .. first .. ":"
                 assert.truthy(tempdir.read("Makefile"):find(target, 1, true), command)
             elseif name == "luarocks" then
-                -- spec/rocks_spec.lua makes the rock
+                -- spec/package/rocks_spec.lua makes the rock
                 local rockspec = command:match("^luarocks %-%-lua%-version=5%.1 make "
                     .. "%-%-deps%-mode=none (%S+)$")
                 assert.truthy(tempdir.read(rockspec), command)

@@ -527,7 +527,7 @@ describe("docs/reliability.md", function()
     end)
 
     it("has every test of this file in its row of spec/reliability.md", function()
-        local source = tempdir.read("spec/hazards_spec.lua")
+        local source = tempdir.read("spec/runtime/hazards_spec.lua")
         for number, name in source:gmatch 'it%("(G%d+):([^"]+)"' do
             local row = tests:match("\n| " .. number .. " |[^\n]+")
             assert.truthy(row and row:find("`" .. number .. ":" .. name .. "`", 1, true), number)
