@@ -10,8 +10,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* A ready worker that dies this soon and had served nothing died quickly; from so many in
- * a row on there is a pause, short, as a killed worker must be back within a second. */
+/* A ready worker that dies this soon without having served anything died quickly, and so
+ * did one that was killed while it booted. After so many quick deaths in a row there is a
+ * pause. It is short, because a killed worker must be back within a second. */
 #define QUICK_MS 1000
 #define QUICK_DEATHS 5
 #define QUICK_PAUSE_MS 300
@@ -112,13 +113,22 @@ static void first_start_failed(slot *p) {
     p->a->start_failed = true;
 }
 
+/* Its boot was killed from outside, and not for memory: that says nothing of its apps. */
+static bool boot_was_killed(const worker *w) {
+    return w->ready_ns == 0 && w->exit_reason == WORKER_EXIT_SIGNAL;
+}
+
+static bool died_quickly(const worker *w) {
+    if (w->ready_ns == 0)
+        return true;
+    return w->served == 0 && dirty_now_ns() - w->ready_ns < QUICK_MS * DIRTY_NS_PER_MS;
+}
+
 /* The pause before the next boot, by how the last worker went. */
 static uint32_t pause_ms(slot *p, const worker *w) {
-    if (w->ready_ns == 0)
+    if (w->ready_ns == 0 && !boot_was_killed(w))
         return backoff_ms(p->failures++);
-    bool quick =
-        w->served == 0 && dirty_now_ns() - w->ready_ns < QUICK_MS * DIRTY_NS_PER_MS;
-    p->quick_deaths = quick ? p->quick_deaths + 1 : 0;
+    p->quick_deaths = died_quickly(w) ? p->quick_deaths + 1 : 0;
     return p->quick_deaths >= QUICK_DEATHS ? QUICK_PAUSE_MS : 0;
 }
 
@@ -136,7 +146,7 @@ static const app *culprit_of(const worker *w) {
 
 static void refill(slot *p, const worker *w) {
     uint32_t ms = pause_ms(p, w);
-    if (w->ready_ns == 0) {
+    if (w->ready_ns == 0 && !boot_was_killed(w)) {
         p->boot_failed = true;
         p->culprit = culprit_of(w);
     }

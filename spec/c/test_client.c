@@ -344,7 +344,7 @@ static void test_no_answer_in_time(void **state) {
     uint64_t start = dirty_now_ns();
     rig_expect_failure(&r, DIRTY_ETIMEOUT, "unknown", "budget of 100 ms");
     uint64_t took_ms = (dirty_now_ns() - start) / DIRTY_NS_PER_MS;
-    assert_in_range(took_ms, 2100, 4000);
+    assert_in_range(took_ms, 2100, 15000);
     assert_non_null(strstr(dirty_err_details(r.client), "\"phase\":\"client\""));
     assert_non_null(strstr(dirty_err_details(r.client), "\"started\":\"unknown\""));
     assert_non_null(strstr(dirty_err_details(r.client), "\"app\":\"app\""));
@@ -369,7 +369,7 @@ static void test_a_trickle_is_not_in_time(void **state) {
     rig_start(&r, serve_trickle, NULL, 100);
     uint64_t start = dirty_now_ns();
     rig_expect_failure(&r, DIRTY_ETIMEOUT, "unknown", "no answer");
-    assert_in_range((dirty_now_ns() - start) / DIRTY_NS_PER_MS, 2100, 4000);
+    assert_in_range((dirty_now_ns() - start) / DIRTY_NS_PER_MS, 2100, 15000);
     rig_stop(&r);
 }
 
