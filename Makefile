@@ -22,7 +22,7 @@ LUA ?= $(notdir $(firstword $(foreach name,luajit luajit2 luajit-2.1,\
 
 # Debian packages; README.md says what each is for. a/b are the names that one has in two releases
 # of Debian, 12 and 13; the first that is there is installed (build-aux/deps.sh).
-DEPS_BUILD  = gcc libc6-dev make pkg-config libuv1-dev uthash-dev lua-cjson lua-argparse
+DEPS_BUILD  = gcc libc6-dev make pkg-config libuv1-dev uthash-dev lua-cjson lua-argparse lowdown
 DEPS_LUAJIT = libluajit2-5.1-dev/libluajit-5.1-dev
 DEPS_RUN   = libvips42/libvips42t64 libsvm3
 DEPS_DEMO  = lomiri-wallpapers-20.04
@@ -111,9 +111,11 @@ $(BUILD)/libdirty.a: $(LIB_OBJ)
 $(BUILD)/libdirty.so: $(LIB_OBJ)
 	$(CC) $(CFLAGS) $(SAN) -shared -Wl,-soname,libdirty.so.0 $^ -o $@
 
-$(BUILD)/dirty.1: docs/cli.md build-aux/man.awk VERSION
+# The document under a manual page's usual first section.
+$(BUILD)/dirty.1: docs/cli.md Makefile VERSION
 	@mkdir -p $(@D)
-	awk -v version=$(VERSION) -f build-aux/man.awk $< >$@
+	(printf '# NAME\n\ndirty - runs blocking work of servers in processes of its own\n\n# DESCRIPTION\n' && \
+	    sed 1d $<) | lowdown -s -Tman -Mtitle=DIRTY -Msection=1 -Msource='dirty $(VERSION)' -o $@ -
 
 # The library inside is the module's own: its names must not meet those of a program that
 # links libdirty itself.

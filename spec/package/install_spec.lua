@@ -73,7 +73,7 @@ describe("make install", function()
 
     it("installs a manual page that groff reads, of every command", function()
         local page = root .. "/share/man/man1/dirty.1"
-        local r = process.run { "groff", "-man", "-Tutf8", "-k", "-ww", "-P-c", page }
+        local r = process.run { "groff", "-t", "-man", "-Tutf8", "-k", "-ww", "-P-c", page }
         assert.same({ 0, "" }, { r.exit, r.stderr })
         local text = r.stdout:gsub(".\b", "") -- letters that are printed twice to be bold
         assert.matches("^DIRTY%(1%)", text)
