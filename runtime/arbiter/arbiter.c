@@ -28,7 +28,7 @@
 #include "base/capture.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/memory.h"
+#include "base/proc.h"
 #include "base/patience.h"
 #include "base/safe_file.h"
 #include "base/title.h"

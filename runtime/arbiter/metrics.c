@@ -7,7 +7,7 @@
 #include "arbiter/conn.h"
 #include "arbiter/worker.h"
 #include "base/clock.h"
-#include "base/memory.h"
+#include "base/proc.h"
 
 typedef unsigned long long ull;
 

@@ -10,7 +10,7 @@
 #include "arbiter/exit_hook.h"
 #include "arbiter/takeover.h"
 #include "base/log.h"
-#include "base/memory.h"
+#include "base/proc.h"
 
 void pool_step(arbiter *a) {
     worker *w, *next;

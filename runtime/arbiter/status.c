@@ -9,7 +9,7 @@
 #include "arbiter/reload.h"
 #include "arbiter/conn.h"
 #include "base/clock.h"
-#include "base/memory.h"
+#include "base/proc.h"
 
 typedef unsigned long long ull;
 

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/json_peek.h"
 #include "base/log.h"
-#include "base/memory.h"
+#include "base/proc.h"
 #include "base/safe_file.h"
 
 /* How long a worker whose channel has ended may take to exit. */

@@ -1,10 +1,10 @@
-/* birth: processes by their id and the moment they were born, which tells one from a
- * later one of the same id; and who started what.
+/* proc: what /proc says of processes. Id and start time together tell a process from a
+ * later one with the same id.
  *
- * A process that runs an app's code leaves its mark in the environment, which all that it
- * starts inherit, whatever session they go to and whoever their parent is by then. A
- * process that is forked without an exec shows its parent's mark; one whose environment
- * was cleared shows none. */
+ * A process that runs an app's code puts its mark into the environment. All that it
+ * starts inherit the mark, whatever their session and parent are later. A process that
+ * was forked without an exec shows the mark of its parent. One whose environment was
+ * cleared shows none. */
 #ifndef DIRTY_BASE_PROC_H
 #define DIRTY_BASE_PROC_H
 
@@ -36,5 +36,8 @@ int dirty_proc_marked_by(pid_t pid, dirty_proc *out);
 /* Does that very process still run? Where /proc does not tell (hidepid), one that has its
  * id is taken for it. */
 bool dirty_proc_is_alive(const dirty_proc *who);
+
+/* Bytes of a process that are in memory, RSS. 0: /proc does not tell. */
+uint64_t dirty_proc_rss_bytes(pid_t pid);
 
 #endif

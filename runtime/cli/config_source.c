@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/slice.h"
+#include "base/write_all.h"
 #include "cli/timelimit.h"
 #include "cli/options.h"
 #include "cli/fdstash.h"
@@ -82,25 +83,11 @@ static void call(lua_State *L, const step *s, const char *name, int args) {
 
 /* -- probe --------------------------------------------------------------------------- */
 
-static int write_all(int fd, const void *bytes, size_t len) {
-    const char *at = bytes;
-    while (len > 0) {
-        ssize_t n = write(fd, at, len);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        if (n > 0) {
-            at += n;
-            len -= (size_t)n;
-        }
-    }
-    return 0;
-}
-
 static int report(step *s, const void *bytes, size_t len) {
     int fd = fdstash_take(&s->report_to);
     if (fd < 0)
         return fd;
-    int rc = write_all(fd, bytes, len);
+    int rc = dirty_write_all(fd, bytes, len);
     fdstash_put(&s->report_to, fd);
     return rc;
 }

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/title.h"
 #include "base/trail.h"
+#include "base/write_all.h"
 #include "cli/timelimit.h"
 
 /* Maximum size of the line: a configuration with its apps' options. */
@@ -28,19 +29,6 @@
 #define END_MS 1000
 
 /* -- In the child ------------------------------------------------------------------ */
-
-static int write_all(int fd, const char *bytes, size_t len) {
-    while (len > 0) {
-        ssize_t n = write(fd, bytes, len);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        if (n > 0) {
-            bytes += n;
-            len -= (size_t)n;
-        }
-    }
-    return 0;
-}
 
 /* Run the function that is the first value of the stack. */
 static _Noreturn void run_child(lua_State *L, int fd, pid_t parent) {
@@ -55,7 +43,7 @@ static _Noreturn void run_child(lua_State *L, int fd, pid_t parent) {
     lua_pushvalue(L, 1);
     const char *line = lua_pcall(L, 0, 1, 0) == 0 ? lua_tolstring(L, -1, &len) : NULL;
     fflush(stdout);
-    _exit(line != NULL && write_all(fd, line, len) == 0 ? 0 : 1);
+    _exit(line != NULL && dirty_write_all(fd, line, len) == 0 ? 0 : 1);
 }
 
 /* -- In the parent ----------------------------------------------------------------- */

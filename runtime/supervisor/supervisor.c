@@ -187,18 +187,13 @@ static void make_one_line(char *text) {
             *text = ' ';
 }
 
-/* The earlier of two times. 0 means never. */
-static uint64_t earlier(uint64_t a_ns, uint64_t b_ns) {
-    return a_ns == 0 || (b_ns > 0 && b_ns < a_ns) ? b_ns : a_ns;
-}
-
 /* The arbiter is gone. Its subreaper must end as well, as soon as it has swept. */
 static void end_reports(supervisor *s) {
     uint64_t until_ns = dirty_now_ns() + (DIRTY_SWEEP_MS + MARGIN_MS) * DIRTY_NS_PER_MS;
     close(s->report_fd);
     s->report_fd = -1;
     watchdog_stop(&s->watchdog);
-    s->kill_at_ns = earlier(s->kill_at_ns, until_ns);
+    s->kill_at_ns = dirty_earlier_ns(s->kill_at_ns, until_ns);
 }
 
 static void read_reports(supervisor *s) {
@@ -299,10 +294,11 @@ static void tell_watchdog(supervisor *s) {
 }
 
 static uint64_t next_ns(const supervisor *s) {
-    uint64_t own_ns = s->subreaper == 0 ? s->start_at_ns
-                                        : earlier(s->kill_at_ns, s->watchdog.look_at_ns);
-    return earlier(earlier(own_ns, s->tell_at_ns),
-                   earlier(s->sd_notify.again_at_ns, s->look_at_ns));
+    uint64_t own_ns = s->subreaper == 0
+                          ? s->start_at_ns
+                          : dirty_earlier_ns(s->kill_at_ns, s->watchdog.look_at_ns);
+    return dirty_earlier_ns(dirty_earlier_ns(own_ns, s->tell_at_ns),
+                            dirty_earlier_ns(s->sd_notify.again_at_ns, s->look_at_ns));
 }
 
 static void wait_for_events(supervisor *s) {

@@ -15,6 +15,7 @@
 #include "base/descriptors.h"
 #include "base/log.h"
 #include "base/oom.h"
+#include "base/write_all.h"
 #include "worker/lua_host.h"
 #include "worker/printed.h"
 
@@ -22,23 +23,16 @@
 #define STEP_MARK '+'
 
 /* The steps of a try, in order. Without `boot` only "load" is tried. */
+/* The parent is gone, or the pipe fails: nobody would hear the rest. */
+static void put(int fd, const void *bytes, size_t len) {
+    if (dirty_write_all(fd, bytes, len) < 0)
+        _exit(1);
+}
+
 static const char *const steps[] = {"load", "init", "close"};
 enum { STEPS = sizeof steps / sizeof *steps };
 
 /* -- In the child ------------------------------------------------------------------ */
-
-static void write_all(int fd, const void *bytes, size_t len) {
-    const char *at = bytes;
-    while (len > 0) {
-        ssize_t n = write(fd, at, len);
-        if (n < 0 && errno != EINTR)
-            _exit(1); /* the parent is gone, or the pipe fails */
-        if (n > 0) {
-            at += n;
-            len -= (size_t)n;
-        }
-    }
-}
 
 static void begin_line(dirty_buf *line, const char *app) {
     dirty_buf_append_cstr(line, "{\"app\":");
@@ -55,7 +49,7 @@ static void try_app(dirty_host *host, const dirty_probe *probe, uint32_t app, in
     dirty_buf line = {0}, report = {0};
     int rc = dirty_host_try(host, app, steps[0], &report);
     for (unsigned i = 1; rc == 0 && probe->boot && i < STEPS; i++) {
-        write_all(fd, (char[]){STEP_MARK, '\n'}, 2);
+        put(fd, (char[]){STEP_MARK, '\n'}, 2);
         report.len = 0;
         rc = dirty_host_try(host, app, steps[i], &report);
     }
@@ -64,7 +58,7 @@ static void try_app(dirty_host *host, const dirty_probe *probe, uint32_t app, in
     dirty_buf_append(&line, report.base, report.len);
     end_line(&line, began);
     if (!dirty_buf_failed(&line) && !dirty_buf_failed(&report))
-        write_all(fd, line.base, line.len);
+        put(fd, line.base, line.len);
     dirty_buf_deinit(&report);
     dirty_buf_deinit(&line);
 }
@@ -78,7 +72,7 @@ static void fail_all(const dirty_probe *probe, uint32_t first, const dirty_buf *
         dirty_buf_append_cstr(&line, ",\"ok\":false,\"phase\":\"load\",\"message\":");
         dirty_buf_json_string(&line, (const char *)why->base, why->len);
         end_line(&line, dirty_now_ns());
-        write_all(fd, line.base, line.len);
+        put(fd, line.base, line.len);
         dirty_buf_deinit(&line);
     }
 }

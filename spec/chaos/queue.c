@@ -20,7 +20,7 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 #include "base/clock.h"
-#include "base/memory.h"
+#include "base/proc.h"
 #include "dirty.h"
 #include "wire/code.h"
 #include "wire/request.h"
