@@ -46,9 +46,13 @@ check_luacheck() {
     luacheck --quiet .
 }
 
-check_headers() { # every header compiles alone
+check_headers() { # every header compiles alone, and says first what it is by its own name
     local header
     for header in "${h_files[@]}"; do
+        if [[ $header == runtime/* ]] &&
+            [[ $(head -n 1 "$header") != "/* $(basename "$header" .h)"* ]]; then
+            echo "$header: line 1 must begin with /* $(basename "$header" .h):" && return 1
+        fi
         "$CC" "${cflags[@]}" "${warn[@]}" -Werror -Ispec/c -fsyntax-only -x c "$header" || return 1
     done
 }

@@ -1,4 +1,4 @@
-/* service: the reserved app "@arbiter", answered by the arbiter itself.
+/* admin: the reserved app "@arbiter", answered by the arbiter itself.
  *
  *   status          a JSON object with the state of everything
  *   metrics         Prometheus text, as bytes

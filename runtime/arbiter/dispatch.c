@@ -232,9 +232,9 @@ static look_result fault(conn *c, const uint8_t *bytes, size_t len,
     return LOOK_TAKEN;
 }
 
-/* Look at the bytes of the next request. `bytes` is s->in or the arbiter's scratch;
+/* Look at the bytes of the next request. `bytes` is c->in or the arbiter's scratch;
  * `full` says that no more will be read before it is passed on. What of scratch is to be
- * kept is copied into s->in. */
+ * kept is copied into c->in. */
 static look_result look(conn *c, const uint8_t *bytes, size_t len, bool full) {
     arbiter *a = c->a;
     dirty_frame frame = {0};

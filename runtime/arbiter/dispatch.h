@@ -1,6 +1,6 @@
 /* dispatch: reads requests from connections and decides what becomes of each: a lane
  * takes it, it waits in the queue of its app, the runtime's own app answers it, or it is
- * refused. And the other way round: a lane that is free takes the best that waits. */
+ * refused. It also gives a free lane the oldest request of the best priority. */
 #ifndef DIRTY_ARBITER_DISPATCH_H
 #define DIRTY_ARBITER_DISPATCH_H
 
@@ -9,13 +9,13 @@
 /* A lane that has nothing to do: give it the best waiting request, or note it as idle. */
 void dispatch_pull(lane *l);
 
-/* A request waits that was not offered to the lanes that are idle: offer it. */
+/* Offer queued requests to idle lanes, if they were not offered yet. */
 void dispatch_rematch(arbiter *a);
 
-/* Callers don't reach the app any more, and those that wait for it are told. */
+/* Hide the app from callers. Answer the requests that wait for it. */
 void dispatch_drop_app(arbiter *a, app *gone);
 
-/* Tell those that wait for what no worker can serve. */
+/* Answer NO_WORKERS to queued requests that no worker can serve. */
 void dispatch_fail_hopeless(arbiter *a);
 
 /* IDLE and READING: take what is there and see whether it makes a request. */

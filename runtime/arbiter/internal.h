@@ -1,4 +1,4 @@
-/* state: what the parts of the arbiter share. One process, one thread, one event loop;
+/* internal: what the parts of the arbiter share. One process, one thread, one event loop;
  * every part gets the arbiter passed in, there are no globals.
  *
  * Who owns what: the arbiter owns apps, slots (and through them workers and lanes) and
@@ -71,12 +71,13 @@ typedef struct exit_hooks {
     unsigned missed;                  /* how often it was left out since */
 } exit_hooks;
 
-/* What the supervisor has said, or, of the socket, what we see where there is none. */
+/* What the supervisor reported. Without a supervisor: what the arbiter found out about
+ * its own socket. */
 typedef struct arbiter_heard {
     char socket[256];      /* what is wrong with the socket's files, "": nothing */
-    uint32_t socket_binds; /* how often the socket was bound anew */
-    uint32_t log_opens;    /* how often the log was to be opened again */
-    char log[128];         /* why it could not be, the last time; "": it was */
+    uint32_t socket_binds; /* how often the socket was bound again */
+    uint32_t log_opens;    /* how often the log was reopened */
+    char log[128];         /* why the last reopening failed; "": it did not */
 } arbiter_heard;
 
 /* Small buffers that are kept for the next requests that have to wait. */
@@ -109,8 +110,8 @@ struct arbiter {
     lane *idle;     /* list of lanes that are ready and free, last used first */
     uint64_t last_seq;
 
-    output outputs[2];  /* what the configuration prints here and in hooks' processes */
-    int output_ends[2]; /* … what it is printed to, of base/capture.h; -1: none */
+    output outputs[2];  /* what hooks and the configuration print */
+    int output_ends[2]; /* the write ends of these (base/capture.h); -1: none */
     dirty_oom oom;
     const lane_events *lane_events; /* what is done about what lanes say */
     /* Answers a whole request to a reserved app, "@arbiter". */
@@ -126,8 +127,8 @@ struct arbiter {
     dirty_buf
         spare_inputs[SPARE_INPUTS]; /* owned, empty: for requests that have to wait */
     uint32_t spare_input_count;
-    dirty_ratelimit memory_limit;   /* of what is said of scarce memory */
-    dirty_ratelimit shortage_limit; /* … of what the kernel is short of */
+    dirty_ratelimit memory_limit;   /* of log lines about scarce memory */
+    dirty_ratelimit shortage_limit; /* of log lines about other shortages */
     uint32_t conn_count;            /* all, those that are closing included */
     uint32_t closing_count;         /* … of them, those that are ended */
     uint32_t conn_peak;             /* the most there were since memory was given back */
@@ -147,7 +148,7 @@ struct arbiter {
     uv_timer_t notify_timer; /* notify.h */
     uv_poll_t notify_poll;
     arbiter_heard heard;
-    uv_timer_t check_timer; /* looks at the workers' memory every second */
+    uv_timer_t check_timer; /* once a second: memory, quarantine, output, listener */
     unsigned joins;         /* reloads that quarantine.h has begun lately */
     uint64_t join_at_ns;    /* when it may begin the next one */
     bool ending;            /* nothing waits for requests any more */

@@ -53,8 +53,8 @@ struct lane {
 /* Begin to listen to the channel of a lane whose fd and page are set. 0 or negative. */
 int lane_open(lane *l);
 
-/* Stop listening, close the channel, unmap the page. The uv handle closes later: done_cb
- * of the worker counts it. */
+/* Stop listening, close the channel, unmap the page. The uv handle closes later
+ * and calls `closed`. */
 void lane_close(lane *l, uv_close_cb closed);
 
 /* What a lane has said, or what has become of its channel. `r` is the request that it had
@@ -100,8 +100,8 @@ void lane_count(lane *l, dirty_code outcome, uint64_t run_ns);
  * begun. */
 bool lane_take_unstarted(lane *l);
 
-/* The connection ends while the lane has its request: it must be done soon, or is killed.
- */
+/* The connection ends while the lane has its request. If the lane does not report DONE
+ * soon, its worker is killed. */
 void lane_abandon(lane *l);
 
 /* End the running request with TIMEOUT or CANCELLED: the lane is interrupted, by a signal

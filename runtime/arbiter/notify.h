@@ -1,5 +1,5 @@
-/* herald: tells the supervisor, if there is one, what becomes of the arbiter, and hears
- * what the supervisor has to say (base/report.h). Without one every call does nothing. */
+/* notify: reports the arbiter's state to the supervisor, and takes the supervisor's
+ * reports (base/report.h). Without a supervisor every call does nothing. */
 #ifndef DIRTY_ARBITER_NOTIFY_H
 #define DIRTY_ARBITER_NOTIFY_H
 

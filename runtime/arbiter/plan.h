@@ -46,21 +46,21 @@ void plan_unref(arbiter *a, plan *p);
 /* The deal of slot `number` (1..), made if it is new; NULL: no memory. */
 const deal *plan_deal(arbiter *a, plan *p, uint32_t number);
 
-/* Set the app number `i` (of o->apps) apart because of `why`, which is copied: it is
- * taken from all slots that host others too; where no other is left a new one, the last,
- * hosts it. What workers have been given stays. 0 or -ENOMEM. */
+/* Quarantine the app number `i` of o->apps because of `why`, which is copied. Takes the
+ * app out of all slots that host other apps too. If no slot is left that hosts it, adds a
+ * last slot for it. Running workers keep their deal. 0 or -ENOMEM. */
 int plan_quarantine(plan *p, uint32_t i, const char *why);
 
 /* Number of the app in o->apps, -1: not in the plan. */
 int plan_index(const plan *p, const app *what);
 
-/* Make it the current one: its apps are what callers reach from now on, besides those of
- * the former one that were not hidden before. Takes the caller's reference, the former
- * plan's is dropped. */
+/* Make it the current plan: callers reach its apps from now on. Hide the apps that it
+ * lacks first (app_hide): others of the former plan stay reachable. Takes over the
+ * caller's reference and drops that of the former plan. */
 void plan_install(arbiter *a, plan *p);
 
-/* Would the app keep enough hosts if the slot went: its limit, or one without a limit?
- */
+/* Would every app keep enough hosts without this slot? Enough is its limit, or one if it
+ * has none. */
 bool plan_can_spare(const arbiter *a, const plan *p, uint32_t number);
 
 /* Does it host an app that must not run beside its replacement? */

@@ -1,21 +1,20 @@
-/* apart: an app that can't boot takes no other app with it.
+/* quarantine: an app that fails to boot is hosted alone, so that other apps keep serving.
  *
- * Apps share workers, and a worker serves only when all of its apps have booted. So an
- * app whose code on the disk is broken, or whose init fails, would end the service of all
- * as the workers of its former code go. When boots have failed at one app again and again
- * it is set apart (plan.h): the others are served on, it gets NO_WORKERS with the reason
- * and is tried again in a worker of its own. Once that serves, a reload deals it to all.
- */
+ * Apps share workers, and a worker serves only after all of its apps have booted. So one
+ * broken app could stop all apps, one worker after another. When boots fail at one app
+ * again and again, the app is quarantined (plan.h). Its callers get NO_WORKERS with the
+ * reason. It is tried again in a worker of its own. Once that worker serves, a reload
+ * deals the app to all workers. */
 #ifndef DIRTY_ARBITER_QUARANTINE_H
 #define DIRTY_ARBITER_QUARANTINE_H
 
 #include "arbiter/internal.h"
 
-/* Look at boots that have failed: apps that they fail at are set apart. */
+/* Look at failed boots. Quarantine the apps that they failed at. */
 void quarantine_step(arbiter *a);
 
-/* Every second: reload if all that were set apart serve again, by the configuration that
- * holds: nobody has asked for what its file says now. */
+/* Call it every second. Starts a reload once all quarantined apps serve again. The reload
+ * uses the current configuration, because nobody asked to read the file. */
 void quarantine_check(arbiter *a);
 
 #endif

@@ -3,16 +3,16 @@
  *   IDLE ─start─► PROBING ─report─► COVERING ─all ready─► REPLACING ─last one─► IDLE
  *                    └── failed ───────┴── a worker can't boot: the old plan goes on
  *
- * A reload that ends is done; failed, and nothing is changed; or partial: the new plan
- * holds, but some workers could not be replaced, or some options not be changed.
+ * A reload ends as done, failed or partial. Failed: nothing changed. Partial: the new
+ * plan is in force, but some workers or some options are still the old ones.
  *
- * PROBING reads the configuration and loads every app's module in a child process, as
- * either may take any time.
- * COVERING boots new workers, held back, in as few slots as host every app once: only
- * when all of them are ready is the new plan installed, so code that can't boot never
- * replaces code that serves. REPLACING then goes slot by slot: start the new worker,
- * wait until it is ready, let the old one finish, next. A second start while one is under
- * way makes one more reload after it. */
+ * PROBING reads the configuration and loads the module of every app. It does so in a
+ * child process, because both may take any time. COVERING boots new workers in the fewest
+ * slots that together host every app. They do not serve yet. The new plan is installed
+ * only when all of them are ready, so code that can't boot never replaces code that
+ * serves. REPLACING goes slot by slot: it starts the new worker, waits until that is
+ * ready, and lets the old one finish. A start during a reload causes one more reload
+ * afterwards. */
 #ifndef DIRTY_ARBITER_RELOAD_H
 #define DIRTY_ARBITER_RELOAD_H
 
@@ -58,14 +58,14 @@ struct reload {
 };
 
 int reload_init(arbiter *a);
-void reload_close(arbiter *a); /* at the end: nothing is rolled any more */
+void reload_close(arbiter *a); /* at the end of the runtime */
 void reload_deinit(arbiter *a);
 
-/* SIGHUP. Returns the number of the reload that will tell how this one went. */
+/* SIGHUP. Returns the number of the reload whose result answers this start. */
 uint64_t reload_start(arbiter *a);
 
-/* Deal the apps anew by the configuration that holds, read or not since: its file may be
- * half edited. False: not now, one is under way. */
+/* Deal the apps again with the current configuration. Does not read the file: somebody
+ * may be editing it. False: a reload is under way. */
 bool reload_start_same(arbiter *a);
 
 /* What follows from what has become of workers: the one under way goes on. */

@@ -1,4 +1,4 @@
-/* refusal: the errors that the arbiter itself answers with. */
+/* reply: the errors that the arbiter itself answers with. */
 #ifndef DIRTY_ARBITER_REPLY_H
 #define DIRTY_ARBITER_REPLY_H
 
@@ -26,10 +26,12 @@ void reply_overloaded(conn *c);
 void reply_uploads_full(conn *c); /* slow uploads hold all the memory that they may */
 void reply_shutdown(conn *c, const char *started);
 
-/* Its worker has to go while the runtime goes on, and graceful_timeout is over. */
+/* The worker must go, but the runtime goes on, and the call has run for longer than
+ * graceful_timeout. */
 void reply_worker_retired(conn *c, const worker *w, const char *started);
 void reply_timeout(conn *c, const char *phase);
-/* In a lane's stead, after an interrupt did not help: TIMEOUT or CANCELLED. */
+/* The lane did not stop after the interrupt, so the arbiter answers for it: TIMEOUT or
+ * CANCELLED. */
 void reply_interrupted(conn *c, dirty_code reason, bool started);
 
 /* A new connection for which there is no room: OVERLOADED before its request is read, as

@@ -1,11 +1,14 @@
-/* slot: a seat for a worker: its number, and how its workers fared.
+/* slot: the numbered place of one worker process, and the history of its workers.
  *
- * A slot that is to be filled (its number is at most plan->slot_count) has a worker, or
- * waits to get one. After a worker died it is filled again: at once if it had been ready,
- * else after a backoff that doubles; after some failed boots its circuit is open, and
- * requests that only such slots could serve get NO_WORKERS at once. To replace a worker
- * that lives, the next one boots beside it; once that is ready it is promoted, and the
- * old one drains. */
+ * Slots 1 to plan->slot_count are in use: each has a worker or waits for one. When a
+ * worker dies, the slot is filled again:
+ *   - at once if the worker had been ready, or was killed from outside while it booted;
+ *     after several quick deaths in a row, after a short pause;
+ *   - after a failed boot, with a pause that doubles.
+ * After several failed boots the circuit of the slot opens. Requests that only slots with
+ * an open circuit could serve get NO_WORKERS at once.
+ * To replace a worker that lives, the next one boots beside it. When the next one is
+ * ready, it is promoted and the old one drains. */
 #ifndef DIRTY_ARBITER_SLOT_H
 #define DIRTY_ARBITER_SLOT_H
 
@@ -17,8 +20,8 @@
 #define SLOT_RELOADED "was replaced by a reload"
 #define SLOT_RECYCLED "was recycled"
 
-/* Backoff of a slot whose workers fail to boot: none after the first failure, then it
- * doubles from the first to the last. */
+/* The first failed boot causes no pause. After that the pause doubles from the first
+ * value to the last. */
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 30000
 /* Failed boots in a row that open the circuit. */
@@ -29,16 +32,16 @@ struct slot {
     uint32_t number;  /* 1.. */
     worker *worker;   /* the one that serves or will; NULL: empty */
     worker *next;     /* its replacement, while that boots or is held; may be NULL */
-    bool hold_next;   /* a ready `next` waits to be promoted by the reload */
+    bool hold_next;   /* a ready `next` waits until the reload promotes it */
     bool next_failed; /* the last `next` died before it was promoted */
-    bool next_killed; /* … by a signal from outside: it says nothing of its code */
+    bool next_killed; /* a signal from outside killed it: no fault of its code */
     uint32_t generation;
     uint32_t failures;      /* boots that failed in a row */
     uint32_t quick_deaths;  /* of ready workers that had served nothing, in a row */
     uint64_t respawn_at_ns; /* when a pause before the next boot is over, 0: none */
     uv_timer_t respawn;
-    bool boot_failed;   /* … just now: quarantine has to look at it (quarantine.h) */
-    const app *culprit; /* … at this app, beside others; NULL: at none that is known */
+    bool boot_failed;   /* just now: quarantine_step looks at it */
+    const app *culprit; /* the app that the last boot failed at; NULL: not known */
     const app *blamed;  /* which app the last boots failed at; only to be compared */
     uint32_t blamed_count;
     char last_exit[256]; /* how the last worker ended, "" if none did */
@@ -68,9 +71,9 @@ int slot_start_next(slot *p, plan *by, bool hold);
 /* `next` takes the slot, the old worker drains. */
 void slot_promote(slot *p);
 
-/* Do what follows from what has become of the worker: one that is ready gets its slot,
- * one that is gone leaves it, and the slot is filled again; one that is to be recycled
- * gets a replacement; one that drains for too long is killed. */
+/* Act on the state of the worker, once a turn. A worker that became ready starts to
+ * serve. One that is marked for recycling gets a replacement. One that drains for too
+ * long is killed. One that is gone leaves the slot, which is filled again. */
 void slot_look(worker *w);
 
 #endif

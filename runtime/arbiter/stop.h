@@ -8,15 +8,15 @@
 
 #include "arbiter/internal.h"
 
-/* Stop accepting, finish what was accepted within the graceful timeout. A second time:
- * now. */
+/* Stop accepting, and finish accepted requests within graceful_timeout. The second call
+ * stops at once. */
 void stop_gracefully(arbiter *a);
 
 /* End now: what waits or runs is answered SHUTDOWN, workers are killed. `status` is what
  * dirty_arbiter_run returns if nothing went wrong before. */
 void stop_now(arbiter *a, int status);
 
-/* Go on with an end that waited for something. True, once: the last worker is gone. */
+/* Continue a stop. Returns true once, when the last worker is gone. */
 bool stop_step(arbiter *a);
 
 #endif

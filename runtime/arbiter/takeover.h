@@ -6,14 +6,15 @@
 
 #include "arbiter/lane.h"
 
-/* It was interrupted and its grace is over: take the baton and answer, or end the
- * connection whose frame never gets whole. Its worker is condemned. */
+/* The lane was interrupted and its grace is over. Take the baton and answer. If the lane
+ * stands inside a frame, end the connection instead. Condemns the worker. */
 void takeover_overdue(lane *l);
 
 /* Answer SHUTDOWN. */
 void takeover_shutdown(lane *l);
 
-/* Its worker is reaped and its channel drained: settle the request it had. */
+/* The worker is reaped and its channel read to the end. Answer the last request of the
+ * lane. */
 void takeover_settle(lane *l, int wait_status);
 
 #endif

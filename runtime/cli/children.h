@@ -1,10 +1,10 @@
-/* offspring: the child processes that the main thread has started since it noted those
- * there were, and those from before. There is one note at a time; without
- * /proc/PID/task/TID/children there are none. */
+/* children: kills the child processes that the main thread has started since it noted its
+ * children, or those from before. There is one note at a time. Without
+ * /proc/PID/task/TID/children nothing is noted or killed. */
 #ifndef DIRTY_CLI_CHILDREN_H
 #define DIRTY_CLI_CHILDREN_H
 
-/* Note the children there are, in the place of the former note. */
+/* Note the children that exist now. Replaces the former note. */
 void dirty_started_note(void);
 
 /* Kill those that are not in the note; they are not reaped. May be called by a signal

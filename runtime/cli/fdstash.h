@@ -1,6 +1,6 @@
-/* parked: a descriptor that is kept where no process forked meanwhile has a copy of it:
- * under way between two sockets. A child that goes on for long, without exec, would hold
- * it open otherwise. */
+/* fdstash: keeps a descriptor where a forked process gets no copy of it, in a message
+ * between two sockets. Otherwise a child that lives long without exec would hold it open.
+ */
 #ifndef DIRTY_CLI_FDSTASH_H
 #define DIRTY_CLI_FDSTASH_H
 

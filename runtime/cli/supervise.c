@@ -68,7 +68,7 @@ static int supervise(lua_State *L) {
                    .backlog = (uint32_t)get_number(L, 1, "backlog")},
         .pidfile = get_string(L, 1, "pidfile"),
         .start_timeout_ms = (uint32_t)get_number(L, 1, "start_timeout_ms"),
-        .hang_ms = (uint32_t)get_number(L, 1, "silence_ms"),
+        .hang_ms = (uint32_t)get_number(L, 1, "hang_ms"),
         .set_title = dirty_title_set};
     luaL_argcheck(L, options.socket.path != NULL, 1, "socket_path is missing");
     dirty_title_subject(options.socket.path);

@@ -53,7 +53,7 @@ function _M.supervisor(conf, ids)
         socket_path = values.socket, socket_mode = values.socket_mode,
         socket_uid = ids.uid, socket_gid = ids.gid, backlog = values.backlog,
         pidfile = values.pidfile,
-        silence_ms = to_ms(values.arbiter_timeout),
+        hang_ms = to_ms(values.arbiter_timeout),
         start_timeout_ms = math.min(2 ^ 31,
             READ_MS + to_ms(values.boot_timeout) * (#conf.apps + 1)),
     }
