@@ -36,7 +36,7 @@ typedef struct meter_sample {
     const char *action;
     dirty_code outcome;
     bool resolved;     /* a lane has run it, or knows it */
-    uint64_t queue_ns; /* from its first byte to a lane, or to its refusal */
+    uint64_t queue_ns; /* from its first byte to a lane, or to an error reply */
     uint64_t run_ns;   /* 0: it did not run */
 } meter_sample;
 

@@ -131,7 +131,7 @@ bool plan_can_spare(const arbiter *a, const plan *p, uint32_t number) {
     return true;
 }
 
-/* -- Apps that are set apart ----------------------------------------------------- */
+/* -- Quarantine ------------------------------------------------------------------ */
 
 int plan_index(const plan *p, const app *what) {
     for (uint32_t i = 0; i < p->o->app_count; i++)

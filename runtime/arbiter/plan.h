@@ -5,7 +5,7 @@
  * options belong to the configuration's source and are released with the last holder.
  *
  * An app that can't boot would keep the others of its workers from serving. Where that is
- * known it is set apart: it alone is hosted by a slot of its own, behind the others. */
+ * known the app is quarantined: a slot of its own, behind the others, hosts it. */
 #ifndef DIRTY_ARBITER_PLAN_H
 #define DIRTY_ARBITER_PLAN_H
 
@@ -31,7 +31,7 @@ typedef struct plan {
     uint32_t deal_count;
     deal **former; /* owned: those that were replaced, as workers still have them */
     uint32_t former_count;
-    char **quarantined; /* owned, by app: why it is set apart, NULL: it is not */
+    char **quarantined; /* owned, by app: why it is quarantined, NULL: it is not */
     uint32_t quarantined_count;
     uint32_t slot_count; /* how many slots are to be filled: changes with scaling */
 } plan;

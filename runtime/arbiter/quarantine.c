@@ -9,17 +9,16 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* Boots of a slot that fail at the same app, in a row, until it is set apart. */
+/* So many boots of a slot in a row that fail at the same app quarantine that app. */
 #define FAILURES 3
-/* How long those that were set apart must have served before all are dealt anew. */
+/* How long quarantined apps must have served before all apps are dealt again. */
 #define SETTLED_MS 5000
 /* How long after that it may be done again; doubled each time, up to the last. Once all
  * has been well for as long as the last, from the first again. */
 #define PAUSE_FIRST_MS 10000
 #define PAUSE_LAST_MS 600000
 
-/* May it be set apart now? One that must not run twice can't be while another worker has
- * it. */
+/* May the app be quarantined now? An exclusive app can't while another worker has it. */
 static bool can_go(const arbiter *a, const app *culprit) {
     int i = culprit != NULL ? plan_index(a->plan, culprit) : -1;
     return i >= 0 && !a->reloads &&
@@ -41,7 +40,7 @@ static bool quarantine_app(arbiter *a, const app *culprit, const char *why) {
     return true;
 }
 
-/* A boot has failed. True: an app was set apart for it. */
+/* A boot has failed. True: an app was quarantined for it. */
 static bool blame(slot *p) {
     const app *culprit = can_go(p->a, p->culprit) ? p->culprit : NULL;
     p->blamed_count = culprit != NULL && culprit == p->blamed ? p->blamed_count + 1 : 1;
@@ -77,7 +76,7 @@ static bool is_settled(const arbiter *a, const app *what, uint64_t now_ns) {
     return false;
 }
 
-/* Nobody can say that a try ends well: code may have changed, or be good only alone. */
+/* A try may fail: the code may have changed, or boot only when it is alone. */
 static void pause_joins(arbiter *a, uint64_t now_ns) {
     uint64_t ms = (uint64_t)PAUSE_FIRST_MS << a->joins;
     if (ms < PAUSE_LAST_MS)
