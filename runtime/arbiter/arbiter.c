@@ -113,7 +113,7 @@ static void on_more(uv_idle_t *handle) {
 
 /* All workers are ready, or it does not depend on them any more. */
 static void serve(arbiter *a) {
-    a->phase = ARBITER_SERVING;
+    arbiter_set_phase(a, ARBITER_SERVING);
     notify_ready(a);
     if (a->reload->again) {
         a->reload->again = false;

@@ -10,6 +10,7 @@
 #ifndef DIRTY_ARBITER_INTERNAL_H
 #define DIRTY_ARBITER_INTERNAL_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
@@ -155,6 +156,12 @@ struct arbiter {
     bool finished;          /* the last worker is gone, the loop runs out */
     uint8_t scratch[DIRTY_HEAD_BYTES_MAX]; /* first bytes of the request at hand */
 };
+
+/* The phases follow each other in their order; some may be left out. */
+static inline void arbiter_set_phase(arbiter *a, arbiter_phase to) {
+    assert(to >= a->phase);
+    a->phase = to;
+}
 
 /* What the step looks at. */
 typedef enum arbiter_mark_bits {

@@ -1,5 +1,6 @@
 #include "arbiter/reload.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -36,6 +37,13 @@ const char *reload_state_name(reload_state state) {
 }
 
 static void set_state(reload *r, reload_state to) {
+    static const uint8_t edges[] = {
+        [RELOAD_IDLE] = 1 << RELOAD_PROBING,
+        [RELOAD_PROBING] = 1 << RELOAD_COVERING | 1 << RELOAD_IDLE,
+        [RELOAD_COVERING] = 1 << RELOAD_REPLACING | 1 << RELOAD_IDLE,
+        [RELOAD_REPLACING] = 1 << RELOAD_IDLE,
+    };
+    assert(edges[r->state] >> to & 1);
     dirty_log(DIRTY_LOG_DEBUG, "roll state", "roll=%llu from=%s to=%s",
               (unsigned long long)r->number, state_names[r->state], state_names[to]);
     r->state = to;

@@ -43,7 +43,7 @@ static void on_graceful_timeout(uv_timer_t *handle) {
 
 /* Everything accepted is finished: the workers may close their apps and go. */
 static void release_workers(arbiter *a) {
-    a->phase = ARBITER_ENDING;
+    arbiter_set_phase(a, ARBITER_ENDING);
     reply_unstarted(a); /* what is still not here whole */
     worker *w;
     DL_FOREACH (a->workers, w)
@@ -67,7 +67,7 @@ void stop_gracefully(arbiter *a) {
         return;
     }
     log_phase(a, "stopping: finishing what was accepted");
-    a->phase = ARBITER_DRAINING;
+    arbiter_set_phase(a, ARBITER_DRAINING);
     arbiter_mark(a, MARK_CHANGED);
     listener_close(a);
     notify_stopping(a);
@@ -83,7 +83,7 @@ void stop_now(arbiter *a, int status) {
         notify_stopping(a);
     a->ending = true;
     arbiter_mark(a, MARK_CHANGED);
-    a->phase = ARBITER_ENDING;
+    arbiter_set_phase(a, ARBITER_ENDING);
     listener_close(a);
     reply_unstarted(a);
     worker *w;

@@ -1,5 +1,6 @@
 #include "supervisor/supervisor.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -30,12 +31,18 @@
 
 /* -- Signals ------------------------------------------------------------------------- */
 
+/* The phases follow each other in their order. */
+static void set_phase(supervisor *s, phase to) {
+    assert(to >= s->phase);
+    s->phase = to;
+}
+
 static void stop(supervisor *s, int number) {
     bool at_once = number == SIGQUIT || s->stops > 0;
     s->stops++;
     dirty_log(DIRTY_LOG_INFO, at_once ? "told to stop at once" : "told to stop",
               "signal=SIG%s", sigabbrev_np(number));
-    s->phase = STOPPING;
+    set_phase(s, STOPPING);
     watchdog_stop(&s->watchdog);
     if (s->subreaper == 0) {
         s->done = true;
@@ -127,7 +134,7 @@ static void on_ready(supervisor *s, const dirty_report *r) {
     s->serves = true;
     s->ready_ns = dirty_now_ns();
     if (s->phase == STARTING) {
-        s->phase = SERVING;
+        set_phase(s, SERVING);
         write_pidfile(s);
     }
     if (s->phase == SERVING)
@@ -140,7 +147,7 @@ static void on_ready(supervisor *s, const dirty_report *r) {
 }
 
 static void on_stopping(supervisor *s, uint32_t within_ms) {
-    s->phase = STOPPING;
+    set_phase(s, STOPPING);
     watchdog_stop(&s->watchdog); /* the rest has a limit of its own */
     arbiter_process_kill_after(s, (uint64_t)within_ms + MARGIN_MS);
     dirty_sd_notify_send(&s->sd_notify, "STOPPING=1\nSTATUS=Stopping");
