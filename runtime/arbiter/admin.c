@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/safe_file.h"
 
-/* RESPONSE with one value. */
+/* Answer with a RESPONSE of one value. */
 static void answer_value(conn *c, dirty_value_tag tag, const void *bytes, size_t len) {
     dirty_buf frame = {0};
     uint8_t head[DIRTY_FRAME_HEADER_LEN + 2] = {0};
@@ -67,8 +67,8 @@ static void do_status(conn *c) {
 
 /* -- Arguments ------------------------------------------------------------------- */
 
-/* The n-th argument (0..) as text, whether it came as bytes, a JSON string or number.
- * False: there is none, or it is nothing of these. */
+/* Get argument n (from 0) as text. It may be bytes, a JSON string or a number. Returns
+ * false if it is missing or of another type. */
 static bool get_argument(const conn *c, uint32_t n, char *out, size_t size) {
     const uint8_t *payload = c->in.base + DIRTY_FRAME_HEADER_LEN;
     size_t len = c->request.frame_len - DIRTY_FRAME_HEADER_LEN;
@@ -106,7 +106,8 @@ reply_bad_argument(conn *c, const char *format, ...) {
     reply_error(c, &r, "%s", message);
 }
 
-/* Metadata and arguments keep the protocol, used or not. False: refused. */
+/* Check metadata and arguments against the protocol, even unused ones. Returns false
+ * after an error reply. */
 static bool check_values(conn *c) {
     const dirty_wire_limits *limits = &c->a->o->limits;
     const uint8_t *payload = c->in.base + DIRTY_FRAME_HEADER_LEN;
@@ -129,7 +130,8 @@ static bool check_values(conn *c) {
     return false;
 }
 
-/* The worker that serves in the slot the argument names. NULL: refused. */
+/* Returns the serving worker of the slot in the argument, or NULL after an error
+ * reply. */
 static worker *get_worker(conn *c, const char *number) {
     char *end;
     unsigned long n = strtoul(number, &end, 10);
@@ -174,7 +176,7 @@ static void do_reload(conn *c) {
     answer_json(c, json, strlen(json));
 }
 
-/* "4": so many workers; "+1", "-2": so many more or less. */
+/* Scale to "4" workers, or by "+1" or "-2". */
 static void do_scale(conn *c) {
     arbiter *a = c->a;
     char text[16] = "", why[200], json[32], *end;
@@ -208,7 +210,7 @@ static void do_kill(conn *c) {
     answer_json(c, json, strlen(json));
 }
 
-/* The lane of "2" (its first) or "2.1". NULL: refused. */
+/* Returns the lane of "2" (its first lane) or "2.1", or NULL after an error reply. */
 static lane *get_lane(conn *c, const char *name) {
     worker *w = get_worker(c, name);
     if (w == NULL)
@@ -248,8 +250,8 @@ static void do_reopen_logs(conn *c) {
         answer_json(c, "true", 4);
 }
 
-/* The busy lanes with the tracebacks that are there; those that are not are asked for, so
- * a call with "read" a little later finds them. Without it all are asked for anew. */
+/* List the busy lanes with the tracebacks that have come, and ask for the missing ones.
+ * A later call with "read" returns them. Without "read" all are requested again. */
 static void do_stack(conn *c) {
     arbiter *a = c->a;
     dirty_buf json = {0};
@@ -280,7 +282,7 @@ static void do_stack(conn *c) {
 
 static const struct {
     const char *name;
-    bool changes; /* for those only who may_change */
+    bool changes; /* only for callers who may_change */
     void (*run)(conn *c);
 } actions[] = {
     {"status", false, do_status},
@@ -296,8 +298,8 @@ static const struct {
 };
 #define ACTION_COUNT (sizeof actions / sizeof *actions)
 
-/* Those whom the option admin_users names, root only if it does; without it root and the
- * socket's owner. */
+/* May the caller change things? With admin_users only the listed users may (root only
+ * if listed). Without it, root and the socket's owner may. */
 static bool may_change(const conn *c) {
     const dirty_arbiter_options *o = c->a->o;
     uid_t owner = listener_owner(c->a);
@@ -322,7 +324,7 @@ static void reply_no_action(conn *c) {
                 names);
 }
 
-/* "uid 7, uid 8": as many of admin_users as fit. */
+/* Write "uid 7, uid 8", as many of admin_users as fit. */
 static const char *list_admins(const dirty_arbiter_options *o, char *out, size_t size) {
     size_t at = 0;
     for (uint32_t i = 0; i < o->admin_count && at < size; i++)

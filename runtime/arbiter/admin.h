@@ -4,20 +4,23 @@
  *   metrics         Prometheus text, as bytes
  *   ping            the arbiter's process id
  *
- * and for those whom the option admin_users names, by default root and the socket's
- * owner, else DENIED:
+ * Only for the users in the option admin_users, by default root and the socket's owner.
+ * Others get DENIED:
  *
- *   stop [HOW]      "graceful" or "now"
- *   reload          reload to the configuration as it is now
- *                   {"reload": its number in status}
- *   scale N|+N|-N   so many workers, or so many more or less; {"workers": N}
- *   kill W          the worker of slot W, by SIGKILL; {"pid": it}
- *   cancel W[.L]    the call that lane L (0) of worker W runs; true if one ran
- *   reopen_logs     in every process of the runtime
- *   stack ["read"]  a list of the busy lanes, their Lua tracebacks null until they have
- *                   come: "read" a little later tells them, without it all are asked anew
+ *   stop [HOW]      stop the runtime; HOW is "graceful" or "now"
+ *   reload          load the configuration again;
+ *                   returns {"reload": its number in status}
+ *   scale N|+N|-N   set the number of workers, or change it by N;
+ *                   returns {"workers": N}
+ *   kill W          kill the worker of slot W by SIGKILL; returns {"pid": its pid}
+ *   cancel W[.L]    cancel the call of lane L (default 0) of worker W;
+ *                   returns true if one ran
+ *   reopen_logs     reopen the log in every process of the runtime
+ *   stack ["read"]  list the busy lanes with Lua tracebacks, null until they have come.
+ *                   "read" returns the tracebacks that have come.
+ *                   Without "read" all are requested again.
  *
- * A wrong argument is an APP error that says what it takes. */
+ * A wrong argument gives an APP error that describes the expected argument. */
 #ifndef DIRTY_ARBITER_ADMIN_H
 #define DIRTY_ARBITER_ADMIN_H
 

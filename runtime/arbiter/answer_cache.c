@@ -2,11 +2,11 @@
 
 #include "base/clock.h"
 
-/* One part in so many of the arbiter's time. */
+/* Answers may take 1/TIME_SHARE of the arbiter's time. */
 #define TIME_SHARE 20
-/* What may be saved up: some 50 ms of work at once. */
+/* Limit of saved time: about 50 ms of work at once. */
 #define CREDIT_MAX_NS (50 * (int64_t)DIRTY_NS_PER_MS)
-/* An answer older than this is made anew in any case. */
+/* Always make a new answer if the last one is older than this. */
 #define AGE_MAX_NS (1000 * DIRTY_NS_PER_MS)
 
 static void refill(answer_cache *k, uint64_t now_ns) {

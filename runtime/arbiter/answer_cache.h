@@ -1,9 +1,9 @@
-/* answer_cache: the answers that anybody may ask for and that cost the arbiter more than
- * a call: status and metrics.
+/* answer_cache: caches answers that every caller may ask for and that cost the arbiter
+ * more than a call: status and metrics.
  *
- * Making them may take one part in TIME_SHARE of its time, over a second or so. Who asks
- * now and then gets one that is made for him. Where they are asked for faster than that,
- * the last one is given again until there is time for the next, for a second at most. */
+ * Making them may take 1/TIME_SHARE of the arbiter's time, averaged over about a
+ * second. Occasional callers get a new answer. Frequent callers get the last answer
+ * until time is available again, for at most one second. */
 #ifndef DIRTY_ARBITER_ANSWER_CACHE_H
 #define DIRTY_ARBITER_ANSWER_CACHE_H
 
@@ -15,15 +15,15 @@ typedef enum answer_kind { ANSWER_STATUS, ANSWER_METRICS, ANSWER_KINDS } answer_
 
 typedef struct answer_cache {
     struct {
-        dirty_buf text; /* owned, empty before the first */
+        dirty_buf text; /* owned, empty before the first answer */
         uint64_t made_ns;
     } answers[ANSWER_KINDS];
-    int64_t credit_ns; /* time that may be spent now; below 0: too much was */
+    int64_t credit_ns; /* time that may be spent now; negative: overspent */
     uint64_t credited_ns;
 } answer_cache;
 
-/* The answer: made by `make` now, or the last one. It stays the cache's and is valid
- * until the next call; failed where there was no memory. */
+/* Returns the answer, either new from `make` or the last one. The cache owns it. It is
+ * valid until the next call. It is a failed buffer if memory ran out. */
 const dirty_buf *answer_cache_get(answer_cache *k, answer_kind kind,
                                   void (*make)(void *ctx, dirty_buf *out), void *ctx);
 

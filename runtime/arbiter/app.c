@@ -72,7 +72,7 @@ static app *look_up(const arbiter *a, dirty_slice name) {
     HASH_FIND(hh, a->apps_by_name, name.base, name.len, p);
     if (p != NULL)
         return p;
-    DL_FOREACH (a->apps, p) /* there may have been no memory for it in the table */
+    DL_FOREACH (a->apps, p) /* it may be missing in the table for lack of memory */
         if (p->shown && dirty_slice_equals(name, p->name, p->name_len))
             return p;
     return NULL;
@@ -101,7 +101,7 @@ void app_enqueue(arbiter *a, request *r) {
     app *p = r->app;
     request **head = &p->waiting[r->priority];
     request *before = NULL;
-    /* Nearly always the youngest comes last; only a request that came back is older. */
+    /* A new request is usually the youngest. Only a returned request is older. */
     if (*head != NULL && (*head)->queue_prev->order > r->order)
         for (before = *head; before != NULL && before->order < r->order;)
             before = before->queue_next;

@@ -33,13 +33,13 @@
 #include "base/safe_file.h"
 #include "base/title.h"
 
-/* How long idle connections and lingering ones may take to close at the end. */
+/* Time for idle and lingering connections to close at the end. */
 #define LAST_WORDS_MS 500
-/* An error frame with a short message. */
+/* Room for an error frame with a short message. */
 #define LAST_WORDS_ROOM 256
-/* How often memory is looked at: the workers' where max_rss is set, and our own. */
+/* Interval of memory checks: the arbiter's, and the workers' if max_rss is set. */
 #define CHECK_MS 1000
-/* So many connections leave memory behind that is worth giving back. */
+/* Trim the heap after a peak of at least this many connections. */
 #define CROWD 512
 
 static const int signal_numbers[] = {SIGCHLD, SIGTERM, SIGINT,  SIGQUIT,
@@ -58,8 +58,8 @@ static void close_conns(uv_timer_t *handle) {
     uv_close((uv_handle_t *)&a->retry_timer, NULL);
 }
 
-/* What the configuration and its hooks print goes to the log. What they have started may
- * print on, so the loop does not wait for its end. */
+/* Log what the configuration and its hooks print. Processes that they started may keep
+ * printing, so the loop doesn't wait for the end of this output. */
 static void open_outputs(arbiter *a) {
     static const char *const streams[] = {"stdout", "stderr"};
     int ends[2], rc = dirty_capture_open();
@@ -83,14 +83,13 @@ static void close_outputs(arbiter *a) {
 static void close_signals(arbiter *a) {
     for (size_t i = 0; i < sizeof a->signals / sizeof *a->signals; i++) {
         uv_close((uv_handle_t *)&a->signals[i], NULL);
-        /* one more TERM must not turn a clean end into a death by signal */
+        /* a further TERM must not turn a clean end into death by signal */
         if (signal_numbers[i] != SIGCHLD)
             signal(signal_numbers[i], SIG_IGN);
     }
 }
 
-/* The workers are gone: let answers that are under way get out, then the loop runs out.
- */
+/* End after the last worker: finish sending answers, then let the loop end. */
 static void finish(arbiter *a) {
     conn *c, *next;
     close_signals(a);
@@ -108,10 +107,10 @@ static void finish(arbiter *a) {
 /* -- Step ------------------------------------------------------------------------ */
 
 static void on_more(uv_idle_t *handle) {
-    (void)handle; /* it is there so that the loop does not wait */
+    (void)handle; /* the active handle keeps the loop from waiting */
 }
 
-/* All workers are ready, or it does not depend on them any more. */
+/* Begin to serve: all workers are ready, or serving no longer depends on them. */
 static void serve(arbiter *a) {
     arbiter_set_phase(a, ARBITER_SERVING);
     notify_ready(a);
@@ -127,8 +126,8 @@ static bool take(arbiter *a, unsigned bit) {
     return marked;
 }
 
-/* What follows from changes of workers, slots and reloads. Each part looks at what those
- * before it have left. */
+/* Handle changes of workers, slots and reloads. The order matters: each part uses the
+ * results of those before it. */
 static void look_at_changes(arbiter *a) {
     pool_step(a);
     quarantine_step(a);
@@ -139,8 +138,7 @@ static void look_at_changes(arbiter *a) {
     reload_step(a);
 }
 
-/* Once per turn of the loop in which something was marked, before the loop waits: what
- * follows from the events of this turn. */
+/* Handle the marks of this turn, once, before the loop waits. */
 static void on_step(uv_prepare_t *handle) {
     arbiter *a = handle->data;
     if (take(a, MARK_LOOK))
@@ -197,13 +195,13 @@ static void on_signal(uv_signal_t *handle, int number) {
     case SIGINT: stop_gracefully(a); break;
     case SIGQUIT: stop_now(a, DIRTY_EXIT_OK); break;
     case SIGUSR1: workers_reopen_logs(a); break;
-    default: break; /* no other is handled */
+    default: break; /* no other signal is handled */
     }
 }
 
 static void open_signals(arbiter *a) {
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a log at its limit is no reason to end */
+    signal(SIGXFSZ, SIG_IGN); /* a log at its size limit must not end the process */
     dirty_patience_init();
     dirty_patience_begin(DIRTY_PATIENCE_MS);
     for (size_t i = 0; i < sizeof signal_numbers / sizeof *signal_numbers; i++) {
@@ -225,8 +223,8 @@ static void raise_descriptor_limit(arbiter *a) {
     a->descriptor_max = limit.rlim_cur;
 }
 
-/* malloc keeps what many callers needed for a while; the others on this machine may not
- * have to wait until the next crowd comes. */
+/* Trim the heap after a crowd of connections: malloc keeps freed memory that other
+ * processes may need. */
 static void give_back_memory(arbiter *a) {
     if (a->conn_peak < CROWD || a->conn_count > a->conn_peak / 2)
         return;
@@ -243,7 +241,7 @@ static void flush_outputs(arbiter *a) {
         output_flush(&a->outputs[i]);
 }
 
-/* As long as the loop turns, its patience never ends. */
+/* Renew the patience: the loop is alive. */
 static void on_check(uv_timer_t *handle) {
     dirty_patience_begin(DIRTY_PATIENCE_MS);
     pool_check_memory(handle->data);
@@ -254,7 +252,8 @@ static void on_check(uv_timer_t *handle) {
     listener_look(handle->data);
 }
 
-/* The configuration may say otherwise by now than when the supervisor made it. */
+/* Apply the socket options: the configuration may have changed since the supervisor
+ * made the socket. */
 static void change_socket(arbiter *a) {
     char why[300];
     if (grant_apply(a, a->boot, why, sizeof why) < 0)
@@ -270,7 +269,7 @@ static int start(arbiter *a) {
     plan_install(a, first);
     if (a->o->hooks.on_starting != NULL)
         a->o->hooks.on_starting(a->o->hooks.ctx, a->pid);
-    open_signals(a); /* whoever sees the socket may send one */
+    open_signals(a); /* as soon as the socket exists, somebody may send a signal */
     if (listener_open(a) < 0) {
         close_signals(a);
         return DIRTY_EXIT_SOCKET;

@@ -12,7 +12,7 @@ bool availability_has_hope(const arbiter *a, const app *what) {
     for (uint32_t i = 0; i < a->plan->slot_count && i < a->slot_room; i++) {
         const worker *w = a->slots[i]->worker;
         if (w != NULL && w->state == WORKER_READY && worker_hosts(w, what) >= 0)
-            return true; /* by its own deal: the app may be quarantined by now */
+            return true; /* its deal may differ from the plan */
         if (hosts(a, i, what) && !slot_is_open(a->slots[i]))
             return true;
     }

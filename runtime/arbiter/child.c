@@ -19,9 +19,9 @@
 #include "base/log.h"
 #include "base/title.h"
 
-/* The most that a lane waits for bytes of a request, less where others wait for a lane. A
- * sender that runs needs a few microseconds to fill the socket again; for one that does
- * not, the arbiter waits at less cost (upload.h). */
+/* Limit of a lane's wait for bytes of a request; shorter if other requests wait for a
+ * lane. A running sender refills the socket within microseconds. Waiting for a slow
+ * sender costs less in the arbiter (upload.h). */
 #define PATIENCE_MS 50
 
 static void reset_signals(void) {
@@ -34,26 +34,24 @@ static void reset_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* stdout and stderr become the pipes, if there are some; the log keeps going where it
- * went. */
+/* Make the pipes stdout and stderr, if there are any. The log keeps its destination. */
 static void take_outputs(const int *outputs) {
     dirty_log_keep();
     for (int i = 0; i < 2; i++)
         if (outputs[i] >= 0)
             dup2(outputs[i], STDOUT_FILENO + i);
-    setvbuf(stdout, NULL, _IOLBF, 0); /* a line is logged when it is printed */
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a line is logged as soon as it is printed */
 }
 
-/* Let libuv forget what it has for the whole process. It reacts to every fork by closing
- * and reopening a pipe by its numbers, and in a child they are somebody else's: those of
- * what the child, or an app that forks, has opened. No signal can be watched after this.
- * An app that uses libuv has another one: ours is linked in (see
- * the Makefile). */
+/* Make libuv drop its process-wide state. After every fork libuv closes and reopens a
+ * pipe by descriptor number. In a child these numbers may belong to files that the
+ * child, or an app that forks, has opened. No signals can be watched after this. An app
+ * that uses libuv has its own copy: ours is linked in (see the Makefile). */
 static void leave_libuv(void) {
     uv_library_shutdown();
 }
 
-/* Close every descriptor but stdio, the log and the channels. */
+/* Close every descriptor except stdio, the log and the channels. */
 static void close_foreign(const int *channels, uint32_t count) {
     int keep[DIRTY_THREADS_MAX + 1];
     assert(count <= DIRTY_THREADS_MAX);
@@ -63,8 +61,8 @@ static void close_foreign(const int *channels, uint32_t count) {
     dirty_descriptors_close_but(keep, count + 1);
 }
 
-/* Close what an exec would close: all that is ours, but not a file that Lua of the
- * configuration has opened and a hook may use. */
+/* Close all descriptors with FD_CLOEXEC: all of ours. Files that the configuration's
+ * Lua has opened stay open, as a hook may use them. */
 static void close_on_exec(void) {
     DIR *dir = opendir("/proc/self/fd");
     const struct dirent *entry;
@@ -82,7 +80,7 @@ static void close_on_exec(void) {
     closedir(dir);
 }
 
-/* A worker must not reach the batons of others: what an app breaks is its own. */
+/* Unmap the batons of other workers: an app must be able to damage only its own. */
 static void unmap_others(const arbiter *a, const worker *own) {
     const worker *w;
     DL_FOREACH (a->workers, w) {
@@ -92,7 +90,7 @@ static void unmap_others(const arbiter *a, const worker *own) {
     }
 }
 
-/* When memory runs out it shall be a worker that goes, not the arbiter or the server. */
+/* Make the OOM killer choose a worker, not the arbiter or the server. */
 static void prefer_for_oom(void) {
     int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (fd < 0)
@@ -107,9 +105,9 @@ static bool is_gone(void) {
     return getcwd(path, sizeof path) == NULL && errno == ENOENT;
 }
 
-/* Go where the apps and hooks of these options belong. The arbiter stays where it was
- * started, and what was removed since is looked for by its name: a symlink may name
- * another directory by now. */
+/* Change to the working directory of these options. The arbiter stays where it was
+ * started. A removed directory is looked up by its name: a symlink may point to another
+ * one by now. */
 static void enter_directory(const arbiter *a, const dirty_arbiter_options *o) {
     const char *path = o->directory, *start = a->boot->directory;
     bool is_here = path == NULL || (start != NULL && strcmp(path, start) == 0);
@@ -179,14 +177,15 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
         o->hooks.post_fork(o->hooks.ctx, &info);
     }
     int status = o->worker_main(&start);
-    fflush(NULL); /* what an app has begun to print, or to write by stdio */
+    fflush(NULL); /* flush what an app has written by stdio */
     _exit(status);
 }
 
 /* -- Other children -------------------------------------------------------------- */
 
-/* Fork, with default signals in the child: one that came before they are reset would be
- * taken for one of the arbiter's. The child leads a process group. */
+/* Fork a child that leads a process group and has default signals. Signals are blocked
+ * until then: otherwise the arbiter's handlers would take the child's signals for their
+ * own. */
 static pid_t fork_plain(void) {
     sigset_t all, before;
     sigfillset(&all);
@@ -224,7 +223,8 @@ pid_t child_probe(arbiter *a, bool same, int report_fd) {
     _exit(a->boot->source.probe(a->boot->source.ctx, same, report_fd));
 }
 
-/* It leaves no mark of its own: what the hook starts may outlive it. */
+/* Run the hook. Don't call dirty_proc_mark: processes that the hook starts may outlive
+ * it. */
 static _Noreturn void run_exit_hook(const worker *w, pid_t arbiter_pid) {
     const dirty_hooks *hooks = &w->a->o->hooks;
     dirty_worker_info info = {w->number, w->generation, w->pid, w->deal->app_count,

@@ -15,22 +15,22 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* Input that an ended connection may still send before it is cut off. A client whose
- * send then fails still finds our answer in its receive buffer. */
+/* Cut the peer off after this much discarded input. A client whose send then fails
+ * still finds our answer in its receive buffer. */
 #define LINGER_DISCARD_MAX (256u * 1024)
-/* What the kernel holds of an answer that its caller has not read: a lane is free as soon
- * as the rest of its answer fits. The usual default is less than half of it. */
+/* Send buffer size per connection. A lane is free as soon as the rest of its answer
+ * fits in. The usual kernel default is less than half of this. */
 #define ANSWER_ROOM_BYTES (512 * 1024)
 
-/* That memory is short is said once in this time. */
+/* Log a memory shortage at most once in this time. */
 #define QUIET_MS 5000
 
 static void on_poll(uv_poll_t *handle, int status, int events);
 static void on_timer(uv_timer_t *handle);
 
-/* -- Waiting --------------------------------------------------------------------- */
+/* -- Events and deadlines -------------------------------------------------------- */
 
-/* A change costs system calls, no change none. */
+/* Skip the call if nothing changes: each change costs system calls. */
 void conn_poll(conn *c, int events) {
     if (c->polled == events)
         return;
@@ -41,8 +41,8 @@ void conn_poll(conn *c, int events) {
         uv_poll_stop(&c->poll);
 }
 
-/* The timer is left armed when the deadline moves later or goes away, and looks again
- * when it fires: requests that are answered in time cost no timer operation. */
+/* Leave the timer armed if the deadline moves later or is cleared; on_timer then checks
+ * again. So requests that are answered in time cost no timer operation. */
 void conn_wake_at(conn *c, uint64_t wake_ns) {
     c->wake_ns = wake_ns;
     if (wake_ns == 0 || (c->timer_ns != 0 && c->timer_ns <= wake_ns))
@@ -56,9 +56,9 @@ static uint64_t after_ms(uint32_t ms) {
     return ms ? dirty_now_ns() + ms * DIRTY_NS_PER_MS : 0;
 }
 
-/* -- Life ------------------------------------------------------------------------ */
+/* -- Creation and closing -------------------------------------------------------- */
 
-/* The kernel doubles what is set, and bounds it by net.core.wmem_max. */
+/* Set half of the size: the kernel doubles it. net.core.wmem_max bounds it. */
 static void widen(int fd) {
     int bytes = 0, half = ANSWER_ROOM_BYTES / 2;
     socklen_t len = sizeof bytes;
@@ -125,7 +125,7 @@ int conn_open(arbiter *a, int fd, conn **out) {
 void conn_close(conn *c) {
     if (c->state == CONN_CLOSING)
         return;
-    /* A lane, or a message under way to it, may hold a duplicate: close() alone would
+    /* A lane, or a message on its way to one, may hold a duplicate. close() alone would
      * not end the connection. */
     shutdown(c->fd, SHUT_RDWR);
     conn_set_state(c, CONN_CLOSING);
@@ -216,8 +216,8 @@ void conn_stalled(conn *c, int fd, size_t len) {
         conn_poll(c, CONN_INPUT);
 }
 
-/* Drop the first bytes of `in`, and its memory with the last of them, but not that bytes
- * behind them were lost. */
+/* Drop the first `len` bytes of `in` and release its memory when it is empty. A failed
+ * buffer is kept: it records that later bytes were lost. */
 static void consume(conn *c, size_t len) {
     arbiter *a = c->a;
     dirty_buf_consume(&c->in, len);
@@ -231,9 +231,9 @@ static void consume(conn *c, size_t len) {
     c->in = (dirty_buf){0};
 }
 
-/* -- Ending softly --------------------------------------------------------------- */
+/* -- Lingering ------------------------------------------------------------------- */
 
-/* LINGER: the answer is out, the peer is to close. */
+/* LINGER: the answer is sent. Wait for the peer to close. */
 static void await_close(conn *c) {
     shutdown(c->fd, SHUT_WR);
     conn_poll(c, UV_READABLE);
@@ -256,7 +256,8 @@ static void linger(conn *c) {
     await_close(c);
 }
 
-/* LINGER: throw input away until the peer closes, the bound or the timeout is reached. */
+/* LINGER: discard input until the peer closes or LINGER_DISCARD_MAX is reached. The
+ * timeout ends it too. */
 static void discard(conn *c) {
     ssize_t n = recv(c->fd, c->a->scratch, sizeof c->a->scratch, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -272,7 +273,7 @@ static void discard(conn *c) {
 /* -- Between requests ------------------------------------------------------------ */
 
 void conns_step(arbiter *a) {
-    /* Those that come to the list meanwhile are looked at in the next turn. */
+    /* Connections added during this loop wait for the next turn. */
     const conn *last = a->looks != NULL ? a->looks->look_prev : NULL;
     while (a->looks != NULL) {
         conn *c = a->looks;
@@ -283,8 +284,8 @@ void conns_step(arbiter *a) {
     }
 }
 
-/* The connection is free for the next request. What has come of it is looked at in the
- * step, not here: we may be called from inside a look. */
+/* Prepare for the next request. The step reads bytes that have already come: this
+ * function may run inside a look. */
 static void next_request(conn *c) {
     if (!conn_set_state(c, CONN_IDLE))
         return;
@@ -306,7 +307,7 @@ void conn_hung_up(conn *c) {
         return;
     }
     if (c->request.lane != NULL && lane_take_unstarted(c->request.lane)) {
-        conn_abandon(c); /* as if it still waited */
+        conn_abandon(c); /* no lane has started it: treat it as queued */
         return;
     }
     c->gone = true;
@@ -330,9 +331,9 @@ void conn_wait(conn *c) {
         return;
     conn_wake_at(c, c->request.deadline_ns);
     if (c->request.app->shown)
-        arbiter_mark(c->a, MARK_REMATCH); /* lanes may be idle, where it was given back */
+        arbiter_mark(c->a, MARK_REMATCH); /* a returned request can meet idle lanes */
     else
-        reply_app_removed(c); /* while a lane had it */
+        reply_app_removed(c); /* the app was removed while a lane had the request */
 }
 
 void conn_running(conn *c, size_t used) {
@@ -341,7 +342,7 @@ void conn_running(conn *c, size_t used) {
     consume(c, used);
     conn_wake_at(c, c->request.deadline_ns);
     if (!c->request.whole)
-        conn_poll(c, UV_PRIORITIZED); /* the rest is the lane's to read */
+        conn_poll(c, UV_PRIORITIZED); /* the lane reads the rest */
 }
 
 void conn_done(conn *c, int end) {
@@ -355,15 +356,14 @@ void conn_done(conn *c, int end) {
         next_request(c);
 }
 
-/* -- Our own answers ------------------------------------------------------------- */
+/* -- Answers of the arbiter ------------------------------------------------------ */
 
 typedef enum flush_result {
-    FLUSH_DONE,  /* all is out */
-    FLUSH_MORE,  /* the peer has to read first */
-    FLUSH_BROKEN /* the peer is gone */
+    FLUSH_DONE,  /* all bytes are sent */
+    FLUSH_MORE,  /* the socket is full: the peer must read first */
+    FLUSH_BROKEN /* the connection failed */
 } flush_result;
 
-/* Send what is in `out`. */
 static flush_result flush(conn *c) {
     while (c->out.len > 0) {
         ssize_t n = send(c->fd, c->out.base, c->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -397,7 +397,7 @@ void conn_answer(conn *c, const void *frame, size_t len, bool keep) {
         conn_fail(c);
         return;
     }
-    /* What a lane has had is not in `in` any more. */
+    /* Bytes that went to a lane or into the upload are no longer in `in`. */
     if (c->state != CONN_RUNNING && !c->request.upload.open)
         consume(c, c->request.frame_len);
     if (!conn_set_state(c, CONN_ANSWERING))
@@ -417,19 +417,19 @@ void conn_answer(conn *c, const void *frame, size_t len, bool keep) {
 
 /* -- Events ---------------------------------------------------------------------- */
 
-/* The connection failed; libuv has stopped polling it. */
+/* Handle a failed connection. libuv has stopped polling it. */
 static void on_broken(conn *c) {
     c->polled = 0;
     if (c->state == CONN_RUNNING)
-        conn_hung_up(c); /* the call goes on, as after any hang-up */
+        conn_hung_up(c); /* the call continues, as after any hang-up */
     else if (c->state == CONN_ANSWERING || c->state == CONN_LINGER)
         conn_close(c);
     else
         conn_abandon(c);
 }
 
-/* Whether a request of it may still be taken. One of a caller that hung up before it was
- * read is not: nobody waits for it. */
+/* May a request still be read? Not if the caller hung up first: nobody waits for the
+ * answer. */
 static bool may_read(conn *c, int events) {
     if (!(events & UV_DISCONNECT) || !conn_is_hung_up(c))
         return true;

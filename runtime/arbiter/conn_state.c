@@ -1,4 +1,4 @@
-/* The states of a connection: which follows which, and what each of them holds. */
+/* States of a connection: the allowed transitions, and what each state holds. */
 #include "arbiter/conn.h"
 
 #include <sys/socket.h>
@@ -32,7 +32,7 @@ void conn_stop_looking(conn *c) {
     c->looking = false;
 }
 
-/* Give back what the present state holds. */
+/* Release what the current state holds. */
 static void leave(conn *c, conn_state to) {
     arbiter *a = c->a;
     switch (c->state) {
@@ -63,7 +63,7 @@ static void close_handles(conn *c) {
     uv_close((uv_handle_t *)&c->timer, c->closed);
 }
 
-/* Take what the state that has begun holds. */
+/* Acquire what the new state holds. */
 static void enter(conn *c) {
     arbiter *a = c->a;
     switch (c->state) {
@@ -85,7 +85,7 @@ void conn_enter_first(conn *c) {
     enter(c);
 }
 
-/* An edge that is not there is a bug of ours, which shall cost this connection alone. */
+/* An unknown edge is a bug in the arbiter. It must end only this connection. */
 bool conn_set_state(conn *c, conn_state to) {
     if (c->state == CONN_CLOSING)
         return false;

@@ -12,15 +12,16 @@
 #include "base/clock.h"
 #include "wire/request.h"
 
-/* A request that has waited longer may be one whose caller has hung up unseen. */
+/* Check for a hang-up before a request that waited longer than this is given to a lane.
+ * Its caller may have left unnoticed. */
 #define UNSEEN_NS (10 * DIRTY_NS_PER_MS)
 
 /* -- Lanes and requests ---------------------------------------------------------- */
 
 typedef enum give_result {
-    GIVE_DONE, /* the lane has it */
-    GIVE_LOST, /* the lane is none that can be used any more: another one may take it */
-    GIVE_LATER /* it can't be given for now */
+    GIVE_DONE, /* the lane has the request */
+    GIVE_LOST, /* the lane is unusable: try another one */
+    GIVE_LATER /* nothing can be given for now */
 } give_result;
 
 static give_result give(lane *l, request *r, const uint8_t *bytes, size_t len) {
@@ -33,7 +34,7 @@ static give_result give(lane *l, request *r, const uint8_t *bytes, size_t len) {
     return GIVE_LOST;
 }
 
-/* A lane that is ready, free and hosts the app; NULL: there is none. */
+/* Returns a ready, free lane that hosts the app, or NULL. */
 static lane *find_lane(const arbiter *a, const app *p) {
     lane *l;
     DL_FOREACH (a->idle, l)
@@ -42,7 +43,8 @@ static lane *find_lane(const arbiter *a, const app *p) {
     return NULL;
 }
 
-/* The oldest of the best priority over the apps that the worker hosts. */
+/* Returns the oldest request of the best priority among the apps that the worker hosts,
+ * or NULL. */
 static request *best_waiting(const deal *d) {
     request *best = NULL;
     for (uint32_t i = 0; i < d->app_count; i++) {
@@ -57,9 +59,9 @@ static request *best_waiting(const deal *d) {
     return best;
 }
 
-/* The best waiting request whose caller is still there. What happened to a connection is
- * told once per turn of the loop: where one has taken longer (we were stopped, or busy),
- * callers may have hung up whose requests still wait. */
+/* Returns the best waiting request whose caller is still connected, or NULL. libuv
+ * reports hang-ups once per turn of the loop. After a long turn (the process was
+ * stopped or busy), callers of queued requests may have left unnoticed. */
 static request *next_waiting(const lane *l) {
     request *r = NULL;
     while (l->a->queued > 0 && (r = best_waiting(l->deal)) != NULL &&
@@ -70,8 +72,8 @@ static request *next_waiting(const lane *l) {
     return r;
 }
 
-/* Give an idle lane the best waiting request. GIVE_LATER: there is none, or it can't be
- * given for now. */
+/* Give an idle lane the best waiting request. Returns GIVE_LATER if there is none or if
+ * it can't be given for now. */
 static give_result serve_next(lane *l) {
     request *r = next_waiting(l);
     if (r == NULL)
@@ -79,7 +81,7 @@ static give_result serve_next(lane *l) {
     conn *c = r->conn;
     size_t have = c->in.len < r->frame_len ? c->in.len : r->frame_len;
     if (r->upload.open)
-        have = 0; /* all of it is in the file */
+        have = 0; /* the file holds all bytes */
     give_result given = give(l, r, c->in.base, have);
     if (given == GIVE_DONE)
         conn_running(c, have);
@@ -112,7 +114,7 @@ void dispatch_drop_app(arbiter *a, app *gone) {
     app_hide(a, gone);
     DL_FOREACH (a->conns, c)
         if (c->state == CONN_READING && c->request.app == gone)
-            c->request.app = NULL; /* looked up again when the request is whole */
+            c->request.app = NULL; /* looked up again once the request is whole */
     for (int priority = 0; priority <= DIRTY_PRIORITY_LAST; priority++)
         while (gone->waiting[priority] != NULL)
             reply_app_removed(gone->waiting[priority]->conn);
@@ -127,14 +129,15 @@ void dispatch_fail_hopeless(arbiter *a) {
     }
 }
 
-/* -- From the first bytes of a request to its fate ------------------------------- */
+/* -- Decoding and admission ------------------------------------------------------ */
 
 typedef enum look_result {
-    LOOK_MORE, /* nothing decided: wait for more bytes */
-    LOOK_TAKEN /* the connection's state has moved on */
+    LOOK_MORE, /* undecided: wait for more bytes */
+    LOOK_TAKEN /* the connection has left its state */
 } look_result;
 
-/* Make `in` hold all bytes from `used` on, wherever they are now. False: no memory. */
+/* Make `in` hold the bytes from `used` on. `bytes` may be `in` itself or the scratch.
+ * Returns false if memory runs out. */
 static bool keep_rest(conn *c, const uint8_t *bytes, size_t len, size_t used) {
     arbiter *a = c->a;
     if (used < len && c->in.cap == 0 && a->spare_input_count > 0)
@@ -148,7 +151,8 @@ static uint64_t plus_ms(uint64_t at_ns, uint32_t ms) {
     return ms ? at_ns + ms * DIRTY_NS_PER_MS : 0;
 }
 
-/* What a lane has to receive the rest in: the time in the queue doesn't count. */
+/* Returns the time in ns that a lane has to receive the rest, 0: unlimited. Time in the
+ * queue doesn't count. */
 static uint64_t receive_time_left(const conn *c) {
     uint64_t all_ns = c->a->o->recv_timeout_ms * DIRTY_NS_PER_MS;
     uint64_t used_ns = dirty_now_ns() - c->request.arrived_ns;
@@ -162,7 +166,7 @@ static void note_names(conn *c, const dirty_route *route) {
     c->request.action[route->action.len] = '\0';
 }
 
-/* When its caller gives up, or we do; 0: never. */
+/* Returns when the caller or the arbiter gives up, in ns. 0: never. */
 static uint64_t deadline_of(const conn *c, const dirty_route *route) {
     uint64_t at_ns = dirty_earlier_ns(plus_ms(c->request.arrived_ns, route->budget_ms),
                                       route->extension.deadline_ns);
@@ -172,8 +176,9 @@ static uint64_t deadline_of(const conn *c, const dirty_route *route) {
         plus_ms(c->request.arrived_ns, c->request.app->spec->timeout_ms), at_ns);
 }
 
-/* How long ago its caller has given up, 0: it has not. Budgets count from the first byte
- * that we read, so only an absolute deadline can have passed where all came at once. */
+/* Returns how many ns ago the deadline passed, 0: it has not. Budgets count from the
+ * first byte read. So if all bytes came at once, only an absolute deadline can have
+ * passed. */
 static uint64_t late_by_ns(const conn *c) {
     uint64_t now_ns = c->state == CONN_READING ? dirty_now_ns() : c->request.arrived_ns;
     bool late = c->request.deadline_ns != 0 && c->request.deadline_ns < now_ns;
@@ -189,7 +194,7 @@ static void reply_late(conn *c, dirty_slice app_name, uint64_t late_ns) {
         (unsigned long long)(late_ns / DIRTY_NS_PER_MS));
 }
 
-/* Note what the route says: the request is about to be admitted. */
+/* Store what the route says, before the request is admitted. */
 static void note_route(conn *c, const dirty_route *route) {
     c->request.priority = route->priority;
     c->request.order = ++c->a->last_order;
@@ -197,14 +202,14 @@ static void note_route(conn *c, const dirty_route *route) {
     c->request.deadline_ns = deadline_of(c, route);
 }
 
-/* A request to one of our apps, whole or as much of it as we take: to a lane if one is
- * free, else to the queue, if there is room. */
+/* Give the request to a free lane, or queue it if there is room. It may be incomplete
+ * if it is larger than the head buffer. */
 static void admit(conn *c, const uint8_t *bytes, size_t len) {
     arbiter *a = c->a;
     size_t have = len < c->request.frame_len ? len : c->request.frame_len;
     bool open = a->phase == ARBITER_STARTING || a->phase == ARBITER_SERVING;
     lane *l = NULL;
-    give_result given = GIVE_LOST; /* a lost lane is none of the idle any more */
+    give_result given = GIVE_LOST; /* a lost lane is no longer idle */
     while (open && given == GIVE_LOST && (l = find_lane(a, c->request.app)) != NULL)
         given = give(l, &c->request, bytes, have);
     if (l != NULL && given == GIVE_DONE) {
@@ -232,9 +237,9 @@ static look_result fault(conn *c, const uint8_t *bytes, size_t len,
     return LOOK_TAKEN;
 }
 
-/* Look at the bytes of the next request. `bytes` is c->in or the arbiter's scratch;
- * `full` says that no more will be read before it is passed on. What of scratch is to be
- * kept is copied into c->in. */
+/* Decode the next request and decide what to do with it. `bytes` is c->in or the
+ * arbiter's scratch. `full`: no more is read before the request is passed on. Bytes in
+ * the scratch that are needed later are copied into c->in. */
 static look_result look(conn *c, const uint8_t *bytes, size_t len, bool full) {
     arbiter *a = c->a;
     dirty_frame frame = {0};
@@ -258,7 +263,7 @@ static look_result look(conn *c, const uint8_t *bytes, size_t len, bool full) {
     if (what == DIRTY_WIRE_MORE)
         return LOOK_MORE;
     c->request.app = app_find(a, route.app);
-    note_names(c, &route); /* an error while the rest comes can tell them */
+    note_names(c, &route); /* errors while the rest comes name the app and action */
     if (!whole && !full)
         return LOOK_MORE;
 
@@ -286,8 +291,8 @@ static look_result look(conn *c, const uint8_t *bytes, size_t len, bool full) {
 
 /* -- Reading --------------------------------------------------------------------- */
 
-/* The peer sends nothing more. Inside a request that is a fault, between requests the end
- * of the connection. */
+/* Handle the end of input. Inside a request it is a fault. Between requests it ends the
+ * connection. */
 static void end_of_input(conn *c) {
     c->eof = true;
     if (conn_is_hung_up(c))
@@ -298,7 +303,7 @@ static void end_of_input(conn *c) {
         conn_close(c);
 }
 
-/* A request has begun, and is not here whole. */
+/* Wait for the rest of a request that has begun. */
 static void wait_for_more(conn *c) {
     uint32_t ms = c->a->o->recv_timeout_ms;
     if (c->state == CONN_IDLE) {
@@ -311,13 +316,13 @@ static void wait_for_more(conn *c) {
         conn_poll(c, CONN_INPUT);
 }
 
-/* The first bytes go to the arbiter's scratch, so that a request that is dispatched at
- * once is never copied. */
+/* Read the first bytes into the arbiter's scratch: a request that is dispatched at once
+ * is then never copied. */
 void dispatch_input(conn *c) {
     arbiter *a = c->a;
     bool fresh = c->in.len == 0;
     if (c->looking)
-        return; /* its turn comes in the step */
+        return; /* the step handles it */
     if (!fresh && dirty_buf_reserve(&c->in, DIRTY_HEAD_BYTES_MAX - c->in.len) < 0) {
         conn_fail(c);
         return;
@@ -363,8 +368,8 @@ void dispatch_next(conn *c) {
         wait_for_more(c);
 }
 
-/* Taking it early costs nothing, as it has to be read anyway: often the answer was sent
- * and the lane's DONE is about to come. */
+/* Read early: the bytes have to be read anyway. Often the answer is already sent and
+ * the lane's DONE comes next. */
 void dispatch_early(conn *c) {
     size_t room = DIRTY_HEAD_BYTES_MAX - c->in.len;
     ssize_t n = room > 0 ? recv(c->fd, c->a->scratch, room, MSG_DONTWAIT) : -1;

@@ -19,7 +19,7 @@ static void finish(worker *w) {
     arbiter_mark(w->a, MARK_CHANGED);
 }
 
-/* The call has ended, or we don't wait for it any more. */
+/* End the call because it returned or took too long. */
 static void end(worker *w) {
     arbiter *a = w->a;
     w->hook_pid = 0;
@@ -29,7 +29,7 @@ static void end(worker *w) {
     go_on(a);
 }
 
-/* -- Late ones ------------------------------------------------------------------- */
+/* -- Overdue calls --------------------------------------------------------------- */
 
 static void on_late(uv_timer_t *handle) {
     worker *w = handle->data;
@@ -87,7 +87,7 @@ static void start(worker *w) {
     uv_timer_start(&w->timer, on_late, EXIT_HOOK_MS, 0);
 }
 
-/* Start the calls that are due, as many as may run. */
+/* Start the calls that are due, at most EXIT_HOOKS_AT_ONCE at a time. */
 static void go_on(arbiter *a) {
     worker *w, *next;
     DL_FOREACH_SAFE (a->workers, w, next) {
@@ -107,7 +107,8 @@ void exit_hook_call(worker *w) {
     go_on(w->a);
 }
 
-/* One that did not return as it should: what the hook raises it logs itself. */
+/* Log a call that did not end normally. Errors that the hook raises are logged in its
+ * own process. */
 static void tell_end(const worker *w, int wait_status) {
     char how[64];
     if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0)

@@ -9,7 +9,7 @@
 
 #include "arbiter/listener.h"
 
-/* What could not be done, one after the other. */
+/* A list of the failed changes. */
 typedef struct faults {
     char *out;
     size_t len, size;
@@ -24,7 +24,8 @@ static void add_fault(faults *f, const char *what) {
     f->len += n > 0 ? (size_t)n : 0;
 }
 
-/* Owner first: the mode that may open it to others is for the new owner's group. */
+/* Change the owner first: the new mode may grant access that is meant for the new
+ * owner's group. */
 static void change_file(arbiter *a, int fd, const dirty_arbiter_options *o, faults *f) {
     char path[40];
     struct stat st;

@@ -1,16 +1,16 @@
-/* grant: who may use the socket, as a reload changes it: mode and owner of its file, and
- * how many connections may wait.
+/* grant: applies a reload's changes to the socket: mode and owner of its file, and its
+ * backlog.
  *
- * It works on the file that was bound (base/bound.h), by a descriptor, never on the path.
- * The arbiter may do less than the supervisor: a user who is not root can't give a file
- * away. */
+ * It works through a descriptor on the file that was bound (base/bound.h), never on the
+ * path. The arbiter may have fewer rights than the supervisor: a user who is not root
+ * can't give a file away. */
 #ifndef DIRTY_ARBITER_GRANT_H
 #define DIRTY_ARBITER_GRANT_H
 
 #include "arbiter/internal.h"
 
-/* Make the socket what `o` says, where it is not so already. 0; or -1 with what could not
- * be done in `why`: the rest is done. */
+/* Apply the socket options in `o` that differ. Returns 0, or -1 with the failed changes
+ * in `why`; the others are applied. */
 int grant_apply(arbiter *a, const dirty_arbiter_options *o, char *why, size_t why_size);
 
 #endif

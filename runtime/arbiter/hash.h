@@ -1,5 +1,5 @@
-/* hash: uthash that bears it when memory runs out. Its own way is to end the process;
- * here an element that could not be added has hh.tbl NULL and is in no table. */
+/* hash: uthash with HASH_NONFATAL_OOM: a failed add leaves hh.tbl NULL and the element
+ * in no table. By default uthash would end the process. */
 #ifndef DIRTY_ARBITER_HASH_H
 #define DIRTY_ARBITER_HASH_H
 

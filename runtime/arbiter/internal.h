@@ -1,12 +1,13 @@
-/* internal: what the parts of the arbiter share. One process, one thread, one event loop;
- * every part gets the arbiter passed in, there are no globals.
+/* internal: what the parts of the arbiter share. The arbiter is one process with one
+ * thread and one event loop. Every part gets the arbiter as an argument; there are no
+ * globals.
  *
- * Who owns what: the arbiter owns apps, slots (and through them workers and lanes) and
- * connections, a connection owns its request. A request and the lane that runs it point
- * at each other; the link is cut on both sides at once (lane_detach).
+ * Ownership: the arbiter owns apps, slots and connections. A slot owns its workers, a
+ * worker its lanes, a connection its request. A request and the lane that runs it point
+ * at each other; lane_detach cuts both links at once.
  *
- * Events mark: they change their own object and say in the arbiter that something has
- * changed. Once per turn of its loop a step looks at what follows from it (arbiter.c). */
+ * Events change only their own object and set a mark in the arbiter. A step runs once per
+ * turn of the loop and handles what follows from the marks (arbiter.c). */
 #ifndef DIRTY_ARBITER_INTERNAL_H
 #define DIRTY_ARBITER_INTERNAL_H
 
@@ -38,21 +39,21 @@ typedef struct worker worker;
 typedef struct arbiter arbiter;
 
 typedef enum arbiter_phase {
-    ARBITER_STARTING, /* the first workers boot: a boot failure ends everything */
+    ARBITER_STARTING, /* the first workers boot: a boot failure ends the runtime */
     ARBITER_SERVING,
-    ARBITER_DRAINING, /* told to stop: what is accepted gets finished, nothing new */
-    ARBITER_ENDING    /* workers are told to end, or killed; then the loop runs out */
+    ARBITER_DRAINING, /* told to stop: finishes accepted requests, takes no new ones */
+    ARBITER_ENDING    /* workers are stopped or killed; then the loop ends */
 } arbiter_phase;
 
 typedef struct arbiter_counters {
     uint64_t connections; /* accepted so far */
-    uint64_t requests;    /* read so far, refused ones too */
-    uint64_t values;      /* answered with a value or a whole stream */
+    uint64_t requests;    /* read so far, including refused ones */
+    uint64_t values;      /* answered with a value or a complete stream */
     uint64_t errors[DIRTY_CODE_LAST + 1];
     uint64_t abandoned;   /* dropped from the queue because their caller left */
     uint64_t disconnects; /* callers that left while their call ran */
-    uint64_t requeued;    /* given back by a lane unstarted: no descriptor */
-    uint64_t stalled;     /* given back by a lane: their senders were slow */
+    uint64_t requeued;    /* returned by a lane unstarted: no descriptor left */
+    uint64_t stalled;     /* returned by a lane: the sender was slow */
     uint64_t evicted;     /* idle connections closed to make room */
     uint64_t reloads;
     uint64_t reload_failures;
@@ -63,32 +64,32 @@ typedef struct arbiter_counters {
     uint64_t exits[8]; /* workers that ended, by worker_exit_reason */
 } arbiter_counters;
 
-/* Calls of the hook worker_exit (exit_hook.h). */
+/* Running calls of the hook worker_exit (exit_hook.h). */
 #define EXIT_HOOKS_AT_ONCE 8
 typedef struct exit_hooks {
     unsigned running;
-    pid_t killed[EXIT_HOOKS_AT_ONCE]; /* not reaped yet, 0: none */
-    uint64_t rest_until_ns;           /* until then it is left out, 0: it is not */
-    unsigned missed;                  /* how often it was left out since */
+    pid_t killed[EXIT_HOOKS_AT_ONCE]; /* killed but not reaped, 0: none */
+    uint64_t rest_until_ns;           /* the hook is skipped until then, 0: not skipped */
+    unsigned missed;                  /* how often it has been skipped since */
 } exit_hooks;
 
-/* What the supervisor reported. Without a supervisor: what the arbiter found out about
- * its own socket. */
+/* What the supervisor reported. Without a supervisor: what the arbiter itself found
+ * wrong with its socket. */
 typedef struct arbiter_heard {
     char socket[256];      /* what is wrong with the socket's files, "": nothing */
     uint32_t socket_binds; /* how often the socket was bound again */
     uint32_t log_opens;    /* how often the log was reopened */
-    char log[128];         /* why the last reopening failed; "": it did not */
+    char log[128];         /* why the last reopening failed, "": it did not fail */
 } arbiter_heard;
 
-/* Small buffers that are kept for the next requests that have to wait. */
+/* Keep this many small buffers for requests that will have to wait. */
 #define SPARE_INPUTS 32
 #define SPARE_INPUT_BYTES 1024
 
 struct arbiter {
-    const dirty_arbiter_options *boot; /* what we were started with: socket, pidfile */
-    const dirty_arbiter_options *o; /* of the current plan: all that a reload changes */
-    plan *plan;                     /* the current one */
+    const dirty_arbiter_options *boot; /* from the start: socket, pidfile */
+    const dirty_arbiter_options *o;    /* of the current plan; a reload replaces them */
+    plan *plan;                        /* the current plan */
     uint32_t last_plan;
     uv_loop_t loop;
     arbiter_phase phase;
@@ -97,87 +98,87 @@ struct arbiter {
     uint64_t started_ns;
 
     listener *listener; /* owned */
-    app *apps;          /* list of all that live */
-    app *apps_by_name;  /* uthash head over those that are served */
-    app *found;         /* the one of them that was looked up last, NULL: none */
-    uint32_t queued;    /* requests that wait, over all apps */
+    app *apps;          /* list of all apps */
+    app *apps_by_name;  /* uthash head of the apps that are served */
+    app *found;         /* the app found by the last lookup, NULL: none */
+    uint32_t queued;    /* waiting requests of all apps */
     uint64_t last_order;
 
-    slot **slots; /* owned; the first plan->slot_count are to be filled */
+    slot **slots; /* owned; the first plan->slot_count must have workers */
     uint32_t slot_room;
-    worker *workers; /* list of all, those that end included */
+    worker *workers; /* list of all workers, ending ones included */
     exit_hooks exit_hooks;
-    reload *reload; /* owned: the reload under way, and what became of the last */
-    lane *idle;     /* list of lanes that are ready and free, last used first */
+    reload *reload; /* owned: the current reload and the last result */
+    lane *idle;     /* list of ready, free lanes, last used first */
     uint64_t last_seq;
 
-    output outputs[2];  /* what hooks and the configuration print */
-    int output_ends[2]; /* the write ends of these (base/capture.h); -1: none */
+    output outputs[2];  /* output of hooks and of the configuration */
+    int output_ends[2]; /* their write ends (base/capture.h), -1: none */
     dirty_oom oom;
-    const lane_events *lane_events; /* what is done about what lanes say */
+    const lane_events *lane_events; /* callbacks for messages of lanes */
     /* Answers a whole request to a reserved app, "@arbiter". */
     void (*reserved_app)(conn *c, dirty_slice app_name);
-    conn *conns;      /* list of all */
-    conn *idle_conns; /* list of those that are idle, the longest idle first */
-    conn *lingering;  /* list of those that linger, the answer out, oldest first */
-    conn *looks;      /* list of those whose next request is looked at in this turn */
-    uint64_t upload_bytes;     /* in the files of all uploads (upload.h) */
-    answer_cache answer_cache; /* owned: answers that anybody may ask for */
-    dirty_buf last_words; /* owned, never empty: room for what is said without memory */
-    conn *spare;          /* owned: memory of the next connection, may be NULL */
+    conn *conns;           /* list of all connections */
+    conn *idle_conns;      /* list of the idle ones, longest idle first */
+    conn *lingering;       /* list of lingering ones whose answer is sent, oldest first */
+    conn *looks;           /* list of those whose next request is read in this turn */
+    uint64_t upload_bytes; /* total size of all upload files (upload.h) */
+    answer_cache answer_cache; /* owned: answers that every caller may ask for */
+    dirty_buf last_words;      /* owned; allocated early, for errors when memory is out */
+    conn *spare;               /* owned: memory of the next connection, may be NULL */
     dirty_buf
         spare_inputs[SPARE_INPUTS]; /* owned, empty: for requests that have to wait */
     uint32_t spare_input_count;
-    dirty_ratelimit memory_limit;   /* of log lines about scarce memory */
-    dirty_ratelimit shortage_limit; /* of log lines about other shortages */
-    uint32_t conn_count;            /* all, those that are closing included */
-    uint32_t closing_count;         /* … of them, those that are ended */
-    uint32_t conn_peak;             /* the most there were since memory was given back */
-    uint64_t descriptor_max;        /* that this process may have open */
+    dirty_ratelimit memory_limit;   /* limits log lines about scarce memory */
+    dirty_ratelimit shortage_limit; /* limits log lines about other shortages */
+    uint32_t conn_count;            /* all connections, closing ones included */
+    uint32_t closing_count;         /* connections in CLOSING */
+    uint32_t conn_peak;             /* the maximum since the heap was last trimmed */
+    uint64_t descriptor_max;        /* descriptors this process may have open */
     arbiter_counters counters;
 
-    uv_prepare_t step; /* active while something is marked, or the runtime ends */
-    uv_idle_t more;    /* active: the step has left work, the next turn must not wait */
-    uv_timer_t retry_timer; /* ends a pause before idle lanes are tried again */
-    unsigned marks;         /* arbiter_mark: what the step has to look at */
+    uv_prepare_t step; /* active while a mark is set, or while the runtime ends */
+    uv_idle_t more;    /* active if the step left work: the next turn must not block */
+    uv_timer_t retry_timer; /* ends the pause before idle lanes are tried again */
+    unsigned marks;         /* arbiter_mark_bits that the step has to handle */
     uv_prepare_cb on_step;
-    bool start_over;   /* the start is over, though not all workers are ready */
-    bool start_failed; /* the first start failed: end */
-    bool reloads;      /* a reload is under way */
+    bool start_over;   /* the start phase ended before all workers were ready */
+    bool start_failed; /* the first start failed: end the runtime */
+    bool reloads;      /* a reload is running */
     uv_signal_t signals[8];
     uv_timer_t stop_timer;
     uv_timer_t notify_timer; /* notify.h */
     uv_poll_t notify_poll;
     arbiter_heard heard;
-    uv_timer_t check_timer; /* once a second: memory, quarantine, output, listener */
-    unsigned joins;         /* reloads that quarantine.h has begun lately */
-    uint64_t join_at_ns;    /* when it may begin the next one */
-    bool ending;            /* nothing waits for requests any more */
-    bool finished;          /* the last worker is gone, the loop runs out */
-    uint8_t scratch[DIRTY_HEAD_BYTES_MAX]; /* first bytes of the request at hand */
+    uv_timer_t check_timer; /* checks memory, quarantine, output, listener every second */
+    unsigned joins;         /* reloads that quarantine began recently */
+    uint64_t join_at_ns;    /* when quarantine may begin the next one */
+    bool ending;            /* stop_now has run: no request waits any more */
+    bool finished;          /* the last worker is gone: the loop ends */
+    uint8_t scratch[DIRTY_HEAD_BYTES_MAX]; /* first bytes of the current request */
 };
 
-/* The phases follow each other in their order; some may be left out. */
+/* Set the phase. Phases only go forward; some may be skipped. */
 static inline void arbiter_set_phase(arbiter *a, arbiter_phase to) {
     assert(to >= a->phase);
     a->phase = to;
 }
 
-/* What the step looks at. */
+/* What the step has to handle. */
 typedef enum arbiter_mark_bits {
-    MARK_CHANGED = 1,  /* workers, slots or a reload */
-    MARK_REMATCH = 2,  /* a request waits that an idle lane may take */
-    MARK_ROOM = 4,     /* a descriptor was freed: one may be accepted again */
-    MARK_HOPELESS = 8, /* a circuit has opened: some may wait for what nobody can serve */
-    MARK_LOOK = 16     /* connections are in arbiter.looks */
+    MARK_CHANGED = 1,  /* a worker, a slot or a reload changed */
+    MARK_REMATCH = 2,  /* an idle lane may be able to take a waiting request */
+    MARK_ROOM = 4,     /* a descriptor was freed: accept again */
+    MARK_HOPELESS = 8, /* a circuit opened: some requests may have no worker left */
+    MARK_LOOK = 16     /* arbiter.looks is not empty */
 } arbiter_mark_bits;
 
-/* Something has changed: the step looks at what follows, once, at the end of this turn of
+/* Tell the step that something changed. The step runs once, at the end of this turn of
  * the loop. */
 static inline void arbiter_mark(arbiter *a, unsigned bits) {
     a->marks |= bits;
     const uv_handle_t *step = (const uv_handle_t *)&a->step;
-    if (!uv_is_active(step) && !uv_is_closing(step)) /* as at the very end */
+    if (!uv_is_active(step) && !uv_is_closing(step)) /* closing at the end */
         uv_prepare_start(&a->step, a->on_step);
 }
 

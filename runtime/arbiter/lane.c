@@ -17,13 +17,14 @@
 #include "base/log.h"
 #include "base/ratelimit.h"
 
-/* How often an interrupt is sent until the lane has left the app: one can be lost. */
+/* Repeat an interrupt at this interval until the lane has left the app: one signal can
+ * be lost. */
 #define RESEND_MS 10
-/* How long a request waits until the next try where the kernel is short of something. */
+/* Retry after this time if the kernel is short of a resource. */
 #define RETRY_MS 20
-/* A lasting shortage is logged once in this time. */
+/* Log a lasting shortage at most once in this time. */
 #define QUIET_MS 5000
-/* The largest message of a lane: one that gives a request back, or a boot error. */
+/* Size of the largest message of a lane: a returned request or a boot error. */
 #define MESSAGE_MAX \
     (sizeof(dirty_msg_plain) + sizeof(dirty_msg_dispatch) + DIRTY_CHANNEL_TEXT_MAX)
 
@@ -54,7 +55,7 @@ void lane_close(lane *l, uv_close_cb closed) {
     l->page = NULL;
 }
 
-/* -- Giving work ----------------------------------------------------------------- */
+/* -- Dispatch to a lane ---------------------------------------------------------- */
 
 void lane_retire(lane *l) {
     if (l->in_idle)
@@ -69,7 +70,8 @@ void lane_note_idle(lane *l) {
     l->in_idle = true;
 }
 
-/* A request that has been gathered goes as its file, with the caller's descriptor. */
+/* Send DISPATCH with the caller's descriptor. A gathered request is sent as its
+ * file. */
 static int send_dispatch(const lane *l, const request *r, struct iovec bytes) {
     const upload *u = &r->upload;
     int fds[2] = {r->fd, u->open ? u->fd : -1};
@@ -98,9 +100,9 @@ static int send_dispatch(const lane *l, const request *r, struct iovec bytes) {
     return n < 0 ? -errno : 0;
 }
 
-/* What the kernel may be short of for a while, which says nothing of the lane:
- * descriptors of one user that are under way (ETOOMANYREFS), memory, room in the channel.
- */
+/* Is it a temporary shortage in the kernel? It says nothing about the lane.
+ * ETOOMANYREFS: too many descriptors of one user are in flight. The others: memory, or
+ * room in the channel. */
 static bool is_shortage(int rc) {
     return rc == -ETOOMANYREFS || rc == -ENOBUFS || rc == -ENOMEM || rc == -EAGAIN;
 }
@@ -125,7 +127,7 @@ lane_send_result lane_send(lane *l, request *r, const uint8_t *bytes, size_t len
     dirty_baton_begin(l->page, l->seq);
     int rc = send_dispatch(l, r, (struct iovec){(void *)(uintptr_t)bytes, len});
     if (rc == -EPIPE || rc == -ECONNRESET)
-        return LANE_LOST; /* it died: we are about to hear of it */
+        return LANE_LOST; /* it died: the channel's end is reported soon */
     if (is_shortage(rc)) {
         retry_later(l->a, rc);
         return LANE_LATER;
@@ -158,7 +160,8 @@ void lane_detach(lane *l) {
 
 /* -- Messages -------------------------------------------------------------------- */
 
-/* The lane has its request no more. Returns it, NULL: answered or gone. */
+/* Release the lane's request. Returns it, or NULL if it was answered or its caller is
+ * gone. */
 static request *release(lane *l) {
     request *r = l->request;
     lane_detach(l);
@@ -247,7 +250,7 @@ static void on_boot_failed(lane *l, const uint8_t *text, size_t len) {
     events_of(l)->boot_failed(l, (const char *)text, len);
 }
 
-/* One message, and the descriptor that came with it, -1: none. */
+/* Handle one message. `file` is the descriptor that came with it, -1: none. */
 static void on_message(lane *l, const uint8_t *bytes, size_t len, int file) {
     dirty_msg_plain plain;
     dirty_msg_done done;
@@ -270,10 +273,10 @@ static void on_message(lane *l, const uint8_t *bytes, size_t len, int file) {
         events_of(l)->broken(l, "a message that there is not");
     }
     if (file >= 0)
-        close(file); /* nobody has asked for it */
+        close(file); /* unexpected descriptor */
 }
 
-/* The one descriptor that a message brought, -1: none. */
+/* Returns the message's descriptor, -1: none. Closes a second one. */
 static int take_file(struct msghdr *m) {
     int fds[DIRTY_FDPASS_MAX];
     if (dirty_fdpass_take(m, fds) == 2)
@@ -281,7 +284,8 @@ static int take_file(struct msghdr *m) {
     return fds[0];
 }
 
-/* Receive one message. 1: handled, 0: none there, negative: the channel has ended. */
+/* Receive one message. Returns 1 if one was handled, 0 if none is there, negative if
+ * the channel has ended. */
 static int receive(lane *l) {
     uint8_t bytes[MESSAGE_MAX];
     struct iovec piece = {bytes, sizeof bytes};
@@ -321,7 +325,8 @@ void lane_drain_channel(lane *l) {
 static void send_interrupt(const lane *l, unsigned reason) {
     uint32_t tid = atomic_load(&l->page->tid);
     atomic_store(&l->page->interrupt, l->seq << 8 | reason);
-    /* The page may lie about the thread; the kernel checks that it is the worker's. */
+    /* The page may name a wrong thread. The kernel checks that the thread is the
+     * worker's. */
     if (tid != 0 && !l->ended)
         syscall(SYS_tgkill, l->worker_pid, (pid_t)tid, DIRTY_INTERRUPT_SIGNAL);
 }
@@ -352,7 +357,7 @@ void lane_interrupt(lane *l, dirty_code reason) {
         return;
     l->interrupted = reason;
     l->grace_until_ns = dirty_now_ns() + l->plan->o->timeout_grace_ms * DIRTY_NS_PER_MS;
-    /* A lane that still reads has not started the app: nothing to wait for. */
+    /* A lane that still reads has not started the app: no grace is needed. */
     bool reads = dirty_baton_read(l->page, l->seq) == DIRTY_BATON_READING;
     drive(l, reads ? 0 : l->plan->o->timeout_grace_ms);
 }
@@ -370,7 +375,7 @@ bool lane_take_unstarted(lane *l) {
 void lane_abandon(lane *l) {
     lane_detach(l);
     if (l->interrupted != DIRTY_CODE_NONE)
-        return; /* it is driven already */
+        return; /* the timer runs already */
     l->interrupted = DIRTY_CODE_CANCELLED;
     lane_take_unstarted(l);
     bool unstarted = dirty_baton_read(l->page, l->seq) == DIRTY_BATON_TAKEN;

@@ -1,8 +1,8 @@
-/* lane: the arbiter's end of one lane: its channel, its baton page, the request it has.
+/* lane: the arbiter's end of one lane: its channel, its baton page and its request.
  *
- * A lane is idle (in arbiter.idle), or has a request: `busy`, until its DONE comes or its
- * worker is reaped. `request` is NULL once the arbiter has answered in the lane's stead
- * or the connection is gone. What a lane says goes to arbiter.lane_events. */
+ * A lane is idle (in arbiter.idle) or `busy`. It is busy until its DONE comes or its
+ * worker is reaped. `request` becomes NULL when the arbiter has answered in the lane's
+ * place or the connection has ended. Messages from the lane go to arbiter.lane_events. */
 #ifndef DIRTY_ARBITER_LANE_H
 #define DIRTY_ARBITER_LANE_H
 
@@ -13,112 +13,117 @@
 #include "wire/code.h"
 #include "wire/request.h"
 
-/* How long a lane that was reading may take to see that its connection has ended. */
+/* Kill the worker if a lane that was reading a request does not notice within this time
+ * that the connection ended. */
 #define LANE_EXIT_MS 5000
 
 struct lane {
     arbiter *a;
     worker *worker;
-    uint32_t worker_number; /* of its slot */
+    uint32_t worker_number; /* number of the worker's slot */
     pid_t worker_pid;
-    bool ended;        /* its worker was killed, or is reaped */
+    bool ended;        /* the worker was killed or reaped */
     const plan *plan;  /* of its worker */
     const deal *deal;  /* of its worker */
-    uint32_t number;   /* in its worker, 0.. */
+    uint32_t number;   /* index in the worker, from 0 */
     lane *prev, *next; /* of arbiter.idle */
     int fd;            /* our end of the channel, -1 before it is open */
     dirty_lane_page *page;
     uv_poll_t poll;
     bool poll_open;
-    bool ready;              /* it said READY */
-    bool boot_failed;        /* it said BOOT_FAILED */
-    bool busy;               /* a DISPATCH is out */
+    bool ready;              /* READY was received */
+    bool boot_failed;        /* BOOT_FAILED was received */
+    bool busy;               /* has a request: DISPATCH was sent */
     bool in_idle;            /* linked in arbiter.idle */
-    uv_timer_t timer;        /* drives an interrupt, until the lane is done or killed */
-    dirty_code interrupted;  /* why the running request was interrupted, 0: it was not */
-    uint64_t seize_ns;       /* when we answer in its stead and kill */
-    uint64_t grace_until_ns; /* of the interrupt: the app is not killed before */
-    bool late;               /* it answered but has not said DONE for a while */
+    uv_timer_t timer;        /* repeats the interrupt until the lane is done or killed */
+    dirty_code interrupted;  /* why the request was interrupted, 0: it was not */
+    uint64_t seize_ns;       /* when to answer in its place and kill the worker */
+    uint64_t grace_until_ns; /* the app is not killed before */
+    bool late;               /* it answered a while ago but did not send DONE */
     uint64_t seq;
     request *request;           /* may be NULL while busy */
-    app *app;                   /* of the request at hand, for status and the log */
-    const dirty_app_spec *spec; /* of it, by the worker's plan */
+    app *app;                   /* app of the current request, for status and the log */
+    const dirty_app_spec *spec; /* the app's spec in the worker's plan */
     uint64_t started_ns;
-    uint64_t queue_ns; /* how long the request had waited */
+    uint64_t queue_ns; /* how long the request waited */
     uint64_t served;
     pid_t caller_pid;
     char action[DIRTY_NAME_MAX + 1];
 };
 
-/* Begin to listen to the channel of a lane whose fd and page are set. 0 or negative. */
+/* Start to poll the lane's channel. Requires fd and page. Returns 0 or a negative
+ * code. */
 int lane_open(lane *l);
 
-/* Stop listening, close the channel, unmap the page. The uv handle closes later
- * and calls `closed`. */
+/* Stop polling, close the channel and unmap the page. The uv handles close later and
+ * call `closed`. */
 void lane_close(lane *l, uv_close_cb closed);
 
-/* What a lane has said, or what has become of its channel. `r` is the request that it had
- * until now, NULL: that was answered, or its caller is gone. */
+/* Callbacks for a lane's messages and its channel. `r` is the request that the lane has
+ * just released. NULL: it was answered already or its caller is gone. */
 struct lane_events {
     void (*ready)(lane *l);
     void (*boot_failed)(lane *l, const char *text, size_t len);
     void (*done)(lane *l, request *r, const dirty_msg_done *m);
-    /* It could not take the descriptor: the request, whose first bytes these are, is
-     * unstarted. */
+    /* The lane could not receive the descriptor. The request is unstarted; `bytes` are
+     * its first bytes. */
     void (*returned)(lane *l, request *r, const uint8_t *bytes, size_t len);
-    /* The request's sender is slow: `file`, which is the callee's, has what has come. */
+    /* The request's sender is slow. `file` has the bytes received so far; the callback
+     * owns it. */
     void (*stalled)(lane *l, request *r, int file, size_t len);
-    void (*broken)(lane *l, const char *what); /* it breaks the rules of the channel */
-    void (*ended)(lane *l);                    /* its channel has */
-    void (*overdue)(lane *l); /* it was interrupted, and its grace is over */
+    void (*broken)(lane *l, const char *what); /* the lane broke the protocol */
+    void (*ended)(lane *l);                    /* the channel ended */
+    void (*overdue)(lane *l); /* it was interrupted and its grace period is over */
 };
 
 typedef enum lane_send_result {
     LANE_SENT,
-    LANE_LOST,  /* its worker has died: its channel has ended */
-    LANE_LATER, /* the kernel is short of something; idle lanes are tried again soon */
-    LANE_BROKEN /* its channel can't be used */
+    LANE_LOST,  /* its worker died: the channel has ended */
+    LANE_LATER, /* the kernel is short of a resource; a timer retries */
+    LANE_BROKEN /* its channel is unusable */
 } lane_send_result;
 
-/* Send the request, `len` bytes of which are in `bytes`, to an idle lane. Only LANE_SENT
- * has sent anything. */
+/* Send a request to an idle lane. `bytes` are its first `len` bytes. If the result is
+ * not LANE_SENT, nothing was sent. */
 lane_send_result lane_send(lane *l, request *r, const uint8_t *bytes, size_t len);
 
-/* Note that it is ready and free. */
+/* Put a ready, free lane into the idle list. */
 void lane_note_idle(lane *l);
 
-/* Take it from the idle list: its worker drains or dies. */
+/* Remove the lane from the idle list because its worker drains or dies. */
 void lane_retire(lane *l);
 
 /* Cut the link between the lane and its request. */
 void lane_detach(lane *l);
 
-/* Count the request that it had, and note it in the slow log if it took that long. */
+/* Count the finished request. Log it if it reached slow_log_threshold. */
 void lane_count(lane *l, dirty_code outcome, uint64_t run_ns);
 
-/* Take the baton of a request that the lane has not begun: it never starts. False: it has
- * begun. */
+/* Take the baton if the lane has not started the request; it then never starts. Returns
+ * false if it has started. */
 bool lane_take_unstarted(lane *l);
 
-/* The connection ends while the lane has its request. If the lane does not report DONE
- * soon, its worker is killed. */
+/* Release the connection, which ends while the lane has its request. Kills the worker
+ * if the lane does not report DONE soon. */
 void lane_abandon(lane *l);
 
-/* End the running request with TIMEOUT or CANCELLED: the lane is interrupted, by a signal
- * that is sent again every 10 ms, and answers itself; if it has not left the app within
- * timeout_grace, it is overdue. Idempotent. */
+/* End the running request with TIMEOUT or CANCELLED. A signal interrupts the lane and
+ * is repeated every 10 ms; the lane answers itself. If it has not left the app within
+ * timeout_grace, `overdue` is called. Idempotent. */
 void lane_interrupt(lane *l, dirty_code reason);
 
-/* Send the interrupt once more, if the app runs and lets itself be interrupted. */
+/* Repeat the interrupt if the app runs and is interruptible. */
 void lane_interrupt_again(const lane *l);
 
-/* The caller has hung up: a stream, or a call of an app that wants it, is cancelled. */
+/* Handle a hang-up of the caller: cancel a stream, or a call of an app with
+ * cancel_on_disconnect. */
 void lane_caller_gone(lane *l);
 
-/* Ask the running call for its traceback; it comes into the page. False: none runs. */
+/* Ask the running call for its traceback, which the lane writes into the page. Returns
+ * false if no call can be asked. */
 bool lane_ask_stack(lane *l);
 
-/* Read all messages that are in the channel. */
+/* Read all messages in the channel. */
 void lane_drain_channel(lane *l);
 
 #endif

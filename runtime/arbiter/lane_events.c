@@ -8,7 +8,7 @@
 #include "arbiter/worker.h"
 #include "base/log.h"
 
-/* What its apps keep leaves no room for calls, as worker/lua_limit.h counts it. */
+/* Do the apps' data leave too little room for calls? Counts like worker/lua_limit.h. */
 static bool holds_too_much(const lane *l) {
     uint64_t limit = l->worker->plan->o->max_memory_bytes;
     return limit > 0 && atomic_load(&l->page->lua_bytes) > limit - limit / 8;
@@ -27,7 +27,8 @@ static void on_done(lane *l, request *r, const dirty_msg_done *m) {
         worker_want_recycled(w, "max_memory");
 }
 
-/* Its worker has no free descriptor: it is replaced, which frees what its apps leaked. */
+/* Replace the worker, which has no free descriptor: that frees descriptors that its
+ * apps leaked. */
 static void on_returned(lane *l, request *r, const uint8_t *bytes, size_t len) {
     worker *w = l->worker;
     w->a->counters.requeued++;
@@ -40,13 +41,14 @@ static void on_returned(lane *l, request *r, const uint8_t *bytes, size_t len) {
 
 static void on_stalled(lane *l, request *r, int file, size_t len) {
     if (r == NULL)
-        close(file); /* it has been answered meanwhile */
+        close(file); /* it has been answered already */
     else
         conn_stalled(r->conn, file, len);
     dispatch_pull(l);
 }
 
-/* A sound lane never does. Its worker could go on with it for ever. */
+/* Kill the worker: a correct lane never breaks the protocol, and this one could repeat
+ * it for ever. */
 static void on_broken(lane *l, const char *what) {
     worker *w = l->worker;
     if (w->state == WORKER_DYING || w->state == WORKER_DEAD)

@@ -1,4 +1,4 @@
-/* lane_events: what the arbiter does about what lanes say (lane.h). */
+/* lane_events: handles messages of lanes (lane.h). */
 #ifndef DIRTY_ARBITER_LANE_EVENTS_H
 #define DIRTY_ARBITER_LANE_EVENTS_H
 

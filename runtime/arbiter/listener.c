@@ -17,33 +17,34 @@
 #include "base/log.h"
 #include "base/ratelimit.h"
 
-/* Connections accepted per wake-up, so that a flood of them does not starve requests. */
+/* Limit of connections accepted per wake-up: a flood of them must not delay
+ * requests. */
 #define ACCEPT_MAX 32
-/* How long accepting rests when there are no descriptors and none is freed. */
+/* Pause between attempts to accept while no descriptors are free. */
 #define REST_MS 100
-/* That is said once in this time: with many callers it comes and goes with each. */
+/* Log shortages at most once in this time: with many callers they come and go with each
+ * one. */
 #define QUIET_MS 5000
-/* Connections beyond the limit, for those who may stop what fills it. */
+/* Connections beyond the limit, for users who can end what fills it. */
 #define RESERVE_MAX 64
-/* … of which so many are left for those that are told that there is no room. */
+/* Part of the reserve for connections that get the error that there is no room. */
 #define REFUSED_MIN 2
-/* How many of the idle connections are looked at to find one without input. */
+/* How many idle connections are checked to find one without input. */
 #define EVICT_TRIES 32
 
-/* Descriptors that are neither of connections nor of workers: the loop's, the log's, a
- * probe's. */
+/* Descriptors of neither connections nor workers: event loop, log, probe. */
 #define OWN_DESCRIPTORS 32
 
 struct listener {
     arbiter *a;
     uv_poll_t poll;
-    uv_timer_t timer; /* ends a rest */
+    uv_timer_t timer; /* ends a pause */
     int open_handles;
     int fd;
-    dirty_endpoint own;         /* fd -1 where the supervisor has it */
-    bool resting;               /* no descriptors: the listener is not polled */
-    dirty_ratelimit rest_limit; /* of what is said of it */
-    dirty_ratelimit room_limit; /* … of connections that made room */
+    dirty_endpoint own;         /* fd is -1 if the supervisor has the socket */
+    bool resting;               /* no descriptors are free: the listener is not polled */
+    dirty_ratelimit rest_limit; /* limits log lines about pauses */
+    dirty_ratelimit room_limit; /* limits log lines about evicted connections */
     uid_t owner;
 };
 
@@ -92,9 +93,10 @@ void listener_step(arbiter *a) {
     uv_poll_start(&l->poll, UV_READABLE, on_connection);
 }
 
-/* Descriptors that connections may take: what they leave must do for every worker, for
- * the replacement of every worker beside it, and for the lanes' ends of one that is
- * started. Else a full house could not get its dead workers back. */
+/* Returns how many descriptors connections may use. The rest must suffice for every
+ * worker, for a replacement beside each worker, and for the lanes' ends of one starting
+ * worker. Otherwise dead workers could not be replaced while all connections are in
+ * use. */
 static uint64_t descriptors_max(const arbiter *a) {
     uint64_t limit = a->descriptor_max;
     uint64_t per_worker = a->o->threads + 2;
@@ -102,21 +104,21 @@ static uint64_t descriptors_max(const arbiter *a) {
     return limit > kept + limit / 4 ? limit - kept : limit / 4;
 }
 
-/* Of these, so many are for root and the socket's owner, and for those that are told that
- * there is no room. */
+/* Returns how many of these are reserved for root, for the socket's owner, and for
+ * connections that get the error that there is no room. */
 static uint64_t reserve(const arbiter *a) {
     uint64_t share = descriptors_max(a) / 16;
     return share < 4 ? 4 : share > RESERVE_MAX ? RESERVE_MAX : share;
 }
 
-/* Connections of everybody that may be open at once. */
+/* Returns how many connections all users together may have open. */
 static uint64_t conns_max(const arbiter *a) {
     uint64_t all = descriptors_max(a), kept = reserve(a);
     return all > kept ? all - kept : 1;
 }
 
-/* Close a connection that costs nobody an answer, but not `kept`. False: there is none.
- */
+/* Close a connection that no caller waits on, except `kept`. Returns false if there is
+ * none. */
 static bool make_room(arbiter *a, const conn *kept) {
     conn *c;
     int tries = 0;
@@ -127,7 +129,7 @@ static bool make_room(arbiter *a, const conn *kept) {
     for (c = a->idle_conns; c != NULL && tries < EVICT_TRIES; c = c->spare_next) {
         tries++;
         if (c == kept || conn_has_input(c))
-            continue; /* its next request has come: it is not idle any more */
+            continue; /* its next request has come: not idle any more */
         a->counters.evicted++;
         conn_evict(c);
         return true;
@@ -143,8 +145,8 @@ static uint32_t open_connections(const arbiter *a) {
     return a->conn_count - a->closing_count;
 }
 
-/* A new connection beyond the limit: the one that has been idle for the longest time
- * makes room, else the new one is told that there is none. */
+/* Handle a new connection beyond the limit. The longest idle connection is closed for
+ * it. If there is none, the new one gets an error. */
 static void house(arbiter *a, conn *c) {
     uint64_t max = conns_max(a), evicted = a->counters.evicted;
     while (open_connections(a) > max && make_room(a, c))
@@ -167,7 +169,7 @@ static void on_connection(uv_poll_t *handle, int status, int events) {
     (void)events;
     for (int i = 0; i < ACCEPT_MAX; i++) {
         if (l->a->conn_count >= descriptors_max(l->a)) {
-            /* Those that are ended close at the end of this turn. */
+            /* CLOSING connections free their descriptors at the end of this turn. */
             if (l->a->closing_count == 0 && !make_room(l->a, NULL))
                 rest(l, EMFILE);
             return;
@@ -183,7 +185,7 @@ static void on_connection(uv_poll_t *handle, int status, int events) {
             return;
         }
         if (fd < 0)
-            return; /* EAGAIN, or a connection that is gone again */
+            return; /* EAGAIN, or the connection is gone already */
         conn *c;
         int rc = conn_open(l->a, fd, &c);
         if (rc < 0) {
@@ -194,9 +196,9 @@ static void on_connection(uv_poll_t *handle, int status, int events) {
     }
 }
 
-/* -- Another socket -------------------------------------------------------------- */
+/* -- Changing the socket --------------------------------------------------------- */
 
-/* So often at most callers are taken from a socket that is given up. */
+/* Limit of accept rounds on a socket that is given up. */
 #define LAST_TURNS 256
 
 static bool is_readable(int fd) {
@@ -227,7 +229,7 @@ void listener_look(arbiter *a) {
     if (l == NULL || l->own.fd < 0)
         return;
     if (dirty_endpoint_look(&l->own, &former)) {
-        listener_switch(a, l->own.fd); /* former is l->fd, which stays the number */
+        listener_switch(a, l->own.fd); /* the old socket keeps its number, l->fd */
         l->own.fd = former;
         listener_set_backlog(a, a->o->backlog);
         a->heard.socket_binds++;
@@ -237,7 +239,7 @@ void listener_look(arbiter *a) {
 
 /* -- Opening --------------------------------------------------------------------- */
 
-/* The supervisor's socket, or one of our own. */
+/* Use the supervisor's socket, or open an own one. */
 static int take_socket(listener *l) {
     const dirty_arbiter_options *o = l->a->boot;
     if (o->listen_fd > 0) {

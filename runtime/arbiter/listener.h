@@ -1,37 +1,37 @@
-/* listener: the accepting of connections. */
+/* listener: accepts connections. */
 #ifndef DIRTY_ARBITER_LISTENER_H
 #define DIRTY_ARBITER_LISTENER_H
 
 #include "arbiter/internal.h"
 
-/* Accept on the socket that the supervisor opened, or on one of our own (endpoint.h). On
- * failure says why in the log and returns a negative code; a->listener is NULL. */
+/* Accept on the supervisor's socket, or on an own one (endpoint.h). On failure logs the
+ * reason, returns a negative code and leaves a->listener NULL. */
 int listener_open(arbiter *a);
 
-/* Stop accepting, and remove a socket of our own from the file system. Idempotent. */
+/* Stop accepting and remove an own socket from the file system. Idempotent. */
 void listener_close(arbiter *a);
 
-/* Accept on this socket from now on, and take whoever waits at the one before. Owns fd.
- */
+/* Accept on `fd` from now on, after taking the callers that wait on the old socket.
+ * Takes ownership of fd. */
 void listener_switch(arbiter *a, int fd);
 
-/* Where the socket is our own, see to it that its files are (endpoint.h). */
+/* Check the files of an own socket and restore them (endpoint.h). */
 void listener_look(arbiter *a);
 
-/* A descriptor was freed (arbiter.room_freed): accept again if the limit had stopped it.
- */
+/* Accept again if the descriptor limit had stopped it. Runs after a descriptor was
+ * freed (MARK_ROOM). */
 void listener_step(arbiter *a);
 
-/* The file of a socket of our own, by O_PATH; -1: there is none. */
+/* Returns an O_PATH descriptor of the socket's file, -1: none. */
 int listener_file(const arbiter *a);
 
-/* The user who owns the socket, for the right to change things. */
+/* Returns the owner of the socket, who may use the admin calls that change things. */
 uid_t listener_owner(const arbiter *a);
 
-/* The socket has another owner now. */
+/* Record the new owner of the socket. */
 void listener_set_owner(arbiter *a, uid_t owner);
 
-/* How many connections may wait to be accepted. 0 or -1 with errno. */
+/* Set how many connections may wait to be accepted. Returns 0, or -1 with errno. */
 int listener_set_backlog(const arbiter *a, uint32_t backlog);
 
 #endif

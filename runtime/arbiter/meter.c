@@ -12,7 +12,7 @@ struct meter_action {
     UT_hash_handle hh;
 };
 
-/* Upper bounds in seconds: from a no-op to what the default timeout allows. */
+/* Upper bounds in seconds, from a no-op to the default timeout. */
 static const double bounds[METER_BUCKETS] = {0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01,
                                              0.025,  0.05,   0.1,   0.25,   0.5,   1,
                                              2.5,    10,     30,    120};
@@ -86,7 +86,7 @@ void meter_count(meter *m, const meter_sample *s) {
 
 void meter_deinit(meter *m) {
     meter_action *a = m->actions, *next;
-    HASH_CLEAR(hh, m->actions); /* the table; its elements stay linked */
+    HASH_CLEAR(hh, m->actions); /* frees the table; its elements stay linked */
     for (; a != NULL; a = next) {
         next = a->hh.next;
         free_action(a);
@@ -95,7 +95,7 @@ void meter_deinit(meter *m) {
     memset(m, 0, sizeof *m);
 }
 
-/* -- Telling --------------------------------------------------------------------- */
+/* -- Reports to the supervisor --------------------------------------------------- */
 
 void meter_append_label(dirty_buf *out, const char *text) {
     dirty_buf_append(out, "\"", 1);

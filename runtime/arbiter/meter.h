@@ -1,8 +1,8 @@
-/* meter: what is counted of every request, by app, action and outcome, and told as
- * Prometheus text (docs/operations.md lists the series).
+/* meter: counts requests by app, action and outcome, and writes them as Prometheus text
+ * (docs/operations.md lists the series).
  *
- * An action is counted by its name once a lane has run it: names that only callers made
- * up count as "other", so a caller can't fill the arbiter's memory with them. */
+ * An action is counted by its name once a lane has run it. Names that only callers
+ * invented count as "other", so a caller can't fill the arbiter's memory. */
 #ifndef DIRTY_ARBITER_METER_H
 #define DIRTY_ARBITER_METER_H
 
@@ -12,12 +12,12 @@
 #include "base/buf.h"
 #include "wire/code.h"
 
-/* Actions of one app that are counted by name; further ones are "other". */
+/* Limit of actions per app that are counted by name; further ones are "other". */
 #define METER_ACTIONS_MAX 100
 #define METER_BUCKETS 16
 
 typedef struct meter_histogram {
-    uint64_t buckets[METER_BUCKETS + 1]; /* not cumulative; the last is +Inf */
+    uint64_t buckets[METER_BUCKETS + 1]; /* not cumulative; the last bucket is +Inf */
     uint64_t sum_ns;
     uint64_t count;
 } meter_histogram;
@@ -27,7 +27,7 @@ typedef struct meter_action meter_action;
 /* Embedded in an app, zeroed. */
 typedef struct meter {
     meter_action *actions; /* owned, uthash by name */
-    meter_action *last;    /* of the request before: mostly the one of this, too */
+    meter_action *last;    /* action of the previous request: often the same again */
     meter_action *other;   /* owned */
     uint32_t action_count;
 } meter;
@@ -35,21 +35,21 @@ typedef struct meter {
 typedef struct meter_sample {
     const char *action;
     dirty_code outcome;
-    bool resolved;     /* a lane has run it, or knows it */
-    uint64_t queue_ns; /* from its first byte to a lane, or to an error reply */
+    bool resolved;     /* a lane has run or knows the action */
+    uint64_t queue_ns; /* from the first byte to a lane, or to an error reply */
     uint64_t run_ns;   /* 0: it did not run */
 } meter_sample;
 
 void meter_deinit(meter *m);
 
-/* Count one finished request. A lack of memory loses counts, nothing else. */
+/* Count one finished request. If memory runs out, only counts are lost. */
 void meter_count(meter *m, const meter_sample *sample);
 
 /* Append the series of one app: counts, or the histogram of queue or run times. */
 void meter_append_requests(const meter *m, const char *app, dirty_buf *out);
 void meter_append_histograms(const meter *m, const char *app, bool run, dirty_buf *out);
 
-/* Append `text` as a label's value, with its quotes. */
+/* Append `text` as a quoted label value. */
 void meter_append_label(dirty_buf *out, const char *text);
 
 #endif

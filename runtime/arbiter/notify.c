@@ -13,9 +13,10 @@ static void on_time(uv_timer_t *handle) {
     notify_tell(handle->data, DIRTY_REPORT_ALIVE, "%s", "");
 }
 
-/* -- Hearing --------------------------------------------------------------------- */
+/* -- Reports from the supervisor ------------------------------------------------- */
 
-/* The number of the file's descriptor stays: it is among our options. */
+/* Replace the file's descriptor under its old number, which is stored in the
+ * options. */
 static void take_socket(arbiter *a, int *passed) {
     listener_switch(a, passed[0]);
     listener_set_backlog(a, a->o->backlog);
@@ -27,7 +28,7 @@ static void take_socket(arbiter *a, int *passed) {
 
 static void hear_socket(arbiter *a, const dirty_report *r, int *passed) {
     if (r->within_ms > 0 && (passed[0] < 0 || passed[1] < 0))
-        return; /* none were free for them: it is sent again */
+        return; /* no descriptors were free: the supervisor sends it again */
     snprintf(a->heard.socket, sizeof a->heard.socket, "%.*s",
              (int)sizeof a->heard.socket - 1, r->text);
     if (r->within_ms > 0)
@@ -41,7 +42,7 @@ static void hear_log(arbiter *a, const dirty_report *r) {
              r->text);
 }
 
-/* At its end we end, too: the keeper sees to that. */
+/* Handle reports. When the supervisor ends, the subreaper ends this process. */
 static void on_report(uv_poll_t *handle, int status, int events) {
     arbiter *a = handle->data;
     dirty_report r;
@@ -69,7 +70,7 @@ static void listen_to_supervisor(arbiter *a) {
     uv_unref((uv_handle_t *)&a->notify_poll);
 }
 
-/* -- Telling --------------------------------------------------------------------- */
+/* -- Reports to the supervisor --------------------------------------------------- */
 
 static void tell_within(const arbiter *a, dirty_report_kind kind, uint32_t within_ms) {
     dirty_report r = {.kind = kind, .within_ms = within_ms};
@@ -114,7 +115,7 @@ void notify_ready(arbiter *a) {
 }
 
 void notify_stopping(arbiter *a) {
-    /* once for what runs, once for workers that close their apps */
+    /* once for running calls, once for workers that close their apps */
     uint64_t within_ms = 2 * (uint64_t)a->o->graceful_timeout_ms;
     tell_within(a, DIRTY_REPORT_STOPPING,
                 within_ms < UINT32_MAX ? (uint32_t)within_ms : UINT32_MAX);

@@ -1,26 +1,27 @@
-/* notify: reports the arbiter's state to the supervisor, and takes the supervisor's
- * reports (base/report.h). Without a supervisor every call does nothing. */
+/* notify: sends the arbiter's state to the supervisor, and receives the supervisor's
+ * reports (base/report.h). Without a supervisor every call does nothing, except that
+ * notify_ready logs. */
 #ifndef DIRTY_ARBITER_NOTIFY_H
 #define DIRTY_ARBITER_NOTIFY_H
 
 #include "arbiter/internal.h"
 #include "base/report.h"
 
-/* Say STARTED, and ALIVE from time to time where the supervisor wants it; listen to it.
- * Signals must have their handlers by now. */
+/* Send STARTED, then ALIVE at the interval that the supervisor wants. Listen for its
+ * reports. Requires that signal handlers are installed. */
 void notify_open(arbiter *a);
 
-/* READY, with what the log says of it. Without a supervisor that is logged here. */
+/* Send READY with a text for the log. Without a supervisor the text is logged here. */
 void notify_ready(arbiter *a);
 
-/* Say it, with a text made from `format`. */
+/* Send a report of this kind with a formatted text. */
 void notify_tell(arbiter *a, dirty_report_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* STOPPING, with the time the end may take. */
+/* Send STOPPING with the time that the end may take. */
 void notify_stopping(arbiter *a);
 
-/* Say nothing regularly any more, and hear nothing. Idempotent. */
+/* Stop sending ALIVE and receiving reports. Idempotent. */
 void notify_close(arbiter *a);
 
 #endif

@@ -10,9 +10,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* Bytes taken per wake-up, so that one that prints does not starve requests. */
+/* Limit of bytes per wake-up: output must not delay requests. */
 #define READ_MAX 8192
-/* Bytes of a dead worker that are still logged: more than a pipe holds by default. */
+/* Limit of bytes logged after a worker's death: more than a pipe holds by default. */
 #define LAST_MAX (128u * 1024)
 
 int output_pipe(output *o, const char *stream, int *theirs) {
@@ -53,7 +53,7 @@ static void take(output *o, const char *bytes, size_t len) {
     }
 }
 
-/* 1: there may be more, 0: nothing now, -1: the end. */
+/* Returns 1 if there may be more, 0 if nothing is there now, -1 at the end. */
 static int read_some(output *o) {
     char bytes[READ_MAX];
     ssize_t n = read(o->fd, bytes, sizeof bytes);

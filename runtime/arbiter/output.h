@@ -1,9 +1,9 @@
-/* output: what the apps of a worker print, and the configuration's hooks.
+/* output: logs what the apps of a worker print, and the configuration's hooks.
  *
- * A worker's stdout and stderr are pipes to the arbiter, which logs each line, tagged
- * with the worker and the stream: print() and the words of C libraries land in the log
- * and never in a caller's answer. Reading is bounded per wake-up; a worker that prints
- * faster than that waits, as with any pipe. */
+ * A worker's stdout and stderr are pipes to the arbiter. It logs each line with the
+ * worker and the stream. So output of print() and of C libraries goes to the log, never
+ * into an answer. Reading is bounded per wake-up: a worker that prints faster blocks,
+ * as with any pipe. */
 #ifndef DIRTY_ARBITER_OUTPUT_H
 #define DIRTY_ARBITER_OUTPUT_H
 
@@ -19,29 +19,30 @@ typedef struct output {
     uv_poll_t poll;
     bool open;
     int fd;
-    char from[48];       /* fields of the log line: whose it is */
+    char from[48];       /* log fields that name the source */
     const char *stream;  /* "stdout", "stderr" */
-    dirty_bucket bucket; /* lines that may be logged now, and those that were not */
-    bool fresh;          /* something came since the last output_flush */
+    dirty_bucket bucket; /* limits logged lines and counts suppressed ones */
+    bool fresh;          /* bytes came since the last output_flush */
     size_t len;
-    char line[OUTPUT_LINE_MAX]; /* the unfinished one */
+    char line[OUTPUT_LINE_MAX]; /* the unfinished line */
 } output;
 
-/* Make the pipe: o->fd is our end, *theirs the worker's. 0 or -errno. */
+/* Create the pipe: o->fd is the arbiter's end, *theirs the worker's. Returns 0 or
+ * -errno. */
 int output_pipe(output *o, const char *stream, int *theirs);
 
-/* Begin to log what comes from o->fd, with the fields of `format` in each line. 0 or
- * negative. */
+/* Begin to log what comes from o->fd. The fields of `format` go into each line. Returns
+ * 0 or a negative code. */
 int output_open(output *o, uv_loop_t *loop, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Called now and then: log an unfinished line to which nothing was added since the last
- * time, so that the last words of one that is stuck are seen while it is; and how many
- * lines were not logged. */
+/* Called periodically. Log an unfinished line if nothing was added since the last call:
+ * the last output of a hanging worker is then visible. Also log how many lines were
+ * suppressed. */
 void output_flush(output *o);
 
-/* Log what is left, then close; `closed` is called with poll.data as the caller set it.
- */
+/* Log the remaining bytes, then close. Calls `closed` with poll.data as the caller set
+ * it. */
 void output_close(output *o, uv_close_cb closed);
 
 #endif

@@ -53,7 +53,7 @@ bool deal_is_exclusive(const deal *d) {
     return false;
 }
 
-/* How many of the first `slots` slots host the app number i of the plan. */
+/* Returns how many of the first `slots` slots host app number i. */
 static uint32_t hosts_of(const plan *p, uint32_t i, uint32_t slots) {
     uint32_t hosts = 0;
     for (uint32_t k = 0; k < slots && k < p->deal_count; k++)
@@ -61,7 +61,7 @@ static uint32_t hosts_of(const plan *p, uint32_t i, uint32_t slots) {
     return hosts;
 }
 
-/* Room for one more in a list of deals. */
+/* Make room for one more deal in the list. Returns false if memory runs out. */
 static bool has_room(deal ***list, uint32_t count) {
     deal **more = realloc(*list, (count + 1) * sizeof(deal *));
     if (more != NULL)
@@ -79,7 +79,7 @@ static bool add_deal(plan *p) {
     return true;
 }
 
-/* The slot with the fewest apps that does not have this one yet. */
+/* Returns the slot with the fewest apps that does not host app i yet. */
 static deal *least_loaded(const plan *p, uint32_t i) {
     deal *best = NULL;
     for (uint32_t k = 0; k < p->deal_count; k++)
@@ -89,7 +89,8 @@ static deal *least_loaded(const plan *p, uint32_t i) {
     return best;
 }
 
-/* Apps without a limit go everywhere, apps with one to the emptiest slots. */
+/* Deal apps without a limit to all slots, and apps with a limit to the slots with the
+ * fewest apps. */
 static void deal_apps(plan *p) {
     for (uint32_t i = 0; i < p->o->app_count; i++) {
         uint32_t limit = p->o->apps[i].workers;
@@ -140,7 +141,7 @@ int plan_index(const plan *p, const app *what) {
     return -1;
 }
 
-/* Put a deal in the place of another, which workers may still have. */
+/* Replace a deal. Keep the old one: workers may still use it. */
 static int replace_deal(plan *p, uint32_t at, deal *d) {
     if (d == NULL || !has_room(&p->former, p->former_count)) {
         deal_free(d);
@@ -173,7 +174,7 @@ static bool has_slot_alone(const plan *p, uint32_t i) {
     return false;
 }
 
-/* A slot more, behind the others, with this app alone. */
+/* Add a last slot that hosts only this app. */
 static int add_slot_alone(plan *p, uint32_t i) {
     if (p->slot_count >= DIRTY_WORKERS_MAX ||
         (p->deal_count == p->slot_count && !add_deal(p)) ||
@@ -192,14 +193,15 @@ int plan_quarantine(plan *p, uint32_t i, const char *why) {
     p->quarantined_count += p->quarantined[i] == NULL;
     free(p->quarantined[i]);
     p->quarantined[i] = kept;
-    /* What fails here is no worse than before: such a slot goes on as it did. */
+    /* Ignore a failure: the slot then continues as before. */
     for (uint32_t k = 0; k < p->deal_count; k++)
         if (p->deals[k]->app_count > 1 && deal_at(p->deals[k], p->apps[i]) >= 0)
             replace_deal(p, k, deal_without(p, p->deals[k], i));
     return 0;
 }
 
-/* Those that are known not to load, unless nothing else is left to protect. */
+/* Quarantine the apps that are known not to load, unless no other app is left to
+ * protect. */
 static int quarantine_faulty(plan *p) {
     uint32_t faulty = 0;
     for (uint32_t i = 0; i < p->o->app_count; i++)
@@ -210,7 +212,7 @@ static int quarantine_faulty(plan *p) {
     return 0;
 }
 
-/* -- Life ------------------------------------------------------------------------ */
+/* -- Creation and closing -------------------------------------------------------- */
 
 void plan_ref(plan *p) {
     p->refs++;

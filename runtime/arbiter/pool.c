@@ -44,7 +44,8 @@ slot *pool_slot(arbiter *a, uint32_t number) {
     return a->slots[number - 1];
 }
 
-/* Why its worker won't boot: all of its apps are known not to load. NULL: it may. */
+/* Returns why the slot's worker can't boot: all of its apps are known not to load.
+ * NULL: it may boot. */
 static const char *fault_of(const deal *d) {
     for (uint32_t i = 0; i < d->app_count; i++)
         if (d->specs[i]->fault == NULL)
@@ -88,7 +89,8 @@ static void reap(worker *w, int wait_status) {
     worker_note_exit(w, wait_status);
     for (uint32_t i = 0; i < w->lane_count; i++) {
         takeover_settle(&w->lanes[i], wait_status);
-        if (w->lanes[i].poll_open) /* a process that it left may hold the other end */
+        if (w->lanes[i].poll_open) /* a process that the worker left behind may hold the
+                                      other end */
             uv_poll_stop(&w->lanes[i].poll);
     }
     exit_hook_call(w);
@@ -103,7 +105,8 @@ void pool_reap(arbiter *a) {
             waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
             info.si_pid != w->pid)
             continue;
-        /* What its apps left behind ends with it, while the id is still its own. */
+        /* Kill processes that its apps left behind, while the group id is still
+         * valid. */
         kill(-w->pid, SIGKILL);
         if (waitpid(w->pid, &wait_status, 0) == w->pid)
             reap(w, wait_status);

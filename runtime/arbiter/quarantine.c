@@ -9,12 +9,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* So many boots of a slot in a row that fail at the same app quarantine that app. */
+/* Quarantine an app after this many boots of a slot in a row that failed at it. */
 #define FAILURES 3
-/* How long quarantined apps must have served before all apps are dealt again. */
+/* Quarantined apps must have served for this long before all apps are dealt again. */
 #define SETTLED_MS 5000
-/* How long after that it may be done again; doubled each time, up to the last. Once all
- * has been well for as long as the last, from the first again. */
+/* Pause before all apps are dealt again. It doubles each time, from PAUSE_FIRST_MS up
+ * to PAUSE_LAST_MS. It returns to PAUSE_FIRST_MS after PAUSE_LAST_MS without
+ * trouble. */
 #define PAUSE_FIRST_MS 10000
 #define PAUSE_LAST_MS 600000
 
@@ -40,7 +41,7 @@ static bool quarantine_app(arbiter *a, const app *culprit, const char *why) {
     return true;
 }
 
-/* A boot has failed. True: an app was quarantined for it. */
+/* Handle a failed boot. Returns true if an app was quarantined for it. */
 static bool blame(slot *p) {
     const app *culprit = can_go(p->a, p->culprit) ? p->culprit : NULL;
     p->blamed_count = culprit != NULL && culprit == p->blamed ? p->blamed_count + 1 : 1;
@@ -65,7 +66,7 @@ void quarantine_step(arbiter *a) {
     }
 }
 
-/* Is there a worker with this app alone that has served for a while? */
+/* Has a worker with only this app served for SETTLED_MS? */
 static bool is_settled(const arbiter *a, const app *what, uint64_t now_ns) {
     const worker *w;
     DL_FOREACH (a->workers, w)
@@ -76,7 +77,8 @@ static bool is_settled(const arbiter *a, const app *what, uint64_t now_ns) {
     return false;
 }
 
-/* A try may fail: the code may have changed, or boot only when it is alone. */
+/* Pause before the next try, as a try may fail: the code may have changed, or the app
+ * may boot only when it is alone. */
 static void pause_joins(arbiter *a, uint64_t now_ns) {
     uint64_t ms = (uint64_t)PAUSE_FIRST_MS << a->joins;
     if (ms < PAUSE_LAST_MS)

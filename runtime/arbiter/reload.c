@@ -20,9 +20,9 @@
 #include "base/log.h"
 #include "base/patience.h"
 
-/* The report of a probe: a JSON line an app, tracebacks included. */
+/* Limit of a probe's report: one JSON line per app, with tracebacks. */
 #define REPORT_MAX (4u << 20)
-/* How often a worker of the new plan may fail to boot once the plan is installed. */
+/* Boot attempts per worker of the new plan after it is installed. */
 #define REPLACE_TRIES 3
 
 static const char *const state_names[] = {
@@ -51,17 +51,17 @@ static void set_state(reload *r, reload_state to) {
     arbiter_mark(r->a, MARK_CHANGED);
 }
 
-/* -- Its end --------------------------------------------------------------------- */
+/* -- End of a reload ------------------------------------------------------------- */
 
 static void begin(reload *r, bool same);
 
-/* Is nothing left of the last one: is its probe reaped, and its pipe, whose handle the
- * next one uses again, closed? */
+/* Is the previous reload fully cleaned up? Its probe must be reaped. Its pipe must be
+ * closed because the next reload uses the same handle. */
 static bool is_free(const reload *r) {
     return r->state == RELOAD_IDLE && r->probe_pid <= 0 && !r->pipe_closing;
 }
 
-/* Begin the reload that was asked for meanwhile. */
+/* Begin the reload that was requested during the last one. */
 static void begin_again(reload *r) {
     if (!r->again || !is_free(r) || r->a->phase != ARBITER_SERVING)
         return;
@@ -105,7 +105,7 @@ __attribute__((format(printf, 3, 4))) static void end(reload *r, const char *res
     begin_again(r);
 }
 
-/* Drop the plan that is not installed, and the workers that were booted by it. */
+/* Drop the plan that was not installed, and kill the workers that it booted. */
 static void drop_next(reload *r) {
     for (uint32_t i = 0; i < r->a->slot_room; i++) {
         slot *p = r->a->slots[i];
@@ -119,8 +119,8 @@ static void drop_next(reload *r) {
 
 /* -- Replacing ------------------------------------------------------------------- */
 
-/* Is the slot in hand done: its worker is of the current plan and serves, and the old
- * one is gone? */
+/* Is the slot renewed? Its worker must be ready and of the current plan, and the old
+ * worker must be gone. */
 static bool slot_is_renewed(const arbiter *a, const slot *p) {
     const worker *w;
     for (w = a->workers; w != NULL; w = w->next)
@@ -130,19 +130,20 @@ static bool slot_is_renewed(const arbiter *a, const slot *p) {
            p->worker->state == WORKER_READY;
 }
 
-/* One step for the slot in hand. True: go on to the next slot. */
+/* Advance the renewal of the slot. Returns true if the reload can go on to the next
+ * slot. */
 static bool renew(reload *r, slot *p) {
     arbiter *a = r->a;
     if (slot_is_renewed(a, p))
         return true;
     if (p->worker == NULL && p->failures >= REPLACE_TRIES) {
-        /* An exclusive app: the old worker had to go first. It is tried on and on. */
+        /* An exclusive app: its old worker had to end first. The pool keeps trying. */
         snprintf(r->reason, sizeof r->reason, "worker %u can't boot: %.300s", p->number,
                  p->last_exit);
         return true;
     }
     if (p->worker == NULL || p->worker->plan == a->plan || p->next != NULL)
-        return false; /* it is being filled, or the old one is still ending */
+        return false; /* it is being filled, or the old worker is still ending */
     if (p->next_failed && ++r->tries >= REPLACE_TRIES) {
         snprintf(r->reason, sizeof r->reason, "worker %u can't boot: %.300s", p->number,
                  p->last_exit);
@@ -150,7 +151,7 @@ static bool renew(reload *r, slot *p) {
     }
     if (deal_is_exclusive(p->worker->deal))
         worker_retire(p->worker,
-                      SLOT_RELOADED); /* its slot is filled by the current plan */
+                      SLOT_RELOADED); /* the slot is then filled by the current plan */
     else if (slot_start_next(p, a->plan, false) < 0)
         p->next_failed = true;
     return false;
@@ -182,8 +183,8 @@ static bool is_covered(const plan *by, uint32_t until, const app *what) {
     return false;
 }
 
-/* Does the slot host an app that no slot before it does? Exclusive apps can't be tried
- * beside the one that serves. */
+/* Does the slot host an app that no earlier slot hosts? False for exclusive apps: they
+ * can't be tried while the old worker serves. */
 static bool adds_cover(const plan *by, uint32_t i) {
     const deal *d = by->deals[i];
     bool adds = false;
@@ -209,7 +210,7 @@ static void cover(reload *r) {
         if (!adds_cover(r->next, i))
             continue;
         if (p->next != NULL) {
-            /* A recycled worker that still boots: the reload renews it. */
+            /* A replacement for recycling is still booting. The reload replaces it. */
             worker_kill(p->next, "reload");
             p->next = NULL;
         }
@@ -222,7 +223,7 @@ static void cover(reload *r) {
     }
 }
 
-/* Change what of the socket the new configuration has otherwise. */
+/* Apply the socket options that changed in the new configuration. */
 static void change_socket(reload *r) {
     char why[300];
     size_t len = strlen(r->kept);
@@ -255,8 +256,8 @@ static void install(reload *r) {
     replace(r);
 }
 
-/* A held worker has died. One that was killed from outside is tried again: that says
- * nothing of the new code. */
+/* Start a held worker again if it was killed from outside: that says nothing about the
+ * new code. */
 static bool try_again(reload *r, slot *p) {
     return p->next_killed && ++r->tries < REPLACE_TRIES &&
            slot_start_next(p, r->next, true) == 0;
@@ -342,7 +343,7 @@ static void report_is_whole(reload *r) {
     uv_timer_stop(&r->timer);
     int rc = source->finish(source->ctx, (const char *)r->report.base, r->report.len,
                             &options, why, sizeof why);
-    dirty_patience_begin(DIRTY_PATIENCE_MS); /* its limit has the same timer */
+    dirty_patience_begin(DIRTY_PATIENCE_MS); /* its limit uses the same timer */
     dirty_buf_deinit(&r->report);
     if (rc < 0) {
         end(r, "failed", "%s", why);
@@ -366,7 +367,7 @@ static void on_report(uv_stream_t *stream, ssize_t n, const uv_buf_t *chunk) {
     reload *r = stream->data;
     if (n > 0) {
         if (r->report.len == 0)
-            limit_probe(r); /* the configuration is read, the apps have their own time */
+            limit_probe(r); /* the configuration is read; apps have their own time */
         dirty_buf_append(&r->report, chunk->base, (size_t)n);
         if (dirty_buf_failed(&r->report) || r->report.len > REPORT_MAX)
             probe_failed(r, "the report of the probe is too long");
@@ -375,7 +376,7 @@ static void on_report(uv_stream_t *stream, ssize_t n, const uv_buf_t *chunk) {
     }
 }
 
-/* Fork the child that loads the new code. 0 or -errno. */
+/* Fork the child that loads the new code. Returns 0 or -errno. */
 static int start_probe(reload *r, bool same) {
     int fds[2];
     if (pipe2(fds, O_CLOEXEC) < 0)
@@ -424,7 +425,7 @@ uint64_t reload_start(arbiter *a) {
     reload *r = a->reload;
     if (a->phase == ARBITER_DRAINING || a->phase == ARBITER_ENDING)
         return r->number;
-    /* The one under way may have read the files before they were changed. */
+    /* The running reload may have read the files before they changed. */
     if (!is_free(r) || a->phase == ARBITER_STARTING) {
         r->again = true;
         return r->number + 1;
@@ -447,15 +448,16 @@ void reload_reap(arbiter *a) {
         waitid(P_PID, (id_t)r->probe_pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
         info.si_pid != r->probe_pid)
         return;
-    /* What the configuration left behind ends with it, while the id is still its own. */
+    /* Kill processes that the configuration left behind, while the group id is still
+     * valid. */
     kill(-r->probe_pid, SIGKILL);
     waitpid(r->probe_pid, NULL, 0);
     r->probe_pid = 0;
-    /* What it had to say is in the pipe, whose end is near. */
+    /* The rest of the report is in the pipe and is read until its end. */
     begin_again(r);
 }
 
-/* -- Life ------------------------------------------------------------------------ */
+/* -- Creation and closing -------------------------------------------------------- */
 
 int reload_init(arbiter *a) {
     reload *r = calloc(1, sizeof *r);
@@ -472,7 +474,7 @@ void reload_close(arbiter *a) {
     reload *r = a->reload;
     close_pipe(r);
     if (r->probe_pid > 0) {
-        kill(-r->probe_pid, SIGKILL); /* reaped by whoever gets our children */
+        kill(-r->probe_pid, SIGKILL); /* whoever inherits our children reaps it */
         r->probe_pid = 0;
     }
     plan_unref(a, r->next);

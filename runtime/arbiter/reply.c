@@ -181,7 +181,7 @@ void reply_interrupted(conn *c, dirty_code reason, bool started) {
                      started ? ",\"killed\":true" : NULL, false};
     unsigned long long ms = since_ms(c->request.arrived_ns);
     if (!started && reason == DIRTY_CODE_TIMEOUT)
-        /* A lane that has the whole request and has not begun is as good as a queue. */
+        /* A lane that has the whole request but has not begun it counts as a queue. */
         reply_timeout(c, c->request.whole ? "queue" : "receive");
     else
         reply_error(

@@ -10,9 +10,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* A ready worker that dies this soon without having served anything died quickly, and so
- * did one that was killed while it booted. After so many quick deaths in a row there is a
- * pause. It is short, because a killed worker must be back within a second. */
+/* A quick death: a ready worker dies within this time without having served a request,
+ * or a worker is killed while it boots. A pause follows after several quick deaths in a
+ * row. It is short because a killed worker must be back within a second. */
 #define QUICK_MS 1000
 #define QUICK_DEATHS 5
 #define QUICK_PAUSE_MS 300
@@ -76,7 +76,7 @@ int slot_start_next(slot *p, plan *by, bool hold) {
     return start_worker(p, by, &p->next);
 }
 
-/* A worker that has booted closes the circuit. */
+/* Put a booted worker into service and close the circuit. */
 static void serve(slot *p) {
     worker *w = p->worker;
     p->failures = 0;
@@ -113,7 +113,8 @@ static void first_start_failed(slot *p) {
     p->a->start_failed = true;
 }
 
-/* Its boot was killed from outside, and not for memory: that says nothing of its apps. */
+/* Was the boot killed from outside, and not for memory? Then it says nothing about the
+ * apps. */
 static bool boot_was_killed(const worker *w) {
     return w->ready_ns == 0 && w->exit_reason == WORKER_EXIT_SIGNAL;
 }
@@ -124,7 +125,8 @@ static bool died_quickly(const worker *w) {
     return w->served == 0 && dirty_now_ns() - w->ready_ns < QUICK_MS * DIRTY_NS_PER_MS;
 }
 
-/* The pause before the next boot, by how the last worker went. */
+/* Returns the pause before the next boot, in ms. It depends on how the last worker
+ * ended. */
 static uint32_t pause_ms(slot *p, const worker *w) {
     if (w->ready_ns == 0 && !boot_was_killed(w))
         return backoff_ms(p->failures++);
@@ -137,7 +139,8 @@ void slot_set_open(slot *p, const char *why) {
     snprintf(p->last_exit, sizeof p->last_exit, "%s", why);
 }
 
-/* Which app the boot failed at, that could be hosted without the others; NULL: none. */
+/* Returns the app at which the boot failed, if the slot's other apps can be hosted
+ * without it. NULL: none. */
 static const app *culprit_of(const worker *w) {
     int at = worker_boots(w);
     bool alone = w->plan != w->a->plan || w->deal->app_count < 2;
@@ -165,7 +168,7 @@ void slot_fill_now(slot *p) {
     slot_fill_after(p, 0);
 }
 
-/* The slot has lost the worker that it had or was about to get. */
+/* Handle the loss of the slot's current or next worker. */
 static void lose(slot *p, worker *w, bool was_ready) {
     arbiter *a = p->a;
     bool first = a->phase == ARBITER_STARTING && !was_ready;
@@ -173,7 +176,7 @@ static void lose(slot *p, worker *w, bool was_ready) {
     if (first && a->boot->restarts == 0 && !a->start_failed)
         first_start_failed(p);
     else if (first && a->boot->restarts > 0)
-        a->start_over = true; /* what worked for the arbiter before us may work again */
+        a->start_over = true; /* the previous arbiter's apps may work again */
     if (a->phase != ARBITER_ENDING && !a->start_failed && is_wanted(p))
         refill(p, w);
 }
@@ -203,8 +206,8 @@ static void on_gone(worker *w) {
 
 /* -- Recycling ------------------------------------------------------------------- */
 
-/* Replace a worker: the replacement boots first. Does nothing where one boots already or
- * a reload is under way. */
+/* Replace a worker after its replacement has booted. Does nothing if a replacement is
+ * booting already or a reload is running. */
 static void recycle(worker *w) {
     slot *p = w->slot;
     arbiter *a = p->a;
@@ -214,7 +217,7 @@ static void recycle(worker *w) {
         w->state != WORKER_READY || p->next != NULL || w->condemned != NULL)
         return;
     if (p->next_failed && dirty_now_ns() < p->respawn_at_ns)
-        return; /* its replacement could not boot just now */
+        return; /* its replacement has just failed to boot */
     dirty_log(DIRTY_LOG_INFO, "worker is recycled",
               "worker=%u worker_pid=%d why=%s served=%llu", p->number, (int)w->pid, why,
               (unsigned long long)w->served);
@@ -228,7 +231,7 @@ static void recycle(worker *w) {
         p->next_failed = true;
 }
 
-/* graceful_timeout is over: what it runs is answered here. */
+/* Answer the requests that still run after graceful_timeout. */
 static void end_overdue(worker *w) {
     for (uint32_t i = 0; i < w->lane_count; i++)
         takeover_shutdown(&w->lanes[i]);

@@ -21,7 +21,7 @@ static void append_string(dirty_buf *out, const char *text) {
     dirty_buf_json_string(out, text, strlen(text));
 }
 
-/* null for "" */
+/* Append a JSON string, or null for "". */
 static void append_text(const char *text, dirty_buf *out) {
     if (text[0] != '\0')
         append_string(out, text);
@@ -29,7 +29,7 @@ static void append_text(const char *text, dirty_buf *out) {
         dirty_buf_append_cstr(out, "null");
 }
 
-/* Who started this arbiter, and what became of the one before. */
+/* Append who started this arbiter and how the previous one ended. */
 static void append_supervision(const dirty_arbiter_options *o, dirty_buf *out) {
     if (o->supervisor_pid == 0)
         return;
@@ -61,7 +61,7 @@ static void append_arbiter(arbiter *a, dirty_buf *out) {
     dirty_buf_append_cstr(out, "}");
 }
 
-/* What is known of a slot: how its last worker ended, how its boots go. */
+/* Append a slot's state: how its last worker ended and how its boots go. */
 static void append_slot(const slot *p, dirty_buf *out) {
     dirty_buf_printf(out, ",\"boot_failures\":%u,\"circuit\":\"%s\",\"last_exit\":",
                      p->failures, slot_is_open(p) ? "open" : "closed");
@@ -134,7 +134,7 @@ static void append_empty_slot(const slot *p, dirty_buf *out) {
     dirty_buf_append_cstr(out, "}");
 }
 
-/* The workers by slot, those that end behind the one that serves. */
+/* Append the workers by slot. Ending workers follow the one that serves. */
 static void append_workers(const arbiter *a, dirty_buf *out) {
     const char *comma = "";
     for (uint32_t i = 0; i < a->slot_room; i++) {

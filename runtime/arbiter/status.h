@@ -5,11 +5,12 @@
 #include "arbiter/internal.h"
 #include "base/buf.h"
 
-/* Append the status object. What comes from lane pages is read once and bounded. */
+/* Append the status object. Values from lane pages are read only once and bounded,
+ * because apps can change them. */
 void status_append(arbiter *a, dirty_buf *out);
 
-/* Append one busy lane with its traceback, null where it is not there yet; then ask for
- * it. `anew`: forget the one that is there, it may be old. */
+/* Append one busy lane with its traceback, null if it has not come yet, then ask for
+ * it. `anew`: discard an existing traceback, which may be old. */
 void status_append_stack(lane *l, bool anew, dirty_buf *out);
 
 #endif

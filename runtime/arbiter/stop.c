@@ -27,7 +27,7 @@ static bool is_busy(const arbiter *a) {
     return false;
 }
 
-/* No lane will take them. */
+/* Answer the requests that no lane will take any more. */
 static void reply_unstarted(arbiter *a) {
     conn *c, *next;
     DL_FOREACH_SAFE (a->conns, c, next)
@@ -41,10 +41,10 @@ static void on_graceful_timeout(uv_timer_t *handle) {
     stop_now(a, DIRTY_EXIT_OK);
 }
 
-/* Everything accepted is finished: the workers may close their apps and go. */
+/* Drain the workers: all accepted requests are finished. */
 static void release_workers(arbiter *a) {
     arbiter_set_phase(a, ARBITER_ENDING);
-    reply_unstarted(a); /* what is still not here whole */
+    reply_unstarted(a); /* requests that are still incomplete */
     worker *w;
     DL_FOREACH (a->workers, w)
         worker_drain(w);

@@ -8,34 +8,37 @@
 #include "arbiter/worker.h"
 #include "base/clock.h"
 
-/* How long a lane may take from its last byte to its DONE before that is odd. */
+/* Limit of the time from a lane's last byte to its DONE. Longer is treated as a
+ * fault. */
 #define REPORT_MS 1000
 
-/* The connection whose request the lane has, NULL: none that waits for it. */
+/* Returns the connection that waits for the lane's request, or NULL. */
 static conn *conn_of(const lane *l) {
     return l->request != NULL ? l->request->conn : NULL;
 }
 
-/* The lane won't tell any more whether it had read the request to its end: its page does.
- * If not, what is left of it must not be taken for the next one. */
+/* Read from the page whether the lane read the whole request: the lane itself won't
+ * report it any more. If it did not, the rest must not be taken for the next
+ * request. */
 static void note_whole(const lane *l, conn *c) {
     c->request.whole = c->request.whole || atomic_load(&l->page->whole) == l->seq;
 }
 
-/* The end of a connection whose answer is out, with no DONE to tell it. */
+/* Returns how an answered connection ends if no DONE will come. */
 static dirty_connection_end end_of_answered(const lane *l, conn *c) {
     note_whole(l, c);
     return c->request.whole ? DIRTY_CONNECTION_KEEP : DIRTY_CONNECTION_DRAIN;
 }
 
-/* Grace is over: take the baton, or end the connection whose frame never gets whole. */
+/* Act when the grace period is over: take the baton, or end a connection whose frame
+ * will never be complete. */
 void takeover_overdue(lane *l) {
     conn *c = conn_of(l);
     dirty_baton_state state = dirty_baton_read(l->page, l->seq);
     if (dirty_now_ns() < l->grace_until_ns &&
         (state == DIRTY_BATON_RUNNING || state == DIRTY_BATON_WRITING)) {
-        /* It was reading when its deadline came, and has begun since, or answers itself
-         * by now: it gets its grace. */
+        /* The lane was reading at its deadline. Since then it has started the app or
+         * begun its answer, so it gets its grace period. */
         l->seize_ns = l->grace_until_ns;
         lane_interrupt_again(l);
         return;
@@ -45,13 +48,13 @@ void takeover_overdue(lane *l) {
     bool lost_race =
         !mine && (state == DIRTY_BATON_RUNNING || state == DIRTY_BATON_READING);
     if (lost_race || (state == DIRTY_BATON_ANSWERED && !l->late)) {
-        l->late = true; /* it has just gone on: its DONE is near */
+        l->late = true; /* it has just moved on: DONE should come soon */
         l->seize_ns = dirty_now_ns() + REPORT_MS * DIRTY_NS_PER_MS;
         return;
     }
     if (state == DIRTY_BATON_WRITING && c != NULL) {
-        /* The caller does not read; what it has got is no frame any more. The lane's
-         * send fails now. */
+        /* The caller does not read and has part of a frame. Close the connection: the
+         * lane's send then fails. */
         l->seize_ns = dirty_now_ns() + REPORT_MS * DIRTY_NS_PER_MS;
         conn_close(c);
         return;
@@ -79,7 +82,7 @@ void takeover_shutdown(lane *l) {
                 dirty_baton_move(l->page, l->seq, state, DIRTY_BATON_TAKEN);
     lane_detach(l);
     if (!ours) {
-        /* A frame is being written, or is out and the DONE is on its way. */
+        /* The lane is writing a frame, or has answered and its DONE is on the way. */
         if (dirty_baton_read(l->page, l->seq) != DIRTY_BATON_ANSWERED)
             conn_close(c);
         else
@@ -99,7 +102,7 @@ static void reply_worker_lost(const lane *l, conn *c, const char *started,
                               int wait_status) {
     char extra[200], how[120], name[16];
     const worker *w = l->worker;
-    /* The lane that a worker is condemned for has been answered before. */
+    /* A condemned worker's stuck lane was answered before. So this is another lane. */
     bool sibling = w->condemned != NULL && w->kill_reason != NULL;
     bool oom = w->exit_reason == WORKER_EXIT_OOM;
     if (WIFSIGNALED(wait_status)) {
@@ -147,9 +150,9 @@ void takeover_settle(lane *l, int wait_status) {
         lane_count(l, DIRTY_CODE_NONE, 0);
         conn_done(c, end_of_answered(l, c));
         break;
-    case DIRTY_BATON_WRITING: /* framing is lost */
+    case DIRTY_BATON_WRITING: /* the caller may have part of a frame */
     case DIRTY_BATON_TAKEN:
-    case DIRTY_BATON_IDLE: /* the page can't be believed */
+    case DIRTY_BATON_IDLE: /* the page is not trustworthy */
         lane_count(l, DIRTY_CODE_WORKER_LOST, 0);
         conn_close(c);
         break;

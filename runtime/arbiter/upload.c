@@ -6,12 +6,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Bytes taken per turn of the loop and upload, so that one that comes fast does not
- * starve requests. */
+/* Limit of bytes per upload and turn of the loop: a fast upload must not delay
+ * requests. */
 #define TURN_BYTES_MAX (64u * 1024)
 
-/* Only files in memory have seals: no pipe, device or network file system does, on which
- * a call could wait. */
+/* Is it a file in memory? Only those have seals. A call on a pipe, a device or a
+ * network file could block. */
 static bool is_memory(int fd) {
     struct stat st;
     return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && fcntl(fd, F_GET_SEALS) >= 0;

@@ -1,14 +1,14 @@
 /* upload: the bytes of a long request whose sender is slow.
  *
- * A lane receives long requests itself, but does not wait for a sender that has nothing
- * to send: it writes what has come to an anonymous file and gives the request back with
- * it. From then on the arbiter receives the rest, a bounded piece per turn of its loop,
- * and hands request and file to a lane when all of it is here. So a slow sender costs one
- * descriptor and the bytes that it has sent, and never a lane.
+ * A lane receives long requests itself but does not wait for a sender that has nothing
+ * to send. It writes the received bytes to an anonymous file and returns the request
+ * with this file. The arbiter then receives the rest, a bounded piece per turn of its
+ * loop. It hands request and file to a lane when the request is whole. So a slow sender
+ * costs one descriptor and the bytes that it has sent, but no lane.
  *
- * The file comes from a worker, whose app may still have it open and change it. It is
- * read and written by pread and pwrite alone, never mapped, and only if it is memory: so
- * no call on it can wait, and a file that was cut short is a short read. */
+ * The file comes from a worker, whose app may still have it open and change it. The
+ * arbiter uses only pread and pwrite, never mmap, and accepts only files in memory. So
+ * no call can block, and a truncated file gives a short read. */
 #ifndef DIRTY_ARBITER_UPLOAD_H
 #define DIRTY_ARBITER_UPLOAD_H
 
@@ -21,26 +21,27 @@
 typedef struct upload {
     bool open;
     int fd;     /* owned while open */
-    size_t len; /* bytes of the request in it, from its beginning; counted in
+    size_t len; /* bytes of the request in the file, from its start; counted in
                    arbiter.upload_bytes */
 } upload;
 
 typedef enum upload_result {
-    UPLOAD_MORE,   /* nothing more for now */
-    UPLOAD_WHOLE,  /* all of it is here */
-    UPLOAD_END,    /* the sender has ended its side before that */
-    UPLOAD_FULL,   /* all uploads together hold as much as they may, or no memory */
+    UPLOAD_MORE,   /* no more bytes for now */
+    UPLOAD_WHOLE,  /* the request is whole */
+    UPLOAD_END,    /* the sender shut down its side too early */
+    UPLOAD_FULL,   /* the limit of all uploads is reached, or no memory */
     UPLOAD_BROKEN, /* the connection or the file failed */
 } upload_result;
 
-/* Bytes that all uploads of the arbiter may hold together. */
+/* Limit of the bytes in all uploads together. */
 #define UPLOAD_BYTES_MAX (256ull * 1024 * 1024)
 
-/* Take over `fd` with its first `len` bytes. UPLOAD_MORE; or, with fd closed:
- * UPLOAD_FULL, or UPLOAD_BROKEN: it is no file that is safe to use. */
+/* Open an upload on `fd` with its first `len` bytes. Takes ownership of fd. Returns
+ * UPLOAD_MORE. On failure closes fd and returns UPLOAD_FULL, or UPLOAD_BROKEN if the
+ * file is not safe to use. */
 upload_result upload_open(arbiter *a, upload *u, int fd, size_t len);
 
-/* Receive what `socket` has, at most up to `whole_len` bytes in all. */
+/* Receive what `socket` has, until the upload has `whole_len` bytes. */
 upload_result upload_receive(arbiter *a, upload *u, int socket, size_t whole_len);
 
 /* Close the file. Idempotent. */

@@ -21,7 +21,7 @@
 #include "base/proc.h"
 #include "base/safe_file.h"
 
-/* How long a worker whose channel has ended may take to exit. */
+/* Kill a worker that does not exit within this time after its channel ended. */
 #define EXIT_MS 2000
 
 static const char *const state_names[] = {
@@ -49,9 +49,9 @@ static void set_state(worker *w, worker_state to) {
     w->state = to;
 }
 
-/* -- Birth ----------------------------------------------------------------------- */
+/* -- Start of a worker ----------------------------------------------------------- */
 
-/* Channels and pages of all lanes. `theirs` gets the lanes' ends. */
+/* Create the channels and pages of all lanes. `theirs` gets the lanes' ends. */
 static int open_lanes(worker *w, int *theirs) {
     for (uint32_t i = 0; i < w->lane_count; i++) {
         lane *l = &w->lanes[i];
@@ -86,8 +86,8 @@ static int open_outputs(worker *w, int theirs[2]) {
 
 static pid_t fork_worker(worker *w, const int *theirs, const int *outputs) {
     sigset_t all, before;
-    /* A signal that came in the child before its handlers are reset would be taken for
-     * one of the arbiter's. */
+    /* Block signals until the child has reset its handlers. Otherwise the arbiter's
+     * handlers would take the child's signals for their own. */
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     pid_t pid = fork();
@@ -96,7 +96,7 @@ static pid_t fork_worker(worker *w, const int *theirs, const int *outputs) {
     int saved = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (pid > 0)
-        setpgid(pid, pid); /* the child does it too: whoever comes first */
+        setpgid(pid, pid); /* the child does it too: either may come first */
     errno = saved;
     return pid;
 }
@@ -133,7 +133,7 @@ static worker *new_worker(arbiter *a, plan *by, const deal *d) {
 
 static void on_timer(uv_timer_t *handle);
 
-/* Watch the lanes, the output and the time of a forked worker. */
+/* Watch a forked worker's lanes and output, and limit its boot time. */
 static void watch(worker *w) {
     uv_loop_t *loop = &w->a->loop;
     uv_timer_init(loop, &w->timer);
@@ -193,8 +193,8 @@ int worker_spawn(arbiter *a, worker_seat seat, plan *by, const deal *d, worker *
     return 0;
 }
 
-/* Apps that are too large as soon as they are loaded would be recycled without end, and
- * be no smaller for it. Such a worker is replaced when it is twice as large. */
+/* Raise max_rss to twice the size of a worker that exceeds it right after boot.
+ * Otherwise it would be recycled without end and never get smaller. */
 static void set_max_rss(worker *w) {
     uint64_t rss = dirty_proc_rss_bytes(w->pid);
     w->max_rss = w->plan->o->max_rss_bytes;
@@ -284,8 +284,8 @@ static void send_stop(worker *w) {
                       DIRTY_LOG_QUOTE(strerror(errno)));
 }
 
-/* How long it may take to end. One that runs nothing gets the time to close its apps,
- * however short the graceful timeout is. */
+/* Returns how many ms the worker may take to end. An idle worker gets at least EXIT_MS
+ * to close its apps, even if graceful_timeout is shorter. */
 static uint32_t drain_ms(const worker *w) {
     uint32_t ms = w->a->o->graceful_timeout_ms;
     return worker_has_busy_lane(w) || ms > EXIT_MS ? ms : EXIT_MS;
@@ -293,12 +293,12 @@ static uint32_t drain_ms(const worker *w) {
 
 void worker_drain(worker *w) {
     if (w->state == WORKER_BOOTING)
-        worker_kill(w, "drained"); /* it runs no call, and does not read while it boots */
+        worker_kill(w, "drained"); /* runs no call and reads no message while it boots */
     if (w->state != WORKER_READY)
         return;
     set_state(w, WORKER_DRAINING);
     retire_lanes(w);
-    /* A lane reads STOP after the request it has, so it can be sent at once. */
+    /* Send STOP at once: a lane reads it after its current request. */
     send_stop(w);
     uv_timer_start(&w->timer, on_timer, drain_ms(w), 0);
 }
@@ -317,7 +317,7 @@ void worker_kill(worker *w, const char *reason) {
     w->kill_reason = reason;
     w->a->counters.killed++;
     uv_timer_stop(&w->timer);
-    /* With its group: what the apps started ends with their worker. */
+    /* Kill the process group too: it has the processes that the apps started. */
     if (kill(-w->pid, SIGKILL) < 0)
         kill(w->pid, SIGKILL);
     dirty_log(DIRTY_LOG_WARN, "worker killed", "worker=%u worker_pid=%d reason=%s",
@@ -352,7 +352,8 @@ void worker_channel_ended(worker *w) {
     }
 }
 
-/* What the first lane that is not ready has told of its boot, 0: nothing. */
+/* Returns the boot progress word of the first lane that is not ready and has set it. 0:
+ * none. */
 static uint32_t boot_word(const worker *w) {
     for (uint32_t i = 0; i < w->lane_count; i++) {
         uint32_t word = 0;
@@ -372,7 +373,8 @@ int worker_boots(const worker *w) {
     return told ? (int)(word >> 8) : -1;
 }
 
-/* Say which app of which lane is late, as far as its page can be believed. */
+/* Set boot_error to the app and phase that exceeded boot_timeout, if the lane's page
+ * has valid values. */
 static void tell_late_boot(worker *w) {
     static const char *const phases[] = {
         [DIRTY_BOOT_LOAD] = "load", [DIRTY_BOOT_NEW] = "new", [DIRTY_BOOT_INIT] = "init"};

@@ -1,4 +1,4 @@
-/* How a worker ended: for counters, the log and those who lost a call by it. */
+/* How a worker ended, for counters, the log and the callers that lost a call. */
 #include "arbiter/worker.h"
 
 #include <signal.h>
@@ -22,7 +22,7 @@ const char *worker_exit_reason_name(int reason) {
 }
 
 const char *worker_signal_name(int number, char *out, size_t size) {
-    const char *abbrev = sigabbrev_np(number); /* real-time signals have none */
+    const char *abbrev = sigabbrev_np(number); /* real-time signals have no name */
     if (abbrev != NULL)
         snprintf(out, size, "SIG%s", abbrev);
     else
