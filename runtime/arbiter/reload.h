@@ -42,7 +42,7 @@ struct reload {
     uint64_t number; /* of the reload under way or the last one, 1.. */
     plan *next;      /* COVERING: owned; then it is the arbiter's */
     uint32_t at;     /* REPLACING: index of the slot in hand */
-    uint32_t tries;  /* COVERING: of all; REPLACING: of the slot in hand */
+    uint32_t tries;  /* in COVERING of all slots, in REPLACING of the current slot */
     pid_t probe_pid; /* 0: none runs */
     uv_pipe_t report_pipe;
     bool pipe_open;
@@ -68,7 +68,7 @@ uint64_t reload_start(arbiter *a);
  * may be editing it. False: a reload is under way. */
 bool reload_start_same(arbiter *a);
 
-/* What follows from what has become of workers: the one under way goes on. */
+/* Continue the reload under way, after workers became ready or ended. */
 void reload_step(arbiter *a);
 
 /* SIGCHLD: the probe may be the one that ended. */

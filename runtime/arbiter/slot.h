@@ -56,7 +56,7 @@ void slot_fill_after(slot *p, uint32_t ms);
 /* Fill it at once, whatever pause its former failures would make. */
 void slot_fill_now(slot *p);
 
-/* Fill it as one whose circuit is open from the start: `why` its apps can't boot. */
+/* Open its circuit before the first boot, because of `why`. */
 void slot_set_open(slot *p, const char *why);
 
 /* Is its circuit open: have its workers failed to boot BREAKER_FAILURES times in a row?

@@ -12,8 +12,8 @@
  * stops at once. */
 void stop_gracefully(arbiter *a);
 
-/* End now: what waits or runs is answered SHUTDOWN, workers are killed. `status` is what
- * dirty_arbiter_run returns if nothing went wrong before. */
+/* End now. Answer SHUTDOWN to all requests that wait or run. Kill the workers. `status`
+ * is what dirty_arbiter_run returns if nothing went wrong before. */
 void stop_now(arbiter *a, int status);
 
 /* Continue a stop. Returns true once, when the last worker is gone. */
