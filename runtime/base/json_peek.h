@@ -14,8 +14,8 @@
 dirty_slice dirty_json_peek_string(dirty_slice text, const char *key);
 
 /* Copy a value of dirty_json_peek_string into `out` and undo its escapes. The result is
- * cut to size - 1 bytes and NUL-terminated. \uXXXX beyond ASCII becomes '?'. Returns
- * out. */
+ * cut to size - 1 bytes and NUL-terminated. An escape by four hex digits that is beyond
+ * ASCII becomes '?'. Returns out. */
 const char *dirty_json_unescape(dirty_slice value, char *out, size_t size);
 
 #endif

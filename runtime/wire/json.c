@@ -57,7 +57,7 @@ static bool is_low_half(int unit) {
     return unit >= 0xdc00 && unit <= 0xdfff;
 }
 
-/* Length of the escape \uXXXX at `at`, together with the second escape of a surrogate
+/* Length of the escape by four hex digits at `at`, with the second one of a surrogate
  * pair. *half: it is a surrogate without its other half. 0: no four digits follow. */
 static size_t unit_len(const uint8_t *at, const uint8_t *end, bool *half) {
     int unit = hex4(at + 2, end);
