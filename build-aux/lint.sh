@@ -47,11 +47,11 @@ check_luacheck() {
 }
 
 check_headers() { # every header compiles alone, and says first what it is by its own name
-    local header
+    local header name
     for header in "${h_files[@]}"; do
-        if [[ $header == runtime/* ]] &&
-            [[ $(head -n 1 "$header") != "/* $(basename "$header" .h)"* ]]; then
-            echo "$header: line 1 must begin with /* $(basename "$header" .h):" && return 1
+        name=$(basename "$header" .h)
+        if [[ $header == runtime/* ]] && ! head -n 1 "$header" | grep -qE "^/\* $name(\.h)?:"; then
+            echo "$header: line 1 must begin with /* $name:" && return 1
         fi
         "$CC" "${cflags[@]}" "${warn[@]}" -Werror -Ispec/c -fsyntax-only -x c "$header" || return 1
     done
