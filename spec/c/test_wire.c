@@ -523,6 +523,32 @@ static void what_is_written_is_read_the_same(void **state) {
     }
 }
 
+/* Decode a route whose names are `names`: an app of one byte and the rest. */
+static dirty_wire_fault decode_names(const char *names, size_t len) {
+    uint8_t payload[DIRTY_ROUTE_FIXED_LEN + 40] = {
+        [8] = 1, /* length of the app's name */
+        [9] = (uint8_t)(len - 1),
+    };
+    dirty_route route;
+    memcpy(payload + DIRTY_ROUTE_FIXED_LEN, names, len);
+    size_t payload_len = DIRTY_ROUTE_FIXED_LEN + len;
+    return dirty_route_decode(payload, payload_len, payload_len, &route);
+}
+
+static void a_wrong_byte_is_found_anywhere_in_a_name(void **state) {
+    (void)state;
+    char names[40];
+    for (size_t len = 2; len <= sizeof names; len++)
+        for (size_t at = 0; at < len; at++)
+            for (int byte = 0; byte < 256; byte++) {
+                bool good = byte >= 0x21 && byte <= 0x7e;
+                memset(names, at % 2 ? 0x21 : 0x7e, len);
+                names[at] = (char)byte;
+                assert_int_equal(decode_names(names, len),
+                                 good ? DIRTY_WIRE_OK : DIRTY_WIRE_BAD_NAME);
+            }
+}
+
 /* Whatever comes: an answer without a byte read outside, and slices that lie inside. */
 static void assert_survives(const uint8_t *from, size_t len) {
     static walked w;
@@ -589,6 +615,7 @@ int main(void) {
         cmocka_unit_test(extensions_that_say_nothing_are_not_written),
         cmocka_unit_test(errors_that_are_too_long_are_cut_to_what_every_peer_takes),
         cmocka_unit_test(an_error_without_details_says_whether_it_started),
+        cmocka_unit_test(a_wrong_byte_is_found_anywhere_in_a_name),
         cmocka_unit_test(what_is_written_is_read_the_same),
         cmocka_unit_test(garbage_is_survived),
         cmocka_unit_test(messages_with_broken_bytes_are_survived),
