@@ -35,8 +35,8 @@ size_t dirty_fdpass_take(struct msghdr *m, int fds[DIRTY_FDPASS_MAX]) {
         count = (c->cmsg_len - CMSG_LEN(0)) / sizeof *fds;
     if (count > DIRTY_FDPASS_MAX)
         count = DIRTY_FDPASS_MAX;
-    if (count > 0)
-        memcpy(fds, CMSG_DATA(c), count * sizeof *fds);
+    for (size_t i = 0; i < count; i++)
+        memcpy(fds + i, CMSG_DATA(c) + i * sizeof *fds, sizeof *fds);
     if (!(m->msg_flags & MSG_CTRUNC))
         return count;
     for (size_t i = 0; i < count; i++) {

@@ -71,16 +71,21 @@ int dirty_channel_receive(dirty_channel *channel) {
     return rc;
 }
 
-int dirty_channel_send(const dirty_channel *channel, const void *head, size_t head_len,
-                       const void *bytes, size_t len) {
+/* Most messages have no bytes, and send costs less than sendmsg. */
+static ssize_t send_once(int fd, const void *head, size_t head_len, const void *bytes,
+                         size_t len) {
+    if (len == 0)
+        return send(fd, head, head_len, MSG_NOSIGNAL);
     struct iovec pieces[] = {{(void *)(uintptr_t)head, head_len},
                              {(void *)(uintptr_t)bytes, len}};
     struct msghdr m = {.msg_iov = pieces, .msg_iovlen = 2};
+    return sendmsg(fd, &m, MSG_NOSIGNAL);
+}
+
+int dirty_channel_send(const dirty_channel *channel, const void *head, size_t head_len,
+                       const void *bytes, size_t len) {
     for (;;) {
-        /* most messages have no bytes, and send costs less than sendmsg */
-        ssize_t n = len == 0 ? send(channel->fd, head, head_len, MSG_NOSIGNAL)
-                             : sendmsg(channel->fd, &m, MSG_NOSIGNAL);
-        if (n >= 0)
+        if (send_once(channel->fd, head, head_len, bytes, len) >= 0)
             return 0;
         if (errno != EINTR)
             return errno == ECONNRESET ? -EPIPE : -errno;
