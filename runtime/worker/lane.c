@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -320,16 +321,17 @@ static void pin_signals(dirty_lane *lane, const job *j) {
 
 static int serve_dispatch(dirty_lane *lane) {
     const dirty_msg_dispatch *d = &lane->channel.message.dispatch;
-    job j = {.dispatch = d, .fd = lane->channel.peer_fd, .saved = -1};
-    j.done.kind = DIRTY_MSG_DONE;
-    j.done.seq = d->seq;
-    j.call = (dirty_call){.seq = d->seq,
-                          .app = d->app,
-                          .arrived_ns = d->arrived_ns,
-                          .deadline_ns = d->deadline_ns,
-                          .peer_pid = d->peer_pid,
-                          .peer_uid = d->peer_uid,
-                          .fd = j.fd};
+    job j = {.dispatch = d,
+             .fd = lane->channel.peer_fd,
+             .call = {.seq = d->seq,
+                      .app = d->app,
+                      .arrived_ns = d->arrived_ns,
+                      .deadline_ns = d->deadline_ns,
+                      .peer_pid = d->peer_pid,
+                      .peer_uid = d->peer_uid,
+                      .fd = lane->channel.peer_fd},
+             .done = {.kind = DIRTY_MSG_DONE, .seq = d->seq},
+             .saved = -1};
     handle(lane, &j);
     if (j.saved >= 0)
         return give_back_slow(lane, &j);
@@ -339,7 +341,8 @@ static int serve_dispatch(dirty_lane *lane) {
     dirty_channel_close(&lane->channel);
     int rc = dirty_channel_send(&lane->channel, &j.done, sizeof j.done, NULL, 0);
     dirty_host_release(lane->host);
-    fflush(stdout); /* an app may have made stdout fully buffered */
+    if (__fpending(stdout) > 0)
+        fflush(stdout); /* an app may have made stdout fully buffered */
     pin_signals(lane, &j);
     dirty_request_reader_end(&lane->reader);
     return rc;
