@@ -12,10 +12,13 @@ struct meter_action {
     UT_hash_handle hh;
 };
 
-/* Upper bounds in seconds, from a no-op to the default timeout. */
-static const double bounds[METER_BUCKETS] = {0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01,
-                                             0.025,  0.05,   0.1,   0.25,   0.5,   1,
-                                             2.5,    10,     30,    120};
+#define US 1000ull
+#define MS (1000 * US)
+
+/* Upper bounds in ns, from a no-op to the default timeout. */
+static const uint64_t bounds_ns[METER_BUCKETS] = {
+    100 * US, 500 * US, 1 * MS,   2500 * US, 5 * MS,    10 * MS,    25 * MS,    50 * MS,
+    100 * MS, 250 * MS, 500 * MS, 1000 * MS, 2500 * MS, 10000 * MS, 30000 * MS, 120000 * MS};
 
 /* -- Counting -------------------------------------------------------------------- */
 
@@ -65,9 +68,8 @@ static meter_action *find(meter *m, const meter_sample *s) {
 }
 
 static void observe(meter_histogram *h, uint64_t ns) {
-    double seconds = (double)ns / 1e9;
     int i = 0;
-    while (i < METER_BUCKETS && seconds > bounds[i])
+    while (i < METER_BUCKETS && ns > bounds_ns[i])
         i++;
     h->buckets[i]++;
     h->sum_ns += ns;
@@ -137,7 +139,7 @@ static void append_histogram(const meter_action *a, const char *app, bool run,
         dirty_buf_printf(out, "%s_bucket", name);
         append_labels(out, app, a);
         if (i < METER_BUCKETS)
-            dirty_buf_printf(out, ",le=\"%g\"} %llu\n", bounds[i], below);
+            dirty_buf_printf(out, ",le=\"%g\"} %llu\n", (double)bounds_ns[i] / 1e9, below);
         else
             dirty_buf_printf(out, ",le=\"+Inf\"} %llu\n", below);
     }
