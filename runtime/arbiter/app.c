@@ -67,7 +67,7 @@ void app_hide(arbiter *a, app *p) {
     p->shown = false;
 }
 
-static app *look_up(const arbiter *a, dirty_slice name) {
+static app *search(const arbiter *a, dirty_slice name) {
     app *p;
     HASH_FIND(hh, a->apps_by_name, name.base, name.len, p);
     if (p != NULL)
@@ -78,11 +78,9 @@ static app *look_up(const arbiter *a, dirty_slice name) {
     return NULL;
 }
 
-app *app_find(arbiter *a, dirty_slice name) {
-    app *last = a->found;
-    if (last == NULL || !dirty_slice_equals(name, last->name, last->name_len))
-        a->found = last = look_up(a, name);
-    return last;
+app *app_look_up(arbiter *a, dirty_slice name) {
+    a->found = search(a, name);
+    return a->found;
 }
 
 bool app_has_room(const arbiter *a, const app *p) {

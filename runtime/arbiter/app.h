@@ -42,8 +42,16 @@ void app_unref(arbiter *a, app *p);
 void app_show(arbiter *a, app *p);
 void app_hide(arbiter *a, app *p);
 
-/* Returns the served app of this name, or NULL. */
-app *app_find(arbiter *a, dirty_slice name);
+/* Search for the served app of this name and remember it in arbiter.found. */
+app *app_look_up(arbiter *a, dirty_slice name);
+
+/* Returns the served app of this name, or NULL. It is often that of the last request. */
+static inline app *app_find(arbiter *a, dirty_slice name) {
+    app *last = a->found;
+    if (last != NULL && dirty_slice_equals(name, last->name, last->name_len))
+        return last;
+    return app_look_up(a, name);
+}
 
 /* Is there room for one more request of the app? */
 bool app_has_room(const arbiter *a, const app *p);

@@ -41,15 +41,10 @@ void conn_poll(conn *c, int events) {
         uv_poll_stop(&c->poll);
 }
 
-/* Leave the timer armed if the deadline moves later or is cleared; on_timer then checks
- * again. So requests that are answered in time cost no timer operation. */
-void conn_wake_at(conn *c, uint64_t wake_ns) {
-    c->wake_ns = wake_ns;
-    if (wake_ns == 0 || (c->timer_ns != 0 && c->timer_ns <= wake_ns))
-        return;
-    c->timer_ns = wake_ns;
-    uv_timer_start(&c->timer, on_timer, (uint64_t)dirty_ms_until(wake_ns, dirty_now_ns()),
-                   0);
+void conn_arm_timer(conn *c) {
+    c->timer_ns = c->wake_ns;
+    uv_timer_start(&c->timer, on_timer,
+                   (uint64_t)dirty_ms_until(c->wake_ns, dirty_now_ns()), 0);
 }
 
 static uint64_t after_ms(uint32_t ms) {

@@ -134,8 +134,17 @@ bool conn_set_state(conn *c, conn_state to);
 #define CONN_INPUT (UV_READABLE | UV_DISCONNECT)
 void conn_poll(conn *c, int events);
 
-/* Set the deadline of the current state. 0: none. */
-void conn_wake_at(conn *c, uint64_t wake_ns);
+/* Start the timer for wake_ns. */
+void conn_arm_timer(conn *c);
+
+/* Set the deadline of the current state. 0: none. The timer stays armed if the deadline
+ * moves later or is cleared, and checks again when it fires. So requests that are
+ * answered in time cost no timer operation. */
+static inline void conn_wake_at(conn *c, uint64_t wake_ns) {
+    c->wake_ns = wake_ns;
+    if (wake_ns != 0 && (c->timer_ns == 0 || c->timer_ns > wake_ns))
+        conn_arm_timer(c);
+}
 
 /* Handle a hang-up of the peer while its request waits or runs. */
 void conn_hung_up(conn *c);

@@ -63,14 +63,17 @@ static void close_handles(conn *c) {
     uv_close((uv_handle_t *)&c->timer, c->closed);
 }
 
+static void enter_idle(conn *c) {
+    arbiter *a = c->a;
+    request_reset(a, &c->request);
+    DL_APPEND2(a->idle_conns, c, spare_prev, spare_next);
+}
+
 /* Acquire what the new state holds. */
 static void enter(conn *c) {
     arbiter *a = c->a;
     switch (c->state) {
-    case CONN_IDLE:
-        request_reset(a, &c->request);
-        DL_APPEND2(a->idle_conns, c, spare_prev, spare_next);
-        break;
+    case CONN_IDLE: enter_idle(c); break;
     case CONN_QUEUED: app_enqueue(a, &c->request); break;
     case CONN_LINGER: DL_APPEND2(a->lingering, c, spare_prev, spare_next); break;
     case CONN_CLOSING: close_handles(c); break;
@@ -82,17 +85,22 @@ static void enter(conn *c) {
 }
 
 void conn_enter_first(conn *c) {
-    enter(c);
+    enter_idle(c);
 }
 
-/* An unknown edge is a bug in the arbiter. It must end only this connection. */
+/* An unknown edge is a bug in the arbiter. It must end only this connection. Not inlined,
+ * so that legal edges don't pay for its arguments. */
+static __attribute__((noinline, cold)) void report_edge(const conn *c, conn_state to) {
+    dirty_log(DIRTY_LOG_ERROR, "internal error: a connection is closed",
+              "session_state=%d next=%d", (int)c->state, (int)to);
+    shutdown(c->fd, SHUT_RDWR);
+}
+
 bool conn_set_state(conn *c, conn_state to) {
     if (c->state == CONN_CLOSING)
         return false;
     if (!edge_is_legal(c->state, to)) {
-        dirty_log(DIRTY_LOG_ERROR, "internal error: a connection is closed",
-                  "session_state=%d next=%d", (int)c->state, (int)to);
-        shutdown(c->fd, SHUT_RDWR);
+        report_edge(c, to);
         to = CONN_CLOSING;
     }
     leave(c, to);
