@@ -19,9 +19,7 @@ void dirty_buf_deinit(dirty_buf *b) {
     dirty_buf_init(b);
 }
 
-int dirty_buf_reserve(dirty_buf *b, size_t more) {
-    if (b->cap - b->len >= more)
-        return 0;
+int dirty__buf_grow(dirty_buf *b, size_t more) {
     if (more > SIZE_MAX / 2 - b->len)
         return -ENOMEM;
     size_t cap = b->cap ? b->cap : BUF_MIN;
@@ -86,10 +84,4 @@ void dirty_buf_json_string(dirty_buf *b, const char *text, size_t len) {
         p += n ? n : 1;
     }
     dirty_buf_append(b, "\"", 1);
-}
-
-void dirty_buf_consume(dirty_buf *b, size_t count) {
-    if (count < b->len)
-        memmove(b->base, b->base + count, b->len - count);
-    b->len = count < b->len ? b->len - count : 0;
 }

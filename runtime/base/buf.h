@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef struct dirty_buf {
     uint8_t *base; /* owned; NULL while cap is 0 */
@@ -20,8 +21,13 @@ typedef struct dirty_buf {
 void dirty_buf_init(dirty_buf *b);
 void dirty_buf_deinit(dirty_buf *b);
 
+/* The slow part of reserve; nothing else calls it. */
+int dirty__buf_grow(dirty_buf *b, size_t more);
+
 /* Make room for `more` further bytes. Returns 0, or -ENOMEM with the buffer unchanged. */
-int dirty_buf_reserve(dirty_buf *b, size_t more);
+static inline int dirty_buf_reserve(dirty_buf *b, size_t more) {
+    return b->cap - b->len >= more ? 0 : dirty__buf_grow(b, more);
+}
 
 void dirty_buf_append(dirty_buf *b, const void *data, size_t len);
 void dirty_buf_append_cstr(dirty_buf *b, const char *text);
@@ -34,7 +40,11 @@ void dirty_buf_printf(dirty_buf *b, const char *format, ...)
 void dirty_buf_json_string(dirty_buf *b, const char *text, size_t len);
 
 /* Drop the first `count` bytes and move the rest to the front. */
-void dirty_buf_consume(dirty_buf *b, size_t count);
+static inline void dirty_buf_consume(dirty_buf *b, size_t count) {
+    if (count < b->len)
+        memmove(b->base, b->base + count, b->len - count);
+    b->len = count < b->len ? b->len - count : 0;
+}
 
 static inline bool dirty_buf_failed(const dirty_buf *b) {
     return b->failed;
