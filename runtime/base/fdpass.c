@@ -16,7 +16,8 @@ void dirty_fdpass_attach(struct msghdr *m, dirty_fdpass_room *room, const int *f
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(count * sizeof *fds);
-    memcpy(CMSG_DATA(c), fds, count * sizeof *fds);
+    for (size_t i = 0; i < count; i++)
+        memcpy(CMSG_DATA(c) + i * sizeof *fds, fds + i, sizeof *fds);
 }
 
 void dirty_fdpass_expect(struct msghdr *m, dirty_fdpass_room *room) {
