@@ -6,16 +6,23 @@
 #include "dirty_errors.h"
 #include "wire/value.h"
 
-dirty_wire_fault dirty_frame_decode(const uint8_t *bytes, size_t len,
-                                    uint32_t max_payload, dirty_frame *out) {
+/* Judge a header that is incomplete or wrong. */
+static dirty_wire_fault judge_start(const uint8_t *bytes, size_t len) {
     if ((len > 0 && bytes[0] != 'D') || (len > 1 && bytes[1] != 'W'))
         return DIRTY_WIRE_BAD_MAGIC;
     if (len > 2 && bytes[2] != DIRTY_WIRE_VERSION)
         return DIRTY_WIRE_BAD_VERSION;
     if (len > 3 && (bytes[3] < DIRTY_FRAME_REQUEST || bytes[3] > DIRTY_FRAME_END))
         return DIRTY_WIRE_BAD_TYPE;
-    if (len < DIRTY_FRAME_HEADER_LEN)
-        return DIRTY_WIRE_MORE;
+    return DIRTY_WIRE_MORE;
+}
+
+dirty_wire_fault dirty_frame_decode(const uint8_t *bytes, size_t len,
+                                    uint32_t max_payload, dirty_frame *out) {
+    static const uint8_t start[] = {'D', 'W', DIRTY_WIRE_VERSION};
+    if (len < DIRTY_FRAME_HEADER_LEN || memcmp(bytes, start, sizeof start) != 0 ||
+        bytes[3] < DIRTY_FRAME_REQUEST || bytes[3] > DIRTY_FRAME_END)
+        return judge_start(bytes, len);
     out->type = bytes[3];
     out->payload_len = dirty_get32(bytes + 4);
     out->id = dirty_get64(bytes + 8);
