@@ -137,10 +137,12 @@ typedef enum look_result {
 } look_result;
 
 /* Make `in` hold the bytes from `used` on. `bytes` may be `in` itself or the scratch.
- * Returns false if memory runs out. */
+ * Returns false if memory runs out, now or before: a failed buffer is kept, because it
+ * records that bytes were lost. */
 static bool keep_rest(conn *c, const uint8_t *bytes, size_t len, size_t used) {
     arbiter *a = c->a;
-    if (used < len && c->in.cap == 0 && a->spare_input_count > 0)
+    if (used < len && c->in.cap == 0 && !dirty_buf_failed(&c->in) &&
+        a->spare_input_count > 0)
         c->in = a->spare_inputs[--a->spare_input_count];
     if (used < len && bytes != c->in.base)
         dirty_buf_append(&c->in, bytes + used, len - used);
@@ -373,11 +375,10 @@ void dispatch_next(conn *c) {
 void dispatch_early(conn *c) {
     size_t room = DIRTY_HEAD_BYTES_MAX - c->in.len;
     ssize_t n = room > 0 ? recv(c->fd, c->a->scratch, room, MSG_DONTWAIT) : -1;
-    if (n > 0)
-        dirty_buf_append(&c->in, c->a->scratch, (size_t)n);
+    bool kept = n > 0 && keep_rest(c, c->a->scratch, (size_t)n, 0);
     if (n == 0)
         c->eof = true;
-    if (n > 0 && c->in.len < DIRTY_HEAD_BYTES_MAX && !dirty_buf_failed(&c->in))
+    if (kept && c->in.len < DIRTY_HEAD_BYTES_MAX)
         return;
     if (conn_is_hung_up(c))
         conn_hung_up(c);
