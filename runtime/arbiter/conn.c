@@ -185,7 +185,7 @@ void conn_returned(conn *c, const uint8_t *bytes, size_t len) {
     if (c->gone)
         conn_abandon(c);
     else
-        conn_wait(c);
+        conn_wait_again(c);
 }
 
 void conn_stalled(conn *c, int fd, size_t len) {
@@ -325,10 +325,16 @@ void conn_wait(conn *c) {
     if (!conn_set_state(c, CONN_QUEUED))
         return;
     conn_wake_at(c, c->request.deadline_ns);
+}
+
+void conn_wait_again(conn *c) {
+    conn_wait(c);
+    if (c->state != CONN_QUEUED)
+        return;
     if (c->request.app->shown)
-        arbiter_mark(c->a, MARK_REMATCH); /* a returned request can meet idle lanes */
+        arbiter_mark(c->a, MARK_REMATCH);
     else
-        reply_app_removed(c); /* the app was removed while a lane had the request */
+        reply_app_removed(c);
 }
 
 void conn_running(conn *c, size_t used) {

@@ -92,8 +92,13 @@ void conn_abandon(conn *c);
  * error if the request has an id and no lane has it. */
 void conn_fail(conn *c);
 
-/* Queue the request for a lane. Its bytes are in `in` or in its upload. */
+/* Queue the request, for which no lane is idle. Its bytes are in `in` or in its
+ * upload. */
 void conn_wait(conn *c);
+
+/* Queue a request that a lane has had. Since then a lane may have become idle, or the
+ * app may have been removed. */
+void conn_wait_again(conn *c);
 
 /* Note that a lane took the request with the first `used` bytes of `in`. */
 void conn_running(conn *c, size_t used);

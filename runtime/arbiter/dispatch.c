@@ -392,7 +392,7 @@ void dispatch_rest(conn *c) {
     case UPLOAD_MORE: break;
     case UPLOAD_WHOLE:
         r->whole = true;
-        conn_wait(c);
+        conn_wait_again(c);
         break;
     case UPLOAD_END: end_of_input(c); break;
     case UPLOAD_FULL: reply_uploads_full(c); break;
