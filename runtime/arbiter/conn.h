@@ -127,7 +127,7 @@ void conns_step(arbiter *a);
 /* Acquire what the initial state, IDLE, holds. */
 void conn_enter_first(conn *c);
 
-/* Remove the connection from arbiter.looks. Idempotent. */
+/* Remove the connection, which is in arbiter.looks, from there. */
 void conn_stop_looking(conn *c);
 
 /* Change the state: release what the old state holds and acquire what the new one

@@ -27,8 +27,7 @@ static bool edge_is_legal(conn_state from, conn_state to) {
 }
 
 void conn_stop_looking(conn *c) {
-    if (c->looking)
-        DL_DELETE2(c->a->looks, c, look_prev, look_next);
+    DL_DELETE2(c->a->looks, c, look_prev, look_next);
     c->looking = false;
 }
 
@@ -38,7 +37,8 @@ static void leave(conn *c, conn_state to) {
     switch (c->state) {
     case CONN_IDLE:
         DL_DELETE2(a->idle_conns, c, spare_prev, spare_next);
-        conn_stop_looking(c);
+        if (c->looking)
+            conn_stop_looking(c);
         break;
     case CONN_QUEUED: app_dequeue(a, &c->request); break;
     case CONN_RUNNING:
