@@ -24,8 +24,9 @@ typedef enum give_result {
     GIVE_LATER /* nothing can be given for now */
 } give_result;
 
-static give_result give(lane *l, request *r, const uint8_t *bytes, size_t len) {
-    switch (lane_send(l, r, bytes, len)) {
+static give_result give(lane *l, request *r, const uint8_t *bytes, size_t len,
+                        uint64_t now_ns) {
+    switch (lane_send(l, r, bytes, len, now_ns)) {
     case LANE_SENT: return GIVE_DONE;
     case LANE_LATER: return GIVE_LATER;
     case LANE_LOST: worker_channel_ended(l->worker); break;
@@ -62,27 +63,28 @@ static request *best_waiting(const deal *d) {
 /* Returns the best waiting request whose caller is still connected, or NULL. libuv
  * reports hang-ups once per turn of the loop. After a long turn (the process was
  * stopped or busy), callers of queued requests may have left unnoticed. */
-static request *next_waiting(const lane *l) {
-    request *r = NULL;
-    while (l->a->queued > 0 && (r = best_waiting(l->deal)) != NULL &&
-           dirty_now_ns() - r->arrived_ns > UNSEEN_NS && conn_is_hung_up(r->conn)) {
+static request *next_waiting(const lane *l, uint64_t now_ns) {
+    request *r;
+    while ((r = best_waiting(l->deal)) != NULL && now_ns - r->arrived_ns > UNSEEN_NS &&
+           conn_is_hung_up(r->conn))
         conn_abandon(r->conn);
-        r = NULL;
-    }
     return r;
 }
 
 /* Give an idle lane the best waiting request. Returns GIVE_LATER if there is none or if
  * it can't be given for now. */
 static give_result serve_next(lane *l) {
-    request *r = next_waiting(l);
+    if (l->a->queued == 0)
+        return GIVE_LATER;
+    uint64_t now_ns = dirty_now_ns();
+    request *r = next_waiting(l, now_ns);
     if (r == NULL)
         return GIVE_LATER;
     conn *c = r->conn;
     size_t have = c->in.len < r->frame_len ? c->in.len : r->frame_len;
     if (r->upload.open)
         have = 0; /* the file holds all bytes */
-    give_result given = give(l, r, c->in.base, have);
+    give_result given = give(l, r, c->in.base, have, now_ns);
     if (given == GIVE_DONE)
         conn_running(c, have);
     if (given == GIVE_LOST)
@@ -155,15 +157,16 @@ static uint64_t plus_ms(uint64_t at_ns, uint32_t ms) {
 
 /* Returns the time in ns that a lane has to receive the rest, 0: unlimited. Time in the
  * queue doesn't count. */
-static uint64_t receive_time_left(const conn *c) {
+static uint64_t receive_time_left(const conn *c, uint64_t now_ns) {
     uint64_t all_ns = c->a->o->recv_timeout_ms * DIRTY_NS_PER_MS;
-    uint64_t used_ns = dirty_now_ns() - c->request.arrived_ns;
+    uint64_t used_ns = now_ns - c->request.arrived_ns;
     if (all_ns == 0)
         return 0;
     return used_ns < all_ns ? all_ns - used_ns : 1;
 }
 
 static void note_names(conn *c, const dirty_route *route) {
+    c->request.action_len = (uint8_t)route->action.len;
     memcpy(c->request.action, route->action.base, route->action.len);
     c->request.action[route->action.len] = '\0';
 }
@@ -181,8 +184,7 @@ static uint64_t deadline_of(const conn *c, const dirty_route *route) {
 /* Returns how many ns ago the deadline passed, 0: it has not. Budgets count from the
  * first byte read. So if all bytes came at once, only an absolute deadline can have
  * passed. */
-static uint64_t late_by_ns(const conn *c) {
-    uint64_t now_ns = c->state == CONN_READING ? dirty_now_ns() : c->request.arrived_ns;
+static uint64_t late_by_ns(const conn *c, uint64_t now_ns) {
     bool late = c->request.deadline_ns != 0 && c->request.deadline_ns < now_ns;
     return late ? now_ns - c->request.deadline_ns : 0;
 }
@@ -197,23 +199,23 @@ static void reply_late(conn *c, dirty_slice app_name, uint64_t late_ns) {
 }
 
 /* Store what the route says, before the request is admitted. */
-static void note_route(conn *c, const dirty_route *route) {
+static void note_route(conn *c, const dirty_route *route, uint64_t now_ns) {
     c->request.priority = route->priority;
     c->request.order = ++c->a->last_order;
-    c->request.recv_left_ns = c->request.whole ? 0 : receive_time_left(c);
+    c->request.recv_left_ns = c->request.whole ? 0 : receive_time_left(c, now_ns);
     c->request.deadline_ns = deadline_of(c, route);
 }
 
 /* Give the request to a free lane, or queue it if there is room. It may be incomplete
  * if it is larger than the head buffer. */
-static void admit(conn *c, const uint8_t *bytes, size_t len) {
+static void admit(conn *c, const uint8_t *bytes, size_t len, uint64_t now_ns) {
     arbiter *a = c->a;
     size_t have = len < c->request.frame_len ? len : c->request.frame_len;
     bool open = a->phase == ARBITER_STARTING || a->phase == ARBITER_SERVING;
     lane *l = NULL;
     give_result given = GIVE_LOST; /* a lost lane is no longer idle */
     while (open && given == GIVE_LOST && (l = find_lane(a, c->request.app)) != NULL)
-        given = give(l, &c->request, bytes, have);
+        given = give(l, &c->request, bytes, have, now_ns);
     if (l != NULL && given == GIVE_DONE) {
         keep_rest(c, bytes, len, have);
         conn_running(c, bytes == c->in.base ? have : 0);
@@ -271,10 +273,12 @@ static look_result look(conn *c, const uint8_t *bytes, size_t len, bool full) {
 
     a->counters.requests++;
     c->request.whole = whole;
-    note_route(c, &route);
-    uint64_t late_ns = late_by_ns(c);
+    /* The clock was read when the first bytes came, which was just now in IDLE. */
+    uint64_t now_ns = c->state == CONN_READING ? dirty_now_ns() : c->request.arrived_ns;
+    note_route(c, &route, now_ns);
+    uint64_t late_ns = late_by_ns(c, now_ns);
     if (c->request.app != NULL && late_ns == 0) {
-        admit(c, bytes, len);
+        admit(c, bytes, len, now_ns);
         return LOOK_TAKEN;
     }
     char name[DIRTY_NAME_MAX];

@@ -72,12 +72,12 @@ void lane_note_idle(lane *l) {
 
 /* Send DISPATCH with the caller's descriptor. A gathered request is sent as its
  * file. */
-static int send_dispatch(const lane *l, const request *r, struct iovec bytes) {
+static int send_dispatch(const lane *l, const request *r, int at, struct iovec bytes) {
     const upload *u = &r->upload;
     int fds[2] = {r->fd, u->open ? u->fd : -1};
     dirty_msg_dispatch m = {
         .kind = DIRTY_MSG_DISPATCH,
-        .app = (uint32_t)deal_at(l->deal, r->app),
+        .app = (uint32_t)at,
         .seq = l->seq,
         .arrived_ns = r->arrived_ns,
         .deadline_ns = r->deadline_ns,
@@ -121,22 +121,30 @@ static void retry_later(arbiter *a, int rc) {
         uv_timer_start(&a->retry_timer, on_retry, RETRY_MS, 0);
 }
 
-lane_send_result lane_send(lane *l, request *r, const uint8_t *bytes, size_t len) {
-    l->seq = ++l->a->last_seq;
-    r->recv_deadline_ns = r->recv_left_ns ? dirty_now_ns() + r->recv_left_ns : 0;
-    dirty_baton_begin(l->page, l->seq);
-    int rc = send_dispatch(l, r, (struct iovec){(void *)(uintptr_t)bytes, len});
+/* Rare paths that log are not inlined, so that sending and counting don't pay for the
+ * registers and the stack that they need. */
+static __attribute__((noinline, cold)) lane_send_result send_failed(const lane *l,
+                                                                    int rc) {
     if (rc == -EPIPE || rc == -ECONNRESET)
         return LANE_LOST; /* it died: the channel's end is reported soon */
     if (is_shortage(rc)) {
         retry_later(l->a, rc);
         return LANE_LATER;
     }
-    if (rc < 0) {
-        dirty_log(DIRTY_LOG_WARN, "lane can't be reached", "worker=%u lane=%u reason=%s",
-                  l->worker_number, l->number, DIRTY_LOG_QUOTE(strerror(-rc)));
-        return LANE_BROKEN;
-    }
+    dirty_log(DIRTY_LOG_WARN, "lane can't be reached", "worker=%u lane=%u reason=%s",
+              l->worker_number, l->number, DIRTY_LOG_QUOTE(strerror(-rc)));
+    return LANE_BROKEN;
+}
+
+lane_send_result lane_send(lane *l, request *r, const uint8_t *bytes, size_t len,
+                           uint64_t now_ns) {
+    int at = deal_at(l->deal, r->app);
+    l->seq = ++l->a->last_seq;
+    r->recv_deadline_ns = r->recv_left_ns ? now_ns + r->recv_left_ns : 0;
+    dirty_baton_begin(l->page, l->seq);
+    int rc = send_dispatch(l, r, at, (struct iovec){(void *)(uintptr_t)bytes, len});
+    if (rc < 0)
+        return send_failed(l, rc);
     lane_retire(l);
     l->busy = true;
     l->late = false;
@@ -144,11 +152,11 @@ lane_send_result lane_send(lane *l, request *r, const uint8_t *bytes, size_t len
     l->request = r;
     r->lane = l;
     l->app = r->app;
-    l->spec = l->deal->specs[deal_at(l->deal, r->app)];
-    l->started_ns = dirty_now_ns();
+    l->spec = l->deal->specs[at];
+    l->started_ns = now_ns;
     l->queue_ns = l->started_ns - r->arrived_ns;
     l->caller_pid = r->peer_pid;
-    memcpy(l->action, r->action, strlen(r->action) + 1);
+    memcpy(l->action, r->action, r->action_len + 1u);
     return LANE_SENT;
 }
 
@@ -171,26 +179,18 @@ static request *release(lane *l) {
     return r;
 }
 
-void lane_count(lane *l, dirty_code outcome, uint64_t run_ns) {
-    arbiter *a = l->a;
-    uint64_t slow_ns = a->o->slow_log_threshold_ms * DIRTY_NS_PER_MS;
-    app_count(a, l->app,
-              &(meter_sample){.action = l->action,
-                              .outcome = outcome,
-                              .resolved = outcome != DIRTY_CODE_ACTION_NOT_FOUND &&
-                                          outcome != DIRTY_CODE_PROTOCOL,
-                              .queue_ns = l->queue_ns,
-                              .run_ns = run_ns});
-    if (outcome == DIRTY_CODE_MEMORY)
-        dirty_log(DIRTY_LOG_WARN, "call ran out of memory",
-                  "app=%s action=%s run_ms=%llu worker=%u worker_pid=%d caller_pid=%d "
-                  "lua_bytes=%llu",
-                  l->app->name, DIRTY_LOG_QUOTE(l->action),
-                  (unsigned long long)(run_ns / DIRTY_NS_PER_MS), l->worker_number,
-                  (int)l->worker_pid, (int)l->caller_pid,
-                  (unsigned long long)atomic_load(&l->page->lua_bytes));
-    if (slow_ns == 0 || l->queue_ns + run_ns < slow_ns)
-        return;
+static __attribute__((noinline, cold)) void log_memory(const lane *l, uint64_t run_ns) {
+    dirty_log(DIRTY_LOG_WARN, "call ran out of memory",
+              "app=%s action=%s run_ms=%llu worker=%u worker_pid=%d caller_pid=%d "
+              "lua_bytes=%llu",
+              l->app->name, DIRTY_LOG_QUOTE(l->action),
+              (unsigned long long)(run_ns / DIRTY_NS_PER_MS), l->worker_number,
+              (int)l->worker_pid, (int)l->caller_pid,
+              (unsigned long long)atomic_load(&l->page->lua_bytes));
+}
+
+static __attribute__((noinline, cold)) void log_slow(const lane *l, dirty_code outcome,
+                                                     uint64_t run_ns) {
     dirty_log(DIRTY_LOG_WARN, "slow call",
               "app=%s action=%s code=%s queue_ms=%llu run_ms=%llu worker=%u "
               "worker_pid=%d caller_pid=%d",
@@ -199,6 +199,21 @@ void lane_count(lane *l, dirty_code outcome, uint64_t run_ns) {
               (unsigned long long)(l->queue_ns / DIRTY_NS_PER_MS),
               (unsigned long long)(run_ns / DIRTY_NS_PER_MS), l->worker_number,
               (int)l->worker_pid, (int)l->caller_pid);
+}
+
+void lane_count(lane *l, dirty_code outcome, uint64_t run_ns) {
+    uint64_t slow_ns = l->a->o->slow_log_threshold_ms * DIRTY_NS_PER_MS;
+    app_count(l->a, l->app,
+              &(meter_sample){.action = l->action,
+                              .outcome = outcome,
+                              .resolved = outcome != DIRTY_CODE_ACTION_NOT_FOUND &&
+                                          outcome != DIRTY_CODE_PROTOCOL,
+                              .queue_ns = l->queue_ns,
+                              .run_ns = run_ns});
+    if (outcome == DIRTY_CODE_MEMORY)
+        log_memory(l, run_ns);
+    if (slow_ns != 0 && l->queue_ns + run_ns >= slow_ns)
+        log_slow(l, outcome, run_ns);
 }
 
 static const lane_events *events_of(const lane *l) {

@@ -85,7 +85,8 @@ typedef enum lane_send_result {
 
 /* Send a request to an idle lane. `bytes` are its first `len` bytes. If the result is
  * not LANE_SENT, nothing was sent. */
-lane_send_result lane_send(lane *l, request *r, const uint8_t *bytes, size_t len);
+lane_send_result lane_send(lane *l, request *r, const uint8_t *bytes, size_t len,
+                           uint64_t now_ns);
 
 /* Put a ready, free lane into the idle list. */
 void lane_note_idle(lane *l);

@@ -29,6 +29,7 @@ struct request {
     uint64_t recv_deadline_ns; /* when a lane must have received it, 0: no limit */
     uint64_t order;            /* order of arrival among all requests */
     upload upload;             /* its bytes if a lane returned it; owns a descriptor */
+    uint8_t action_len;
     char action[DIRTY_NAME_MAX + 1];
 };
 
