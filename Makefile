@@ -148,7 +148,7 @@ $(BUILD)/spec/%: spec/c/%.c $(SPEC_OBJ) $(CORE_OBJ)
 	$(CC) $(CFLAGS) $(OUR_CFLAGS) $(LUAJIT_CFLAGS) $(UV_CFLAGS) -MMD -MP -rdynamic $(filter %.c %.o,$^) \
 	    $(LUAJIT_LIBS) $(UV_LIBS) -lcmocka -lpthread -ldl -lm -o $@
 
-$(patsubst %,$(BUILD)/spec/test_%,arbiter ends listener moments reload scarce_memory waits): $(BUILD)/obj/spec/c/arbiter_rig.o
+$(patsubst %,$(BUILD)/spec/test_%,arbiter ends listener moments ready reload scarce_memory waits): $(BUILD)/obj/spec/c/arbiter_rig.o
 
 # -- tests: spec/run.sh runs them and sums both runners ---------------------------------
 # TEST_SECONDS is the time limit of one C test program, SPEC_SECONDS that of one file of specs.
@@ -237,7 +237,7 @@ storm: all $(BUILD)/spec/test_interrupt ## interrupt STORM (10000) calls in one 
 
 # -- bench: the floors the runtime is compared with, and a load generator ---------------
 BENCH_OBJ   = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c))
-FLOOR_OBJ   = $(filter %/socket.o %/floor.o %/floor_one.o %/floor_pass.o,$(BENCH_OBJ))
+FLOOR_OBJ   = $(filter %/socket.o %/floor.o %/floor_one.o %/floor_pass.o %/floor_ready.o,$(BENCH_OBJ))
 LOAD_OBJ    = $(filter %/socket.o %/load.o %/call.o %/histogram.o,$(BENCH_OBJ))
 BENCH_TOOLS = $(BUILD)/bench/floor $(BUILD)/bench/load
 

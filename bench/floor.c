@@ -54,8 +54,10 @@ size_t floor_answer(const uint8_t *request, size_t len, uint8_t head[FLOOR_ANSWE
 static int usage(void) {
     fputs("usage: floor one SOCKET\n"
           "       floor pass WORKERS SOCKET\n"
-          "Serve the load generator from one process, or from a dispatcher and WORKERS\n"
-          "processes that get the client's descriptor. SIGTERM ends it.\n",
+          "       floor ready WORKERS SOCKET\n"
+          "Serve the load generator from one process, from a dispatcher and WORKERS\n"
+          "processes that get the client's descriptor, or from WORKERS processes that take\n"
+          "ready connections from the kernel. SIGTERM ends it.\n",
           stderr);
     return 2;
 }
@@ -69,6 +71,9 @@ int main(int argc, char **argv) {
         floor_one(bench_listen(argv[2]));
     else if (argc == 4 && strcmp(argv[1], "pass") == 0)
         floor_pass(bench_listen(argv[3]), (unsigned)bench_number("WORKERS", argv[2], 64));
+    else if (argc == 4 && strcmp(argv[1], "ready") == 0)
+        floor_ready(bench_listen(argv[3]),
+                    (unsigned)bench_number("WORKERS", argv[2], 64));
     else
         return usage();
     return 0;

@@ -1,6 +1,6 @@
-/* floor: how fast the two architectures can be, without Lua, limits, deadlines or care.
+/* floor: how fast the three architectures can be, without Lua, limits, deadlines or care.
  *
- * Both speak the frames of docs/protocol.md, so that one load generator measures them and
+ * All speak the frames of docs/protocol.md, so that one load generator measures them and
  * the runtime alike. A request without arguments is answered with nil, any other with
  * its own arguments; names are not looked at. Peers are trusted. */
 #ifndef BENCH_FLOOR_H
@@ -24,6 +24,10 @@ void floor_one(int listener);
 /* A dispatcher with a central queue, and workers it passes the client's descriptor to.
  * Returns when stopped. */
 void floor_pass(int listener, unsigned workers);
+
+/* A dispatcher that only accepts, and workers that take ready connections from the kernel.
+ * Returns when stopped. */
+void floor_ready(int listener, unsigned workers);
 
 /* Length of the frame that starts with these 16 bytes. */
 uint32_t floor_frame_len(const uint8_t *header);

@@ -427,6 +427,7 @@ function _M.limits(config, app)
     local server = {
         workers = 0, timeout = values.timeout, max_queue = values.max_queue,
         interruptible = values.interruptible, cancel_on_disconnect = false, exclusive = false,
+        isolated = false,
     }
     local limits, declared = {}, app.declared or {}
     for name in pairs(spec.DECLARED) do

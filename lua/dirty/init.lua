@@ -52,10 +52,11 @@ local DECLARATIONS = {
     interruptible = boolean,
     cancel_on_disconnect = boolean,
     exclusive = boolean,
+    isolated = boolean,
 }
 
-local DECLARATION_NAMES = { "cancel_on_disconnect", "exclusive", "interruptible", "max_queue",
-    "timeout", "workers" }
+local DECLARATION_NAMES = { "cancel_on_disconnect", "exclusive", "interruptible", "isolated",
+    "max_queue", "timeout", "workers" }
 
 -- What each app has declared, by the app's table. The table itself stays free of it.
 local declared = setmetatable({}, { __mode = "k" })
@@ -66,8 +67,9 @@ local declared = setmetatable({}, { __mode = "k" })
 --   wait for it; default the server's), `interruptible` (a late call can be ended without
 --   ending its worker; default the server's), `cancel_on_disconnect` (a call is ended when its
 --   client has disconnected; default false), `exclusive` (never in more workers than its
---   limit, not even while workers are being replaced; default false). Raises for any other
---   key.
+--   limit, not even while workers are being replaced; default false), `isolated` (its workers
+--   never hold connections of other calls: every call goes through the arbiter; default
+--   false). Raises for any other key.
 -- @treturn table the app
 function _M.app(options)
     if options ~= nil and type(options) ~= "table" then

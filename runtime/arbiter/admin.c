@@ -10,6 +10,7 @@
 #include "arbiter/listener.h"
 #include "arbiter/metrics.h"
 #include "arbiter/pool.h"
+#include "arbiter/ready_lanes.h"
 #include "arbiter/reply.h"
 #include "arbiter/reload.h"
 #include "arbiter/status.h"
@@ -38,11 +39,19 @@ static void answer_json(conn *c, const void *json, size_t len) {
     answer_value(c, DIRTY_TAG_JSON, json, len);
 }
 
+/* See what lanes do and have counted without the arbiter. */
+static void catch_up(arbiter *a) {
+    ready_lanes_adopt(a);
+    pool_read_pages(a);
+}
+
 static void make_status(void *ctx, dirty_buf *out) {
+    catch_up(ctx);
     status_append(ctx, out);
 }
 
 static void make_metrics(void *ctx, dirty_buf *out) {
+    catch_up(ctx);
     metrics_append(ctx, out);
 }
 
@@ -230,6 +239,7 @@ static lane *get_lane(conn *c, const char *name) {
 static void do_cancel(conn *c) {
     char name[32] = "";
     get_argument(c, 0, name, sizeof name);
+    ready_lanes_adopt(c->a);
     lane *l = get_lane(c, name);
     if (l == NULL)
         return;
@@ -265,6 +275,7 @@ static void do_stack(conn *c) {
                "the configuration turns them on");
         return;
     }
+    ready_lanes_adopt(a);
     dirty_buf_append_cstr(&json, "[");
     DL_FOREACH (a->workers, w)
         for (uint32_t i = 0; i < w->lane_count; i++)

@@ -148,3 +148,52 @@ void app_count(arbiter *a, app *p, const meter_sample *s) {
             p->run_ns_mean ? (p->run_ns_mean * 15 + s->run_ns) / 16 : s->run_ns;
     meter_count(&p->meter, s);
 }
+
+/* Copy a name out of a lane's memory. Returns false if it is none. */
+static bool copy_name(char out[DIRTY_COUNTS_NAME], const char *name) {
+    size_t len = strnlen(name, DIRTY_COUNTS_NAME - 1);
+    memcpy(out, name, len);
+    out[len] = '\0';
+    for (size_t i = 0; i < len; i++)
+        if (out[i] < 0x21 || out[i] > 0x7e)
+            return false;
+    return len > 0 && len <= DIRTY_NAME_MAX;
+}
+
+static void add_gain(arbiter *a, app *p, const meter_gain *gain) {
+    a->counters.values += gain->outcomes[DIRTY_CODE_NONE];
+    p->values += gain->outcomes[DIRTY_CODE_NONE];
+    for (int code = 1; code <= DIRTY_CODE_LAST; code++) {
+        a->counters.errors[code] += gain->outcomes[code];
+        p->errors[code] += gain->outcomes[code];
+    }
+    if (gain->runs == 0)
+        return;
+    /* As if the calls had been counted one by one: each is a sixteenth of the mean. */
+    uint64_t mean_ns = gain->run_ns / gain->runs;
+    uint64_t weight = gain->runs < 16 ? gain->runs : 16;
+    p->run_ns_mean = p->run_ns_mean ? (p->run_ns_mean * (16 - weight) +
+                                       mean_ns * weight) / 16
+                                    : mean_ns;
+}
+
+void app_fold_counts(arbiter *a, app *const *apps, uint32_t app_count,
+                     const dirty_call_counts *counts, dirty_call_counts *folded) {
+    uint32_t used = atomic_load_explicit(&counts->used, memory_order_acquire);
+    for (uint32_t i = 0; i < used && i < DIRTY_COUNTS_ACTIONS; i++) {
+        char name[DIRTY_COUNTS_NAME];
+        meter_gain gain = {{0}, 0, 0};
+        uint16_t at = counts->apps[i];
+        if (at >= app_count || !copy_name(name, counts->entries[i].action))
+            continue;
+        meter_fold(&apps[at]->meter, name, &counts->entries[i], &folded->entries[i],
+                   &gain);
+        add_gain(a, apps[at], &gain);
+    }
+    for (uint32_t i = 0; i < app_count; i++) {
+        meter_gain gain = {{0}, 0, 0};
+        meter_fold(&apps[i]->meter, NULL, &counts->entries[DIRTY_COUNTS_ACTIONS + i],
+                   &folded->entries[DIRTY_COUNTS_ACTIONS + i], &gain);
+        add_gain(a, apps[i], &gain);
+    }
+}

@@ -21,6 +21,7 @@ struct app {
     uint32_t index;   /* small number, unique among existing apps */
     uint32_t refs;    /* number of plans that have it */
     uint32_t hosts;   /* number of slots that host it */
+    bool direct;      /* lanes may take its requests themselves (ready_lanes.h) */
     bool shown;       /* callers can reach it: it is in arbiter.apps_by_name */
     app *prev, *next; /* in arbiter.apps */
     uint32_t queued;
@@ -68,6 +69,11 @@ void app_dequeue(arbiter *a, request *r);
 
 /* Returns when the app's longest waiting request arrived, 0: none waits. */
 uint64_t app_oldest_ns(const app *p);
+
+/* Add what a lane that hosts these apps has counted since the last time (base/call_counts.h)
+ * to their meters. `folded` says how far it was counted then. */
+void app_fold_counts(arbiter *a, app *const *apps, uint32_t app_count,
+                     const dirty_call_counts *counts, dirty_call_counts *folded);
 
 /* Count a finished request of the app. p is NULL if the request was for no served
  * app. */

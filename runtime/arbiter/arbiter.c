@@ -14,6 +14,7 @@
 #include "arbiter/app.h"
 #include "arbiter/grant.h"
 #include "arbiter/exit_hook.h"
+#include "arbiter/hangup_watch.h"
 #include "arbiter/dispatch.h"
 #include "arbiter/notify.h"
 #include "arbiter/lane_events.h"
@@ -23,7 +24,9 @@
 #include "arbiter/stop.h"
 #include "arbiter/pool.h"
 #include "arbiter/plan.h"
+#include "arbiter/ready_lanes.h"
 #include "arbiter/reload.h"
+#include "arbiter/shared_conns.h"
 #include "arbiter/conn.h"
 #include "base/capture.h"
 #include "base/clock.h"
@@ -95,11 +98,13 @@ static void finish(arbiter *a) {
     close_signals(a);
     uv_close((uv_handle_t *)&a->check_timer, NULL);
     pool_close(a);
+    ready_lanes_close(a);
+    hangup_watch_close(a);
     reload_close(a);
     notify_close(a);
     close_outputs(a);
     DL_FOREACH_SAFE (a->conns, c, next)
-        if (c->state == CONN_IDLE || c->state == CONN_READING)
+        if (c->state == CONN_IDLE || c->state == CONN_SHARED || c->state == CONN_READING)
             conn_close(c);
     uv_timer_start(&a->stop_timer, close_conns, a->conns ? LAST_WORDS_MS : 0, 0);
 }
@@ -136,6 +141,7 @@ static void look_at_changes(arbiter *a) {
     if (a->phase == ARBITER_STARTING && (a->start_over || pool_all_ready(a)))
         serve(a);
     reload_step(a);
+    ready_lanes_step(a);
 }
 
 /* Handle the marks of this turn, once, before the loop waits. */
@@ -147,6 +153,8 @@ static void on_step(uv_prepare_t *handle) {
         dispatch_rematch(a);
     if (take(a, MARK_CHANGED))
         look_at_changes(a);
+    if (take(a, MARK_SHARED))
+        ready_lanes_wake(a);
     if (take(a, MARK_ROOM))
         listener_step(a);
     if (stop_step(a))
@@ -245,6 +253,7 @@ static void flush_outputs(arbiter *a) {
 static void on_check(uv_timer_t *handle) {
     dirty_patience_begin(DIRTY_PATIENCE_MS);
     pool_check_memory(handle->data);
+    pool_read_pages(handle->data);
     quarantine_check(handle->data);
     dirty_oom_forget(&((arbiter *)handle->data)->oom, dirty_now_ns());
     give_back_memory(handle->data);
@@ -283,6 +292,9 @@ static int start(arbiter *a) {
     uv_timer_init(&a->loop, &a->check_timer);
     a->check_timer.data = a;
     uv_timer_start(&a->check_timer, on_check, CHECK_MS, CHECK_MS);
+    if (hangup_watch_open(a, ready_lanes_hung_up) < 0)
+        dirty_log_msg(DIRTY_LOG_DEBUG, "hang-ups are watched by libuv");
+    ready_lanes_open(a);
     if (pool_init(a) < 0)
         stop_now(a, DIRTY_EXIT_INTERNAL);
     return DIRTY_EXIT_OK;
@@ -330,6 +342,7 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
         dirty_buf_deinit(&a->spare_inputs[--a->spare_input_count]);
     dirty_buf_deinit(&a->last_words);
     answer_cache_deinit(&a->answer_cache);
+    shared_conns_close(a);
     free(a);
     return status;
 }

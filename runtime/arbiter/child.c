@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "arbiter/shared_conns.h"
 #include "base/proc.h"
 #include "base/descriptors.h"
 #include "base/log.h"
@@ -23,6 +24,9 @@
  * lane. A running sender refills the socket within microseconds. Waiting for a slow
  * sender costs less in the arbiter (upload.h). */
 #define PATIENCE_MS 50
+
+/* The arbiter is taken for hung after this time if there is no supervisor to decide. */
+#define ARBITER_TIMEOUT_MS 10000
 
 static void reset_signals(void) {
     struct sigaction dfl = {.sa_handler = SIG_DFL};
@@ -51,14 +55,18 @@ static void leave_libuv(void) {
     uv_library_shutdown();
 }
 
-/* Close every descriptor except stdio, the log and the channels. */
-static void close_foreign(const int *channels, uint32_t count) {
-    int keep[DIRTY_THREADS_MAX + 1];
+/* Close every descriptor except stdio, the log, the channels and what a lane needs to
+ * serve shared connections. */
+static void close_foreign(const int *channels, uint32_t count,
+                          const dirty_sharing *sharing) {
+    int keep[DIRTY_THREADS_MAX + 3];
     assert(count <= DIRTY_THREADS_MAX);
     for (uint32_t i = 0; i < count; i++)
         keep[i] = channels[i];
     keep[count] = dirty_log_fd();
-    dirty_descriptors_close_but(keep, count + 1);
+    keep[count + 1] = sharing->board != NULL ? sharing->epoll : -1;
+    keep[count + 2] = sharing->board != NULL ? sharing->bell : -1;
+    dirty_descriptors_close_but(keep, count + 3);
 }
 
 /* Close all descriptors with FD_CLOEXEC: all of ours. Files that the configuration's
@@ -67,7 +75,7 @@ static void close_on_exec(void) {
     DIR *dir = opendir("/proc/self/fd");
     const struct dirent *entry;
     if (dir == NULL) {
-        close_foreign(NULL, 0);
+        close_foreign(NULL, 0, &(dirty_sharing){.board = NULL});
         return;
     }
     while ((entry = readdir(dir)) != NULL) {
@@ -80,13 +88,18 @@ static void close_on_exec(void) {
     closedir(dir);
 }
 
-/* Unmap the batons of other workers: an app must be able to damage only its own. */
+/* Unmap the batons and counters of other workers, and the board if this process serves no
+ * shared connections: an app must be able to damage only its own. */
 static void unmap_others(const arbiter *a, const worker *own) {
     const worker *w;
+    if (a->shared != NULL && (own == NULL || !worker_may_share(own)))
+        dirty_board_close(a->shared->board);
     DL_FOREACH (a->workers, w) {
         for (uint32_t k = 0; w != own && k < w->lane_count; k++)
             if (w->lanes[k].page != NULL)
                 munmap(w->lanes[k].page, sizeof *w->lanes[k].page);
+        for (uint32_t k = 0; w != own && k < w->lane_count; k++)
+            dirty_call_counts_close(w->lanes[k].counts, w->deal->app_count);
     }
 }
 
@@ -98,6 +111,18 @@ static void prefer_for_oom(void) {
     if (write(fd, "500", 3) < 0)
         dirty_log_msg(DIRTY_LOG_DEBUG, "oom_score_adj can't be raised");
     close(fd);
+}
+
+static dirty_sharing sharing_of(const worker *w) {
+    const arbiter *a = w->a;
+    uint32_t ms = a->boot->arbiter_timeout_ms;
+    if (!worker_may_share(w))
+        return (dirty_sharing){.board = NULL};
+    return (dirty_sharing){.board = a->shared->board,
+                           .epoll = a->shared->epoll,
+                           .bell = a->shared->bell,
+                           .lane_id = w->lane_id,
+                           .arbiter_timeout_ms = ms > 0 ? ms : ARBITER_TIMEOUT_MS};
 }
 
 static bool is_gone(void) {
@@ -147,13 +172,17 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
     take_outputs(outputs);
     set_title(w->number, w->deal);
     leave_libuv();
-    close_foreign(channels, w->lane_count);
+    dirty_sharing sharing = sharing_of(w);
+    close_foreign(channels, w->lane_count, &sharing);
     prefer_for_oom();
     enter_directory(w->a, o);
 
     dirty_lane_page *pages[DIRTY_THREADS_MAX];
-    for (uint32_t i = 0; i < w->lane_count; i++)
+    dirty_call_counts *counts[DIRTY_THREADS_MAX];
+    for (uint32_t i = 0; i < w->lane_count; i++) {
         pages[i] = w->lanes[i].page;
+        counts[i] = w->lanes[i].counts;
+    }
     dirty_worker_start start = {
         .number = w->number,
         .generation = w->generation,
@@ -161,6 +190,9 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
         .lane_count = w->lane_count,
         .channels = channels,
         .pages = pages,
+        .counts = counts,
+        .sharing = sharing,
+        .slow_log_threshold_ms = o->slow_log_threshold_ms,
         .app_count = w->deal->app_count,
         .apps = w->deal->specs,
         .limits = o->limits,
@@ -219,7 +251,7 @@ pid_t child_probe(arbiter *a, bool same, int report_fd) {
     dirty_proc_mark();
     become(a, "dirty: probe", "probe");
     enter_directory(a, a->o);
-    close_foreign(&report_fd, 1);
+    close_foreign(&report_fd, 1, &(dirty_sharing){.board = NULL});
     _exit(a->boot->source.probe(a->boot->source.ctx, same, report_fd));
 }
 

@@ -11,7 +11,9 @@
 
 #include "arbiter/lane.h"
 #include "arbiter/dispatch.h"
+#include "arbiter/hangup_watch.h"
 #include "arbiter/reply.h"
+#include "arbiter/shared_conns.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -22,6 +24,12 @@
  * fits in. The usual kernel default is less than half of this. */
 #define ANSWER_ROOM_BYTES (512 * 1024)
 
+/* A connection is shared after so many requests in a row that a lane could have taken
+ * itself. If lanes give it back BOUNCES_MAX times in a row, twice as many are needed. */
+#define FITS_NEEDED 2
+#define FITS_NEEDED_MAX 1024
+#define BOUNCES_MAX 3
+
 /* Log a memory shortage at most once in this time. */
 #define QUIET_MS 5000
 
@@ -30,8 +38,11 @@ static void on_timer(uv_timer_t *handle);
 
 /* -- Events and deadlines -------------------------------------------------------- */
 
-/* Skip the call if nothing changes: each change costs system calls. */
+/* Skip the call if nothing changes: each change costs system calls. The input of a shared
+ * connection is the lanes' to see, and its hang-up is watched. */
 void conn_poll(conn *c, int events) {
+    if (c->slot != 0)
+        events &= UV_WRITABLE;
     if (c->polled == events)
         return;
     c->polled = events;
@@ -39,6 +50,11 @@ void conn_poll(conn *c, int events) {
         uv_poll_start(&c->poll, events, on_poll);
     else
         uv_poll_stop(&c->poll);
+}
+
+void conn_watch_hangup(conn *c) {
+    hangup_watch_add(c);
+    conn_poll(c, c->watched ? 0 : UV_PRIORITIZED);
 }
 
 void conn_arm_timer(conn *c) {
@@ -100,6 +116,7 @@ int conn_open(arbiter *a, int fd, conn **out) {
     c->fd = c->request.fd = fd;
     c->request.conn = c;
     c->closed = on_handle_closed;
+    c->fits_needed = FITS_NEEDED;
     widen(fd);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0) {
         c->request.peer_pid = peer.pid;
@@ -279,12 +296,42 @@ void conns_step(arbiter *a) {
     }
 }
 
+/* Could a lane have taken the request that has just been answered, without the arbiter? */
+static bool fits(const conn *c) {
+    const arbiter *a = c->a;
+    return a->shared != NULL && a->shared->open && c->state == CONN_RUNNING &&
+           c->request.whole && c->request.frame_len <= DIRTY_DIRECT_BYTES_MAX && c->request.app != NULL &&
+           c->request.app->direct && c->in.len == 0 && !c->eof;
+}
+
+/* Give the connection to the lanes. Returns false if the arbiter keeps it. */
+static bool share(conn *c) {
+    if (c->slot == 0) {
+        if (c->fits < c->fits_needed || c->in.len > 0 || c->eof)
+            return false;
+        conn_watch_hangup(c);
+        if (!c->watched || !shared_conns_add(c))
+            return false;
+    } else if (!c->a->shared->open || c->in.len > 0 || c->eof) {
+        shared_conns_remove(c);
+        return false;
+    } else {
+        shared_conns_release(c);
+    }
+    return true;
+}
+
 /* Prepare for the next request. The step reads bytes that have already come: this
  * function may run inside a look. */
 static void next_request(conn *c) {
+    c->fits = fits(c) ? c->fits + 1 : 0;
     if (!conn_set_state(c, CONN_IDLE))
         return;
     c->wake_ns = 0;
+    if (c->a->shared != NULL && share(c)) {
+        conn_set_state(c, CONN_SHARED);
+        return;
+    }
     if (c->in.len == 0 && !c->eof) {
         conn_poll(c, CONN_INPUT);
         return;
@@ -318,7 +365,44 @@ static void on_event_while_busy(conn *c) {
     else if (conn_is_hung_up(c))
         conn_hung_up(c);
     else
-        conn_poll(c, UV_PRIORITIZED);
+        conn_watch_hangup(c);
+}
+
+/* Look at a shared connection that the arbiter owns. What it can't take at once it reads
+ * as from any other connection. */
+void conn_bounced(conn *c, const uint8_t *bytes, size_t len) {
+    if (!conn_set_state(c, CONN_IDLE))
+        return;
+    if (len > 0)
+        dirty_buf_append(&c->in, bytes, len);
+    if (dirty_buf_failed(&c->in)) {
+        conn_fail(c);
+        return;
+    }
+    if (conn_is_hung_up(c)) {
+        conn_abandon(c);
+        return;
+    }
+    if (len > 0 && ++c->bounces >= BOUNCES_MAX) {
+        c->bounces = 0;
+        c->fits_needed *= c->fits_needed < FITS_NEEDED_MAX ? 2 : 1;
+        shared_conns_remove(c);
+    }
+    if (len > 0)
+        dispatch_next(c);
+    else
+        dispatch_input(c);
+    if (c->state != CONN_IDLE || c->slot == 0)
+        return;
+    if (share(c)) /* there was nothing to read */
+        conn_set_state(c, CONN_SHARED);
+    else
+        conn_poll(c, CONN_INPUT);
+}
+
+void conn_adopted(conn *c) {
+    if (conn_set_state(c, CONN_RUNNING))
+        conn_wake_at(c, c->request.deadline_ns);
 }
 
 void conn_wait(conn *c) {
@@ -342,8 +426,11 @@ void conn_running(conn *c, size_t used) {
         return;
     consume(c, used);
     conn_wake_at(c, c->request.deadline_ns);
-    if (!c->request.whole)
-        conn_poll(c, UV_PRIORITIZED); /* the lane reads the rest */
+    if (c->request.whole)
+        return;
+    if (c->slot != 0)
+        shared_conns_remove(c); /* its bytes would wake other lanes */
+    conn_watch_hangup(c); /* the lane reads the rest */
 }
 
 void conn_done(conn *c, int end) {
@@ -463,6 +550,7 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
         else
             discard(c);
         break;
+    case CONN_SHARED:
     case CONN_CLOSING: break;
     }
 }
@@ -479,6 +567,7 @@ static void on_deadline(conn *c) {
     case CONN_ANSWERING:
     case CONN_LINGER: conn_close(c); break;
     case CONN_IDLE:
+    case CONN_SHARED:
     case CONN_CLOSING: break;
     }
 }

@@ -30,6 +30,7 @@
 
 typedef enum conn_state {
     CONN_IDLE,      /* waits for the first bytes of a request */
+    CONN_SHARED,    /* idle lanes may take its requests themselves (shared_conns.h) */
     CONN_READING,   /* part of a request was read */
     CONN_QUEUED,    /* waits for a lane */
     CONN_RUNNING,   /* a lane has the request */
@@ -53,9 +54,18 @@ struct conn {
     int polled;        /* libuv events polled now */
     bool eof;          /* the peer has shut down its sending side */
     bool gone;         /* the peer has hung up */
+    bool watched;      /* hangup_watch reports its hang-up */
     bool looking;      /* linked in arbiter.looks: the step will read `in` */
     uint64_t wake_ns;  /* deadline of the present state, 0: none */
     uint64_t timer_ns; /* when the timer will fire, 0: not armed */
+
+    /* Sharing: */
+    uint32_t slot, ticket; /* on the board; slot 0: not shared */
+    uint32_t fits;         /* requests in a row that a lane could have taken itself */
+    uint32_t fits_needed;  /* it is shared after so many */
+    uint32_t bounces;      /* in a row that a lane gave back */
+    uint64_t seen_word;    /* ready_lanes: the word when it was seen to have input */
+    uint64_t seen_ns;      /* ready_lanes: and the time, 0: it was not */
 
     dirty_buf in;     /* bytes that were read but not passed to a lane */
     dirty_buf out;    /* answer bytes to send */
@@ -111,6 +121,13 @@ void conn_returned(conn *c, const uint8_t *bytes, size_t len);
  * ownership of `fd`, a file with the `len` bytes received so far. */
 void conn_stalled(conn *c, int fd, size_t len);
 
+/* SHARED: the arbiter owns it again, and a lane had already received `len` bytes of it.
+ * Read on. */
+void conn_bounced(conn *c, const uint8_t *bytes, size_t len);
+
+/* SHARED: a lane runs a request of it, which the arbiter has adopted. */
+void conn_adopted(conn *c);
+
 /* Continue or end after the lane is done. `end` is a dirty_connection_end. */
 void conn_done(conn *c, int end);
 
@@ -134,10 +151,12 @@ void conn_stop_looking(conn *c);
  * holds. Returns false if the connection is CLOSING; then nothing changes. */
 bool conn_set_state(conn *c, conn_state to);
 
-/* Poll for exactly `events`. CONN_INPUT reports input and the peer's shutdown.
- * UV_PRIORITIZED reports only a hang-up. */
+/* Poll for exactly `events`. CONN_INPUT reports input and the peer's shutdown. */
 #define CONN_INPUT (UV_READABLE | UV_DISCONNECT)
 void conn_poll(conn *c, int events);
+
+/* Poll for nothing and watch for a hang-up. */
+void conn_watch_hangup(conn *c);
 
 /* Start the timer for wake_ns. */
 void conn_arm_timer(conn *c);

@@ -4,13 +4,16 @@
 #include <sys/socket.h>
 #include <utlist.h>
 
+#include "arbiter/hangup_watch.h"
 #include "arbiter/lane.h"
+#include "arbiter/shared_conns.h"
 #include "base/log.h"
 
 static bool edge_is_legal(conn_state from, conn_state to) {
-    static const uint8_t edges[] = {
-        [CONN_IDLE] = 1 << CONN_READING | 1 << CONN_QUEUED | 1 << CONN_RUNNING |
+    static const uint16_t edges[] = {
+        [CONN_IDLE] = 1 << CONN_SHARED | 1 << CONN_READING | 1 << CONN_QUEUED | 1 << CONN_RUNNING |
                       1 << CONN_ANSWERING | 1 << CONN_LINGER | 1 << CONN_CLOSING,
+        [CONN_SHARED] = 1 << CONN_IDLE | 1 << CONN_RUNNING | 1 << CONN_CLOSING,
         [CONN_READING] = 1 << CONN_QUEUED | 1 << CONN_RUNNING | 1 << CONN_ANSWERING |
                          1 << CONN_LINGER | 1 << CONN_CLOSING,
         [CONN_QUEUED] = 1 << CONN_RUNNING | 1 << CONN_ANSWERING | 1 << CONN_LINGER |
@@ -46,8 +49,11 @@ static void leave(conn *c, conn_state to) {
             lane_abandon(c->request.lane);
         else if (c->request.lane != NULL)
             lane_detach(c->request.lane);
+        if (c->slot != 0)
+            shared_conns_seize(c);
         break;
     case CONN_LINGER: DL_DELETE2(a->lingering, c, spare_prev, spare_next); break;
+    case CONN_SHARED:
     case CONN_READING:
     case CONN_GATHERING:
     case CONN_ANSWERING:
@@ -55,9 +61,17 @@ static void leave(conn *c, conn_state to) {
     }
 }
 
+/* Lanes must not take it: its input is no sequence of short requests any more. */
+static void stop_sharing(conn *c) {
+    if (c->slot != 0)
+        shared_conns_remove(c);
+}
+
 static void close_handles(conn *c) {
     c->wake_ns = 0;
     c->a->closing_count++;
+    stop_sharing(c);
+    hangup_watch_remove(c);
     upload_close(c->a, &c->request.upload);
     uv_close((uv_handle_t *)&c->poll, c->closed);
     uv_close((uv_handle_t *)&c->timer, c->closed);
@@ -75,11 +89,15 @@ static void enter(conn *c) {
     switch (c->state) {
     case CONN_IDLE: enter_idle(c); break;
     case CONN_QUEUED: app_enqueue(a, &c->request); break;
-    case CONN_LINGER: DL_APPEND2(a->lingering, c, spare_prev, spare_next); break;
+    case CONN_LINGER:
+        stop_sharing(c);
+        DL_APPEND2(a->lingering, c, spare_prev, spare_next);
+        break;
     case CONN_CLOSING: close_handles(c); break;
     case CONN_READING:
+    case CONN_GATHERING: stop_sharing(c); break;
+    case CONN_SHARED:
     case CONN_RUNNING:
-    case CONN_GATHERING:
     case CONN_ANSWERING: break;
     }
 }

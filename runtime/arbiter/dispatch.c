@@ -29,6 +29,7 @@ static give_result give(lane *l, request *r, const uint8_t *bytes, size_t len,
     switch (lane_send(l, r, bytes, len, now_ns)) {
     case LANE_SENT: return GIVE_DONE;
     case LANE_LATER: return GIVE_LATER;
+    case LANE_BUSY: break;
     case LANE_LOST: worker_channel_ended(l->worker); break;
     case LANE_BROKEN: worker_kill(l->worker, "channel"); break;
     }
@@ -95,8 +96,11 @@ static give_result serve_next(lane *l) {
 void dispatch_pull(lane *l) {
     if (!l->ready || l->busy || !worker_takes_requests(l->worker))
         worker_progress(l->worker);
-    else if (serve_next(l) == GIVE_LATER)
+    else if (serve_next(l) == GIVE_LATER) {
         lane_note_idle(l);
+        if (l->wanted)
+            lane_resume(l); /* nothing waits for it any more */
+    }
 }
 
 void dispatch_rematch(arbiter *a) {
@@ -151,10 +155,6 @@ static bool keep_rest(conn *c, const uint8_t *bytes, size_t len, size_t used) {
     return !dirty_buf_failed(&c->in);
 }
 
-static uint64_t plus_ms(uint64_t at_ns, uint32_t ms) {
-    return ms ? at_ns + ms * DIRTY_NS_PER_MS : 0;
-}
-
 /* Returns the time in ns that a lane has to receive the rest, 0: unlimited. Time in the
  * queue doesn't count. */
 static uint64_t receive_time_left(const conn *c, uint64_t now_ns) {
@@ -173,12 +173,9 @@ static void note_names(conn *c, const dirty_route *route) {
 
 /* Returns when the caller or the arbiter gives up, in ns. 0: never. */
 static uint64_t deadline_of(const conn *c, const dirty_route *route) {
-    uint64_t at_ns = dirty_earlier_ns(plus_ms(c->request.arrived_ns, route->budget_ms),
-                                      route->extension.deadline_ns);
-    if (c->request.app == NULL)
-        return at_ns;
-    return dirty_earlier_ns(
-        plus_ms(c->request.arrived_ns, c->request.app->spec->timeout_ms), at_ns);
+    const app *p = c->request.app;
+    return dirty_route_deadline_ns(route, c->request.arrived_ns,
+                                   p != NULL ? p->spec->timeout_ms : 0);
 }
 
 /* Returns how many ns ago the deadline passed, 0: it has not. Budgets count from the
@@ -387,7 +384,7 @@ void dispatch_early(conn *c) {
     if (conn_is_hung_up(c))
         conn_hung_up(c);
     else
-        conn_poll(c, UV_PRIORITIZED);
+        conn_watch_hangup(c);
 }
 
 void dispatch_rest(conn *c) {

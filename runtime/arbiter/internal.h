@@ -36,6 +36,9 @@ typedef struct request request;
 typedef struct reload reload;
 typedef struct conn conn;
 typedef struct worker worker;
+typedef struct shared_conns shared_conns;
+typedef struct hangup_watch hangup_watch;
+typedef struct ready_lanes ready_lanes;
 typedef struct arbiter arbiter;
 
 typedef enum arbiter_phase {
@@ -48,6 +51,9 @@ typedef enum arbiter_phase {
 typedef struct arbiter_counters {
     uint64_t connections; /* accepted so far */
     uint64_t requests;    /* read so far, including refused ones */
+    uint64_t direct;      /* of them: taken by lanes themselves, and finished */
+    uint64_t bounced;     /* shared connections that lanes gave back */
+    uint64_t shared;      /* connections that were shared, again or for the first time */
     uint64_t values;      /* answered with a value or a complete stream */
     uint64_t errors[DIRTY_CODE_LAST + 1];
     uint64_t abandoned;   /* dropped from the queue because their caller left */
@@ -125,6 +131,9 @@ struct arbiter {
     uint64_t upload_bytes; /* total size of all upload files (upload.h) */
     answer_cache answer_cache; /* owned: answers that every caller may ask for */
     dirty_buf last_words;      /* owned; allocated early, for errors when memory is out */
+    shared_conns *shared; /* owned; NULL: fast_path is off */
+    hangup_watch *hangups; /* owned */
+    ready_lanes *ready;    /* owned; NULL: fast_path is off */
     conn *spare;               /* owned: memory of the next connection, may be NULL */
     dirty_buf
         spare_inputs[SPARE_INPUTS]; /* owned, empty: for requests that have to wait */
@@ -170,7 +179,8 @@ typedef enum arbiter_mark_bits {
     MARK_REMATCH = 2,  /* an idle lane may be able to take a waiting request */
     MARK_ROOM = 4,     /* a descriptor was freed: accept again */
     MARK_HOPELESS = 8, /* a circuit opened: some requests may have no worker left */
-    MARK_LOOK = 16     /* arbiter.looks is not empty */
+    MARK_LOOK = 16,    /* arbiter.looks is not empty */
+    MARK_SHARED = 32   /* the first connection is shared */
 } arbiter_mark_bits;
 
 /* Tell the step that something changed. The step runs once, at the end of this turn of

@@ -30,6 +30,10 @@
 
 static void on_channel(uv_poll_t *handle, int status, int events);
 
+static const lane_events *events_of(const lane *l) {
+    return l->a->lane_events;
+}
+
 int lane_open(lane *l) {
     int rc = uv_poll_init(&l->a->loop, &l->poll, l->fd);
     if (rc < 0)
@@ -53,6 +57,10 @@ void lane_close(lane *l, uv_close_cb closed) {
     if (l->page != NULL)
         munmap(l->page, sizeof *l->page);
     l->page = NULL;
+    dirty_call_counts_close(l->counts, l->deal->app_count);
+    l->counts = NULL;
+    free(l->folded);
+    l->folded = NULL;
 }
 
 /* -- Dispatch to a lane ---------------------------------------------------------- */
@@ -68,6 +76,60 @@ void lane_note_idle(lane *l) {
     if (!l->in_idle)
         DL_PREPEND(l->a->idle, l);
     l->in_idle = true;
+}
+
+/* Count a message that was sent to a lane that may wait for shared connections, and wake
+ * it from that. */
+static void wake(const lane *l) {
+    dirty_lane_page *page = l->page;
+    atomic_fetch_add(&page->sent, 1);
+    if (l->joined && atomic_load(&page->asleep) != 0 && !l->ended)
+        syscall(SYS_tgkill, l->worker_pid, (pid_t)atomic_load(&page->tid),
+                DIRTY_WAKE_SIGNAL);
+}
+
+/* Returns 0 or -errno. */
+static int send_message(const lane *l, const struct msghdr *msg) {
+    ssize_t n;
+    do
+        n = sendmsg(l->fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    wake(l);
+    return 0;
+}
+
+static int send_plain(const lane *l, uint32_t kind) {
+    dirty_msg_plain m = {.kind = kind};
+    struct iovec part = {&m, sizeof m};
+    return send_message(l, &(struct msghdr){.msg_iov = &part, .msg_iovlen = 1});
+}
+
+int lane_send_stop(lane *l) {
+    return send_plain(l, DIRTY_MSG_STOP);
+}
+
+void lane_resume(lane *l) {
+    l->wanted = false;
+    atomic_store(&l->page->wanted, 0);
+    l->joined = true;
+    int rc = send_plain(l, DIRTY_MSG_RESUME);
+    if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET)
+        events_of(l)->broken(l, "RESUME can't be sent");
+}
+
+void lane_send_copy(lane *l, const dirty_msg_connection *m, int fd) {
+    struct iovec part = {(void *)(uintptr_t)m, sizeof *m};
+    struct msghdr msg = {.msg_iov = &part, .msg_iovlen = 1};
+    dirty_fdpass_room room;
+    if (fd >= 0)
+        dirty_fdpass_attach(&msg, &room, &fd, 1);
+    int rc = send_message(l, &msg);
+    if (rc < 0 && fd >= 0) /* too many descriptors are in flight: go without it */
+        rc = send_message(l, &(struct msghdr){.msg_iov = &part, .msg_iovlen = 1});
+    if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET)
+        events_of(l)->broken(l, "COPY can't be sent");
 }
 
 /* Send DISPATCH with the caller's descriptor. A gathered request is sent as its
@@ -93,11 +155,7 @@ static int send_dispatch(const lane *l, const request *r, int at, struct iovec b
     dirty_fdpass_room room;
     struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
     dirty_fdpass_attach(&msg, &room, fds, u->open ? 2 : 1);
-    ssize_t n;
-    do
-        n = sendmsg(l->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : 0;
+    return send_message(l, &msg);
 }
 
 /* Is it a temporary shortage in the kernel? It says nothing about the lane.
@@ -121,10 +179,26 @@ static void retry_later(arbiter *a, int rc) {
         uv_timer_start(&a->retry_timer, on_retry, RETRY_MS, 0);
 }
 
-/* Rare paths that log are not inlined, so that sending and counting don't pay for the
- * registers and the stack that they need. */
+/* Take the baton of an idle lane. If the lane has taken a request itself, let it say when
+ * it is free. It looks at `wanted` after it is idle, and we look at the baton after we have
+ * set `wanted`: one of us sees the other. */
+static bool claim(lane *l) {
+    if (!l->joined) {
+        dirty_baton_begin(l->page, ++l->seq);
+        return true;
+    }
+    if (dirty_baton_claim(l->page, DIRTY_BATON_REPORT, &l->seq))
+        return true;
+    l->wanted = true;
+    atomic_store(&l->page->wanted, 1);
+    return dirty_baton_claim(l->page, DIRTY_BATON_REPORT, &l->seq);
+}
+
+/* Rare paths that log are not inlined, so that sending does not pay for the registers and
+ * the stack that they need. */
 static __attribute__((noinline, cold)) lane_send_result send_failed(const lane *l,
                                                                     int rc) {
+    dirty_baton_end(l->page, l->seq); /* the request was not sent */
     if (rc == -EPIPE || rc == -ECONNRESET)
         return LANE_LOST; /* it died: the channel's end is reported soon */
     if (is_shortage(rc)) {
@@ -136,15 +210,8 @@ static __attribute__((noinline, cold)) lane_send_result send_failed(const lane *
     return LANE_BROKEN;
 }
 
-lane_send_result lane_send(lane *l, request *r, const uint8_t *bytes, size_t len,
-                           uint64_t now_ns) {
-    int at = deal_at(l->deal, r->app);
-    l->seq = ++l->a->last_seq;
-    r->recv_deadline_ns = r->recv_left_ns ? now_ns + r->recv_left_ns : 0;
-    dirty_baton_begin(l->page, l->seq);
-    int rc = send_dispatch(l, r, at, (struct iovec){(void *)(uintptr_t)bytes, len});
-    if (rc < 0)
-        return send_failed(l, rc);
+/* Link the request `seq`, of the app at `at` in the deal. */
+static void link_request(lane *l, request *r, int at, uint64_t now_ns) {
     lane_retire(l);
     l->busy = true;
     l->late = false;
@@ -157,6 +224,30 @@ lane_send_result lane_send(lane *l, request *r, const uint8_t *bytes, size_t len
     l->queue_ns = l->started_ns - r->arrived_ns;
     l->caller_pid = r->peer_pid;
     memcpy(l->action, r->action, r->action_len + 1u);
+}
+
+void lane_adopt(lane *l, request *r, uint64_t seq) {
+    l->seq = seq;
+    link_request(l, r, deal_at(l->deal, r->app), dirty_now_ns());
+}
+
+bool lane_has_call(const lane *l) {
+    return l->busy || (l->joined && l->page != NULL &&
+                       !dirty_baton_is_idle(dirty_baton_load(l->page)));
+}
+
+lane_send_result lane_send(lane *l, request *r, const uint8_t *bytes, size_t len,
+                           uint64_t now_ns) {
+    int at = deal_at(l->deal, r->app);
+    if (!claim(l)) {
+        lane_retire(l); /* until it sends WANT */
+        return LANE_BUSY;
+    }
+    r->recv_deadline_ns = r->recv_left_ns ? now_ns + r->recv_left_ns : 0;
+    int rc = send_dispatch(l, r, at, (struct iovec){(void *)(uintptr_t)bytes, len});
+    if (rc < 0)
+        return send_failed(l, rc);
+    link_request(l, r, at, now_ns);
     return LANE_SENT;
 }
 
@@ -179,45 +270,20 @@ static request *release(lane *l) {
     return r;
 }
 
-static __attribute__((noinline, cold)) void log_memory(const lane *l, uint64_t run_ns) {
-    dirty_log(DIRTY_LOG_WARN, "call ran out of memory",
-              "app=%s action=%s run_ms=%llu worker=%u worker_pid=%d caller_pid=%d "
-              "lua_bytes=%llu",
-              l->app->name, DIRTY_LOG_QUOTE(l->action),
-              (unsigned long long)(run_ns / DIRTY_NS_PER_MS), l->worker_number,
-              (int)l->worker_pid, (int)l->caller_pid,
-              (unsigned long long)atomic_load(&l->page->lua_bytes));
+void lane_count(const lane *l, dirty_code outcome) {
+    if (atomic_load(&l->page->counted) != l->seq)
+        app_count(l->a, l->app,
+                  &(meter_sample){.action = l->action,
+                                  .outcome = outcome,
+                                  .resolved = true,
+                                  .queue_ns = l->queue_ns});
 }
 
-static __attribute__((noinline, cold)) void log_slow(const lane *l, dirty_code outcome,
-                                                     uint64_t run_ns) {
-    dirty_log(DIRTY_LOG_WARN, "slow call",
-              "app=%s action=%s code=%s queue_ms=%llu run_ms=%llu worker=%u "
-              "worker_pid=%d caller_pid=%d",
-              l->app->name, DIRTY_LOG_QUOTE(l->action),
-              outcome ? dirty_code_name(outcome) : "OK",
-              (unsigned long long)(l->queue_ns / DIRTY_NS_PER_MS),
-              (unsigned long long)(run_ns / DIRTY_NS_PER_MS), l->worker_number,
-              (int)l->worker_pid, (int)l->caller_pid);
-}
-
-void lane_count(lane *l, dirty_code outcome, uint64_t run_ns) {
-    uint64_t slow_ns = l->a->o->slow_log_threshold_ms * DIRTY_NS_PER_MS;
-    app_count(l->a, l->app,
-              &(meter_sample){.action = l->action,
-                              .outcome = outcome,
-                              .resolved = outcome != DIRTY_CODE_ACTION_NOT_FOUND &&
-                                          outcome != DIRTY_CODE_PROTOCOL,
-                              .queue_ns = l->queue_ns,
-                              .run_ns = run_ns});
-    if (outcome == DIRTY_CODE_MEMORY)
-        log_memory(l, run_ns);
-    if (slow_ns != 0 && l->queue_ns + run_ns >= slow_ns)
-        log_slow(l, outcome, run_ns);
-}
-
-static const lane_events *events_of(const lane *l) {
-    return l->a->lane_events;
+void lane_fold_counts(lane *l) {
+    if (l->folded == NULL)
+        l->folded = calloc(1, dirty_call_counts_bytes(l->deal->app_count));
+    if (l->folded != NULL && l->counts != NULL)
+        app_fold_counts(l->a, l->deal->apps, l->deal->app_count, l->counts, l->folded);
 }
 
 static void on_done(lane *l, const dirty_msg_done *m) {
@@ -265,6 +331,30 @@ static void on_boot_failed(lane *l, const uint8_t *text, size_t len) {
     events_of(l)->boot_failed(l, (const char *)text, len);
 }
 
+/* Handle a message about shared connections. Returns false if it is none. */
+static bool on_sharing_message(lane *l, uint32_t kind, const uint8_t *bytes, size_t len) {
+    dirty_msg_bounced bounced;
+    dirty_msg_connection connection;
+    dirty_msg_start start;
+    if (kind == DIRTY_MSG_BOUNCED && len >= sizeof bounced) {
+        memcpy(&bounced, bytes, sizeof bounced);
+        if (bounced.len != len - sizeof bounced || bounced.len > DIRTY_DIRECT_BYTES_MAX)
+            return false;
+        events_of(l)->bounced(l, &bounced, bytes + sizeof bounced);
+    } else if (kind == DIRTY_MSG_NEED && len == sizeof connection) {
+        memcpy(&connection, bytes, sizeof connection);
+        events_of(l)->needs(l, &connection);
+    } else if (kind == DIRTY_MSG_START && len == sizeof start) {
+        memcpy(&start, bytes, sizeof start);
+        events_of(l)->started(l, start.seq);
+    } else if (kind == DIRTY_MSG_WANT) {
+        events_of(l)->wants(l);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 /* Handle one message. `file` is the descriptor that came with it, -1: none. */
 static void on_message(lane *l, const uint8_t *bytes, size_t len, int file) {
     dirty_msg_plain plain;
@@ -278,6 +368,8 @@ static void on_message(lane *l, const uint8_t *bytes, size_t len, int file) {
         memcpy(&stalled, bytes, sizeof stalled);
         on_stalled(l, &stalled, file);
         return;
+    } else if (l->joined && on_sharing_message(l, plain.kind, bytes, len)) {
+        /* handled */
     } else if (plain.kind == DIRTY_MSG_NO_DESCRIPTOR) {
         on_returned(l, bytes + sizeof plain, len - sizeof plain);
     } else if (plain.kind == DIRTY_MSG_READY) {

@@ -9,6 +9,7 @@
 #include "arbiter/plan.h"
 #include "arbiter/request.h"
 #include "arbiter/internal.h"
+#include "base/call_counts.h"
 #include "base/channel.h"
 #include "wire/code.h"
 #include "wire/request.h"
@@ -46,7 +47,14 @@ struct lane {
     const dirty_app_spec *spec; /* the app's spec in the worker's plan */
     uint64_t started_ns;
     uint64_t queue_ns; /* how long the request waited */
-    uint64_t served;
+    uint64_t served;       /* as the lane says in its page */
+    bool joined;           /* it serves shared connections too: RESUME was sent */
+    bool wanted;           /* page->wanted is set: it sends WANT when it is free */
+    uint64_t seen_word;    /* ready_lanes: its baton at the last look */
+    uint64_t seen_ns;      /* ready_lanes: since when it has that word */
+    uint64_t direct, starved;     /* of its page, as far as they were counted */
+    dirty_call_counts *counts;    /* owned: what it counts */
+    dirty_call_counts *folded;    /* owned: what of it was added to the meters */
     pid_t caller_pid;
     char action[DIRTY_NAME_MAX + 1];
 };
@@ -71,6 +79,11 @@ struct lane_events {
     /* The request's sender is slow. `file` has the bytes received so far; the callback
      * owns it. */
     void (*stalled)(lane *l, request *r, int file, size_t len);
+    /* The lane serves shared connections: see base/channel.h. */
+    void (*bounced)(lane *l, const dirty_msg_bounced *m, const uint8_t *bytes);
+    void (*needs)(lane *l, const dirty_msg_connection *m);
+    void (*wants)(lane *l);
+    void (*started)(lane *l, uint64_t seq);
     void (*broken)(lane *l, const char *what); /* the lane broke the protocol */
     void (*ended)(lane *l);                    /* the channel ended */
     void (*overdue)(lane *l); /* it was interrupted and its grace period is over */
@@ -78,6 +91,7 @@ struct lane_events {
 
 typedef enum lane_send_result {
     LANE_SENT,
+    LANE_BUSY,  /* it has taken a request itself: it sends WANT when it is free */
     LANE_LOST,  /* its worker died: the channel has ended */
     LANE_LATER, /* the kernel is short of a resource; a timer retries */
     LANE_BROKEN /* its channel is unusable */
@@ -88,6 +102,21 @@ typedef enum lane_send_result {
 lane_send_result lane_send(lane *l, request *r, const uint8_t *bytes, size_t len,
                            uint64_t now_ns);
 
+/* Let the lane serve shared connections, or go on after WANT or DONE. */
+void lane_resume(lane *l);
+
+/* Send the descriptor of a shared connection, -1: it can't have it. */
+void lane_send_copy(lane *l, const dirty_msg_connection *m, int fd);
+
+/* Tell the lane to close its apps and end. Returns 0 or -errno. */
+int lane_send_stop(lane *l);
+
+/* Does it have a request, which the arbiter sent or it took itself? */
+bool lane_has_call(const lane *l);
+
+/* Link a call that the lane took itself, and that the arbiter has adopted. */
+void lane_adopt(lane *l, request *r, uint64_t seq);
+
 /* Put a ready, free lane into the idle list. */
 void lane_note_idle(lane *l);
 
@@ -97,8 +126,11 @@ void lane_retire(lane *l);
 /* Cut the link between the lane and its request. */
 void lane_detach(lane *l);
 
-/* Count the finished request. Log it if it reached slow_log_threshold. */
-void lane_count(lane *l, dirty_code outcome, uint64_t run_ns);
+/* Count a request of a dead lane that the lane itself can't have counted. */
+void lane_count(const lane *l, dirty_code outcome);
+
+/* Add what the lane has counted since the last time to the meters of its apps. */
+void lane_fold_counts(lane *l);
 
 /* Take the baton if the lane has not started the request; it then never starts. Returns
  * false if it has started. */

@@ -4,27 +4,17 @@
 
 #include "arbiter/dispatch.h"
 #include "arbiter/conn.h"
+#include "arbiter/ready_lanes.h"
 #include "arbiter/takeover.h"
 #include "arbiter/worker.h"
 #include "base/log.h"
 
-/* Do the apps' data leave too little room for calls? Counts like worker/lua_limit.h. */
-static bool holds_too_much(const lane *l) {
-    uint64_t limit = l->worker->plan->o->max_memory_bytes;
-    return limit > 0 && atomic_load(&l->page->lua_bytes) > limit - limit / 8;
-}
-
 static void on_done(lane *l, request *r, const dirty_msg_done *m) {
     worker *w = l->worker;
-    l->served++;
-    if (!m->dropped)
-        lane_count(l, (dirty_code)m->outcome, m->run_ns);
     dispatch_pull(l);
     if (r != NULL)
         conn_done(r->conn, m->dropped ? DIRTY_CONNECTION_LOST : m->connection);
-    worker_has_served(w);
-    if (m->outcome == DIRTY_CODE_MEMORY && holds_too_much(l))
-        worker_want_recycled(w, "max_memory");
+    worker_look_at_pages(w);
 }
 
 /* Replace the worker, which has no free descriptor: that frees descriptors that its
@@ -68,6 +58,11 @@ static void on_boot_failed(lane *l, const char *text, size_t len) {
     worker_boot_failed(l->worker, text, len);
 }
 
+static void on_wants(lane *l) {
+    if (!l->busy)
+        dispatch_pull(l);
+}
+
 static void on_ended(lane *l) {
     worker_channel_ended(l->worker);
 }
@@ -78,6 +73,10 @@ const lane_events arbiter_lane_events = {
     .done = on_done,
     .returned = on_returned,
     .stalled = on_stalled,
+    .bounced = ready_lanes_bounced,
+    .needs = ready_lanes_needs,
+    .wants = on_wants,
+    .started = ready_lanes_started,
     .broken = on_broken,
     .ended = on_ended,
     .overdue = takeover_overdue,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "arbiter/plan.h"
+#include "arbiter/ready_lanes.h"
 #include "arbiter/reply.h"
 #include "arbiter/conn.h"
 #include "base/clock.h"
@@ -134,7 +135,7 @@ static bool make_room(arbiter *a, const conn *kept) {
         conn_evict(c);
         return true;
     }
-    return false;
+    return ready_lanes_evict(a);
 }
 
 static bool is_privileged(const arbiter *a, const conn *c) {

@@ -8,18 +8,9 @@
 struct meter_action {
     char *name; /* owned; "other" for the rest */
     uint64_t outcomes[DIRTY_CODE_LAST + 1];
-    meter_histogram queue, run;
+    dirty_histogram queue, run;
     UT_hash_handle hh;
 };
-
-#define US 1000ull
-#define MS (1000 * US)
-
-/* Upper bounds in ns, from a no-op to the default timeout. */
-static const uint64_t bounds_ns[METER_BUCKETS] = {
-    100 * US,  500 * US,   1 * MS,     2500 * US,  5 * MS,   10 * MS,
-    25 * MS,   50 * MS,    100 * MS,   250 * MS,   500 * MS, 1000 * MS,
-    2500 * MS, 10000 * MS, 30000 * MS, 120000 * MS};
 
 /* -- Counting -------------------------------------------------------------------- */
 
@@ -46,12 +37,13 @@ static meter_action *the_other(meter *m) {
     return m->other;
 }
 
-/* Returns the action of a sample that is not the last one's. Not inlined: most are. */
-static __attribute__((noinline)) meter_action *find(meter *m, const meter_sample *s) {
+/* Returns the action of a name that is not the last one's. Not inlined: most are. */
+static __attribute__((noinline)) meter_action *find(meter *m, const char *name,
+                                                    bool resolved) {
     meter_action *a;
-    HASH_FIND_STR(m->actions, s->action, a);
-    if (a == NULL && s->resolved && m->action_count < METER_ACTIONS_MAX) {
-        a = new_action(s->action);
+    HASH_FIND_STR(m->actions, name, a);
+    if (a == NULL && resolved && m->action_count < METER_ACTIONS_MAX) {
+        a = new_action(name);
         if (a == NULL)
             return NULL;
         HASH_ADD_KEYPTR(hh, m->actions, a->name, strlen(a->name), a);
@@ -67,25 +59,49 @@ static __attribute__((noinline)) meter_action *find(meter *m, const meter_sample
     return a;
 }
 
-static void observe(meter_histogram *h, uint64_t ns) {
-    int i = 0;
-    while (i < METER_BUCKETS && ns > bounds_ns[i])
-        i++;
-    h->buckets[i]++;
-    h->sum_ns += ns;
-    h->count++;
-}
-
 void meter_count(meter *m, const meter_sample *s) {
     meter_action *a = m->last;
     if (a == NULL || strcmp(a->name, s->action) != 0)
-        a = find(m, s);
+        a = find(m, s->action, s->resolved);
     if (a == NULL)
         return;
     a->outcomes[s->outcome]++;
-    observe(&a->queue, s->queue_ns);
+    dirty_histogram_add(&a->queue, s->queue_ns);
     if (s->run_ns > 0)
-        observe(&a->run, s->run_ns);
+        dirty_histogram_add(&a->run, s->run_ns);
+}
+
+/* Returns by how much the lane's number has grown. */
+static uint64_t growth(const uint64_t *number, uint64_t *folded) {
+    uint64_t now = __atomic_load_n(number, __ATOMIC_RELAXED);
+    uint64_t grown = now - *folded;
+    *folded = now;
+    return grown < UINT64_MAX / 2 ? grown : 0;
+}
+
+static void fold_histogram(dirty_histogram *to, const dirty_histogram *counts,
+                           dirty_histogram *folded) {
+    for (int i = 0; i <= DIRTY_HISTOGRAM_BUCKETS; i++)
+        to->buckets[i] += growth(&counts->buckets[i], &folded->buckets[i]);
+    to->sum_ns += growth(&counts->sum_ns, &folded->sum_ns);
+    to->count += growth(&counts->count, &folded->count);
+}
+
+void meter_fold(meter *m, const char *name, const dirty_action_counts *counts,
+                dirty_action_counts *folded, meter_gain *gain) {
+    meter_action *a = name == NULL ? the_other(m) : find(m, name, true);
+    if (a == NULL)
+        return;
+    for (int code = 0; code <= DIRTY_CODE_LAST; code++) {
+        uint64_t grown = growth(&counts->outcomes[code], &folded->outcomes[code]);
+        a->outcomes[code] += grown;
+        gain->outcomes[code] += grown;
+    }
+    uint64_t run_ns = a->run.sum_ns, runs = a->run.count;
+    fold_histogram(&a->queue, &counts->queue, &folded->queue);
+    fold_histogram(&a->run, &counts->run, &folded->run);
+    gain->run_ns += a->run.sum_ns - run_ns;
+    gain->runs += a->run.count - runs;
 }
 
 void meter_deinit(meter *m) {
@@ -131,17 +147,17 @@ static void append_outcomes(const meter_action *a, const char *app, dirty_buf *o
 
 static void append_histogram(const meter_action *a, const char *app, bool run,
                              dirty_buf *out) {
-    const meter_histogram *h = run ? &a->run : &a->queue;
+    const dirty_histogram *h = run ? &a->run : &a->queue;
     const char *name = run ? "dirty_request_run_seconds" : "dirty_request_queue_seconds";
     unsigned long long below = 0;
     if (h->count == 0)
         return;
-    for (int i = 0; i <= METER_BUCKETS; i++) {
+    for (int i = 0; i <= DIRTY_HISTOGRAM_BUCKETS; i++) {
         below += h->buckets[i];
         dirty_buf_printf(out, "%s_bucket", name);
         append_labels(out, app, a);
-        if (i < METER_BUCKETS)
-            dirty_buf_printf(out, ",le=\"%g\"} %llu\n", (double)bounds_ns[i] / 1e9,
+        if (i < DIRTY_HISTOGRAM_BUCKETS)
+            dirty_buf_printf(out, ",le=\"%g\"} %llu\n", dirty_histogram_bounds_s[i],
                              below);
         else
             dirty_buf_printf(out, ",le=\"+Inf\"} %llu\n", below);

@@ -10,17 +10,11 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/call_counts.h"
 #include "wire/code.h"
 
 /* Limit of actions per app that are counted by name; further ones are "other". */
 #define METER_ACTIONS_MAX 100
-#define METER_BUCKETS 16
-
-typedef struct meter_histogram {
-    uint64_t buckets[METER_BUCKETS + 1]; /* not cumulative; the last bucket is +Inf */
-    uint64_t sum_ns;
-    uint64_t count;
-} meter_histogram;
 
 typedef struct meter_action meter_action;
 
@@ -44,6 +38,19 @@ void meter_deinit(meter *m);
 
 /* Count one finished request. If memory runs out, only counts are lost. */
 void meter_count(meter *m, const meter_sample *sample);
+
+/* What meter_fold has added. */
+typedef struct meter_gain {
+    uint64_t outcomes[DIRTY_CODE_LAST + 1];
+    uint64_t run_ns, runs;
+} meter_gain;
+
+/* Add what a lane has counted of one action since the last time. `name` NULL: the rest of
+ * the app. `folded` says how far it was counted then, and is brought up to date. The
+ * lane's numbers may be overwritten by a broken app: a number that went back counts as
+ * none. */
+void meter_fold(meter *m, const char *name, const dirty_action_counts *counts,
+                dirty_action_counts *folded, meter_gain *gain);
 
 /* Append the series of one app: counts, or the histogram of queue or run times. */
 void meter_append_requests(const meter *m, const char *app, dirty_buf *out);

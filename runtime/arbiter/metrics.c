@@ -113,6 +113,11 @@ void metrics_append(arbiter *a, dirty_buf *out) {
         (double)c->respawns);
     one(out, "dirty_recycled_total", "counter",
         "Workers replaced for max_requests or max_rss.", (double)c->recycled);
+    one(out, "dirty_direct_total", "counter",
+        "Requests that lanes took themselves (fast_path), without the arbiter.",
+        (double)c->direct);
+    one(out, "dirty_bounced_total", "counter",
+        "Shared connections that lanes gave back to the arbiter.", (double)c->bounced);
     one(out, "dirty_abandoned_total", "counter",
         "Requests dropped unstarted because their caller had left.",
         (double)c->abandoned);

@@ -8,6 +8,7 @@
 #include <utlist.h>
 
 #include "arbiter/exit_hook.h"
+#include "arbiter/ready_lanes.h"
 #include "arbiter/takeover.h"
 #include "base/log.h"
 #include "base/proc.h"
@@ -23,6 +24,17 @@ void pool_check_memory(arbiter *a) {
         worker *w = a->slots[i]->worker;
         if (w != NULL && w->max_rss > 0 && dirty_proc_rss_bytes(w->pid) > w->max_rss)
             worker_want_recycled(w, "max_rss");
+    }
+}
+
+void pool_read_pages(arbiter *a) {
+    worker *w;
+    DL_FOREACH (a->workers, w) {
+        if (w->state == WORKER_DEAD)
+            continue;
+        worker_look_at_pages(w);
+        for (uint32_t i = 0; i < w->lane_count; i++)
+            lane_fold_counts(&w->lanes[i]);
     }
 }
 
@@ -88,6 +100,7 @@ void pool_adjust(arbiter *a) {
 static void reap(worker *w, int wait_status) {
     worker_note_exit(w, wait_status);
     for (uint32_t i = 0; i < w->lane_count; i++) {
+        ready_lanes_settle(&w->lanes[i]);
         takeover_settle(&w->lanes[i], wait_status);
         if (w->lanes[i].poll_open) /* a process that the worker left behind may hold the
                                       other end */

@@ -28,6 +28,9 @@ void pool_recount(arbiter *a);
 /* Mark workers that are larger than max_rss for recycling. */
 void pool_check_memory(arbiter *a);
 
+/* Read the lanes' pages and counters: how much they have served, and with what result. */
+void pool_read_pages(arbiter *a);
+
 /* Change the number of workers by `delta`. Returns 0, or -1 with the reason in
  * `why`. */
 int pool_scale(arbiter *a, int delta, char *why, size_t why_size);

@@ -6,6 +6,7 @@
 #include <utlist.h>
 
 #include "arbiter/dispatch.h"
+#include "arbiter/ready_lanes.h"
 #include "arbiter/takeover.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -233,6 +234,7 @@ static void recycle(worker *w) {
 
 /* Answer the requests that still run after graceful_timeout. */
 static void end_overdue(worker *w) {
+    ready_lanes_adopt(w->a);
     for (uint32_t i = 0; i < w->lane_count; i++)
         takeover_shutdown(&w->lanes[i]);
     worker_kill(w, worker_has_busy_lane(w) ? "graceful_timeout" : "no_exit");

@@ -76,6 +76,7 @@ static const char *lane_state(const lane *l) {
         [DIRTY_BATON_IDLE] = "running",      [DIRTY_BATON_READING] = "reading",
         [DIRTY_BATON_RUNNING] = "running",   [DIRTY_BATON_WRITING] = "writing",
         [DIRTY_BATON_ANSWERED] = "answered", [DIRTY_BATON_TAKEN] = "taken",
+        [DIRTY_BATON_FREE] = "answered",
     };
     if (!l->ready)
         return "booting";
@@ -252,12 +253,14 @@ static void append_counters(const arbiter *a, dirty_buf *out) {
                      "\"requeued\":%llu,\"stalled\":%llu,\"evicted\":%llu,\"respawns\":%"
                      "llu,\"boot_failures\":%llu,"
                      "\"killed\":%llu,\"reloads\":%llu,\"reload_failures\":%llu,"
-                     "\"recycled\":%llu,\"errors\":",
+                     "\"recycled\":%llu,\"direct\":%llu,\"shared\":%llu,"
+                     "\"bounced\":%llu,\"errors\":",
                      (ull)c->connections, (ull)c->requests, (ull)c->values,
                      (ull)c->abandoned, (ull)c->disconnects, (ull)c->requeued,
                      (ull)c->stalled, (ull)c->evicted, (ull)c->respawns,
                      (ull)c->boot_failures, (ull)c->killed, (ull)c->reloads,
-                     (ull)c->reload_failures, (ull)c->recycled);
+                     (ull)c->reload_failures, (ull)c->recycled, (ull)c->direct, (ull)c->shared,
+                     (ull)c->bounced);
     append_errors(c->errors, out);
     dirty_buf_append_cstr(out, "}");
 }

@@ -8,6 +8,8 @@
 #include "arbiter/listener.h"
 #include "arbiter/reply.h"
 #include "arbiter/conn.h"
+#include "arbiter/ready_lanes.h"
+#include "arbiter/shared_conns.h"
 #include "arbiter/takeover.h"
 #include "arbiter/worker.h"
 #include "base/log.h"
@@ -17,7 +19,7 @@ static void log_phase(const arbiter *a, const char *msg) {
 }
 
 static bool is_busy(const arbiter *a) {
-    if (a->queued > 0)
+    if (a->queued > 0 || (a->shared != NULL && a->shared->count > 0))
         return true;
     const worker *w;
     DL_FOREACH (a->workers, w)
@@ -70,6 +72,7 @@ void stop_gracefully(arbiter *a) {
     arbiter_set_phase(a, ARBITER_DRAINING);
     arbiter_mark(a, MARK_CHANGED);
     listener_close(a);
+    ready_lanes_stop(a);
     notify_stopping(a);
     uv_timer_start(&a->stop_timer, on_graceful_timeout, a->o->graceful_timeout_ms, 0);
 }
@@ -85,6 +88,7 @@ void stop_now(arbiter *a, int status) {
     arbiter_mark(a, MARK_CHANGED);
     arbiter_set_phase(a, ARBITER_ENDING);
     listener_close(a);
+    ready_lanes_adopt(a);
     reply_unstarted(a);
     worker *w;
     DL_FOREACH (a->workers, w) {

@@ -47,7 +47,7 @@ void takeover_overdue(lane *l) {
                 dirty_baton_move(l->page, l->seq, state, DIRTY_BATON_TAKEN);
     bool lost_race =
         !mine && (state == DIRTY_BATON_RUNNING || state == DIRTY_BATON_READING);
-    if (lost_race || (state == DIRTY_BATON_ANSWERED && !l->late)) {
+    if (lost_race || (dirty_baton_is_answered(state) && !l->late)) {
         l->late = true; /* it has just moved on: DONE should come soon */
         l->seize_ns = dirty_now_ns() + REPORT_MS * DIRTY_NS_PER_MS;
         return;
@@ -83,7 +83,7 @@ void takeover_shutdown(lane *l) {
     lane_detach(l);
     if (!ours) {
         /* The lane is writing a frame, or has answered and its DONE is on the way. */
-        if (dirty_baton_read(l->page, l->seq) != DIRTY_BATON_ANSWERED)
+        if (!dirty_baton_is_answered(dirty_baton_read(l->page, l->seq)))
             conn_close(c);
         else
             conn_done(c, end_of_answered(l, c));
@@ -147,13 +147,14 @@ void takeover_settle(lane *l, int wait_status) {
         reply_worker_lost(l, c, "yes", wait_status);
         break;
     case DIRTY_BATON_ANSWERED:
-        lane_count(l, DIRTY_CODE_NONE, 0);
+    case DIRTY_BATON_FREE:
+        lane_count(l, DIRTY_CODE_NONE);
         conn_done(c, end_of_answered(l, c));
         break;
     case DIRTY_BATON_WRITING: /* the caller may have part of a frame */
     case DIRTY_BATON_TAKEN:
     case DIRTY_BATON_IDLE: /* the page is not trustworthy */
-        lane_count(l, DIRTY_CODE_WORKER_LOST, 0);
+        lane_count(l, DIRTY_CODE_WORKER_LOST);
         conn_close(c);
         break;
     }

@@ -69,6 +69,9 @@ static int open_lanes(worker *w, int *theirs) {
             l->page = NULL;
             return -errno;
         }
+        l->counts = dirty_call_counts_open(w->deal->app_count);
+        if (l->counts == NULL)
+            return -ENOMEM;
     }
     return 0;
 }
@@ -156,6 +159,21 @@ static void watch(worker *w) {
         uv_timer_start(&w->timer, on_timer, w->plan->o->boot_timeout_ms, 0);
 }
 
+/* Returns the smallest number that no worker has. A worker whose exit has been handled
+ * owns nothing on the board any more, but it keeps its number until it is freed. */
+static uint32_t free_lane_id(const arbiter *a) {
+    uint32_t id = 0;
+    bool taken;
+    do {
+        const worker *w;
+        taken = false;
+        DL_FOREACH (a->workers, w)
+            taken = taken || w->lane_id == id;
+        id += taken;
+    } while (taken);
+    return id;
+}
+
 int worker_spawn(arbiter *a, worker_seat seat, plan *by, const deal *d, worker **out) {
     int outputs[2] = {-1, -1}, theirs[DIRTY_THREADS_MAX];
     worker *w = new_worker(a, by, d);
@@ -164,6 +182,7 @@ int worker_spawn(arbiter *a, worker_seat seat, plan *by, const deal *d, worker *
     w->slot = seat.slot;
     w->number = seat.number;
     w->generation = seat.generation;
+    w->lane_id = free_lane_id(a);
     for (uint32_t i = 0; i < DIRTY_THREADS_MAX; i++)
         theirs[i] = -1;
     w->spawned_ns = dirty_now_ns();
@@ -226,10 +245,43 @@ void worker_want_recycled(worker *w, const char *why) {
     arbiter_mark(w->a, MARK_CHANGED);
 }
 
-void worker_has_served(worker *w) {
-    w->served++;
+/* Do the apps' data leave too little room for calls? Counts like worker/lua_limit.h. */
+static bool holds_too_much(const lane *l) {
+    uint64_t limit = l->plan->o->max_memory_bytes;
+    return limit > 0 && atomic_load(&l->page->lua_bytes) > limit - limit / 8;
+}
+
+void worker_look_at_pages(worker *w) {
+    uint64_t served = 0;
+    bool full = false;
+    for (uint32_t i = 0; i < w->lane_count; i++) {
+        lane *l = &w->lanes[i];
+        const dirty_lane_page *page = l->page;
+        if (page == NULL)
+            return;
+        uint64_t direct = atomic_load(&l->page->direct);
+        uint64_t starved = atomic_load(&l->page->starved);
+        l->served = atomic_load(&l->page->served);
+        served += l->served;
+        w->a->counters.direct += direct - l->direct;
+        w->a->counters.requests += direct - l->direct;
+        full = full || (starved != l->starved && holds_too_much(l));
+        l->direct = direct;
+        l->starved = starved;
+    }
+    w->served = served;
     if (w->recycle_at != 0 && w->served >= w->recycle_at)
         worker_want_recycled(w, "max_requests");
+    if (full)
+        worker_want_recycled(w, "max_memory");
+}
+
+bool worker_may_share(const worker *w) {
+    bool may = w->a->shared != NULL && w->plan->o->fast_path && w->lane_count == 1 &&
+               w->lane_id < DIRTY_BOARD_LANES_MAX;
+    for (uint32_t i = 0; may && i < w->deal->app_count; i++)
+        may = !w->deal->specs[i]->isolated;
+    return may;
 }
 
 static const char *peek(dirty_slice json, const char *key, char *out, size_t size) {
@@ -258,7 +310,7 @@ void worker_boot_failed(worker *w, const char *text, size_t len) {
 
 bool worker_has_busy_lane(const worker *w) {
     for (uint32_t i = 0; i < w->lane_count; i++)
-        if (w->lanes[i].busy)
+        if (lane_has_call(&w->lanes[i]))
             return true;
     return false;
 }
@@ -275,13 +327,13 @@ static void end_lanes(worker *w) {
 }
 
 static void send_stop(worker *w) {
-    dirty_msg_plain m = {.kind = DIRTY_MSG_STOP};
-    for (uint32_t i = 0; i < w->lane_count; i++)
-        if (send(w->lanes[i].fd, &m, sizeof m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
-            errno != EPIPE && errno != ECONNRESET)
+    for (uint32_t i = 0; i < w->lane_count; i++) {
+        int rc = lane_send_stop(&w->lanes[i]);
+        if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET)
             dirty_log(DIRTY_LOG_WARN, "lane can't be told to stop",
                       "worker=%u lane=%u reason=%s", w->number, i,
-                      DIRTY_LOG_QUOTE(strerror(errno)));
+                      DIRTY_LOG_QUOTE(strerror(-rc)));
+    }
 }
 
 /* Returns how many ms the worker may take to end. An idle worker gets at least EXIT_MS
@@ -433,6 +485,9 @@ void worker_note_exit(worker *w, int wait_status) {
     end_lanes(w);
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_drain_channel(&w->lanes[i]);
+    for (uint32_t i = 0; i < w->lane_count; i++)
+        lane_fold_counts(&w->lanes[i]);
+    worker_look_at_pages(w);
     worker_exit_note(w, wait_status, expected);
     arbiter_mark(a, MARK_CHANGED);
 }

@@ -44,6 +44,7 @@ struct worker {
     const deal *deal;    /* from plan: the apps it hosts */
     worker_state state;
     pid_t pid;
+    uint32_t lane_id; /* of its only lane, as an owner on the board */
     uint32_t generation;
     uint64_t spawned_ns;
     uint32_t ready_lanes;
@@ -92,8 +93,12 @@ static inline bool worker_takes_requests(const worker *w) {
     return w->state == WORKER_READY && w->serves && w->condemned == NULL;
 }
 
-/* Count a finished request. Marks the worker for replacement after max_requests. */
-void worker_has_served(worker *w);
+/* May its lane serve shared connections? */
+bool worker_may_share(const worker *w);
+
+/* Read from the lanes' pages how many requests the worker has served. Marks it for
+ * replacement after max_requests, or if the apps' data leave no room for calls. */
+void worker_look_at_pages(worker *w);
 
 /* Mark the worker for replacement. `why` is a literal. */
 void worker_want_recycled(worker *w, const char *why);

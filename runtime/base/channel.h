@@ -7,14 +7,22 @@
  *
  *   arbiter → lane: DISPATCH (head, first bytes of the request, and the client's
  *                   descriptor as SCM_RIGHTS; also the descriptor of a file with
- *                   the whole request if the arbiter has gathered it), STOP
+ *                   the whole request if the arbiter has gathered it), STOP, RESUME,
+ *                   COPY (the descriptor of a shared connection, or none)
  *   lane → arbiter: READY, BOOT_FAILED (head + JSON text), DONE, NO_DESCRIPTOR (head +
  *                   the bytes of the DISPATCH, returned), STALLED (with the descriptor
- *                   of a file with the bytes received so far)
+ *                   of a file with the bytes received so far); and from a lane that
+ *                   serves shared connections BOUNCED (head + bytes), NEED, WANT, START
  *
  * The lane boots and sends READY or BOOT_FAILED. Then it answers every DISPATCH with one
  * DONE, NO_DESCRIPTOR or STALLED. At most one DISPATCH is open at a time. On STOP, or at
- * the end of the channel, the lane closes its apps and ends. */
+ * the end of the channel, the lane closes its apps and ends.
+ *
+ * From the first RESUME on the lane also serves shared connections (base/board.h). It
+ * sends NEED for a connection of which it has no descriptor and gets COPY; BOUNCED for one
+ * that it can't serve; START for a request that it took itself and whose deadline is near;
+ * WANT after a request if `wanted` is set in its page. After WANT or DONE it waits on the
+ * channel alone while `wanted` is set, until DISPATCH or RESUME comes. */
 #ifndef DIRTY_CHANNEL_H
 #define DIRTY_CHANNEL_H
 
@@ -29,11 +37,17 @@
 typedef enum dirty_msg_kind {
     DIRTY_MSG_DISPATCH = 1,
     DIRTY_MSG_STOP = 2,
+    DIRTY_MSG_RESUME = 3,
+    DIRTY_MSG_COPY = 4,
     DIRTY_MSG_READY = 16,
     DIRTY_MSG_BOOT_FAILED = 17,
     DIRTY_MSG_DONE = 18,
     DIRTY_MSG_NO_DESCRIPTOR = 19,
-    DIRTY_MSG_STALLED = 20
+    DIRTY_MSG_STALLED = 20,
+    DIRTY_MSG_BOUNCED = 21,
+    DIRTY_MSG_NEED = 22,
+    DIRTY_MSG_WANT = 23,
+    DIRTY_MSG_START = 24
 } dirty_msg_kind;
 
 typedef struct dirty_msg_dispatch {
@@ -76,7 +90,33 @@ typedef struct dirty_msg_stalled {
     uint64_t seq;
 } dirty_msg_stalled;
 
-/* READY and STOP, and the head of BOOT_FAILED and NO_DESCRIPTOR. After BOOT_FAILED
+/* Who asks for a shared connection, or gets it. */
+typedef struct dirty_msg_connection {
+    uint32_t kind;    /* DIRTY_MSG_NEED or DIRTY_MSG_COPY */
+    uint32_t slot;    /* on the board */
+    uint32_t ticket;  /* on the board */
+    int32_t peer_pid; /* COPY: of the caller, from SO_PEERCRED */
+    uint32_t peer_uid;
+} dirty_msg_connection;
+
+/* A shared connection goes to the arbiter. The lane still owns it on the board, and does
+ * not touch it any more: the arbiter takes it over when it gets this. So a lane that dies
+ * before it has sent the message leaves a connection that has an owner. */
+typedef struct dirty_msg_bounced {
+    uint32_t kind; /* DIRTY_MSG_BOUNCED */
+    uint32_t slot;
+    uint32_t ticket;
+    uint32_t end; /* a dirty_connection_end; KEEP: look at it, nothing of it has run */
+    uint32_t len; /* bytes that follow: received, and not served */
+} dirty_msg_bounced;
+
+typedef struct dirty_msg_start {
+    uint32_t kind; /* DIRTY_MSG_START */
+    uint32_t zero;
+    uint64_t seq; /* of the baton */
+} dirty_msg_start;
+
+/* READY and STOP, RESUME and WANT, and the head of BOOT_FAILED and NO_DESCRIPTOR. After BOOT_FAILED
  * follows the text, after NO_DESCRIPTOR the DISPATCH with its own head. */
 typedef struct dirty_msg_plain {
     uint32_t kind;

@@ -10,6 +10,8 @@
 #include <sys/types.h>
 
 #include "base/baton.h"
+#include "base/board.h"
+#include "base/call_counts.h"
 
 /* One dirty app of the configuration. The configuration owns the strings, and they
  * outlive the runtime. */
@@ -26,6 +28,7 @@ typedef struct dirty_app_spec {
     bool cancel_on_disconnect; /* interrupt a call when its caller disconnects */
     bool exclusive;    /* never exceed `workers`, even briefly: stop the old worker before
                           starting the new */
+    bool isolated;     /* its workers serve no shared connections */
     const char *fault; /* why it can't be loaded, if that is known; NULL: it can */
 } dirty_app_spec;
 
@@ -37,6 +40,15 @@ typedef struct dirty_wire_limits {
     uint32_t send_timeout_ms; /* how long to wait for a caller that does not read */
 } dirty_wire_limits;
 
+/* What a lane needs to serve shared connections. All is inherited by the fork. */
+typedef struct dirty_sharing {
+    dirty_board *board; /* NULL: the worker serves none */
+    int epoll;          /* all shared connections; lanes only wait in it */
+    int bell;           /* an eventfd that wakes the arbiter */
+    uint32_t lane_id;   /* its owner on the board is DIRTY_BOARD_LANE + lane_id */
+    uint32_t arbiter_timeout_ms; /* don't serve them while the arbiter is silent longer */
+} dirty_sharing;
+
 typedef struct dirty_worker_start {
     uint32_t number;     /* of the worker's slot, from 1; its replacement has the same */
     uint32_t generation; /* counts the workers started in this slot */
@@ -44,6 +56,9 @@ typedef struct dirty_worker_start {
     uint32_t lane_count;
     const int *channels;           /* lane_count descriptors: the lanes' ends, blocking */
     dirty_lane_page *const *pages; /* lane_count */
+    dirty_call_counts *const *counts; /* lane_count: shared with the arbiter */
+    dirty_sharing sharing;
+    uint32_t slow_log_threshold_ms; /* calls that take this long are logged, 0: none */
     uint32_t app_count;
     const dirty_app_spec *const *apps; /* app_count; DISPATCH.app indexes it */
     dirty_wire_limits limits;

@@ -69,6 +69,7 @@ static void get_app(lua_State *L, int index, dirty_app_spec *out) {
         .interruptible = get_boolean(L, index, "interruptible"),
         .cancel_on_disconnect = get_boolean(L, index, "cancel_on_disconnect"),
         .exclusive = get_boolean(L, index, "exclusive"),
+        .isolated = get_boolean(L, index, "isolated"),
         .fault = get_string(L, index, "fault"),
     };
 }
@@ -178,6 +179,8 @@ void dirty_cli_options_push(lua_State *L, int index, dirty_arbiter_options *out)
         .max_requests_jitter = get_number(L, index, "max_requests_jitter", UINT32_MAX),
         .max_rss_bytes = get_size(L, index, "max_rss_bytes"),
         .max_memory_bytes = get_size(L, index, "max_memory_bytes"),
+        .fast_path = get_boolean(L, index, "fast_path"),
+        .arbiter_timeout_ms = get_number(L, index, "arbiter_timeout_ms", INT32_MAX),
         .allow_stack = get_boolean(L, index, "allow_stack"),
         .linger_timeout_ms = get_number(L, index, "linger_timeout_ms", INT32_MAX),
         .slow_log_threshold_ms = get_number(L, index, "slow_log_threshold_ms", INT32_MAX),

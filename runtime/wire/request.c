@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 
 #define ALL_BYTES(b) (0x0101010101010101ull * (b))
 
@@ -86,6 +87,17 @@ dirty_wire_fault dirty_route_decode(const uint8_t *payload, size_t have,
         return DIRTY_WIRE_BAD_NAME;
     out->extension = (dirty_extension){0};
     return extended ? take_extension(payload, have, payload_len, out) : DIRTY_WIRE_OK;
+}
+
+static uint64_t plus_ms(uint64_t at_ns, uint32_t ms) {
+    return ms ? at_ns + ms * DIRTY_NS_PER_MS : 0;
+}
+
+uint64_t dirty_route_deadline_ns(const dirty_route *route, uint64_t arrived_ns,
+                                 uint32_t timeout_ms) {
+    uint64_t at_ns = dirty_earlier_ns(plus_ms(arrived_ns, route->budget_ms),
+                                      route->extension.deadline_ns);
+    return dirty_earlier_ns(plus_ms(arrived_ns, timeout_ms), at_ns);
 }
 
 dirty_wire_fault dirty_request_open(const uint8_t *payload, size_t payload_len,

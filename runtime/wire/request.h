@@ -44,6 +44,11 @@ typedef struct dirty_route {
 dirty_wire_fault dirty_route_decode(const uint8_t *payload, size_t have,
                                     size_t payload_len, dirty_route *out);
 
+/* When the caller or the server gives up, in ns. 0: never. `arrived_ns` is when the first
+ * byte was read, `timeout_ms` the server's limit (0: none). */
+uint64_t dirty_route_deadline_ns(const dirty_route *route, uint64_t arrived_ns,
+                                 uint32_t timeout_ms);
+
 /* Open a complete payload. Points `metadata` at the metadata's JSON text (base NULL if
  * there is none) and sets the reader to the arguments. Returns OK, TOO_MANY if there are
  * more than max_args, and for the metadata the faults of dirty_value_next. The caller

@@ -39,8 +39,12 @@ static int above_stdio(int fd) {
 
 static int message_fault(const dirty_channel *channel) {
     const dirty_msg_dispatch *d = &channel->message.dispatch;
-    if (channel->len >= sizeof channel->message.plain &&
-        channel->message.plain.kind == DIRTY_MSG_STOP)
+    const dirty_msg_plain *plain = &channel->message.plain;
+    if (channel->len >= sizeof *plain &&
+        (plain->kind == DIRTY_MSG_STOP || plain->kind == DIRTY_MSG_RESUME))
+        return 0;
+    if (channel->len == sizeof channel->message.connection &&
+        plain->kind == DIRTY_MSG_COPY)
         return 0;
     if (channel->len < sizeof *d || d->kind != DIRTY_MSG_DISPATCH)
         return -EBADMSG;

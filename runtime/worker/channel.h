@@ -8,15 +8,16 @@
 
 #include "base/channel.h"
 
-/* The channel and the message that was received last: DISPATCH or STOP. */
+/* The channel and the message that was received last. */
 typedef struct dirty_channel {
     int fd;      /* borrowed: the socket to the arbiter */
-    int peer_fd; /* owned: the client's connection; -1: none came */
+    int peer_fd; /* owned: the client's connection, also of COPY; -1: none came */
     int file;    /* owned: holds the whole request if the arbiter gathered it; else -1 */
     size_t len;  /* of the message */
     union {
         dirty_msg_dispatch dispatch; /* followed by the request's first bytes */
         dirty_msg_plain plain;
+        dirty_msg_connection connection;
         uint8_t bytes[sizeof(dirty_msg_dispatch) + DIRTY_HEAD_BYTES_MAX];
     } message;
 } dirty_channel;

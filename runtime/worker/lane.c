@@ -10,12 +10,14 @@
 #include "base/clock.h"
 #include "base/guest.h"
 #include "base/log.h"
+#include "base/step.h"
 #include "wire/frame.h"
 #include "worker/request_reader.h"
 #include "worker/peer.h"
 #include "worker/channel.h"
 #include "worker/lua_host.h"
 #include "worker/pin.h"
+#include "worker/ready.h"
 
 /* Check whether the client has hung up if its request came longer ago than this. The
  * check costs a system call. */
@@ -31,6 +33,8 @@ struct dirty_lane {
     dirty_request_reader reader;
     dirty_buf error; /* owned: the ERROR frame that is written */
     dirty_channel channel;
+    dirty_ready ready;         /* shared connections */
+    dirty_call_counts *counts; /* shared with the arbiter */
     uint32_t short_calls; /* since dirty_pin_signals ran last */
 };
 
@@ -38,6 +42,8 @@ struct dirty_lane {
 typedef struct job {
     const dirty_msg_dispatch *dispatch;
     int fd; /* borrowed from the channel: the client's connection */
+    bool direct; /* of a shared connection */
+    uint64_t began_ns;
     dirty_call call;
     dirty_msg_done done;
     int saved; /* owned: a file with the received bytes of a slow request, to be given
@@ -72,6 +78,7 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
     lane->start = start;
     lane->page = start->pages[index];
     lane->channel.fd = start->channels[index];
+    lane->counts = start->counts[index];
     atomic_store(&lane->page->tid, (uint32_t)gettid());
     dirty_pin_thread();
     dirty_buf why = {0};
@@ -90,6 +97,8 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
                                           .limits = &start->limits,
                                           .page = lane->page,
                                           .patience_ms = start->patience_ms};
+    if (rc == 0)
+        rc = dirty_ready_open(&lane->ready, start, lane->page, &lane->channel);
     if (rc < 0)
         dirty_lane_close(lane);
     else
@@ -102,6 +111,7 @@ void dirty_lane_close_apps(dirty_lane *lane) {
 }
 
 void dirty_lane_close(dirty_lane *lane) {
+    dirty_ready_close(&lane->ready);
     dirty_host_close(lane->host);
     dirty_request_reader_deinit(&lane->reader);
     dirty_buf_deinit(&lane->error);
@@ -129,6 +139,7 @@ static bool write_frame(dirty_lane *lane, job *j, struct iovec *iov, size_t coun
         j->done.dropped = 1;
         return false;
     }
+    dirty_step("writing");
     int rc = dirty_peer_write(j->fd, iov, count, lane->start->limits.send_timeout_ms);
     if (rc < 0) {
         /* the baton stays in WRITING: the frame is incomplete, nobody may write here */
@@ -136,6 +147,7 @@ static bool write_frame(dirty_lane *lane, job *j, struct iovec *iov, size_t coun
         return false;
     }
     move(lane, j, DIRTY_BATON_WRITING, then);
+    dirty_step("answered");
     return true;
 }
 
@@ -223,7 +235,7 @@ static void stream(dirty_lane *lane, job *j) {
 }
 
 static void run(dirty_lane *lane, job *j) {
-    uint64_t began = dirty_now_ns();
+    uint64_t began = j->direct ? j->began_ns : dirty_now_ns();
     if (is_late(j, began))
         return answer_timeout(lane, j, "queue", "no");
     if (began - j->dispatch->arrived_ns > UNSEEN_NS && dirty_peer_is_gone(j->fd))
@@ -263,20 +275,15 @@ static void refuse(dirty_lane *lane, job *j, int rc) {
     answer_error(lane, j);
 }
 
-static void handle(dirty_lane *lane, job *j) {
-    int rc = dirty_request_reader_read(&lane->reader, &lane->channel);
-    if (rc == -EINPROGRESS) {
-        j->saved = dirty_request_reader_save(&lane->reader);
-        if (j->saved >= 0)
-            return;
-        rc = -ENOMEM;
-    }
+/* Run a request after it was received with the result `rc`. */
+static void handle(dirty_lane *lane, job *j, int rc) {
     if (rc == 0)
         atomic_store_explicit(&lane->page->whole, j->dispatch->seq, memory_order_release);
     if (!move(lane, j, DIRTY_BATON_READING, DIRTY_BATON_RUNNING)) {
         j->done.dropped = 1;
         return;
     }
+    dirty_step("running");
     if (rc < 0)
         return refuse(lane, j, rc);
     uint32_t argument;
@@ -289,10 +296,74 @@ static void handle(dirty_lane *lane, job *j) {
     run(lane, j);
 }
 
-static void count_request(dirty_lane *lane) {
+static void increment(_Atomic uint64_t *number) {
+    atomic_store_explicit(number,
+                          atomic_load_explicit(number, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+static const char *action_of(const job *j, char room[DIRTY_COUNTS_NAME]) {
+    snprintf(room, DIRTY_COUNTS_NAME, "%.*s", (int)j->call.action.len,
+             j->call.action.len > 0 ? j->call.action.base : "");
+    return room;
+}
+
+static void log_memory(const dirty_lane *lane, const job *j) {
+    const dirty_msg_dispatch *d = j->dispatch;
+    char action[DIRTY_COUNTS_NAME];
+    dirty_log(DIRTY_LOG_WARN, "call ran out of memory",
+              "app=%s action=%s run_ms=%llu worker=%u worker_pid=%d caller_pid=%d "
+              "lua_bytes=%llu",
+              lane->start->apps[d->app]->name, DIRTY_LOG_QUOTE(action_of(j, action)),
+              (unsigned long long)(j->done.run_ns / DIRTY_NS_PER_MS),
+              lane->start->number, (int)getpid(), (int)d->peer_pid,
+              (unsigned long long)dirty_host_bytes(lane->host));
+}
+
+static void log_slow(const dirty_lane *lane, const job *j, uint64_t queue_ns) {
+    const dirty_msg_dispatch *d = j->dispatch;
+    char action[DIRTY_COUNTS_NAME];
+    dirty_log(DIRTY_LOG_WARN, "slow call",
+              "app=%s action=%s code=%s queue_ms=%llu run_ms=%llu worker=%u "
+              "worker_pid=%d caller_pid=%d",
+              lane->start->apps[d->app]->name, DIRTY_LOG_QUOTE(action_of(j, action)),
+              j->done.outcome ? dirty_code_name(j->done.outcome) : "OK",
+              (unsigned long long)(queue_ns / DIRTY_NS_PER_MS),
+              (unsigned long long)(j->done.run_ns / DIRTY_NS_PER_MS),
+              lane->start->number, (int)getpid(), (int)d->peer_pid);
+}
+
+/* Count a request that this lane has answered. The arbiter counts those that it has
+ * answered in this lane's place. */
+static void count_call(dirty_lane *lane, const job *j) {
+    uint64_t slow_ns = lane->start->slow_log_threshold_ms * DIRTY_NS_PER_MS;
+    uint64_t queue_ns = j->began_ns - j->dispatch->arrived_ns;
+    unsigned outcome = j->done.outcome;
+    dirty_call_counts_add(
+        lane->counts,
+        &(dirty_call_sample){.app = j->dispatch->app,
+                             .action = j->call.action,
+                             .outcome = outcome,
+                             .resolved = outcome != DIRTY_CODE_ACTION_NOT_FOUND &&
+                                         outcome != DIRTY_CODE_PROTOCOL,
+                             .queue_ns = queue_ns,
+                             .run_ns = j->done.run_ns});
+    if (outcome == DIRTY_CODE_MEMORY)
+        log_memory(lane, j);
+    if (slow_ns > 0 && queue_ns + j->done.run_ns >= slow_ns)
+        log_slow(lane, j, queue_ns);
+}
+
+static void count_request(dirty_lane *lane, const job *j) {
     dirty_lane_page *page = lane->page;
-    uint64_t served = atomic_load_explicit(&page->served, memory_order_relaxed);
-    atomic_store_explicit(&page->served, served + 1, memory_order_relaxed);
+    if (!j->done.dropped)
+        count_call(lane, j);
+    atomic_store(&page->counted, j->dispatch->seq);
+    increment(&page->served);
+    if (j->direct)
+        increment(&page->direct);
+    if (j->done.outcome == DIRTY_CODE_MEMORY)
+        increment(&page->starved);
     atomic_store_explicit(&page->lua_bytes, dirty_host_bytes(lane->host),
                           memory_order_relaxed);
 }
@@ -304,6 +375,7 @@ static int give_back_slow(dirty_lane *lane, job *j) {
                            .have_len = (uint32_t)lane->reader.have,
                            .seq = j->dispatch->seq};
     dirty_channel_close(&lane->channel);
+    dirty_baton_end(lane->page, m.seq);
     int rc = dirty_channel_send_file(&lane->channel, &m, j->saved);
     close(j->saved);
     dirty_host_release(lane->host);
@@ -319,33 +391,69 @@ static void pin_signals(dirty_lane *lane, const job *j) {
     dirty_pin_signals(lane->start->apps[j->dispatch->app]->name);
 }
 
-static int serve_dispatch(dirty_lane *lane) {
-    const dirty_msg_dispatch *d = &lane->channel.message.dispatch;
-    job j = {.dispatch = d,
-             .fd = lane->channel.peer_fd,
-             .call = {.seq = d->seq,
-                      .app = d->app,
-                      .arrived_ns = d->arrived_ns,
-                      .deadline_ns = d->deadline_ns,
-                      .peer_pid = d->peer_pid,
-                      .peer_uid = d->peer_uid,
-                      .fd = lane->channel.peer_fd},
-             .done = {.kind = DIRTY_MSG_DONE, .seq = d->seq},
-             .saved = -1};
-    handle(lane, &j);
-    if (j.saved >= 0)
-        return give_back_slow(lane, &j);
-    if (j.done.outcome == DIRTY_CODE_MEMORY)
+static job job_of(const dirty_msg_dispatch *d, int fd, uint64_t now_ns) {
+    return (job){.dispatch = d,
+                 .fd = fd,
+                 .began_ns = now_ns,
+                 .call = {.seq = d->seq,
+                          .app = d->app,
+                          .arrived_ns = d->arrived_ns,
+                          .deadline_ns = d->deadline_ns,
+                          .peer_pid = d->peer_pid,
+                          .peer_uid = d->peer_uid,
+                          .fd = fd},
+                 .done = {.kind = DIRTY_MSG_DONE, .seq = d->seq},
+                 .saved = -1};
+}
+
+/* End a request: count it, be idle, report it if the arbiter waits for that, tidy up. */
+static int conclude(dirty_lane *lane, job *j) {
+    int rc = 0;
+    if (j->done.outcome == DIRTY_CODE_MEMORY)
         dirty_host_release_all(lane->host); /* so that lua_bytes is right */
-    count_request(lane);
+    count_request(lane, j);
+    dirty_step("counted");
     dirty_channel_close(&lane->channel);
-    int rc = dirty_channel_send(&lane->channel, &j.done, sizeof j.done, NULL, 0);
+    if (dirty_baton_end(lane->page, j->dispatch->seq)) {
+        dirty_step("unsaid");
+        rc = dirty_channel_send(&lane->channel, &j->done, sizeof j->done, NULL, 0);
+        dirty_ready_told(&lane->ready);
+    }
+    dirty_step("idle");
     dirty_host_release(lane->host);
     if (__fpending(stdout) > 0)
         fflush(stdout); /* an app may have made stdout fully buffered */
-    pin_signals(lane, &j);
+    pin_signals(lane, j);
     dirty_request_reader_end(&lane->reader);
     return rc;
+}
+
+/* Serve a request that the arbiter sent. */
+static int serve_dispatch(dirty_lane *lane) {
+    job j = job_of(&lane->channel.message.dispatch, lane->channel.peer_fd, dirty_now_ns());
+    int rc = dirty_request_reader_read(&lane->reader, &lane->channel);
+    if (rc == -EINPROGRESS) {
+        j.saved = dirty_request_reader_save(&lane->reader);
+        if (j.saved >= 0)
+            return give_back_slow(lane, &j);
+        rc = -ENOMEM;
+    }
+    handle(lane, &j, rc);
+    return conclude(lane, &j);
+}
+
+/* Serve a request that this lane took itself. */
+static int serve_direct(dirty_lane *lane) {
+    const dirty_msg_dispatch *d = &lane->ready.request;
+    job j = job_of(d, lane->ready.fd, d->arrived_ns);
+    j.direct = true;
+    int rc = dirty_ready_begin(&lane->ready);
+    dirty_request_reader_take(&lane->reader, lane->page->head, d->have_len);
+    if (rc == 0)
+        handle(lane, &j, 0);
+    dirty_ready_answered(&lane->ready, &j.done);
+    int end = conclude(lane, &j);
+    return rc < 0 ? rc : end;
 }
 
 /* Give a request back that came without its descriptor, because too many are open in this
@@ -354,10 +462,39 @@ static int give_back(dirty_lane *lane) {
     dirty_log(DIRTY_LOG_WARN, "a request came without its descriptor: too many are open",
               "%s", "option=RLIMIT_NOFILE");
     dirty_channel_close(&lane->channel);
+    dirty_baton_end(lane->page, lane->channel.message.dispatch.seq);
     dirty_msg_plain head = {.kind = DIRTY_MSG_NO_DESCRIPTOR,
                             .len = (uint32_t)lane->channel.len};
     return dirty_channel_send(&lane->channel, &head, sizeof head, &lane->channel.message,
                               lane->channel.len);
+}
+
+/* Handle the message that was received. */
+static int serve_message(dirty_lane *lane) {
+    const dirty_msg_dispatch *d = &lane->channel.message.dispatch;
+    if (d->kind != DIRTY_MSG_DISPATCH) {
+        dirty_channel_close(&lane->channel); /* STOP, RESUME, or a late COPY */
+        return 0;
+    }
+    if (d->app >= lane->start->app_count)
+        return -EBADMSG;
+    if (lane->channel.peer_fd < 0 || (d->gathered && lane->channel.file < 0))
+        return give_back(lane);
+    return serve_dispatch(lane);
+}
+
+/* Wait for the next request or message and handle it. */
+static int serve_next(dirty_lane *lane) {
+    switch (dirty_ready_next(&lane->ready)) {
+    case DIRTY_READY_REQUEST: return serve_direct(lane);
+    case DIRTY_READY_BROKEN: return -EBADF;
+    case DIRTY_READY_MESSAGE: break;
+    }
+    int rc = dirty_channel_receive(&lane->channel);
+    if (rc < 0)
+        return rc;
+    dirty_ready_note(&lane->ready);
+    return serve_message(lane);
 }
 
 int dirty_lane_serve(dirty_lane *lane) {
@@ -365,18 +502,8 @@ int dirty_lane_serve(dirty_lane *lane) {
     dirty_pin_signals("worker_init");
     dirty_msg_plain ready = {.kind = DIRTY_MSG_READY};
     int rc = dirty_channel_send(&lane->channel, &ready, sizeof ready, NULL, 0);
-    while (rc == 0) {
-        rc = dirty_channel_receive(&lane->channel);
-        if (rc < 0 || lane->channel.message.plain.kind == DIRTY_MSG_STOP)
-            break;
-        if (lane->channel.message.dispatch.app >= lane->start->app_count)
-            rc = -EBADMSG;
-        else if (lane->channel.peer_fd < 0 ||
-                 (lane->channel.message.dispatch.gathered && lane->channel.file < 0))
-            rc = give_back(lane);
-        else
-            rc = serve_dispatch(lane);
-    }
+    while (rc == 0 && !lane->ready.stopped)
+        rc = serve_next(lane);
     if (rc == 0 || rc == -EPIPE)
         return 0;
     dirty_log(DIRTY_LOG_ERROR, "the channel to the arbiter is broken: the lane ends",

@@ -25,7 +25,8 @@ typedef struct pinned {
 static pinned signals[] = {{.number = DIRTY_INTERRUPT_SIGNAL, .name = "SIGURG"},
                            {.number = SIGUSR1, .name = "SIGUSR1"},
                            {.number = SIGPIPE, .name = "SIGPIPE"},
-                           {.number = SIGXFSZ, .name = "SIGXFSZ"}};
+                           {.number = SIGXFSZ, .name = "SIGXFSZ"},
+                           {.number = 0, .name = "SIGRTMIN+6"}};
 static mode_t file_mask;
 static bool is_open;
 
@@ -40,9 +41,18 @@ void dirty_pin_thread(void) {
     fesetmode(FE_DFL_MODE);
 }
 
+static void block_wake(void) {
+    sigset_t wake;
+    sigemptyset(&wake);
+    sigaddset(&wake, DIRTY_WAKE_SIGNAL);
+    pthread_sigmask(SIG_BLOCK, &wake, NULL);
+}
+
 void dirty_pin_open(void) {
+    signals[sizeof signals / sizeof *signals - 1].number = DIRTY_WAKE_SIGNAL;
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         sigaction(signals[i].number, NULL, &signals[i].action);
+    block_wake();
     file_mask = umask(0);
     umask(file_mask);
     is_open = true;
@@ -75,6 +85,7 @@ void dirty_pin_signals(const char *app) {
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         give_back(&signals[i], app);
     unblock();
+    block_wake();
 }
 
 void dirty_pin_reopen_log(void) {

@@ -163,6 +163,13 @@ int dirty_request_reader_read(dirty_request_reader *r, dirty_channel *channel) {
     return r->seat != NULL ? read_seated(r, channel, at, len) : gather(r, channel);
 }
 
+void dirty_request_reader_take(dirty_request_reader *r, const uint8_t *bytes,
+                               size_t len) {
+    r->front = bytes;
+    r->front_len = r->have = len;
+    r->seat = NULL;
+}
+
 /* -- Giving back ------------------------------------------------------------------- */
 
 static int write_all(int fd, const void *bytes, size_t len) {

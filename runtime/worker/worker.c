@@ -41,6 +41,10 @@ static void reopen_log(int signal_number) {
     errno = saved;
 }
 
+static void on_wake(int signal_number) {
+    (void)signal_number;
+}
+
 /* Ignore the terminal's signals, which the supervisor handles. SIGTERM and the fatal ones
  * keep their default action. */
 static void set_signals(void) {
@@ -51,6 +55,9 @@ static void set_signals(void) {
     struct sigaction reopen = {.sa_handler = reopen_log, .sa_flags = SA_RESTART};
     sigemptyset(&reopen.sa_mask);
     sigaction(SIGUSR1, &reopen, NULL);
+    struct sigaction wake = {.sa_handler = on_wake}; /* must end epoll_pwait */
+    sigemptyset(&wake.sa_mask);
+    sigaction(DIRTY_WAKE_SIGNAL, &wake, NULL);
     dirty_interrupt_handle_signals();
     dirty_pin_open();
 }

@@ -201,6 +201,13 @@ static void serve_one(const scripted *s, int fd, dirty_msg_dispatch *m, uint8_t 
     if (IS("hold-answered") || IS("hold-answered-unread"))
         stay();
     close(fd);
+    dirty_call_counts_add(start->counts[s->lane],
+                          &(dirty_call_sample){.app = m->app,
+                                               .action = route.action,
+                                               .resolved = true,
+                                               .queue_ns = 1,
+                                               .run_ns = 1});
+    atomic_fetch_add(&page->served, 1);
     say_done(channel, m->seq, DIRTY_CONNECTION_KEEP, false);
 }
 

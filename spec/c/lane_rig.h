@@ -38,6 +38,7 @@ typedef struct rig {
     uint32_t lanes;
     int channels[RIG_LANES_MAX];
     dirty_lane_page *pages[RIG_LANES_MAX];
+    dirty_call_counts *counts[RIG_LANES_MAX];
     uint64_t seq;
     uint32_t app;        /* that requests are dispatched to */
     rlim_t memory_max;   /* address space of the worker, 0: no limit */
@@ -137,9 +138,12 @@ static inline void rig_start(rig *r) {
         r->pages[i] = mmap(NULL, sizeof(dirty_lane_page), PROT_READ | PROT_WRITE,
                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         assert_ptr_not_equal(r->pages[i], MAP_FAILED);
+        r->counts[i] = dirty_call_counts_open(r->start.app_count);
+        assert_non_null(r->counts[i]);
     }
     r->start.channels = ends;
     r->start.pages = r->pages;
+    r->start.counts = r->counts;
     r->start.arbiter_pid = r->foreign_parent ? 1 : getpid();
     fflush(NULL);
     r->pid = fork();
@@ -198,6 +202,7 @@ static inline int rig_reap(rig *r) {
     for (uint32_t i = 0; i < r->lanes; i++) {
         close(r->channels[i]);
         munmap(r->pages[i], sizeof(dirty_lane_page));
+        dirty_call_counts_close(r->counts[i], r->start.app_count);
     }
     return status;
 }

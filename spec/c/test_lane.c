@@ -41,7 +41,8 @@ static rig_frame call(rig *r, uint32_t app, const char *action, const dirty_buf 
     assert_int_equal(done.outcome == 0, answer.head.type == DIRTY_FRAME_RESPONSE);
     assert_int_equal(done.connection == DIRTY_CONNECTION_DRAIN,
                      done.outcome == DIRTY_CODE_PROTOCOL);
-    assert_int_equal(dirty_baton_read(r->pages[0], r->seq), DIRTY_BATON_ANSWERED);
+    assert_int_equal(dirty_baton_load(r->pages[0]),
+                     dirty_baton_word(r->seq, DIRTY_BATON_FREE));
     assert_int_equal(answer.head.id, RIG_ID);
     dirty_buf_deinit(&frame);
     rig_disconnect(&c);
@@ -392,7 +393,8 @@ static void assert_end(rig *r, rig_caller *c) {
     dirty_msg_done done = rig_done(r, 0);
     assert_int_equal(done.outcome, 0);
     assert_int_equal(done.connection, DIRTY_CONNECTION_KEEP);
-    assert_int_equal(dirty_baton_read(r->pages[0], r->seq), DIRTY_BATON_ANSWERED);
+    assert_int_equal(dirty_baton_load(r->pages[0]),
+                     dirty_baton_word(r->seq, DIRTY_BATON_FREE));
     rig_disconnect(c);
 }
 

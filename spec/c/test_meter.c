@@ -53,7 +53,7 @@ static void every_line_has_the_labels_of_its_action(void **state) {
 
     out.len = 0;
     meter_append_histograms(&m, "a", true, &out);
-    assert_lines(&out, METER_BUCKETS + 3); /* and +Inf, the sum, the count */
+    assert_lines(&out, DIRTY_HISTOGRAM_BUCKETS + 3); /* and +Inf, the sum, the count */
     assert_has(&out, "dirty_request_run_seconds_bucket{app=\"a\",action=\"add\","
                      "le=\"+Inf\"} 2\n");
     assert_has(&out,
@@ -62,7 +62,7 @@ static void every_line_has_the_labels_of_its_action(void **state) {
 
     out.len = 0;
     meter_append_histograms(&m, "a", false, &out);
-    assert_lines(&out, 2 * (METER_BUCKETS + 3));
+    assert_lines(&out, 2 * (DIRTY_HISTOGRAM_BUCKETS + 3));
     assert_has(&out, "dirty_request_queue_seconds_sum{app=\"a\",action=\"add\"} 1.0");
     assert_has(&out, "dirty_request_queue_seconds_count{app=\"a\",action=\"add\"} 3\n");
     assert_has(&out, "dirty_request_queue_seconds_count{app=\"a\",action=\"other\"} 1\n");

@@ -28,6 +28,7 @@ local function app_entry(conf, app)
         interruptible = limits.interruptible,
         cancel_on_disconnect = limits.cancel_on_disconnect,
         exclusive = limits.exclusive,
+        isolated = limits.isolated,
         fault = app.fault,
     }
 end
@@ -78,14 +79,15 @@ function _M.options(conf, ids, templates)
         hooks = hooks_of(values), apps = {},
     }
     for _, name in ipairs { "backlog", "workers", "threads", "max_queue", "max_message",
-        "max_args", "max_depth", "max_requests", "max_requests_jitter", "allow_stack" } do
+        "max_args", "max_depth", "max_requests", "max_requests_jitter", "allow_stack",
+        "fast_path" } do
         out[name] = values[name]
     end
     for _, name in ipairs { "max_memory", "max_rss" } do
         out[name .. "_bytes"] = values[name]
     end
     for _, name in ipairs { "graceful_timeout", "timeout_grace", "boot_timeout", "recv_timeout",
-        "send_timeout", "linger_timeout", "slow_log_threshold" } do
+        "send_timeout", "linger_timeout", "slow_log_threshold", "arbiter_timeout" } do
         out[name .. "_ms"] = to_ms(values[name])
     end
     for i, app in ipairs(conf.apps) do

@@ -153,6 +153,10 @@ _M.list = {
         help = "Whether `dirty stack` may ask running calls for their tracebacks.",
     },
     {
+        name = "fast_path", kind = types.boolean(), default = true,
+        help = "An idle lane takes the next call of a known connection itself (threads = 1).",
+    },
+    {
         name = "log_level", kind = types.choice { "debug", "info", "warn", "error" },
         flag = "--log-level", argname = "L", default = "info",
         help = "debug, info, warn or error.",

@@ -40,6 +40,7 @@ local FIELDS = {
     interruptible = types.boolean(),
     cancel_on_disconnect = types.boolean(),
     exclusive = types.boolean(),
+    isolated = types.boolean(),
     options = { check = function(value)
         if type(value) ~= "table" then
             return nil, "a table of values that JSON has"
@@ -59,12 +60,12 @@ local FIELDS = {
 
 --- The fields of an app's table, in the order in which they are shown.
 _M.FIELDS = { "name", "module", "object", "workers", "timeout", "max_queue", "interruptible",
-    "cancel_on_disconnect", "exclusive", "options" }
+    "cancel_on_disconnect", "exclusive", "isolated", "options" }
 
 --- The kinds of the fields that an app can declare by `dirty.app`, by name.
 _M.DECLARED = {}
 for _, name in ipairs { "workers", "timeout", "max_queue", "interruptible",
-    "cancel_on_disconnect", "exclusive" } do
+    "cancel_on_disconnect", "exclusive", "isolated" } do
     _M.DECLARED[name] = FIELDS[name]
 end
 

@@ -1,0 +1,3 @@
+#include "base/step.h"
+
+void (*dirty_step_hook)(const char *name);
