@@ -90,7 +90,7 @@ bool conn_set_state(conn *c, conn_state to) {
     if (c->state == CONN_CLOSING)
         return false;
     if (!edge_is_legal(c->state, to)) {
-        dirty_log(DIRTY_LOG_ERROR, "internal error: a connection is closed",
+        dirty_log(DIRTY_LOG_ERROR, "internal error: closing a connection",
                   "session_state=%d next=%d", (int)c->state, (int)to);
         shutdown(c->fd, SHUT_RDWR);
         to = CONN_CLOSING;

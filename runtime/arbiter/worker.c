@@ -279,7 +279,7 @@ static void send_stop(worker *w) {
     for (uint32_t i = 0; i < w->lane_count; i++)
         if (send(w->lanes[i].fd, &m, sizeof m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
             errno != EPIPE && errno != ECONNRESET)
-            dirty_log(DIRTY_LOG_WARN, "lane can't be told to stop",
+            dirty_log(DIRTY_LOG_WARN, "can't tell a lane to stop",
                       "worker=%u lane=%u reason=%s", w->number, i,
                       DIRTY_LOG_QUOTE(strerror(errno)));
 }

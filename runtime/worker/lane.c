@@ -193,7 +193,7 @@ static void answer_timeout(dirty_lane *lane, job *j, const char *phase,
     f->phase = phase;
     if (strcmp(phase, "receive") == 0)
         dirty_lane_error_sayf(
-            f, "the request was not received whole in time: %zu of %u bytes",
+            f, "the request did not arrive completely in time: %zu of %u bytes",
             lane->reader.have, j->dispatch->frame_len);
     else if (strcmp(phase, "queue") == 0)
         dirty_lane_error_sayf(f, "the deadline passed before the request could run");

@@ -200,7 +200,7 @@ describe("dirty kill", function()
         end, 10, "its replacement")
         expect(3, 'there is no worker "9"', "kill", "9")
         expect(2, '"first": must be a number of `dirty status`', "kill", "first")
-        expect(0, "last exit: signal 9 (SIGKILL), ours: told to", "status")
+        expect(0, "last exit: signal 9 (SIGKILL), by the runtime: requested", "status")
     end)
 end)
 
@@ -218,7 +218,7 @@ describe("dirty cancel", function()
         assert.equal(worker.pid, rt:status().workers[worker.number].pid)
         expect(0, worker.number .. ".0: no call runs there", "cancel", worker.number .. ".0")
         expect(0, "false", "cancel", "--json", tostring(worker.number))
-        expect(3, "they are 1.0 to 1.0", "cancel", "1.4")
+        expect(3, "its lanes are 1.0 to 1.0", "cancel", "1.4")
         expect(2, "WORKER.LANE", "cancel", "x")
     end)
 end)
@@ -283,7 +283,7 @@ describe("dirty reopen-logs", function()
         stat.mkdir(log)
         local r = rt:command("reopen-logs")
         assert.equal(3, r.exit)
-        assert.truthy(r.stderr:find(("the log file can't be opened again, the former one is kept: "
+        assert.truthy(r.stderr:find(("the log file can't be reopened, the old one is kept: "
             .. "%s: Is a directory\n"):format(log), 1, true), r.stderr)
         expect(0, "log: it can't be opened again: " .. log .. ": Is a directory", "status")
         assert.equal(log, rt:status().log.file)
@@ -452,7 +452,7 @@ describe("a command of somebody else", function()
         for _, uid in ipairs { 0, 33 } do
             for _, command in ipairs(CHANGES) do
                 denied(as(uid, unpack(command)), command[1]:gsub("-", "_"),
-                    "is for the users that admin_users names (uid 65534, uid 1)",
+                    "is allowed only for the users that admin_users names (uid 65534, uid 1)",
                     "the caller is uid " .. uid, "send a signal to the supervisor")
             end
         end

@@ -222,7 +222,7 @@ describe("a reload with options that can't be changed", function()
         local last = rt:status().reload.last
         assert.equal("partial", last.result)
         assert.truthy(last.reason:find("log_level", 1, true))
-        assert.truthy(rt:log():find('msg="reloaded in part"', 1, true))
+        assert.truthy(rt:log():find('msg="reloaded partially"', 1, true))
         assert.falsy(rt:log():find("reload failed", 1, true))
         assert.falsy(rt:log():find("level=debug", 1, true))
         local json = rt:command("reload", { "--wait", "--json" }, { seconds = 30 })

@@ -180,14 +180,13 @@ describe("a reload", function()
             assert.falsy(said:find("shutting down", 1, true), said)
             return said
         end
-        contains(ended(function() rt:signal(signal.SIGHUP) end), "SHUTDOWN: shop.sleep was ended: "
-            .. "its worker was replaced by a reload, and graceful_timeout (0.3 s) was over")
+        contains(ended(function() rt:signal(signal.SIGHUP) end), "SHUTDOWN: shop.sleep was stopped: its worker was replaced by a reload, and graceful_timeout (0.3 s) was over")
         wait.until_true(function() return rt:status().reload.state == "idle" end, 20, "its end")
         contains(ended(function()
             for _ = 1, 4 do
                 rt:call("shop", "version")
             end
-        end), "SHUTDOWN: shop.sleep was ended: its worker was recycled, and graceful_timeout")
+        end), "SHUTDOWN: shop.sleep was stopped: its worker was recycled, and graceful_timeout")
         rt:configure [[
             workers = 2
             graceful_timeout = 0.3
@@ -209,7 +208,7 @@ describe("a reload", function()
             local over = calls[1]:ended() and calls[1] or calls[2]:ended() and calls[2]
             return over and over:stderr()
         end, 20, "the end of one")
-        contains(said, "SHUTDOWN: shop.sleep was ended: its worker was taken away by scaling, and")
+        contains(said, "SHUTDOWN: shop.sleep was stopped: its worker was removed by scaling, and")
     end)
 
     it("tries a worker of the new code again that was killed while it booted", function()
@@ -278,7 +277,7 @@ describe("a reload", function()
             assert.equal("failed", reload.result)
             contains(reload.reason, case[3])
             assert.falsy(reload.reason:find("\n", 1, true))
-            contains(rt:log(), "reload failed, the old generation goes on")
+            contains(rt:log(), "reload failed: the old code keeps serving")
             assert.same({ "v1", 1 }, { rt:call("shop", "version") })
             assert.same(before, pids_of(rt))
             assert.equal(1, rt:status().counters.reload_failures)
@@ -318,7 +317,7 @@ describe("a configuration that takes long", function()
             rt:configure(CONFIG .. "\n" .. endless)
             local list = tree.below(rt.pid)
             local ended, longest = reload_while_calling()
-            assert.same({ "failed", "the configuration did not run to its end within 4000 ms "
+            assert.same({ "failed", "the configuration did not finish within 4000 ms "
                 .. "(boot_timeout)" }, { ended.result, ended.reason })
             assert.is_true(longest < 3 * wait.SLOW, longest)
             wait.until_true(function() return #tree.below(rt.pid) == #list end, 10,

@@ -93,7 +93,7 @@ describe("a runtime that is short of", function()
             assert_answer(busy[i], i, 500)
         end
         assert_answer(idle[80], 80, "last")
-        assert.matches("idle connections are closed to make room", rt:log())
+        assert.matches("closing idle connections to make room", rt:log())
         assert.matches("ulimit", rt:log())
 
         local status = status_over(idle[80])

@@ -42,7 +42,7 @@ local function wait_for(parsed, before, deadline)
         elseif opens_of(status) > opens then
             local trouble = status.log.trouble
             return type(trouble) == "string" and fail(exit.APP,
-                "the log file can't be opened again, the former one is kept: %s: %s",
+                "the log file can't be reopened, the old one is kept: %s: %s",
                 tostring(status.log.file), trouble) or exit.OK
         elseif sys.now() > deadline then
             return fail(exit.TIMEOUT, "TIMEOUT: the supervisor (pid %d) says nothing",

@@ -217,7 +217,7 @@ local function app_lines(status)
     for _, name in ipairs(sorted(apps)) do
         local apart = table_of(apps[name]).apart
         if type(apart) == "string" then
-            out[#out + 1] = ("  app %s can't boot and is set apart: %s"):format(text(name),
+            out[#out + 1] = ("  app %s can't boot and is quarantined: %s"):format(text(name),
                 text(apart))
         end
     end

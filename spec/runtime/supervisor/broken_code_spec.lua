@@ -54,9 +54,9 @@ describe("when code on the disk is broken", function()
         assert.equal(1, status.arbiter.restarts)
         assert_apart("meat", "meat.lua:1: unexpected symbol near '<eof>'")
         wait.until_true(function() return type(rt:status().apps.bread.apart) == "string" end, 10,
-            "bread is set apart")
+            "bread is quarantined")
         assert_apart("bread", "no flour")
-        contains(rt:command("status").stdout, "app meat can't boot and is set apart: ")
+        contains(rt:command("status").stdout, "app meat can't boot and is quarantined: ")
         for _ = 1, 20 do
             assert.equal("apple", (rt:call("fruit", "value")))
         end
@@ -85,7 +85,7 @@ describe("when code on the disk is broken", function()
         end
         wait_value("fruit", "apple")
         wait.until_true(function() return type(rt:status().apps.bread.apart) == "string" end, 10,
-            "bread is set apart")
+            "bread is quarantined")
         assert_apart("bread", "no oven")
         wait.until_true(function()
             local apps = rt:status().apps
@@ -99,7 +99,7 @@ describe("when code on the disk is broken", function()
             local status = rt:status()
             return status.apps.bread.ready == 2 and #status.workers == 2
         end, 20, "a reload")
-        contains(rt:log(), "apps that were set apart boot again")
+        contains(rt:log(), "quarantined apps boot again")
         assert.equal("roll", (rt:call("bread", "value")))
     end)
 

@@ -196,7 +196,7 @@ describe("an end", function()
             wait_gate "hold"
             rt:signal(signal.SIGTERM)
             wait.until_true(function()
-                return rt:log():find("stopping: finishing what was accepted", 1, true)
+                return rt:log():find("stopping: finishing the accepted calls", 1, true)
             end, 10, "a stop")
         end },
     }
