@@ -202,7 +202,7 @@ static void cover(reload *r) {
     r->tries = 0;
     if (pool_slot(a, r->next->slot_count) == NULL) {
         drop_next(r);
-        end(r, "failed", "no memory");
+        end(r, "failed", "out of memory");
         return;
     }
     for (uint32_t i = 0; i < r->next->slot_count; i++) {
@@ -352,7 +352,7 @@ static void report_is_whole(reload *r) {
     snprintf(r->kept, sizeof r->kept, "%s", why);
     r->next = plan_new(r->a, options);
     if (r->next == NULL)
-        end(r, "failed", "no memory");
+        end(r, "failed", "out of memory");
     else
         cover(r);
 }

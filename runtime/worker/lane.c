@@ -257,7 +257,7 @@ static void refuse(dirty_lane *lane, job *j, int rc) {
         return answer_timeout(lane, j, "receive", "no");
     dirty_lane_error *f = dirty_host_error(lane->host);
     dirty_lane_error_set(f, DIRTY_CODE_MEMORY, "no");
-    dirty_lane_error_sayf(f, "no memory for a request of %u bytes",
+    dirty_lane_error_sayf(f, "out of memory for a request of %u bytes",
                           j->dispatch->frame_len);
     answer_error(lane, j);
 }

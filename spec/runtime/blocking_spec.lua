@@ -159,7 +159,7 @@ describe("a worker_exit that does not return", function()
                 return worker.generation == 2 and worker.state == "ready"
             end, 5, "the next worker")
             assert.equal(before.arbiter.pid, rt:status().arbiter.pid)
-            contains(rt:log(), 'hook=worker_exit error="ended: it ran for more than 2000 ms')
+            contains(rt:log(), 'hook=worker_exit error="killed: it ran for more than 2000 ms')
             local at = wait.now()
             assert.same({ exit = 0 }, rt:stop(8))
             assert.is_true(wait.now() - at < 4 * wait.SLOW)

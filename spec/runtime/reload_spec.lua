@@ -250,7 +250,7 @@ describe("a reload", function()
         ["a configuration that raises"] = { "dirty.conf.lua", "\n\nerror 'no site file'",
             "dirty.conf.lua:3: no site file" },
         ["a configuration that ends its process"] = { "dirty.conf.lua", "os.exit(0)",
-            "the child that runs the configuration ended before its end" },
+            "the child that runs the configuration ended too early" },
         ["a configuration without apps"] = { "dirty.conf.lua", "workers = 2", "none to serve" },
         ["a configuration of no workers"] = { "dirty.conf.lua", CONFIG .. "\nworkers = 0",
             "can't disable the runtime" },
@@ -352,7 +352,7 @@ describe("a configuration that takes long", function()
             end]])
         ended = reload_while_calling()
         assert.equal("failed", ended.result)
-        contains(ended.reason, "ended: it ran for more than 2000 ms (uncompiled)")
+        contains(ended.reason, "stopped: it ran for more than 2000 ms (uncompiled)")
         assert.equal(arbiter, rt:status().arbiter.pid)
     end)
 
@@ -399,7 +399,7 @@ describe("a configuration that takes long", function()
             end]])
         local reload = rt:reload()
         assert.equal("failed", reload.result)
-        contains(reload.reason, "ended: it ran for more than 2000 ms")
+        contains(reload.reason, "stopped: it ran for more than 2000 ms")
         signal.kill(rt:status().workers[1].pid, signal.SIGKILL)
         assert.equal("a", wait.until_true(function()
             return tempdir.read(rt.dir .. "/seen.whole")

@@ -192,7 +192,7 @@ describe("the log in a directory of the user", function()
         as_nobody(("cd %s && mv log log.1 && mkfifo log"):format(place.theirs))
         rt:signal(signal.SIGUSR1)
         wait.until_true(function()
-            return (tempdir.read(log .. ".1") or ""):find("it is no regular file", 1, true)
+            return (tempdir.read(log .. ".1") or ""):find("it is not a regular file", 1, true)
         end, 10, "a refusal")
         new_arbiter(rt)
         local list = rt:tree()
@@ -405,7 +405,7 @@ describe("a group that the user is not in", function()
     it("is named where the socket can't be given to it", function()
         local place = new_place()
         for option, wanted in pairs {
-            ["--socket-group"] = { "www-data", "socket_group = www-data (gid ", "no member of it",
+            ["--socket-group"] = { "www-data", "socket_group = www-data (gid ", "not a member of it",
                 "join that group, start it as root" },
             ["--socket-user"] = { "root", "socket_user = root (uid 0)", "only root", "start it as "
                 .. "root" },

@@ -82,7 +82,7 @@ describe("a socket whose file is removed", function()
             assert.equal(i, about.socket_binds)
             assert.equal("userdata", type(about.socket_trouble)) -- null
         end
-        wait_logged(rt, "the socket's file was removed or replaced: it is bound again")
+        wait_logged(rt, "the socket's file was removed or replaced: bound it again")
         -- a connection of before goes on
         assert.equal("after", (kept:execute("apps.echo", "echo", "after")))
         -- the next arbiter has it, too, and the end removes it
@@ -127,7 +127,7 @@ describe("a socket whose file is removed", function()
         end, 10, "a trouble")
         assert(stat.mkdir(rt.dir))
         wait_bound(rt, arbiter)
-        wait_logged(rt, "the socket's files are ours again")
+        wait_logged(rt, "the socket's files are in order again")
         assert.is_nil(rt:command("status").stdout:find("socket:", 1, true))
     end)
 
@@ -218,7 +218,7 @@ describe("a lock that is removed", function()
         local second = launch_second(rt)
         assert.same({ exit = 3 }, second:wait(10))
         contains(second:stderr(), "another runtime serves this socket")
-        wait_logged(rt, "the lock of the socket was removed or replaced: it is taken again")
+        wait_logged(rt, "the lock of the socket was removed or replaced: took it again")
         assert.truthy(inode(rt.socket .. ".lock"))
         second = launch_second(rt)
         assert.same({ exit = 3 }, second:wait(10))

@@ -122,7 +122,7 @@ describe("a child that comes back from an action", function()
         end
         assert.equal(1, workers)
         assert.falsy(rt:log():find("not given", 1, true))
-        assert.truthy(rt:log():find('msg="a forked child came back to the runtime and is ended"', 1,
+        assert.truthy(rt:log():find('msg="a forked child returned to the runtime: ending it"', 1,
             true))
     end
 

@@ -46,8 +46,8 @@ describe("when the arbiter is killed", function()
         contains(rt:command("status").stdout, ("under supervisor pid %d, restarted 1 times, "
             .. "last after: signal 9 SIGKILL"):format(rt.pid))
         for _, part in ipairs { 'msg="arbiter ended" how="signal 9 SIGKILL"',
-            'msg="the arbiter is started again" restarts=1',
-            'msg="what the arbiter left is gone"' } do
+            'msg="restarting the arbiter" restarts=1',
+            'msg="killed processes that the arbiter had left behind"' } do
             contains(rt:log(), part)
         end
         assert.same({ exit = 0 }, rt:stop())
@@ -179,10 +179,10 @@ describe("when the arbiter hangs", function()
         assert.is_nil(tree.alive(list))
         local arbiter = rt:status().arbiter
         assert.are_not.equal(old.pid, arbiter.pid)
-        assert.same({ 1, 1, "killed: it said nothing for arbiter_timeout" },
+        assert.same({ 1, 1, "killed: it sent no heartbeat for arbiter_timeout" },
             { arbiter.hangs, arbiter.restarts, arbiter.last_exit })
-        contains(rt:log(), 'msg="the arbiter hangs: it is killed" '
-            .. 'reason="it said nothing for arbiter_timeout" hangs=1')
+        contains(rt:log(), 'msg="the arbiter hangs: killing it" '
+            .. 'reason="it sent no heartbeat for arbiter_timeout" hangs=1')
         contains(rt:command("status").stdout, "restarted 1 times (1 had hung), last after: killed")
         contains(rt:command("metrics").stdout, "dirty_arbiter_hangs_total 1\n")
     end)
@@ -248,7 +248,7 @@ describe("when the arbiter hangs", function()
                 return result == "failed" or result == "done"
             end, 20, "an end of the reload")
         end
-        contains(runtimes.spin.rt:status().reload.reason, "ended: it ran for more than 2000 ms")
+        contains(runtimes.spin.rt:status().reload.reason, "stopped: it ran for more than 2000 ms")
         for _, r in pairs(runtimes) do
             assert.equal("x", (r.rt:call("apps.echo", "echo", "x")))
             assert.equal(r.arbiter, r.rt:status().arbiter.pid)

@@ -358,6 +358,6 @@ describe("another user", function()
             wrap = machine.AS_NOBODY }
         defer(function() rt:close() end)
         assert.same({ exit = 2 }, rt:wait(10))
-        contains(rt:log(), "can be set by root only, this is uid 65534")
+        contains(rt:log(), "only root can set user and group, this is uid 65534")
     end)
 end)

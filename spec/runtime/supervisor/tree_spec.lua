@@ -217,7 +217,7 @@ describe("what an app has started", function()
         assert.equal(0, rt:command("reload", { "--wait" }).exit) -- within its 10 s
         wait_settled()
         wait_sleeps(1022, 0)
-        contains(rt:log(), 'msg="what a worker left is ended"')
+        contains(rt:log(), 'msg="killed a process that a dead worker had started"')
     end)
 
     -- Of the two workers the one that has answered the only call, and the other.
@@ -264,7 +264,7 @@ describe("when another process of the tree is killed", function()
         tree.wait_gone(list, 5)
         assert.same({ exit = 5 }, busy:wait(5))
         busy:close()
-        contains(rt:log(), "the supervisor is gone, ending everything")
+        contains(rt:log(), "the supervisor is gone: killing everything")
         -- what it left in the file system is no obstacle
         local again = process.start { process.dirty(), "serve", "--socket", rt.socket, "--app",
             "apps.echo" }
@@ -285,7 +285,7 @@ describe("when another process of the tree is killed", function()
         wait_for_another(rt, arbiter)
         table.remove(list, 1)
         assert.is_nil(tree.alive(list))
-        assert.equal("keeper: signal 9 SIGKILL", rt:status().arbiter.last_exit)
+        assert.equal("subreaper: signal 9 SIGKILL", rt:status().arbiter.last_exit)
     end)
 
     it("arbiter and workers end even when supervisor and keeper go together",
