@@ -106,7 +106,7 @@ static void test_an_answer_that_breaks_off_at_every_byte(void **state) {
     for (t.s.cut = 0; t.s.cut < t.s.answer.len; t.s.cut++) {
         const char *started = t.s.cut < DIRTY_FRAME_HEADER_LEN ? "unknown" : "yes";
         rig_expect_failure(&t.r, DIRTY_ECONNECTION, started,
-                           t.s.cut ? "in the midst of the answer" : "before an answer");
+                           t.s.cut ? "in the middle of the answer" : "before an answer");
     }
     assert_int_equal(rig_call(&t.r), 0);
     assert_int_equal(dirty_reply_count(t.r.reply), 2);

@@ -162,7 +162,7 @@ static void what_is_no_socket_stays(void **state) {
     dirty_endpoint_options o = at(p);
     close(creat(p->path, 0600));
     assert_int_equal(dirty_endpoint_open(&e, &o), -EEXIST);
-    assert_true(is_logged(p, "the path is no socket"));
+    assert_true(is_logged(p, "the path is not a socket"));
     assert_int_equal(access(p->path, F_OK), 0);
     assert_int_equal(access(p->lock, F_OK), -1);
     o.path = "/nowhere/s";

@@ -304,9 +304,9 @@ describe("dirty call", function()
             { { "a", "b", "@/" }, "@/: " },
             { { "a", "b", "@-", "@-" }, "@- can be given once" },
             { { "a b", "c" }, "printable ASCII" },
-            { { "@arbiter", "stop" }, 'the app "@arbiter": names that start with @ are the '
-                .. "runtime's own; it has commands: status, metrics, reload," },
-            { { "@other", "a" }, "the runtime's own" },
+            { { "@arbiter", "stop" }, 'the app "@arbiter": names that start with @ belong '
+                .. "to the runtime; use its commands: status, metrics, reload," },
+            { { "@other", "a" }, "belong to the runtime" },
             { { "a", "" }, "1 to 255 bytes" },
             { { "--priority", "10", "a", "b" }, '--priority "10"' },
             { { "--metadata", "{", "a", "b" }, '--metadata "{"' },

@@ -483,7 +483,8 @@ describe("a command of somebody else", function()
         denied(as(1, "stop"), "admin_users names (uid 0)")
         r = as(65534, "call", "apps.echo", "length", "abc")
         assert.equal(5, r.exit)
-        contains(r.stderr, "may not use " .. rt.socket .. " (mode 0660, owner uid 1, group gid "
+        contains(r.stderr, "not allowed to use " .. rt.socket .. " (mode 0660, owner uid 1, group "
+            .. "gid "
             .. process.run({ "id", "-g", "www-data" }).stdout:match "%d+")
         expect(0, "", "stop", "--wait")
     end)

@@ -203,7 +203,7 @@ describe("client:body", function()
     it("is refused where the light thread that read it was killed", function()
         local workers = server:workers()
         local r = in_halves("/killed", 3)
-        local err = "CONNECTION: the request's body is not whole: the light thread that read it "
+        local err = "CONNECTION: the request's body is incomplete: the light thread that read it "
             .. "was killed"
         assert.equal(err .. "; " .. err, r.body, r.failed)
         expect_well(workers)

@@ -201,7 +201,8 @@ describe("a deploy by a symlink", function()
         remove(1)
         replace_worker()
         serves(2)
-        assert.truthy(log():find("the working directory was removed: using the one that has its name now", 1,
+        assert.truthy(log():find("the working directory was removed: using the one that has its "
+            .. "name now", 1,
             true), log())
     end)
 

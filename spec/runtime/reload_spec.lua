@@ -180,7 +180,8 @@ describe("a reload", function()
             assert.falsy(said:find("shutting down", 1, true), said)
             return said
         end
-        contains(ended(function() rt:signal(signal.SIGHUP) end), "SHUTDOWN: shop.sleep was stopped: its worker was replaced by a reload, and graceful_timeout (0.3 s) was over")
+        contains(ended(function() rt:signal(signal.SIGHUP) end), "SHUTDOWN: shop.sleep was "
+            .. "stopped: its worker was replaced by a reload, and graceful_timeout (0.3 s) was over")
         wait.until_true(function() return rt:status().reload.state == "idle" end, 20, "its end")
         contains(ended(function()
             for _ = 1, 4 do

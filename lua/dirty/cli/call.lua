@@ -65,7 +65,7 @@ local priority = types.count(0, 9)
 
 local function check(parsed)
     if parsed.app:sub(1, 1) == "@" then
-        return nil, ("the app %q: names that start with @ are the runtime's own; it has commands: "
+        return nil, ("the app %q: names that start with @ belong to the runtime; use its commands: "
             .. "%s"):format(parsed.app, table.concat(operator.NAMES, ", "))
     end
     for _, what in ipairs { "app", "action" } do

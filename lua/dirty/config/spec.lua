@@ -77,7 +77,7 @@ function _M.name_fault(name)
     elseif not name:match("^[\33-\126]+$") then
         return "printable ASCII without blanks"
     elseif name:sub(1, 1) == "@" then
-        return "without @ at its start: those names are the runtime's own"
+        return "without @ at its start: those names belong to the runtime"
     end
 end
 
