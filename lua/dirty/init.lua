@@ -82,7 +82,7 @@ function _M.app(options)
         end
         local ok, wanted = check(value)
         if not ok then
-            error(format("dirty.app: %s is %s, not %s", key, wanted, tostring(value)), 2)
+            error(format("dirty.app: %s must be %s, not %s", key, wanted, tostring(value)), 2)
         end
         kept[key] = value
     end

@@ -124,7 +124,7 @@ describe("dirty reload", function()
             return app]]):format(rt.dir .. "/taken"))
         local r = expect(6, "reload 1: partial: worker 2 can't boot: ", "reload", "--wait")
         contains(r.stderr, "one licence only")
-        contains(r.stderr, "all else is as the new code and configuration have it")
+        contains(r.stderr, "everything else uses the new code and configuration")
         local seen = {}
         wait.until_true(function()
             local one, two = begin_call("shop", "version"), begin_call("shop", "version")
@@ -161,7 +161,7 @@ describe("dirty reload --wait", function()
             "covering")
         signal.kill(before, signal.SIGKILL)
         assert.same({ exit = 6 }, reload:wait(20))
-        contains(reload:stderr(), ("the arbiter (pid %d) has ended meanwhile"):format(before))
+        contains(reload:stderr(), ("the arbiter (pid %d) has ended"):format(before))
         tempdir.write(rt.dir .. "/gate", "")
         wait.until_true(function() return rt:call("shop", "version") == "v2" end, 20, "v2")
     end)
@@ -190,7 +190,7 @@ describe("dirty kill", function()
         start { apps = { "apps.echo" }, args = { "--workers", "2" } }
         local call = begin_call("apps.echo", "sleep", "30000")
         local worker = running "sleep"
-        expect(0, ("worker %d (pid %d) is killed"):format(worker.number, worker.pid), "kill",
+        expect(0, ("worker %d (pid %d) was killed"):format(worker.number, worker.pid), "kill",
             tostring(worker.number))
         assert.same({ exit = 1 }, call:wait())
         contains(call:stderr(), "WORKER_LOST")
@@ -199,7 +199,7 @@ describe("dirty kill", function()
             return now.state == "ready" and now.pid ~= worker.pid
         end, 10, "its replacement")
         expect(3, 'there is no worker "9"', "kill", "9")
-        expect(2, '"first": must be a number of `dirty status`', "kill", "first")
+        expect(2, '"first": must be a worker\'s number from `dirty status`', "kill", "first")
         expect(0, "last exit: signal 9 (SIGKILL), by the runtime: requested", "status")
     end)
 end)
@@ -209,7 +209,7 @@ describe("dirty cancel", function()
         start { apps = { "apps.echo" }, args = { "--workers", "2" } }
         local call = begin_call("apps.echo", "spin", "30000")
         local worker = running "spin"
-        expect(0, worker.number .. ": its call is cancelled", "cancel", tostring(worker.number))
+        expect(0, worker.number .. ": its call was cancelled", "cancel", tostring(worker.number))
         assert.same({ exit = 1 }, call:wait())
         contains(call:stderr(), "CANCELLED")
         wait.until_true(function()
@@ -285,7 +285,7 @@ describe("dirty reopen-logs", function()
         assert.equal(3, r.exit)
         assert.truthy(r.stderr:find(("the log file can't be reopened, the old one is kept: "
             .. "%s: Is a directory\n"):format(log), 1, true), r.stderr)
-        expect(0, "log: it can't be opened again: " .. log .. ": Is a directory", "status")
+        expect(0, "log: it can't be reopened: " .. log .. ": Is a directory", "status")
         assert.equal(log, rt:status().log.file)
         assert.truthy(tempdir.read(log .. ".1"):find("file=\"" .. log .. "\" reason=\"Is a dir", 1,
             true))
@@ -293,7 +293,7 @@ describe("dirty reopen-logs", function()
 
     it("says that a log on stderr has no file", function()
         start { apps = { "apps.echo" }, args = { "--workers", "1" } }
-        expect(0, "the runtime logs to stderr, there is no file to open again\n", "reopen-logs")
+        expect(0, "the runtime logs to stderr, there is no file to reopen\n", "reopen-logs")
         assert.equal(cjson.null, rt:status().log.file)
     end)
 
@@ -306,7 +306,7 @@ describe("dirty reopen-logs", function()
             return (tempdir.read(log) or ""):find("ready", 1, true)
         end, 20, "a runtime that is ready")
         os.rename(log, log .. ".1")
-        expect(0, "the log file is open again", "reopen-logs")
+        expect(0, "the log file was reopened", "reopen-logs")
         assert.truthy(stat.lstat(log))
         expect(0, "1 worker", "scale", "1")
         wait.until_true(function() return tempdir.read(log):find("scaled", 1, true) end, 10,

@@ -161,7 +161,7 @@ describe("dirty call", function()
         local r = call { "show", "each", "2" }
         assert.same({ 1, "" }, { r.exit, r.stdout })
         assert.equal("dirty: PROTOCOL: show.each streams its result, which `dirty call --stream` "
-            .. "prints; this call has run, and was ended\n", r.stderr)
+            .. "prints; this call has run, and was stopped\n", r.stderr)
     end)
 
     it("keeps bytes from a terminal that they would garble", function()

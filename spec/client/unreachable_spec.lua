@@ -215,8 +215,8 @@ describe("resty.dirty where there is no FFI", function()
         local connect = require("resty.dirty.messages").connect
         local code, words = connect("/run/s", "permission denied", 1000)
         assert.equal("CONNECTION", code)
-        for _, part in ipairs { "not allowed to use /run/s: the user of nginx's workers", "socket_group",
-            "socket_mode 0660", "socket_user" } do
+        for _, part in ipairs { "not allowed to use /run/s: the user of nginx's workers",
+            "socket_group", "socket_mode 0660", "socket_user" } do
             assert.truthy(words:find(part, 1, true), words)
         end
         code, words = connect("/none/s", "no such file or directory", 1000)

@@ -212,8 +212,8 @@ describe("a reload with options that can't be changed", function()
         for _ = 1, 2 do -- as long as it is so
             local r = rt:command("reload", { "--wait" }, { seconds = 30 })
             assert.equal(6, r.exit)
-            for _, part in ipairs { "partial: a reload can't change these, restart the runtime for "
-                .. 'them: log_level = "debug" (file ', "dirty.conf.lua:3) is ignored, it stays "
+            for _, part in ipairs { "partial: a reload can't change these, restart the runtime: "
+                .. 'log_level = "debug" (file ', "dirty.conf.lua:3) is ignored, it stays "
                 .. '"info"; pidfile = ' } do
                 assert.truthy(r.stderr:find(part, 1, true), r.stderr)
             end

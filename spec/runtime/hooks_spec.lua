@@ -214,7 +214,8 @@ describe("a worker_exit that does not end", function()
         status = wait_generation(3)
         assert.same({ before.arbiter.pid, 0 }, { status.arbiter.pid, status.arbiter.hangs })
         local log = rt:log()
-        local _, ended = log:gsub('hook=worker_exit error="killed: it ran for more than 2000 ms', "")
+        local _, ended = log:gsub('hook=worker_exit error="killed: it ran for more than 2000 ms',
+            "")
         local _, left_out = log:gsub('msg="a hook was skipped" hook=worker_exit worker=', "")
         assert.equal(24, ended + left_out)
         assert.is_true(ended >= 1 and ended <= 8) -- eight run at once

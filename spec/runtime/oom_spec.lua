@@ -70,8 +70,8 @@ describe("dirty check", function()
         end
         local r = process.run(argv, { seconds = 30 })
         assert.equal(4, r.exit, r.stderr)
-        assert.truthy((r.stdout .. r.stderr):find("signal 9 (Killed), likely from the OOM killer", 1,
-            true), r.stdout .. r.stderr)
+        assert.truthy((r.stdout .. r.stderr):find("signal 9 (Killed), likely from the OOM killer",
+            1, true), r.stdout .. r.stderr)
     end)
 end)
 

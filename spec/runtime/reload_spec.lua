@@ -181,7 +181,8 @@ describe("a reload", function()
             return said
         end
         contains(ended(function() rt:signal(signal.SIGHUP) end), "SHUTDOWN: shop.sleep was "
-            .. "stopped: its worker was replaced by a reload, and graceful_timeout (0.3 s) was over")
+            .. "stopped: its worker was replaced by a reload, and graceful_timeout (0.3 s) has "
+            .. "passed")
         wait.until_true(function() return rt:status().reload.state == "idle" end, 20, "its end")
         contains(ended(function()
             for _ = 1, 4 do
@@ -257,7 +258,7 @@ describe("a reload", function()
             "can't disable the runtime" },
         ["a syntax error in an app"] = { "shop.lua", "\nlocal = 5",
             "app shop (module shop): load:" },
-        ["an app that is gone"] = { "shop.lua", nil, "module 'shop' is not found" },
+        ["an app that is gone"] = { "shop.lua", nil, "module 'shop' was not found" },
         ["an app that declares nonsense"] = { "shop.lua",
             "return require('dirty').app { timeuot = 1 }", "timeuot" },
         ["an app that ends its process"] = { "shop.lua", "os.exit(3)", "status 3" },
@@ -340,7 +341,7 @@ describe("a configuration that takes long", function()
         rt:configure(CONFIG .. "\nos.execute 'sleep 4.2'\nfunction worker_init() end")
         local ended, longest = reload_while_calling()
         assert.equal("failed", ended.result)
-        contains(ended.reason, "s to run: with hooks (worker_init) it is run in the arbiter too")
+        contains(ended.reason, "s to run: with hooks (worker_init) it also runs in the arbiter")
         assert.is_true(longest < 3 * wait.SLOW, longest)
         -- nor one that is quick in the child alone
         local arbiter = rt:status().arbiter.pid

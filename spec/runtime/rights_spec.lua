@@ -145,11 +145,11 @@ describe("the log in a directory of the user", function()
             ("mv %s %s.1; ln -s %s %s"):format(log, log, target, log))))
         local r = rt:command("reopen-logs")
         assert.equal(3, r.exit)
-        contains(r.stderr, "can't be opened again, the former one is kept: " .. log
+        contains(r.stderr, "can't be reopened, the old one is kept: " .. log
             .. ": it is a link")
         assert.is_nil(stat.lstat(target))
         contains(tempdir.read(log .. ".1"), "log file can't be reopened")
-        contains(rt:command("status").stdout, "log: it can't be opened again: " .. log
+        contains(rt:command("status").stdout, "log: it can't be reopened: " .. log
             .. ": it is a link")
         contains(rt:status().log.trouble, "it is a link")
         -- neither by the next arbiter, nor by the keeper at the end
@@ -223,7 +223,7 @@ describe("the log in a directory of root", function()
                 assert(stat.chmod(log, tonumber("600", 8)))
             end
             local r = rt:command("reopen-logs")
-            assert.same({ 0, "", "the log file is open again\n" }, { r.exit, r.stderr, r.stdout })
+            assert.same({ 0, "", "the log file was reopened\n" }, { r.exit, r.stderr, r.stdout })
             assert(rt:call("user", "log", "hello " .. i))
             assert(signal.kill(rt:status().workers[1].pid, signal.SIGKILL))
             wait.until_true(function()
@@ -405,8 +405,8 @@ describe("a group that the user is not in", function()
     it("is named where the socket can't be given to it", function()
         local place = new_place()
         for option, wanted in pairs {
-            ["--socket-group"] = { "www-data", "socket_group = www-data (gid ", "not a member of it",
-                "join that group, start it as root" },
+            ["--socket-group"] = { "www-data", "socket_group = www-data (gid ",
+                "not a member of it", "join that group, start it as root" },
             ["--socket-user"] = { "root", "socket_user = root (uid 0)", "only root", "start it as "
                 .. "root" },
         } do
@@ -451,8 +451,8 @@ describe("the configuration", function()
             .. "another user: chown root"):format(path))
         assert(unistd.chown(path, 0, 0))
         assert(stat.chmod(path, tonumber("666", 8)))
-        refused(place, path, ("the file %s (mode 0666, owner 0, group 0) may be written to by "
-            .. "others: chmod go-w"):format(path))
+        refused(place, path, ("the file %s (mode 0666, owner 0, group 0) is writable by others: "
+            .. "chmod go-w"):format(path))
         -- another could be put there
         refused(place, tempdir.write(place.theirs .. "/c.lua", CONFIG),
             ("the directory %s (mode 0755, owner 65534, group 65534) belongs to another user")
@@ -473,8 +473,8 @@ describe("the configuration", function()
         local place = new_place()
         local path = tempdir.write(place.roots .. "/c.lua", CONFIG)
         assert(stat.chmod(place.roots, tonumber("777", 8)))
-        refused(place, path, ("the directory %s (mode 0777, owner 0, group 0) may be written to "
-            .. "by others: chmod go-w"):format(place.roots))
+        refused(place, path, ("the directory %s (mode 0777, owner 0, group 0) is writable by "
+            .. "others: chmod go-w"):format(place.roots))
         assert(stat.chmod(place.roots, tonumber("775", 8)))
         taken(place, "--config", path) -- root's own group
         assert(unistd.chown(place.roots, 0, NOBODY))

@@ -92,7 +92,7 @@ describe("config.load", function()
 
     it("names file, line, key and the nearest key for one it does not know", function()
         assert.equal('c.lua:2: there is no option "wrokers" (did you mean \'workers\'?); '
-            .. "a helper of the file's own must be local", refused("\nwrokers = 4"))
+            .. "make it local if it is a helper of the file", refused("\nwrokers = 4"))
         assert.truthy(refused("function post_frok() end")
             :find("did you mean 'post_fork'?", 1, true))
         assert.truthy(refused("app = {'a'}"):find("did you mean 'apps'?", 1, true))
@@ -201,7 +201,7 @@ describe("config.load", function()
 
     it("warns of an app that asks for more workers than there are", function()
         local conf = assert(load("workers = 2\napps = { 'a:4', 'b:2' }"))
-        assert.same({ "app a asks for 4 workers, there are 2: it gets those" }, conf.warnings)
+        assert.same({ "app a asks for 4 workers, but there are only 2" }, conf.warnings)
     end)
 end)
 
@@ -263,11 +263,11 @@ describe("config.spec.list", function()
             { { images = { module = "x", workers = 0 } }, "apps.images: workers = 0: must be" },
             { { images = { module = "x", timeout = "5" } }, 'timeout = "5": must be' },
             { { images = { module = "x", options = { f = print } } },
-                "options.f is a function: must be values that JSON has" },
+                "options.f is a function: must be JSON values" },
             { { images = { module = "x", options = { list = { 1, { to = io.stdout } } } } },
                 "options.list[2].to is a userdata: must be" },
             { { images = { module = "x", options = { n = 0 / 0 } } },
-                "options.n is nan, which JSON does not have: must be values that JSON has" },
+                "options.n is nan, which JSON can't express: must be JSON values" },
             { { ["@x"] = { module = "x" } }, "without @" },
             { { ["a b"] = { module = "x" } }, "printable ASCII" },
             { { [("x"):rep(256)] = "x" }, "256" },
@@ -377,7 +377,7 @@ describe("socket_path.prepare", function()
         for text, st in pairs {
             ["belongs to the user 7"] = { type = "directory", uid = 7, mode = private.mode },
             ["open to others"] = { type = "directory", uid = 1000, mode = tonumber("711", 8) },
-            ["is no directory"] = { type = "link", uid = 1000, mode = private.mode },
+            ["is not a directory"] = { type = "link", uid = 1000, mode = private.mode },
         } do
             local ok, err = prepare(st)
             assert.is_nil(ok)

@@ -16,7 +16,7 @@ describe("explain", function()
             told({ rows = { 1, 2, { fn = print } } }))
         assert.equal('result 1: ["two words"][1] is a thread, and can\'t be sent',
             told({ ["two words"] = { coroutine.create(print) } }))
-        assert.equal("result 1: [1.5] is nan, which JSON does not have, and can't be sent",
+        assert.equal("result 1: [1.5] is nan, which JSON can't express, and can't be sent",
             told({ [1.5] = 0 / 0 }))
     end)
 

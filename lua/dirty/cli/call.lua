@@ -96,7 +96,7 @@ local function report(info)
         and info.message:match("^(.- streams its result): use stream")
     if what then
         info.message = what .. ", which `dirty call --stream` prints; this call has run, and was "
-            .. "ended"
+            .. "stopped"
     end
     return socket.report(info)
 end

@@ -98,7 +98,7 @@ local function arbiter_lines(status)
     end
     local log = table_of(status.log)
     if type(log.trouble) == "string" then
-        out[#out + 1] = ("  log: it can't be opened again: %s: %s"):format(tostring(log.file),
+        out[#out + 1] = ("  log: it can't be reopened: %s: %s"):format(tostring(log.file),
             log.trouble)
     end
     return out

@@ -42,14 +42,14 @@ local FIELDS = {
     exclusive = types.boolean(),
     options = { check = function(value)
         if type(value) ~= "table" then
-            return nil, "a table of values that JSON has"
+            return nil, "a table of JSON values"
         end
         local ok, text = pcall(json.encode, value)
         if ok then
             return value
         end
         local where, what = explain.find(value, { max_depth = MAX_DEPTH, null = cjson.null })
-        return nil, where and "values that JSON has" or "values that JSON has: " .. text,
+        return nil, where and "JSON values" or "JSON values: " .. text,
             where and where .. " " .. what
     end },
     name = { check = function(value)
@@ -96,7 +96,7 @@ function _M.parse(text)
         elseif not object and not workers then
             object = part
         else
-            return nil, ("%q has the part %q too much: write module[:Object][:N], for example "
+            return nil, ("%q has an extra part %q: write module[:Object][:N], for example "
                 .. "apps.ml:Model:2"):format(text, ":" .. part)
         end
     end
@@ -179,7 +179,7 @@ local function split_keys(apps)
         elseif type(key) == "number" and key == math.floor(key) and key > 0 then
             last = math.max(last, key)
         else
-            return nil, ("apps has the key %s: only a list and names are understood"):format(
+            return nil, ("apps has the key %s: it can have only a list and names"):format(
                 tostring(key))
         end
     end

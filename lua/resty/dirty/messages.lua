@@ -29,8 +29,8 @@ local function explain_denied(path)
             .. "socket path"):format(path, dir, uid, gid, describe(dir))
     end
     return ("not allowed to use %s (%s): the caller is uid %d gid %d; allow a group of the caller "
-        .. "by the server's options socket_group and socket_mode 0660, or change socket_user"):format(
-        path, describe(path), uid, gid)
+        .. "by the server's options socket_group and socket_mode 0660, or change socket_user")
+        :format(path, describe(path), uid, gid)
 end
 
 -- By nginx's message for the error of connect(2).

@@ -63,7 +63,8 @@ describe("the service manager", function()
                 notify:wait("^READY=1\nSTATUS=Reloaded$", at)
                 tempdir.write(rt.dir .. "/leaks.lua", "oops oops")
                 rt:signal(signal.SIGHUP)
-                notify:wait("^READY=1\nSTATUS=Reload failed, the old code keeps serving: app leaks", at)
+                notify:wait("^READY=1\nSTATUS=Reload failed, the old code keeps serving: app leaks",
+                    at)
                 local arbiter = rt:status().arbiter.pid
                 tempdir.write(rt.dir .. "/leaks.lua", "return { env = print }")
                 kill(arbiter, signal.SIGKILL)
