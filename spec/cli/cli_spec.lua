@@ -53,15 +53,15 @@ describe("dirty", function()
             { { "status", "more" }, "dirty status: too many arguments: \"more\"\n" },
             { { "stop", "now" }, "dirty stop: too many arguments: \"now\" (did you mean "
                 .. "'--now'?)\n" },
-            { { "serve", "words" }, "dirty serve: too many arguments: \"words\"; an app is given "
-                .. "by --app words\n" },
-            { { "check", "words", "more" }, "dirty check: too many arguments: \"words\"; an app "
-                .. "is given by --app words\n" },
+            { { "serve", "words" }, "dirty serve: too many arguments: \"words\"; use --app "
+                .. "words\n" },
+            { { "check", "words", "more" }, "dirty check: too many arguments: \"words\"; use "
+                .. "--app words\n" },
             { { "scale", "1", "2" }, "dirty scale: too many arguments: \"2\"\n" },
             { { "ping", "-5" }, "dirty ping: too many arguments: \"-5\"\n" },
-            { { "--socket", "/x", "status" }, "dirty: option '--socket' goes behind the command: "
+            { { "--socket", "/x", "status" }, "dirty: option '--socket' must follow the command: "
                 .. "dirty COMMAND --socket …\n" },
-            { { "-s", "/x", "status" }, "option '-s' goes behind the command" },
+            { { "-s", "/x", "status" }, "option '-s' must follow the command" },
             { { "--sockte", "/x", "status" }, "dirty: unknown option '--sockte'\n" },
             { { "serve", "--max-memory", "3m" }, "dirty serve: unknown option '--max-memory': "
                 .. "max_memory has no flag, it is set in dirty.conf.lua\n" },
@@ -231,7 +231,7 @@ describe("dirty config", function()
 
     it("defaults workers to the CPUs that may be used", function()
         local r = process.run({ "taskset", "-c", "0", process.dirty(), "config" }, { cwd = dir })
-        contains(r.stdout, "\nworkers = 1 -- default: CPUs usable\n")
+        contains(r.stdout, "\nworkers = 1 -- default: usable CPUs\n")
     end)
 
     it("refuses what is wrong with status 2, naming it", function()
