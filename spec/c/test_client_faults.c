@@ -321,7 +321,7 @@ static void test_no_memory_for_an_error(void **state) {
     begin(&t);
     set_answer(&t.s, DIRTY_FRAME_ERROR, APP_ERROR);
     fail_at = 1;
-    rig_expect_failure(&t.r, DIRTY_EMEMORY, "unknown", "no memory");
+    rig_expect_failure(&t.r, DIRTY_EMEMORY, "unknown", "out of memory");
     rig_expect_failure(&t.r, DIRTY_EAPP, "yes", "boom");
     assert_int_equal(t.r.server.connections, 2);
     end(&t);

@@ -71,7 +71,7 @@ static void a_wrong_declaration_names_the_right_one(void **state) {
     assert_told("return require('dirty').app{worker=2}",
                 "dirty.app has no option 'worker' (did you mean 'workers'?)");
     assert_told("return require('dirty').app{workers=0.5}",
-                "workers is a whole number from 1 to 4096, not 0.5");
+                "workers must be a whole number from 1 to 4096, not 0.5");
 }
 
 static void load_errors_name_the_place(void **state) {

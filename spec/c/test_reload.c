@@ -426,7 +426,7 @@ static void scaling_down_keeps_limits(void **state) {
     rig_expect_text(fd, 1, "u", "plan", "{}");
     call_with_text(fd, 2, "scale", "1");
     char *details = rig_expect_error(fd, 2, DIRTY_CODE_APP);
-    assert_non_null(strstr(details, "below its limit"));
+    assert_non_null(strstr(details, "fewer than its limit"));
     free(details);
     close(fd);
     rig_stop(&r, 0);

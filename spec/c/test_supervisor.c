@@ -590,7 +590,7 @@ static void rights_that_are_not_there_are_told(void **state) {
     } cases[] = {
         {"no such", NULL, "user = \"no such\": there is no such user"},
         {NULL, "no such", "group = \"no such\": there is no such group"},
-        {"4294000", NULL, "give group too"},
+        {"4294000", NULL, "set group too"},
         {"4294967295", "0", "there is no such user"}, /* -1: "leave", to the kernel */
         {"12x", "0", "there is no such user"},
         {"-1", "0", "there is no such user"},
