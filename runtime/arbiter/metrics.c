@@ -135,7 +135,7 @@ void metrics_append(arbiter *a, dirty_buf *out) {
         "Arbiters that hung and were killed.", a->boot->hangs);
     one(out, "dirty_uptime_seconds", "gauge", "Time since the arbiter started.",
         (double)(dirty_now_ns() - a->started_ns) / 1e9);
-    head(out, "dirty_build_info", "gauge", "Always 1; the labels tell the version.");
+    head(out, "dirty_build_info", "gauge", "Always 1; the labels contain the version.");
     dirty_buf_printf(out, "dirty_build_info{version=\"%s\",protocol=\"%d\"} 1\n",
                      DIRTY_VERSION, DIRTY_WIRE_VERSION);
 }

@@ -135,7 +135,7 @@ end
 local function check_header(x, kind, id)
     if id ~= x.id and not (id == 0 and kind == ERROR) then
         return fail_protocol(x, ("its id is %s, the request's is %.0f"):format(
-            type(id) == "number" and ("%.0f"):format(id) or "none of ours", x.id))
+            type(id) == "number" and ("%.0f"):format(id) or "unknown", x.id))
     elseif kind == ERROR then
         return true
     elseif kind == wire.REQUEST then
