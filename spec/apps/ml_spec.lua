@@ -126,7 +126,7 @@ describe("apps.ml", function()
         _, err = client:execute("ml", "load_model", "iris")
         assert.truthy(err:find("there is no model", 1, true), err)
         _, err = client:execute("ml", "load_model", "../etc/passwd")
-        assert.truthy(err:find("name is made of", 1, true), err)
+        assert.truthy(err:find("name must consist of", 1, true), err)
         _, err = client:execute("ml", "train", "x", rows, { "one" })
         assert.truthy(err:find("as many labels", 1, true), err)
         _, err = client:execute("ml", "train", "x", { { 1 }, { "two" } }, { "a", "b" })
@@ -225,9 +225,9 @@ describe("apps.ml", function()
                 { c = 1 } },
             { "train: unknown option 'kernel'", "train", "x", some_rows, some_labels,
                 { kernel = "rbf" } },
-            { "train: option C is a number above 0, not -1", "train", "x", some_rows, some_labels,
-                { C = -1 } },
-            { "train: option gamma is a number above 0, not '1'", "train", "x", some_rows,
+            { "train: option C must be a number above 0, not -1", "train", "x", some_rows,
+                some_labels, { C = -1 } },
+            { "train: option gamma must be a number above 0, not '1'", "train", "x", some_rows,
                 some_labels, { gamma = "1" } },
             { "train: options must be a table, not 5", "train", "x", some_rows, some_labels, 5 },
         } do

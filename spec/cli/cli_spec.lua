@@ -89,7 +89,7 @@ describe("dirty", function()
     it("says so when it can't write", function()
         local r = dirty({ "--version" }, { stdout_path = "/dev/full" })
         assert.equal(1, r.exit)
-        contains(r.stderr, "can't be written")
+        contains(r.stderr, "can't write to stdout")
     end)
 
     describe("started in a directory of somebody else's", function()

@@ -102,7 +102,7 @@ describe("dirty reload", function()
         local r = expect(6, "dirty reload: reload 1: failed: app shop (module shop): load: ",
             "reload", "--wait")
         contains(r.stderr, "shop.lua:2:")
-        contains(r.stderr, "the old code and configuration serve on")
+        contains(r.stderr, "the old code and configuration keep serving")
         assert.equal("v1", rt:call("shop", "version"))
         r = expect(6, "failed", "reload", "--wait", "--json")
         assert.equal("failed", cjson.decode(r.stdout).result)
@@ -140,7 +140,7 @@ describe("dirty reload", function()
             args = { "--workers", "1" } }
         local gate = rt.dir .. "/gate"
         tempdir.write(rt.dir .. "/shop.lua", GATED:format(gate))
-        expect(4, "dirty reload: TIMEOUT: reload 1 goes on (covering)", "reload", "--wait",
+        expect(4, "dirty reload: TIMEOUT: reload 1 is still running (covering)", "reload", "--wait",
             "--timeout", "0.2")
         expect(0, "reload 1: covering\n", "status")
         tempdir.write(gate, "")
@@ -179,7 +179,7 @@ describe("dirty scale", function()
 
     it("keeps the hosts an app needs", function()
         start { apps = { "apps.echo:2" }, args = { "--workers", "2" } }
-        expect(3, "stayed at 2 workers: worker 2 hosts an app", "scale", "-1")
+        expect(3, "stayed at 2 workers: without worker 2 an app", "scale", "-1")
         expect(3, "from 1 to 4096", "scale", "0")
         expect(2, '"two": must be a number of workers, or +N, -N', "scale", "two")
     end)

@@ -316,7 +316,7 @@ describe("a keeper that is stuck", function()
         kill(tree.find(rt:tree(), "^dirty: keeper").pid, signal.SIGSTOP)
         kill(arbiter, signal.SIGKILL)
         wait_for_another(rt, arbiter, 15)
-        contains(rt:log(), "its keeper does not end")
+        contains(rt:log(), "its subreaper does not end")
     end)
 
     it("holds up no end", function()

@@ -405,7 +405,7 @@ describe("max_memory", function()
         }
         finally(function() rt:close() end)
         assert.equal(4, rt:wait(10).exit)
-        assert.truthy(rt:log():find("of max_memory (8388608 bytes) calls must have", 1, true),
-            rt:log())
+        assert.truthy(rt:log():find("of max_memory (8388608 bytes) must be left for calls", 1,
+            true), rt:log())
     end)
 end)

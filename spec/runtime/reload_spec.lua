@@ -253,7 +253,7 @@ describe("a reload", function()
             "dirty.conf.lua:3: no site file" },
         ["a configuration that ends its process"] = { "dirty.conf.lua", "os.exit(0)",
             "the child that runs the configuration ended too early" },
-        ["a configuration without apps"] = { "dirty.conf.lua", "workers = 2", "none to serve" },
+        ["a configuration without apps"] = { "dirty.conf.lua", "workers = 2", "no app to serve" },
         ["a configuration of no workers"] = { "dirty.conf.lua", CONFIG .. "\nworkers = 0",
             "can't disable the runtime" },
         ["a syntax error in an app"] = { "shop.lua", "\nlocal = 5",

@@ -326,7 +326,7 @@ describe("a request", function()
             wait.until_true(function() return rt:status().workers[1].generation == 2 end, 10,
                 "another worker")
             assert.equal("served", (client:execute("apps.echo", "echo", "served")))
-            local _, lines = rt:log():gsub("breaks the rules of its channel", "")
+            local _, lines = rt:log():gsub("broke the channel protocol", "")
             assert.equal(1, lines)
             assert.equal(1, rt:status().counters.killed)
         end)

@@ -149,7 +149,7 @@ describe("a socket whose file is removed", function()
         wait.until_true(function() return count_ends() == before + 5 end, 10,
             "five callers in the backlog")
         assert(os.remove(rt.socket))
-        wait_logged(rt, "it is bound again")
+        wait_logged(rt, "bound it again")
         assert(signal.kill(arbiter, signal.SIGCONT))
         for i = 1, 5 do
             assert.same({ exit = 0 }, calls[i]:wait(20), calls[i]:stderr() .. rt:log())

@@ -325,7 +325,7 @@ check("get_client gives one for the whole process", function(_, options)
     local one = dirty.get_client()
     equal("x", one:execute("app", "echo", "x"))
     equal(one, dirty.get_client())
-    raises("is there already", dirty.get_client, options)
+    raises("exists already", dirty.get_client, options)
 end)
 
 check("a closed client connects again", function(c)

@@ -337,7 +337,7 @@ describe("another user", function()
                 .. "make one: adduser --system --group nosuch\n" },
             { { "--group", "nosuch" }, 'group = "nosuch" (flag --group): there is no such group; '
                 .. "make one: addgroup --system nosuch\n" },
-            { { "--user", "54321" }, "give group too" },
+            { { "--user", "54321" }, "set group too" },
         } do
             local rt = runtime.launch { apps = { "apps.echo" }, args = case[1] }
             defer(function() rt:close() end)
