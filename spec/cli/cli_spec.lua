@@ -40,7 +40,7 @@ describe("dirty", function()
         contains(dirty({ "serve", "--help" }).stdout, "Default: 300.")
     end)
 
-    it("names a wrong flag or command and the nearest right one", function()
+    it("names a wrong flag or command and the nearest valid one", function()
         for _, case in ipairs {
             { { "serve", "--wrokers", "2" }, "dirty serve: unknown option '--wrokers' "
                 .. "(did you mean '--workers'?)" },
@@ -77,7 +77,7 @@ describe("dirty", function()
         end
     end)
 
-    it("takes help for --help", function()
+    it("accepts help instead of --help", function()
         for _, case in ipairs { { { "help" }, { "--help" } },
             { { "help", "serve" }, { "serve", "--help" } } } do
             local r = dirty(case[1])
@@ -92,7 +92,7 @@ describe("dirty", function()
         contains(r.stderr, "can't write to stdout")
     end)
 
-    describe("started in a directory of somebody else's", function()
+    describe("dirty in a directory of another user", function()
         local dir, trap
         -- What the command and the runtime load by name; each would leave a mark.
         local NAMES = { "argparse", "cjson", "ffi", "helper", "dirty/init", "dirty/cli",
@@ -139,14 +139,14 @@ describe("dirty", function()
             end
         end)
 
-        it("keeps the configuration file from doing so", function()
+        it("does not load them for the configuration file either", function()
             local conf = tempdir.write(dir .. "/c.lua", "local ok, why = pcall(require, 'helper')\n"
                 .. "assert(not ok and why:find('not found'))\nworkers = 0")
             assert.equal(0, run({ "serve", "--config", conf }).exit)
             assert.equal(0, run({ "config", "--config", conf }).exit)
         end)
 
-        it("looks there for apps and what they require, not for the runtime's own", function()
+        it("searches there for apps and their modules, not for the runtime's own", function()
             tempdir.write(dir .. "/here/words.lua", [[
                 local helper = require "helped"
                 return { count = function(_, text) return helper(text) end }]])
@@ -157,7 +157,7 @@ describe("dirty", function()
         end)
     end)
 
-    it("tells an error of its own with a traceback and status 70", function()
+    it("reports an internal error with a traceback and status 70", function()
         local dir = tempdir.new()
         finally(function() tempdir.remove(dir) end)
         tempdir.write(dir .. "/evil.lua", "string.format = nil")
@@ -265,7 +265,7 @@ describe("dirty config", function()
         end
     end)
 
-    it("takes -s as the commands do that ask a runtime", function()
+    it("accepts -s like the other commands", function()
         contains(dirty({ "config", "-s", "/run/x.sock" }).stdout,
             'socket = "/run/x.sock" -- flag --socket')
     end)
@@ -338,7 +338,7 @@ describe("dirty call", function()
     end)
 end)
 
-describe("what a terminal is given", function()
+describe("output to a terminal", function()
     local printable = require "dirty.cli.printable"
 
     it("has escapes in place of what it would take for a command", function()

@@ -136,7 +136,7 @@ describe("resty.dirty in nginx's phases", function()
         end
     end)
 
-    it("never lets the blocking client in", function()
+    it("refuses the blocking client", function()
         local said_so = "nginx.conf:[^\n]*: dirty.client blocks, [^\n]* use resty.dirty"
         assert.matches(said_so .. "[^\n]*\n[^\n]*" .. said_so, server:request("/blocking").body)
     end)

@@ -50,7 +50,7 @@ local function remove(group)
 end
 
 describe("dirty check", function()
-    it("tells of an app that the OOM killer ends", function()
+    it("reports an app that the OOM killer killed", function()
         local group, why = new_group()
         if not group then
             pending(why)
@@ -76,7 +76,7 @@ describe("dirty check", function()
 end)
 
 describe("a worker that the OOM killer ends", function()
-    it("is told to have been, to its caller, in the log, the status and the metrics", function()
+    it("is reported to its caller, in the log, the status and the metrics", function()
         local group, why = new_group()
         if not group then
             pending(why)

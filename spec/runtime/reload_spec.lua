@@ -83,7 +83,7 @@ describe("a reload", function()
         end
     end)
 
-    it("takes apps, limits, workers, timeouts and hooks of the new configuration", function()
+    it("uses apps, limits, workers, timeouts and hooks of the new configuration", function()
         rt = start()
         rt:write("more.lua", versioned("more", "workers = 1, timeout = 7, max_queue = 3"))
         rt:configure(([[
@@ -120,7 +120,7 @@ describe("a reload", function()
         wait.until_true(function() return #rt:status().workers == 1 end, 10, "one worker")
     end)
 
-    it("loads again what the configuration requires", function()
+    it("reloads modules that the configuration requires", function()
         rt = start([[
             local dir = debug.getinfo(1, "S").source:match("@(.*)/")
             package.path = dir .. "/?.lua"
@@ -133,14 +133,14 @@ describe("a reload", function()
         assert.same({ "v1", "b" }, { rt:call("shop", "version") })
     end)
 
-    it("does without a configuration file too", function()
+    it("works without a configuration file", function()
         rt = runtime.start { apps = { "shop:1" }, files = { ["shop.lua"] = versioned "v1" } }
         tempdir.write(rt.dir .. "/shop.lua", versioned "v2")
         rt:signal(signal.SIGHUP)
         wait.until_true(function() return (rt:call("shop", "version")) == "v2" end, 10, "v2")
     end)
 
-    it("tells what it can't change, and keeps it", function()
+    it("reports and keeps settings that it can't change", function()
         rt = start()
         rt:configure(CONFIG .. "\nuser = 'nobody'\nlog_level = 'debug'\n"
             .. "pidfile = '/nowhere/d.pid'")
@@ -155,7 +155,7 @@ describe("a reload", function()
         assert.falsy(rt:log():find("level=debug", 1, true))
     end)
 
-    it("tells a call that it ends that it was a reload, or what else it was", function()
+    it("names the reason to a call that it stops: reload, recycling or scaling", function()
         rt = start([[
             workers = 1
             threads = 2
@@ -213,7 +213,7 @@ describe("a reload", function()
         contains(said, "SHUTDOWN: shop.sleep was stopped: its worker was removed by scaling, and")
     end)
 
-    it("tries a worker of the new code again that was killed while it booted", function()
+    it("retries a new worker that was killed while it booted", function()
         rt = start()
         -- Its first boot lasts until it is killed.
         rt:write("shop.lua", ([[
@@ -293,7 +293,7 @@ describe("a reload", function()
 end)
 
 -- The file is run in a child: it may take its time, and calls don't wait for it.
-describe("a configuration that takes long", function()
+describe("a configuration that takes a long time", function()
     local rt
     after_each(function() rt:close() end)
 
@@ -312,7 +312,7 @@ describe("a configuration that takes long", function()
         return ended, longest
     end
 
-    it("without an end fails after boot_timeout, and no call waits for it", function()
+    it("fails after boot_timeout, and delays no call", function()
         rt = start("boot_timeout = 4\n" .. CONFIG)
         for _, endless in ipairs { "while true do end", "os.execute 'sleep 1011'",
             "function worker_init() end\nwhile true do end" } do
@@ -327,7 +327,7 @@ describe("a configuration that takes long", function()
         end
     end)
 
-    it("holds in the end, and no call waits for it", function()
+    it("is used in the end, and delays no call", function()
         rt = start()
         rt:configure((CONFIG:gsub("mark = 1", "mark = 2")) .. "\nos.execute 'sleep 4'")
         local ended, longest = reload_while_calling()
@@ -336,7 +336,7 @@ describe("a configuration that takes long", function()
         assert.same({ "v1", 2 }, { rt:call("shop", "version") })
     end)
 
-    it("and has hooks can't hold: those are made in the arbiter, which says so", function()
+    it("is refused if it sets hooks, because it must run in the arbiter too", function()
         rt = start()
         rt:configure(CONFIG .. "\nos.execute 'sleep 4.2'\nfunction worker_init() end")
         local ended, longest = reload_while_calling()
@@ -358,7 +358,7 @@ describe("a configuration that takes long", function()
         assert.equal(arbiter, rt:status().arbiter.pid)
     end)
 
-    it("holds where it has left a process behind that goes on", function()
+    it("is used even if it leaves a running process behind", function()
         rt = start("boot_timeout = 5\n" .. CONFIG)
         rt:configure((CONFIG:gsub("mark = 1", "mark = 2")) .. [[
 
@@ -375,7 +375,7 @@ describe("a configuration that takes long", function()
         assert.same({ "v1", 2 }, { rt:call("shop", "version") })
     end)
 
-    it("and is ended in the arbiter leaves everything there as it was", function()
+    it("leaves the arbiter unchanged if it is stopped there", function()
         -- The hook uses what the file has loaded when it runs.
         local text = [[
             local dir = debug.getinfo(1, "S").source:match("@(.*)/")
@@ -423,7 +423,7 @@ describe("a reload under load", function()
         end
     end)
 
-    it("loses nothing with an init of 5 s; the old code serves meanwhile", function()
+    it("loses no call with an init of 5 s; the old code serves meanwhile", function()
         rt = start()
         callers = load.start(rt.socket, 8, function(client)
             return client:execute("shop", "version")
@@ -449,7 +449,7 @@ describe("a reload under load", function()
         assert.is_true(report.slowest < 4, report.slowest .. " s")
     end)
 
-    it("loses nothing with new code that is broken", function()
+    it("loses no call with broken new code", function()
         rt = start()
         callers = load.start(rt.socket, 8, function(client)
             local version, err = client:execute("shop", "version")

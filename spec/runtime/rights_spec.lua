@@ -160,7 +160,7 @@ describe("the log in a directory of the user", function()
         contains(tempdir.read(log .. ".1"), "who=supervisor")
     end)
 
-    it("is another one once the way is free", function()
+    it("is reopened once the path is usable", function()
         local place = new_place()
         local log = place.theirs .. "/log"
         local rt = start(place, { log = log })
@@ -174,7 +174,7 @@ describe("the log in a directory of the user", function()
         contains(rt.logged(), "who=arbiter")
     end)
 
-    it("may not lead through a link to where root alone may write", function()
+    it("can't lead through a link to a place where only root can write", function()
         local place = new_place()
         local log = place.theirs .. "/logs/dirty.log"
         as_nobody("mkdir " .. place.theirs .. "/logs")
@@ -185,7 +185,7 @@ describe("the log in a directory of the user", function()
         assert.is_nil(stat.lstat(place.roots .. "/dirty.log"))
     end)
 
-    it("holds up nobody when it has become a FIFO", function()
+    it("delays nobody when it has become a FIFO", function()
         local place = new_place()
         local log = place.theirs .. "/log"
         local rt = start(place, { log = log })
@@ -200,7 +200,7 @@ describe("the log in a directory of the user", function()
         assert.is_nil(tree.alive(list))
     end)
 
-    it("holds up no keeper that ends what a killed supervisor has left", function()
+    it("delays no subreaper that cleans up after a killed supervisor", function()
         local place = new_place()
         local log = place.theirs .. "/log"
         local rt = start(place, { log = log })
@@ -236,7 +236,7 @@ describe("the log in a directory of root", function()
         assert.equal(0, owner(log))
     end)
 
-    it("is not opened to the app, though it has the lines of the app", function()
+    it("can't be accessed by the app, though it has the app's lines", function()
         local place = new_place()
         local log = place.roots .. "/log"
         tempdir.write(log, "")
@@ -254,7 +254,7 @@ describe("the log in a directory of root", function()
 end)
 
 describe("a FIFO and a device", function()
-    it("that root names are good for a log", function()
+    it("that root names are accepted as a log", function()
         local place = new_place()
         local log = place.roots .. "/fifo"
         assert(process.run { "mkfifo", log }.exit == 0)
@@ -336,7 +336,7 @@ describe("of root's descriptors", function()
         contains(broken:log(), "an app does not load")
     end)
 
-    it("nobody below is missed: lines of a burst arrive", function()
+    it("all lines of a burst arrive", function()
         local place = new_place()
         tempdir.write(place.dir .. "/user.lua", [[
             local app = {}
@@ -355,7 +355,7 @@ describe("of root's descriptors", function()
 end)
 
 describe("the pidfile in a directory of the user", function()
-    it("is the user's, and holds up no stop when it has become a FIFO", function()
+    it("belongs to the user, and delays no stop when it has become a FIFO", function()
         local place = new_place()
         local path = place.theirs .. "/pid"
         local rt = start(place, { args = { "--pidfile", path } })
@@ -366,7 +366,7 @@ describe("the pidfile in a directory of the user", function()
         assert.truthy(stat.lstat(path))
     end)
 
-    it("may not lead through a link to where root alone may write", function()
+    it("can't lead through a link to a place where only root can write", function()
         local place = new_place()
         as_nobody(("ln -s %s %s/run"):format(place.roots, place.theirs))
         local rt = start(place, { args = { "--pidfile", place.theirs .. "/run/pid" } })
@@ -402,7 +402,7 @@ describe("the socket in a directory of the user", function()
 end)
 
 describe("a group that the user is not in", function()
-    it("is named where the socket can't be given to it", function()
+    it("is named if the socket can't be given to it", function()
         local place = new_place()
         for option, wanted in pairs {
             ["--socket-group"] = { "www-data", "socket_group = www-data (gid ",
@@ -443,7 +443,7 @@ describe("the configuration", function()
         assert.equal(0, r.exit, r.stdout .. r.stderr)
     end
 
-    it("must be root's alone where apps are not to be root", function()
+    it("must be writable only by root if apps run as another user", function()
         local place = new_place()
         local path = tempdir.write(place.roots .. "/c.lua", CONFIG)
         assert(unistd.chown(path, NOBODY, NOBODY))
@@ -469,7 +469,7 @@ describe("the configuration", function()
         contains(r.stdout, "warning: root runs the configuration")
     end)
 
-    it("must be where nobody else may put another one of root's", function()
+    it("must be in a place where only root can replace it", function()
         local place = new_place()
         local path = tempdir.write(place.roots .. "/c.lua", CONFIG)
         assert(stat.chmod(place.roots, tonumber("777", 8)))
@@ -490,7 +490,7 @@ describe("the configuration", function()
         refused(place, path, "has a second name")
     end)
 
-    it("is refused before it runs where a flag names the user", function()
+    it("is refused before it runs if a flag sets the user", function()
         local place = new_place()
         local mark = place.roots .. "/run"
         local path = tempdir.write(place.roots .. "/c.lua", ("io.open(%q, 'w'):close()\n"):format(
@@ -515,7 +515,7 @@ describe("the configuration", function()
         contains(r.stderr, "mode 0666")
     end)
 
-    it("may be nothing, or a pipe", function()
+    it("can be absent, or a pipe", function()
         local place = new_place()
         taken(place, "--config", "/dev/null", "--user", "nobody")
         local r = process.run({ "sh", "-c", ("echo workers=3 | %s config --config /dev/stdin")
@@ -524,7 +524,7 @@ describe("the configuration", function()
         contains(r.stdout, "workers = 3")
     end)
 
-    it("is not run again by root once others may change it", function()
+    it("is not run again by root once others can change it", function()
         local place = new_place()
         local path = tempdir.write(place.roots .. "/c.lua", CONFIG)
         local rt = start(place, { args = { "--config", path } })
@@ -539,7 +539,7 @@ describe("the configuration", function()
 end)
 
 describe("root without another user", function()
-    it("keeps the socket to itself in a directory of somebody else's", function()
+    it("keeps the socket private in a directory of another user", function()
         local place = new_place()
         local path = place.theirs .. "/s"
         local rt = runtime.launch { apps = { "apps.echo" }, args = { "--socket", path,

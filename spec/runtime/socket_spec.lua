@@ -94,7 +94,7 @@ describe("a socket whose file is removed", function()
         assert.same({}, { inode(rt.socket), inode(rt.socket .. ".lock") })
     end)
 
-    it("is bound again as the last reload has made it", function()
+    it("is bound again with the settings of the last reload", function()
         local config = "workers = 1\napps = { 'apps.echo' }\nsocket_mode = "
         local rt = start { config = config .. "'0660'" }
         local arbiter = arbiter_pid(rt)
@@ -111,7 +111,7 @@ describe("a socket whose file is removed", function()
         assert.equal(tonumber("666", 8), stat.lstat(rt.socket).st_mode % 512)
     end)
 
-    it("with its directory is bound again when there is one", function()
+    it("is bound again when its removed directory is back", function()
         local rt = start()
         local arbiter, client = arbiter_pid(rt), rt:client()
         assert(client:arbiter("ping"))
@@ -160,7 +160,7 @@ describe("a socket whose file is removed", function()
 end)
 
 describe("a socket's path that another has taken", function()
-    it("is left to it, at the end too, and taken back afterwards", function()
+    it("is left to it, even at a stop, and taken back afterwards", function()
         local rt = start()
         local arbiter, client = arbiter_pid(rt), rt:client()
         assert(client:arbiter("ping"))
@@ -186,7 +186,7 @@ describe("a socket's path that another has taken", function()
         assert.equal("precious", tempdir.read(rt.socket))
     end)
 
-    it("by another runtime stays that one's when the first ends", function()
+    it("by another runtime still belongs to that one when the first ends", function()
         local rt = start()
         local second
         -- both files are gone, and the second is quicker than the first's next look
@@ -227,7 +227,7 @@ describe("a lock that is removed", function()
         assert.same({}, { inode(rt.socket), inode(rt.socket .. ".lock") })
     end)
 
-    it("is no obstacle for the start after a kill of everything", function()
+    it("does not prevent a start after all processes were killed", function()
         local rt = start()
         local list = rt:tree()
         assert(signal.kill(rt.pid, signal.SIGKILL))

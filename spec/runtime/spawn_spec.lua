@@ -66,7 +66,7 @@ describe("a runtime that a C server spawned", function()
 
     it("ends when it aborts", function() ends("abort", { signal = signal.SIGABRT }) end)
 
-    it("is stopped in good order where the server does that", function()
+    it("is stopped gracefully if the server does that", function()
         start "free"
         local list = tree_of(told "ready")
         owner:signal(signal.SIGUSR1)

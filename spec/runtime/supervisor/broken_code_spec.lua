@@ -42,7 +42,7 @@ describe("when code on the disk is broken", function()
         contains(rt:status().apps[app].apart, reason)
     end
 
-    it("a new arbiter serves the other apps, and that one once it is good again", function()
+    it("a new arbiter serves the other apps, and the broken one once it is fixed", function()
         start_shops()
         write("meat", "return {{")
         write("bread", "return { init = function() error 'no flour' end, value = print }")
@@ -77,7 +77,7 @@ describe("when code on the disk is broken", function()
         assert.equal(1, status.arbiter.restarts)
     end)
 
-    it("a worker that dies takes no other app with it, and all is as before by itself", function()
+    it("a dead worker costs no other app, and everything recovers by itself", function()
         start_shops()
         write("bread", "error 'no oven'")
         for number = 1, 2 do
@@ -103,7 +103,7 @@ describe("when code on the disk is broken", function()
         assert.equal("roll", (rt:call("bread", "value")))
     end)
 
-    it("all of it: a new arbiter says so to each caller", function()
+    it("for all apps, a new arbiter reports it to each caller", function()
         rt = runtime.start { apps = { "fruit:1" },
             files = { ["fruit.lua"] = GOOD:format("apple") } }
         defer(function() rt:close() end)
