@@ -210,7 +210,7 @@ describe("client:body", function()
     end)
 
     it("says where there is no request", function()
-        assert.matches("client:body does not work in nginx's phase timer: a request's body",
+        assert.matches("client:body does not work in nginx's phase timer: the body of a request",
             http.request(server.socket, "/timer").body)
     end)
 end)
