@@ -22,7 +22,7 @@ local Echo = dirty.app({ timeout = 60 })
 -- Say which argument is wrong and what it must be, not where in here that was noticed.
 local function check(is_right, action, wanted, value)
     if not is_right then
-        error(("%s: its argument is %s, not %s"):format(action, wanted,
+        error(("%s: its argument must be %s, not %s"):format(action, wanted,
             type(value) == "number" and tostring(value) or "a " .. type(value)), 0)
     end
 end

@@ -262,7 +262,7 @@ local function foreign(bytes)
             return "it is " .. other[1]
         end
     end
-    return ("%d bytes that begin as no image does that is known here"):format(#bytes)
+    return ("%d bytes that do not begin like any known image format"):format(#bytes)
 end
 
 -- Say what an image is, from its header: its size is held against max_pixels before
@@ -273,12 +273,12 @@ local function read_header(self, bytes)
     end
     local format = format_by_signature(bytes)
     if not format then
-        return nil, ("can't read this as an image: %s; JPEG, PNG and WebP are taken"):format(
+        return nil, ("can't read this as an image: %s; JPEG, PNG and WebP are supported"):format(
             foreign(bytes))
     end
     local image = vips.vips_image_new_from_buffer(bytes, #bytes, LOAD_OPTIONS, END)
     if image == nil then
-        local known = ("%d bytes that begin as %s does, but the header behind that is broken")
+        local known = ("%d bytes that begin like %s, but the header is broken")
             :format(#bytes, format:upper())
         return nil, "can't read this as an image: " .. vips_words(known)
     end
@@ -437,7 +437,7 @@ function Image:resize(bytes, o)
         return nil, err
     end
     local width, height = wanted_size(about, o)
-    err = too_large(self, "the wanted image", width, height)
+    err = too_large(self, "the requested image", width, height)
     if err then
         return nil, err
     end

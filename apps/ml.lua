@@ -92,7 +92,7 @@ local function check_options(where, options, known)
     if options == nil then
         return {}
     elseif type(options) ~= "table" then
-        fail("%s: options are a table, not %s", where, a_kind(options))
+        fail("%s: options must be a table, not %s", where, a_kind(options))
     end
     local names = {}
     for name in pairs(known) do
@@ -105,7 +105,7 @@ local function check_options(where, options, known)
         end
         local ok, wanted = known[name](value)
         if not ok then
-            fail("%s: option %s is %s, not %s", where, name, wanted, a_kind(value))
+            fail("%s: option %s must be %s, not %s", where, name, wanted, a_kind(value))
         end
     end
     return options
@@ -129,7 +129,7 @@ local INIT_OPTIONS = {
 -- Names are parts of paths: nothing but word characters.
 local function check_name(name)
     if type(name) ~= "string" or not name:find("^[%w_-]+$") then
-        fail("a model's name is made of letters, digits, _ and -, it is not %s", a_kind(name))
+        fail("a model's name must consist of letters, digits, _ and -, not %s", a_kind(name))
     end
     return name
 end
@@ -141,7 +141,7 @@ local function length_of(where, list, what, max)
         count = count + 1
     end
     if count == 0 or count > max or count ~= #list then
-        fail("%s is a list of 1 to %d %s, not %s", where, max, what,
+        fail("%s must be a list of 1 to %d %s, not %s", where, max, what,
             type(list) == "table" and ("a table of %d"):format(count) or a_kind(list))
     end
     return count
@@ -255,7 +255,7 @@ function ML:_read(name)
     local path = self:_path(name, "model")
     local handle = self.svm.svm_load_model(path)
     if handle == nil then
-        return nil, (identity(path) and "%s is no model of libsvm, or can't be read"
+        return nil, (identity(path) and "%s is not a libsvm model, or can't be read"
             or "there is no model %s: train it, or move one there"):format(path)
     end
     local count = self.svm.svm_get_nr_class(handle)
@@ -359,7 +359,7 @@ end
 local function problem_of(rows, labels)
     local count = length_of("train: the rows", rows, "rows", ROWS_MAX)
     if length_of("train: the labels", labels, "labels", ROWS_MAX) ~= count then
-        fail("train wants as many labels as rows: there are %d rows and %d labels", count, #labels)
+        fail("train needs as many labels as rows: there are %d rows and %d labels", count, #labels)
     end
     local keep, numbers, names, width = {}, {}, {}, nil
     local x = ffi.new("struct svm_node *[?]", count)

@@ -67,9 +67,9 @@ end
 -- The words never show the password: they end up in logs.
 local function check_password(action, password)
     if type(password) ~= "string" then
-        fail("%s: the password is a string, not a %s", action, type(password))
+        fail("%s: the password must be a string, not a %s", action, type(password))
     elseif password:find("\0", 1, true) or #password >= PHRASE_MAX then
-        fail("%s: a password has no NUL and at most %d bytes", action, PHRASE_MAX - 1)
+        fail("%s: a password must have no NUL and at most %d bytes", action, PHRASE_MAX - 1)
     end
 end
 
@@ -90,7 +90,7 @@ function Password:hash(password)
     local salt = ffi.new("char[?]", SALT_SIZE)
     -- no random bytes given: libxcrypt takes them from the kernel
     if self.crypt.crypt_gensalt_rn(self.prefix, self.cost, nil, 0, salt, SALT_SIZE) == nil then
-        fail("cost %s is nothing %s can do", self.cost, self.method)
+        fail("cost %s is not supported by %s", self.cost, self.method)
     end
     local hash = self:_crypt(password, ffi.string(salt))
     if not hash then
@@ -116,7 +116,7 @@ end
 function Password:verify(password, hash)
     check_password("verify", password)
     if type(hash) ~= "string" or hash:find("\0", 1, true) then
-        fail("verify: the hash, its second argument, is a string without NUL, not %s",
+        fail("verify: the hash, its second argument, must be a string without NUL, not %s",
             type(hash) == "string" and "one with it" or "a " .. type(hash))
     end
     local again = self:_crypt(password, hash)

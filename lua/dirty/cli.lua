@@ -28,7 +28,7 @@ function _M.main(args)
     local status = require("dirty.cli." .. (MODULES[parsed.command] or parsed.command)).run(parsed)
     local written, err = say.flush()
     if not written then
-        say.err("dirty: what was printed can't be written to stdout: %s\n", err)
+        say.err("dirty: can't write to stdout: %s\n", err)
         return status == exit.OK and exit.OTHER or status
     end
     return status

@@ -47,7 +47,7 @@ local function check_name(where, name)
     if options.by_name[name] or name == "apps" then
         return true
     end
-    return nil, ("%s: there is no option %q%s; a helper of the file's own must be local"):format(
+    return nil, ("%s: there is no option %q%s; make it local if it is a helper of the file"):format(
         where, tostring(name), suggest.hint(tostring(name), options.names))
 end
 
@@ -162,7 +162,7 @@ local function add_warnings(config)
     for _, app in ipairs(config.apps) do
         if app.workers and app.workers > config.values.workers and config.values.workers > 0 then
             config.warnings[#config.warnings + 1] =
-                ("app %s asks for %d workers, there are %d: it gets those"):format(
+                ("app %s asks for %d workers, but there are only %d"):format(
                     app.name, app.workers, config.values.workers)
         end
     end
@@ -257,10 +257,10 @@ end
 
 local function has_work(config)
     if config.values.workers == 0 then
-        return nil, ("workers = 0 (%s): a reload can't disable the runtime, stop it for that")
+        return nil, ("workers = 0 (%s): a reload can't disable the runtime, stop it instead")
             :format(config.from.workers)
     elseif #config.apps == 0 then
-        return nil, ("apps (%s): there is none to serve; stop the runtime instead"):format(
+        return nil, ("apps (%s): there is no app to serve; stop the runtime instead"):format(
             config.from.apps)
     end
     return true

@@ -11,7 +11,7 @@ local LIST = {
     { "APP", 3, 500, "yes", "no", "the app raised an error or returned nil, err" },
     { "APP_NOT_FOUND", 4, 404, "no", "no", "no app of this name is served" },
     { "ACTION_NOT_FOUND", 5, 404, "no", "no", "the app has no action of this name" },
-    { "NO_WORKERS", 6, 503, "no", "yes", "no worker that hosts the app can be had" },
+    { "NO_WORKERS", 6, 503, "no", "yes", "no worker that hosts the app is available" },
     { "OVERLOADED", 7, 503, "no", "yes", "a queue or a limit is full" },
     { "WORKER_LOST", 8, 502, "varies", "depends", "the worker died before it answered" },
     { "CANCELLED", 9, 499, "varies", "depends", "the call was cancelled" },
@@ -41,7 +41,7 @@ end
 function _M.of(number)
     return _M.codes[number] or {
         code = "UNKNOWN", number = number, http_status = 500,
-        started = "unknown", retry = "depends", text = "an error code that is not known here",
+        started = "unknown", retry = "depends", text = "an unknown error code",
     }
 end
 

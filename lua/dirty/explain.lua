@@ -72,7 +72,7 @@ function explain_value(value, path, depth, seen)
     end
     if kind == "number" then
         if value ~= value or value == huge or value == -huge then
-            return path, format("is %s, which JSON does not have", tostring(value))
+            return path, format("is %s, which JSON can't express", tostring(value))
         end
     elseif kind == "cdata" then
         return path, format("is a cdata (%s)", tostring(value))

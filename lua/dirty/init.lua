@@ -84,7 +84,7 @@ function _M.app(options)
         end
         local ok, wanted = check(value)
         if not ok then
-            error(format("dirty.app: %s is %s, not %s", key, wanted, tostring(value)), 2)
+            error(format("dirty.app: %s must be %s, not %s", key, wanted, tostring(value)), 2)
         end
         kept[key] = value
     end
@@ -218,8 +218,8 @@ local shared_client
 -- @usage local png = dirty.get_client():execute("images", "thumbnail", jpeg)
 function _M.get_client(options)
     if shared_client and options then
-        error("the client of this process is there already: give its options to the first "
-            .. "get_client, or make another one with dirty.client", 2)
+        error("the client of this process exists already: give its options to the first "
+            .. "get_client, or create another one with dirty.client", 2)
     end
     shared_client = shared_client or _M.client(options)
     return shared_client

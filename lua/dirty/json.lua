@@ -40,7 +40,7 @@ end
 function _M.load()
     local ok, cjson = pcall(require, "cjson")
     if not ok then
-        return nil, "tables travel as JSON, and the Lua module cjson can't be loaded "
+        return nil, "tables are sent as JSON, but the Lua module cjson can't be loaded "
             .. "(install lua-cjson)"
     end
     return cjson

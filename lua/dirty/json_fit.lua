@@ -147,7 +147,7 @@ end
 -- @tparam string literal it is cut if it is long
 -- @treturn string
 function _M.words(where, literal)
-    return format("%s is %s, which a number of Lua can't hold: send it as a string",
+    return format("%s is %s, which a Lua number can't hold: send it as a string",
         where == "" and "it" or where,
         #literal > KEY_MAX and sub(literal, 1, KEY_MAX) .. "..." or literal)
 end

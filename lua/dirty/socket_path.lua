@@ -27,7 +27,7 @@ end
 -- @treturn string|nil what is wrong and what helps
 function _M.fault(path)
     if #path > _M.LEN_MAX then
-        return ("it has %d bytes and a unix socket's path at most %d: use a shorter one"):format(
+        return ("it has %d bytes, a unix socket's path at most %d: use a shorter one"):format(
             #path, _M.LEN_MAX)
     elseif path:sub(-1) == "/" then
         return "it ends with /: name the socket in that directory, for example "
@@ -42,7 +42,7 @@ local function check_private(sys, dir)
     if not st then
         return nil, ("%s: %s"):format(dir, err)
     elseif st.type ~= "directory" then
-        return nil, ("%s is no directory: remove it or give --socket PATH"):format(dir)
+        return nil, ("%s is not a directory: remove it or give --socket PATH"):format(dir)
     elseif st.uid ~= sys.uid() then
         return nil, ("%s belongs to the user %d, not to %d: give --socket PATH"):format(
             dir, st.uid, sys.uid())
@@ -69,7 +69,7 @@ function _M.prepare(sys, path)
     if not sys.stat(dir) then
         local ok, err = sys.mkdir(dir, tonumber(dir == private and "700" or "755", 8))
         if not ok and not sys.stat(dir) then
-            return nil, ("%s can't be made: %s"):format(dir, err)
+            return nil, ("%s can't be created: %s"):format(dir, err)
         end
     end
     if dir == private then

@@ -55,7 +55,7 @@ end
 local function number_text(n)
     local text = exact.number(n)
     if not text then
-        return nil, "is " .. tostring(n) .. ", which JSON has no word for"
+        return nil, "is " .. tostring(n) .. ", which JSON can't express"
     end
     return text
 end

@@ -40,13 +40,13 @@ local _M = { _VERSION = "0.1.0" }
 local DEFAULTS = options_of.DEFAULTS
 -- The phases of nginx in which methods work.
 local CALLS = {
-    where = "it can wait in rewrite, access, content, timers, and where certificates are chosen; "
-        .. "a timer of delay 0 can be started from here",
+    where = "it works in rewrite, access, content, timers and where certificates are chosen; "
+        .. "start a timer with delay 0 from here",
     rewrite = true, server_rewrite = true, access = true, content = true, timer = true,
     ssl_cert = true, ssl_client_hello = true, ssl_session_fetch = true,
 }
 local BODY = {
-    where = "a request's body can be had in rewrite, access and content",
+    where = "the body of a request is available in rewrite, access and content",
     rewrite = true, server_rewrite = true, access = true, content = true,
 }
 -- Names of calls that a client keeps encoded.

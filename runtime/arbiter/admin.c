@@ -168,7 +168,7 @@ static void do_stop(conn *c) {
     get_argument(c, 0, how, sizeof how);
     bool now = strcmp(how, "now") == 0;
     if (!now && strcmp(how, "graceful") != 0) {
-        reply_bad_argument(c, "stop \"%s\"? It is \"graceful\" or \"now\"", how);
+        reply_bad_argument(c, "stop \"%s\": must be \"graceful\" or \"now\"", how);
         return;
     }
     answer_json(c, "true", 4);
@@ -193,8 +193,9 @@ static void do_scale(conn *c) {
     long n = strtol(text, &end, 10);
     long target = *text == '+' || *text == '-' ? (long)a->plan->slot_count + n : n;
     if (*text == '\0' || *end != '\0' || target < 1 || target > DIRTY_WORKERS_MAX) {
-        reply_bad_argument(c, "scale \"%s\"? A number of workers from 1 to %d, or +N, -N",
-                           text, DIRTY_WORKERS_MAX);
+        reply_bad_argument(
+            c, "scale \"%s\": must be a number of workers from 1 to %d, or +N, -N", text,
+            DIRTY_WORKERS_MAX);
         return;
     }
     while ((long)a->plan->slot_count != target) {
@@ -215,7 +216,7 @@ static void do_kill(conn *c) {
     if (w == NULL)
         return;
     snprintf(json, sizeof json, "{\"pid\":%d}", (int)w->pid);
-    worker_kill(w, "told to");
+    worker_kill(w, "requested");
     answer_json(c, json, strlen(json));
 }
 
@@ -228,7 +229,7 @@ static lane *get_lane(conn *c, const char *name) {
     char *end = NULL;
     unsigned long n = dot != NULL ? strtoul(dot + 1, &end, 10) : 0;
     if (n >= w->lane_count || (end != NULL && (*end != '\0' || end == dot + 1))) {
-        reply_bad_argument(c, "worker %u has no lane \"%s\": they are %u.0 to %u.%u",
+        reply_bad_argument(c, "worker %u has no lane \"%s\": its lanes are %u.0 to %u.%u",
                            w->slot->number, name, w->slot->number, w->slot->number,
                            w->lane_count - 1);
         return NULL;
@@ -253,7 +254,7 @@ static void do_reopen_logs(conn *c) {
     notify_tell(c->a, DIRTY_REPORT_REOPEN, "%s", "");
     if (rc < 0)
         reply_bad_argument(c,
-                           "the log file can't be opened again, the former one is kept: "
+                           "the log file can't be reopened, the old one is kept: "
                            "%s: %s",
                            dirty_log_path(), dirty_safe_reason(rc));
     else
@@ -269,10 +270,9 @@ static void do_stack(conn *c) {
     char how[16] = "";
     bool read = get_argument(c, 0, how, sizeof how) && strcmp(how, "read") == 0;
     if (!a->o->allow_stack) {
-        reply_bad_argument(
-            c, "stacks are off: a traceback is taken by a signal, which ends a "
-               "poll or sleep of the app with EINTR; allow_stack = true in "
-               "the configuration turns them on");
+        reply_bad_argument(c, "stacks are off, because the signal that takes a traceback "
+                              "ends a poll or sleep of the app with EINTR: set "
+                              "allow_stack = true in the configuration to turn them on");
         return;
     }
     ready_lanes_adopt(a);
@@ -349,23 +349,21 @@ static void reply_denied(conn *c) {
     const dirty_arbiter_options *o = c->a->o;
     char admins[400];
     if (o->admin_uids == NULL)
-        reply_error(
-            c, &r,
-            "@arbiter %s is for root and the socket's owner (uid %u), the caller is "
-            "uid %u",
-            c->request.action, (unsigned)listener_owner(c->a),
-            (unsigned)c->request.peer_uid);
+        reply_error(c, &r,
+                    "@arbiter %s is allowed only for root and the socket's owner (uid "
+                    "%u); the caller is uid %u",
+                    c->request.action, (unsigned)listener_owner(c->a),
+                    (unsigned)c->request.peer_uid);
     else if (o->admin_count == 0)
         reply_error(c, &r,
-                    "@arbiter %s is turned off (admin_users), the caller is uid %u",
+                    "@arbiter %s is turned off (admin_users); the caller is uid %u",
                     c->request.action, (unsigned)c->request.peer_uid);
     else
-        reply_error(
-            c, &r,
-            "@arbiter %s is for the users that admin_users names (%s), the caller is "
-            "uid %u",
-            c->request.action, list_admins(o, admins, sizeof admins),
-            (unsigned)c->request.peer_uid);
+        reply_error(c, &r,
+                    "@arbiter %s is allowed only for the users that admin_users names "
+                    "(%s); the caller is uid %u",
+                    c->request.action, list_admins(o, admins, sizeof admins),
+                    (unsigned)c->request.peer_uid);
 }
 
 static void run_action(conn *c, size_t i) {
@@ -374,9 +372,9 @@ static void run_action(conn *c, size_t i) {
             reply_denied(c);
             return;
         }
-        dirty_log(DIRTY_LOG_INFO, "asked over the socket",
-                  "action=%s by_pid=%d by_uid=%u", c->request.action,
-                  (int)c->request.peer_pid, (unsigned)c->request.peer_uid);
+        dirty_log(DIRTY_LOG_INFO, "admin request", "action=%s by_pid=%d by_uid=%u",
+                  c->request.action, (int)c->request.peer_pid,
+                  (unsigned)c->request.peer_uid);
     }
     actions[i].run(c);
 }
@@ -384,7 +382,7 @@ static void run_action(conn *c, size_t i) {
 void admin_answer(conn *c, dirty_slice app_name) {
     if (!c->request.whole) {
         error_reply r = {DIRTY_CODE_PROTOCOL, "no", NULL, NULL, true};
-        reply_error(c, &r, "a request to a reserved app is at most %d bytes long",
+        reply_error(c, &r, "a request to a reserved app must have at most %d bytes",
                     DIRTY_HEAD_BYTES_MAX);
         return;
     }

@@ -67,7 +67,7 @@ static void open_outputs(arbiter *a) {
     static const char *const streams[] = {"stdout", "stderr"};
     int ends[2], rc = dirty_capture_open();
     if (rc < 0)
-        dirty_log(DIRTY_LOG_WARN, "what hooks print is not logged", "reason=%s remedy=%s",
+        dirty_log(DIRTY_LOG_WARN, "can't log the output of hooks", "reason=%s remedy=%s",
                   DIRTY_LOG_QUOTE(strerror(-rc)), DIRTY_LOG_QUOTE(dirty_log_remedy(rc)));
     dirty_capture_ends(ends, a->output_ends);
     for (int i = 0; i < 2; i++) {
@@ -304,8 +304,8 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
     arbiter *a = calloc(1, sizeof *a);
     int rc = a != NULL ? uv_loop_init(&a->loop) : UV_ENOMEM;
     if (a == NULL || rc < 0) {
-        dirty_log(DIRTY_LOG_ERROR, "the event loop can't be made", "reason=%s remedy=%s",
-                  DIRTY_LOG_QUOTE(uv_strerror(rc)),
+        dirty_log(DIRTY_LOG_ERROR, "the event loop can't be created",
+                  "reason=%s remedy=%s", DIRTY_LOG_QUOTE(uv_strerror(rc)),
                   DIRTY_LOG_QUOTE(dirty_log_remedy(rc)));
         free(a);
         return DIRTY_EXIT_INTERNAL;

@@ -140,12 +140,13 @@ static void enter_directory(const arbiter *a, const dirty_arbiter_options *o) {
         return;
     const char *why = strerror(errno);
     bool named = o->directory_name != NULL && chdir(o->directory_name) == 0;
-    dirty_log(DIRTY_LOG_WARN,
-              named ? "the working directory is gone, the one of its name is taken"
-                    : "the working directory can't be entered",
-              "directory=%s name=%s reason=%s", DIRTY_LOG_QUOTE(path ? path : ""),
-              DIRTY_LOG_QUOTE(o->directory_name ? o->directory_name : ""),
-              DIRTY_LOG_QUOTE(why));
+    dirty_log(
+        DIRTY_LOG_WARN,
+        named ? "the working directory was removed: using the one that has its name now"
+              : "the working directory can't be entered",
+        "directory=%s name=%s reason=%s", DIRTY_LOG_QUOTE(path ? path : ""),
+        DIRTY_LOG_QUOTE(o->directory_name ? o->directory_name : ""),
+        DIRTY_LOG_QUOTE(why));
 }
 
 static void set_title(uint32_t number, const deal *d) {

@@ -166,7 +166,7 @@ void conn_abandon(conn *c) {
 static void say_out_of_memory(arbiter *a) {
     if (!dirty_ratelimit_pass(&a->memory_limit, QUIET_MS))
         return;
-    dirty_log(DIRTY_LOG_ERROR, "out of memory, a connection is closed",
+    dirty_log(DIRTY_LOG_ERROR, "out of memory: closing a connection",
               "sessions=%u queued=%u remedy=%s", a->conn_count, a->queued,
               DIRTY_LOG_QUOTE(dirty_log_remedy(-ENOMEM)));
 }

@@ -109,7 +109,7 @@ void conn_enter_first(conn *c) {
 /* An unknown edge is a bug in the arbiter. It must end only this connection. Not inlined,
  * so that legal edges don't pay for its arguments. */
 static __attribute__((noinline, cold)) void report_edge(const conn *c, conn_state to) {
-    dirty_log(DIRTY_LOG_ERROR, "internal error: a connection is closed",
+    dirty_log(DIRTY_LOG_ERROR, "internal error: closing a connection",
               "session_state=%d next=%d", (int)c->state, (int)to);
     shutdown(c->fd, SHUT_RDWR);
 }

@@ -37,7 +37,7 @@ static void on_late(uv_timer_t *handle) {
     if (kill(-w->hook_pid, SIGKILL) < 0)
         kill(w->hook_pid, SIGKILL);
     dirty_log(DIRTY_LOG_ERROR, "a hook raised an error",
-              "hook=worker_exit error=\"ended: it ran for more than %d ms\" worker=%u "
+              "hook=worker_exit error=\"killed: it ran for more than %d ms\" worker=%u "
               "worker_pid=%d",
               EXIT_HOOK_MS, w->number, (int)w->pid);
     for (int i = 0; i < EXIT_HOOKS_AT_ONCE; i++)
@@ -52,7 +52,7 @@ static void on_late(uv_timer_t *handle) {
 static bool is_left_out(exit_hooks *all) {
     if (all->rest_until_ns == 0 || dirty_now_ns() < all->rest_until_ns)
         return all->rest_until_ns != 0;
-    dirty_log(DIRTY_LOG_WARN, "a hook is called again", "hook=worker_exit missed=%u",
+    dirty_log(DIRTY_LOG_WARN, "a hook is no longer skipped", "hook=worker_exit missed=%u",
               all->missed);
     all->rest_until_ns = all->missed = 0;
     return false;
@@ -60,7 +60,7 @@ static bool is_left_out(exit_hooks *all) {
 
 static void leave_out(worker *w, const char *reason) {
     w->a->exit_hooks.missed++;
-    dirty_log(DIRTY_LOG_WARN, "a hook is left out",
+    dirty_log(DIRTY_LOG_WARN, "a hook was skipped",
               "hook=worker_exit worker=%u worker_pid=%d reason=%s", w->number,
               (int)w->pid, DIRTY_LOG_QUOTE(reason));
     finish(w);
@@ -68,7 +68,7 @@ static void leave_out(worker *w, const char *reason) {
 
 static void rest(worker *w) {
     char reason[80];
-    snprintf(reason, sizeof reason, "it took more than %d ms less than %d s ago",
+    snprintf(reason, sizeof reason, "a call took more than %d ms less than %d s ago",
              EXIT_HOOK_MS, EXIT_HOOK_REST_MS / 1000);
     leave_out(w, reason);
 }
@@ -114,10 +114,9 @@ static void tell_end(const worker *w, int wait_status) {
     if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0)
         return;
     if (WIFSIGNALED(wait_status))
-        snprintf(how, sizeof how, "ended by signal %d", WTERMSIG(wait_status));
+        snprintf(how, sizeof how, "killed by signal %d", WTERMSIG(wait_status));
     else
-        snprintf(how, sizeof how, "ended its process with status %d",
-                 WEXITSTATUS(wait_status));
+        snprintf(how, sizeof how, "exited with status %d", WEXITSTATUS(wait_status));
     dirty_log(DIRTY_LOG_ERROR, "a hook raised an error",
               "hook=worker_exit error=%s worker=%u worker_pid=%d", DIRTY_LOG_QUOTE(how),
               w->number, (int)w->pid);

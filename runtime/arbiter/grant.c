@@ -30,12 +30,12 @@ static void change_file(arbiter *a, int fd, const dirty_arbiter_options *o, faul
     char path[40];
     struct stat st;
     if (fstat(fd, &st) < 0) {
-        add_fault(f, "the file of the socket");
+        add_fault(f, "the socket's file");
         return;
     }
     if (!S_ISSOCK(st.st_mode)) {
         errno = ENOTSOCK;
-        add_fault(f, "the file of the socket");
+        add_fault(f, "the socket's file");
         return;
     }
     if (o->socket_uid >= 0 && st.st_uid != (uid_t)o->socket_uid &&

@@ -205,7 +205,7 @@ static __attribute__((noinline, cold)) lane_send_result send_failed(const lane *
         retry_later(l->a, rc);
         return LANE_LATER;
     }
-    dirty_log(DIRTY_LOG_WARN, "lane can't be reached", "worker=%u lane=%u reason=%s",
+    dirty_log(DIRTY_LOG_WARN, "can't send to a lane", "worker=%u lane=%u reason=%s",
               l->worker_number, l->number, DIRTY_LOG_QUOTE(strerror(-rc)));
     return LANE_BROKEN;
 }
@@ -288,7 +288,7 @@ void lane_fold_counts(lane *l) {
 
 static void on_done(lane *l, const dirty_msg_done *m) {
     if (m->seq != l->seq || m->outcome > DIRTY_CODE_LAST || !l->busy)
-        events_of(l)->broken(l, "DONE of a request that it has not");
+        events_of(l)->broken(l, "DONE for a request that it does not have");
     else
         events_of(l)->done(l, release(l), m);
 }
@@ -298,7 +298,7 @@ static void on_returned(lane *l, const uint8_t *bytes, size_t len) {
     if (len >= sizeof m)
         memcpy(&m, bytes, sizeof m);
     if (!l->busy || m.seq != l->seq || m.have_len != len - sizeof m)
-        events_of(l)->broken(l, "NO_DESCRIPTOR for a request that it has not");
+        events_of(l)->broken(l, "NO_DESCRIPTOR for a request that it does not have");
     else
         events_of(l)->returned(l, release(l), bytes + sizeof m, m.have_len);
 }
@@ -310,12 +310,12 @@ static void on_stalled(lane *l, const dirty_msg_stalled *m, int file) {
     }
     if (file >= 0)
         close(file);
-    events_of(l)->broken(l, "STALLED for a request that it has not");
+    events_of(l)->broken(l, "STALLED for a request that it does not have");
 }
 
 static void on_ready(lane *l) {
     if (l->ready || l->boot_failed) {
-        events_of(l)->broken(l, "READY a second time");
+        events_of(l)->broken(l, "a second READY");
         return;
     }
     l->ready = true;
@@ -324,7 +324,7 @@ static void on_ready(lane *l) {
 
 static void on_boot_failed(lane *l, const uint8_t *text, size_t len) {
     if (l->ready || l->boot_failed) {
-        events_of(l)->broken(l, "BOOT_FAILED after its boot");
+        events_of(l)->broken(l, "BOOT_FAILED after the boot");
         return;
     }
     l->boot_failed = true;
@@ -377,7 +377,7 @@ static void on_message(lane *l, const uint8_t *bytes, size_t len, int file) {
     } else if (plain.kind == DIRTY_MSG_BOOT_FAILED) {
         on_boot_failed(l, bytes + sizeof plain, len - sizeof plain);
     } else {
-        events_of(l)->broken(l, "a message that there is not");
+        events_of(l)->broken(l, "an unknown message");
     }
     if (file >= 0)
         close(file); /* unexpected descriptor */

@@ -43,8 +43,7 @@ static void on_broken(lane *l, const char *what) {
     worker *w = l->worker;
     if (w->state == WORKER_DYING || w->state == WORKER_DEAD)
         return;
-    dirty_log(DIRTY_LOG_WARN,
-              "lane breaks the rules of its channel, its worker is killed",
+    dirty_log(DIRTY_LOG_WARN, "a lane broke the channel protocol: killing its worker",
               "worker=%u worker_pid=%d lane=%u what=%s", l->worker_number, (int)w->pid,
               l->number, DIRTY_LOG_QUOTE(what));
     worker_kill(w, "channel");

@@ -154,7 +154,7 @@ static void house(arbiter *a, conn *c) {
         continue;
     if (a->counters.evicted > evicted &&
         dirty_ratelimit_pass(&a->listener->room_limit, QUIET_MS))
-        dirty_log(DIRTY_LOG_WARN, "idle connections are closed to make room",
+        dirty_log(DIRTY_LOG_WARN, "closing idle connections to make room",
                   "sessions=%u evicted=%llu remedy=%s", a->conn_count,
                   (unsigned long long)a->counters.evicted,
                   DIRTY_LOG_QUOTE(dirty_log_remedy(-EMFILE)));
@@ -217,7 +217,7 @@ void listener_switch(arbiter *a, int fd) {
         on_connection(&l->poll, 0, UV_READABLE);
     uv_poll_stop(&l->poll);
     if (dup3(fd, l->fd, O_CLOEXEC) < 0)
-        dirty_log(DIRTY_LOG_ERROR, "the new socket can't be taken", "reason=%s",
+        dirty_log(DIRTY_LOG_ERROR, "the new socket can't be used", "reason=%s",
                   DIRTY_LOG_QUOTE(strerror(errno)));
     close(fd);
     if (!l->resting)

@@ -24,14 +24,14 @@ static void one(dirty_buf *out, const char *name, const char *type, const char *
 static void append_requests(const arbiter *a, dirty_buf *out) {
     const app *p;
     head(out, "dirty_requests_total", "counter",
-         "Requests that ended, by app, action and code (OK for a value).");
+         "Finished requests by app, action and code (OK for a value).");
     DL_FOREACH (a->apps, p)
         meter_append_requests(&p->meter, p->name, out);
     head(out, "dirty_request_queue_seconds", "histogram",
-         "Time from the first byte of a request to a lane, or to its refusal.");
+         "Time from the first byte of a request until a lane takes it or it is refused.");
     DL_FOREACH (a->apps, p)
         meter_append_histograms(&p->meter, p->name, false, out);
-    head(out, "dirty_request_run_seconds", "histogram", "Time in the app.");
+    head(out, "dirty_request_run_seconds", "histogram", "Time that the app ran.");
     DL_FOREACH (a->apps, p)
         meter_append_histograms(&p->meter, p->name, true, out);
 }
@@ -43,13 +43,14 @@ static double oldest_seconds(const app *p) {
 
 static void append_queue(const arbiter *a, dirty_buf *out) {
     const app *p;
-    head(out, "dirty_queue_length", "gauge", "Requests that wait for a lane.");
+    head(out, "dirty_queue_length", "gauge", "Requests waiting for a lane.");
     DL_FOREACH (a->apps, p) {
         dirty_buf_append_cstr(out, "dirty_queue_length{app=");
         meter_append_label(out, p->name);
         dirty_buf_printf(out, "} %u\n", p->queued);
     }
-    head(out, "dirty_queue_oldest_seconds", "gauge", "Age of the oldest that waits.");
+    head(out, "dirty_queue_oldest_seconds", "gauge",
+         "Age of the oldest waiting request.");
     DL_FOREACH (a->apps, p) {
         dirty_buf_append_cstr(out, "dirty_queue_oldest_seconds{app=");
         meter_append_label(out, p->name);
@@ -72,7 +73,7 @@ static void append_lanes(const arbiter *a, dirty_buf *out) {
             else
                 idle++;
         }
-    head(out, "dirty_lanes", "gauge", "Lanes by what they do.");
+    head(out, "dirty_lanes", "gauge", "Lanes by state.");
     dirty_buf_printf(out,
                      "dirty_lanes{state=\"booting\"} %u\ndirty_lanes{state=\"idle\"} %u\n"
                      "dirty_lanes{state=\"busy\"} %u\ndirty_lanes{state=\"ending\"} %u\n",
@@ -92,7 +93,7 @@ static void append_workers(const arbiter *a, dirty_buf *out) {
         dirty_buf_printf(out, "dirty_worker_exits_total{reason=\"%s\"} %llu\n",
                          worker_exit_reason_name(i), (ull)a->counters.exits[i]);
     head(out, "dirty_circuit_open", "gauge",
-         "1 where the workers of a place fail to boot again and again.");
+         "1 if the circuit of the worker's slot is open because its boots keep failing.");
     for (uint32_t i = 0; i < a->plan->slot_count && i < a->slot_room; i++)
         dirty_buf_printf(out, "dirty_circuit_open{worker=\"%u\"} %d\n", i + 1,
                          slot_is_open(a->slots[i]));
@@ -119,27 +120,27 @@ void metrics_append(arbiter *a, dirty_buf *out) {
     one(out, "dirty_bounced_total", "counter",
         "Shared connections that lanes gave back to the arbiter.", (double)c->bounced);
     one(out, "dirty_abandoned_total", "counter",
-        "Requests dropped unstarted because their caller had left.",
+        "Requests dropped before their start because their caller had disconnected.",
         (double)c->abandoned);
-    one(out, "dirty_disconnects_total", "counter", "Callers that left while they ran.",
-        (double)c->disconnects);
+    one(out, "dirty_disconnects_total", "counter",
+        "Callers that disconnected while their request ran.", (double)c->disconnects);
     one(out, "dirty_stalled_total", "counter",
         "Requests that lanes gave back because their senders were slow.",
         (double)c->stalled);
     one(out, "dirty_evicted_total", "counter",
         "Idle connections that were closed to make room.", (double)c->evicted);
-    one(out, "dirty_connections_total", "counter", "Connections accepted.",
+    one(out, "dirty_connections_total", "counter", "Accepted connections.",
         (double)c->connections);
-    one(out, "dirty_sessions", "gauge", "Connections open.", a->conn_count);
+    one(out, "dirty_sessions", "gauge", "Open connections.", a->conn_count);
     one(out, "dirty_arbiter_rss_bytes", "gauge", "Resident memory of the arbiter.",
         (double)dirty_proc_rss_bytes(a->pid));
     one(out, "dirty_arbiter_restarts_total", "counter",
         "Arbiters that ended and were replaced.", a->boot->restarts);
     one(out, "dirty_arbiter_hangs_total", "counter",
-        "Those of them that hung and were killed.", a->boot->hangs);
-    one(out, "dirty_uptime_seconds", "gauge", "Since the arbiter started.",
+        "Arbiters that hung and were killed.", a->boot->hangs);
+    one(out, "dirty_uptime_seconds", "gauge", "Time since the arbiter started.",
         (double)(dirty_now_ns() - a->started_ns) / 1e9);
-    head(out, "dirty_build_info", "gauge", "Always 1; the labels tell the version.");
+    head(out, "dirty_build_info", "gauge", "Always 1; the labels contain the version.");
     dirty_buf_printf(out, "dirty_build_info{version=\"%s\",protocol=\"%d\"} 1\n",
                      DIRTY_VERSION, DIRTY_WIRE_VERSION);
 }

@@ -96,7 +96,7 @@ static void deal_apps(plan *p) {
         uint32_t limit = p->o->apps[i].workers;
         uint32_t wanted = limit == 0 || limit > p->deal_count ? p->deal_count : limit;
         if (limit > p->deal_count)
-            dirty_log(DIRTY_LOG_WARN, "app wants more workers than there are",
+            dirty_log(DIRTY_LOG_WARN, "app asks for more workers than there are",
                       "app=%s wanted=%u workers=%u", p->o->apps[i].name, limit,
                       p->deal_count);
         for (uint32_t hosts = 0; hosts < wanted; hosts++)

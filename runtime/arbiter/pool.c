@@ -81,8 +81,7 @@ int pool_init(arbiter *a) {
 
 void pool_adjust(arbiter *a) {
     uint32_t wanted = a->plan->slot_count;
-    const char *why =
-        a->reloads ? "was taken away by a reload" : "was taken away by scaling";
+    const char *why = a->reloads ? "was removed by a reload" : "was removed by scaling";
     if (pool_slot(a, wanted) == NULL)
         return;
     for (uint32_t i = 0; i < a->slot_room; i++) {
@@ -154,12 +153,12 @@ void pool_recount(arbiter *a) {
 int pool_scale(arbiter *a, int delta, char *why, size_t why_size) {
     plan *p = a->plan;
     if (a->reloads) {
-        snprintf(why, why_size, "a reload is under way: try again when it is done");
+        snprintf(why, why_size, "a reload is running: try again when it is done");
         return -1;
     }
     if (delta < 0 && !plan_can_spare(a, p, p->slot_count)) {
         snprintf(why, why_size,
-                 "worker %u hosts an app that would go below its limit or have no host",
+                 "without worker %u an app would have no worker, or fewer than its limit",
                  p->slot_count);
         return -1;
     }

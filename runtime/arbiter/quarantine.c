@@ -31,7 +31,8 @@ static bool quarantine_app(arbiter *a, const app *culprit, const char *why) {
     int i = plan_index(a->plan, culprit);
     if (i < 0 || plan_quarantine(a->plan, (uint32_t)i, why) < 0)
         return false;
-    dirty_log(DIRTY_LOG_ERROR, "app can't boot, the others go on without it",
+    dirty_log(DIRTY_LOG_ERROR,
+              "app can't boot: quarantined it, the other apps keep serving",
               "app=%s reason=%s", culprit->name, DIRTY_LOG_QUOTE(why));
     pool_recount(a);
     if (a->plan->slot_count > before && pool_slot(a, before + 1) != NULL) {
@@ -103,6 +104,7 @@ void quarantine_check(arbiter *a) {
     if (!reload_start_same(a))
         return;
     pause_joins(a, now_ns);
-    dirty_log_msg(DIRTY_LOG_INFO,
-                  "apps that were set apart boot again: reloading to deal them out");
+    dirty_log_msg(
+        DIRTY_LOG_INFO,
+        "quarantined apps boot again: reloading to spread them over the workers");
 }

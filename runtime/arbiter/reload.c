@@ -44,7 +44,7 @@ static void set_state(reload *r, reload_state to) {
         [RELOAD_REPLACING] = 1 << RELOAD_IDLE,
     };
     assert(edges[r->state] >> to & 1);
-    dirty_log(DIRTY_LOG_DEBUG, "roll state", "roll=%llu from=%s to=%s",
+    dirty_log(DIRTY_LOG_DEBUG, "reload state", "roll=%llu from=%s to=%s",
               (unsigned long long)r->number, state_names[r->state], state_names[to]);
     r->state = to;
     r->a->reloads = to != RELOAD_IDLE;
@@ -85,16 +85,16 @@ __attribute__((format(printf, 3, 4))) static void end(reload *r, const char *res
         r->a->counters.reload_failures++;
     dirty_log(done ? DIRTY_LOG_INFO : DIRTY_LOG_ERROR,
               done     ? "reloaded"
-              : failed ? "reload failed, the old generation goes on"
-                       : "reloaded in part",
+              : failed ? "reload failed: the old code keeps serving"
+                       : "reloaded partially",
               "roll=%llu result=%s reason=%s ms=%llu", (unsigned long long)r->number,
               result, DIRTY_LOG_QUOTE(r->reason),
               (unsigned long long)((dirty_now_ns() - r->started_ns) / DIRTY_NS_PER_MS));
     if (r->a->phase == ARBITER_SERVING)
         notify_tell(r->a, DIRTY_REPORT_RELOADED, "%s%s%s",
                     done     ? "Reloaded"
-                    : failed ? "Reload failed, the old code goes on"
-                             : "Reloaded in part",
+                    : failed ? "Reload failed, the old code keeps serving"
+                             : "Reloaded partially",
                     r->reason[0] ? ": " : "", r->reason);
     r->last.number = r->number;
     r->last.at_ns = dirty_now_ns();
@@ -202,7 +202,7 @@ static void cover(reload *r) {
     r->tries = 0;
     if (pool_slot(a, r->next->slot_count) == NULL) {
         drop_next(r);
-        end(r, "failed", "no memory");
+        end(r, "failed", "out of memory");
         return;
     }
     for (uint32_t i = 0; i < r->next->slot_count; i++) {
@@ -325,7 +325,7 @@ static void on_probe_timeout(uv_timer_t *handle) {
     reload *r = handle->data;
     snprintf(why, sizeof why, "%s within %u ms (boot_timeout)",
              r->report.len > 0 ? "the apps did not load"
-                               : "the configuration did not run to its end",
+                               : "the configuration did not finish",
              r->a->o->boot_timeout_ms);
     probe_failed(r, why);
 }
@@ -352,7 +352,7 @@ static void report_is_whole(reload *r) {
     snprintf(r->kept, sizeof r->kept, "%s", why);
     r->next = plan_new(r->a, options);
     if (r->next == NULL)
-        end(r, "failed", "no memory");
+        end(r, "failed", "out of memory");
     else
         cover(r);
 }
@@ -411,7 +411,7 @@ static void begin(reload *r, bool same) {
     notify_tell(r->a, DIRTY_REPORT_RELOADING, "%s", "");
     set_state(r, RELOAD_PROBING);
     if (source->probe == NULL) {
-        end(r, "failed", "this runtime has no configuration to read again");
+        end(r, "failed", "this runtime has no configuration to reload");
         return;
     }
     int rc = start_probe(r, same);

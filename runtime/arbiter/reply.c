@@ -105,7 +105,7 @@ void reply_no_workers(conn *c) {
              availability_retry_after_ms(c->a, c->request.app));
     error_reply r = {DIRTY_CODE_NO_WORKERS, "no", "queue", extra, false};
     const char *fault = availability_fault(c->a, c->request.app);
-    reply_error(c, &r, "the workers that host %s fail to boot again and again%s%s",
+    reply_error(c, &r, "the workers that host %s keep failing to boot%s%s",
                 c->request.app->name, *fault ? ": " : "", fault);
 }
 
@@ -116,10 +116,10 @@ void reply_overloaded(conn *c) {
     snprintf(extra, sizeof extra, ",\"retry_after_ms\":%u", retry_ms);
     error_reply r = {DIRTY_CODE_OVERLOADED, "no", "queue", extra, false};
     if (a->queued >= a->o->max_queue)
-        reply_error(c, &r, "%u requests wait already, max_queue allows %u over all apps",
+        reply_error(c, &r, "%u requests are waiting; max_queue allows %u for all apps",
                     a->queued, a->o->max_queue);
     else
-        reply_error(c, &r, "%u requests wait already for %s, its max_queue allows %u",
+        reply_error(c, &r, "%u requests are waiting for %s; its max_queue allows %u",
                     c->request.app->queued, c->request.app->name,
                     c->request.app->spec->max_queue);
 }
@@ -127,11 +127,10 @@ void reply_overloaded(conn *c) {
 void reply_uploads_full(conn *c) {
     error_reply r = {DIRTY_CODE_OVERLOADED, "no", "receive", ",\"retry_after_ms\":1000",
                      true};
-    reply_error(
-        c, &r,
-        "requests of slow senders hold %llu MiB already, the most they may: send it "
-        "again, and without pauses",
-        UPLOAD_BYTES_MAX >> 20);
+    reply_error(c, &r,
+                "requests of slow senders hold %llu MiB, the maximum: send the request "
+                "again, without pauses",
+                UPLOAD_BYTES_MAX >> 20);
 }
 
 void reply_too_many_conns(conn *c, uint64_t connections_max) {
@@ -147,16 +146,16 @@ void reply_shutdown(conn *c, const char *started) {
                      NULL, false};
     reply_error(c, &r,
                 *started == 'n' ? "the runtime is shutting down and takes no new calls"
-                                : "the runtime is shutting down, the call was ended");
+                                : "the runtime is shutting down and stopped the call");
 }
 
 void reply_worker_retired(conn *c, const worker *w, const char *started) {
     bool ran = *started == 'y';
     error_reply r = {DIRTY_CODE_SHUTDOWN, started, ran ? "run" : "receive", NULL, false};
     reply_error(
-        c, &r, "%s.%s was %s: its worker %s, and graceful_timeout (%g s) was over",
-        c->request.app->name, c->request.action, ran ? "ended" : "not started",
-        w->retired ? w->retired : "had to go", w->a->o->graceful_timeout_ms / 1000.0);
+        c, &r, "%s.%s was %s: its worker %s, and graceful_timeout (%g s) has passed",
+        c->request.app->name, c->request.action, ran ? "stopped" : "not started",
+        w->retired ? w->retired : "had to end", w->a->o->graceful_timeout_ms / 1000.0);
 }
 
 static unsigned long long since_ms(uint64_t at_ns) {
@@ -172,7 +171,7 @@ void reply_timeout(conn *c, const char *phase) {
                     name, c->request.action, ms);
     } else {
         r.end = !c->request.whole;
-        reply_error(c, &r, "the request was not received whole within %llu ms", ms);
+        reply_error(c, &r, "the request did not arrive completely within %llu ms", ms);
     }
 }
 
@@ -187,6 +186,6 @@ void reply_interrupted(conn *c, dirty_code reason, bool started) {
         reply_error(
             c, &r, "%s.%s %s %llu ms%s", c->request.app->name, c->request.action,
             reason == DIRTY_CODE_TIMEOUT ? "ran" : "was cancelled after", ms,
-            started ? " and did not stop when it was interrupted: its worker is killed"
+            started ? " and did not stop when it was interrupted: its worker was killed"
                     : "");
 }

@@ -39,7 +39,8 @@ static void reply_unstarted(arbiter *a) {
 
 static void on_graceful_timeout(uv_timer_t *handle) {
     arbiter *a = handle->data;
-    dirty_log_msg(DIRTY_LOG_WARN, "graceful timeout is over, ending what still runs");
+    dirty_log_msg(DIRTY_LOG_WARN,
+                  "graceful_timeout has passed: stopping the calls that still run");
     stop_now(a, DIRTY_EXIT_OK);
 }
 
@@ -68,7 +69,7 @@ void stop_gracefully(arbiter *a) {
         stop_now(a, DIRTY_EXIT_OK);
         return;
     }
-    log_phase(a, "stopping: finishing what was accepted");
+    log_phase(a, "stopping: finishing the accepted calls");
     arbiter_set_phase(a, ARBITER_DRAINING);
     arbiter_mark(a, MARK_CHANGED);
     listener_close(a);
@@ -81,7 +82,7 @@ void stop_now(arbiter *a, int status) {
     if (a->status == DIRTY_EXIT_OK)
         a->status = status;
     if (!a->ending)
-        log_phase(a, "ending now");
+        log_phase(a, "stopping now");
     if (!a->ending && status == DIRTY_EXIT_OK)
         notify_stopping(a);
     a->ending = true;

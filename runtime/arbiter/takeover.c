@@ -122,7 +122,7 @@ static void reply_worker_lost(const lane *l, conn *c, const char *started,
                  ",\"exit_status\":%d,\"killed_by_runtime\":false,\"worker\":%u,"
                  "\"pid\":%d",
                  WEXITSTATUS(wait_status), w->number, (int)w->pid);
-        snprintf(how, sizeof how, "ended with exit status %d", WEXITSTATUS(wait_status));
+        snprintf(how, sizeof how, "exited with status %d", WEXITSTATUS(wait_status));
     }
     bool ran = *started == 'y';
     error_reply r = {DIRTY_CODE_WORKER_LOST, started, ran ? "run" : "receive", extra,

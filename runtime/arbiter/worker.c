@@ -330,7 +330,7 @@ static void send_stop(worker *w) {
     for (uint32_t i = 0; i < w->lane_count; i++) {
         int rc = lane_send_stop(&w->lanes[i]);
         if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET)
-            dirty_log(DIRTY_LOG_WARN, "lane can't be told to stop",
+            dirty_log(DIRTY_LOG_WARN, "can't tell a lane to stop",
                       "worker=%u lane=%u reason=%s", w->number, i,
                       DIRTY_LOG_QUOTE(strerror(-rc)));
     }

@@ -51,7 +51,7 @@ static void describe_exit(const worker *w, int wait_status, worker_exit_reason r
         snprintf(out, size, "signal %d (%s)%s%s", WTERMSIG(wait_status),
                  worker_signal_name(WTERMSIG(wait_status), name, sizeof name),
                  reason == WORKER_EXIT_OOM ? ", likely the OOM killer"
-                 : w->kill_reason          ? ", ours: "
+                 : w->kill_reason          ? ", by the runtime: "
                                            : "",
                  w->kill_reason ? w->kill_reason : "");
     else

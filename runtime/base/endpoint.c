@@ -172,24 +172,25 @@ static void explain_refusal(const dirty_endpoint_options *o) {
     char reason[300];
     const char *remedy;
     if (geteuid() == 0) {
-        snprintf(reason, sizeof reason, "root may not give it to uid %lld, gid %lld here",
+        snprintf(reason, sizeof reason,
+                 "root is not allowed to give it to uid %lld, gid %lld here",
                  (long long)o->uid, (long long)o->gid);
-        remedy = "give it the capability CAP_CHOWN";
+        remedy = "give root the capability CAP_CHOWN";
     } else if (o->uid >= 0 && o->uid != (int64_t)geteuid()) {
         const struct passwd *user = getpwuid((uid_t)o->uid);
         snprintf(reason, sizeof reason,
-                 "socket_user = %s (uid %lld): only root can give the socket away",
+                 "socket_user = %s (uid %lld): only root can set it",
                  user != NULL ? user->pw_name : "?", (long long)o->uid);
         remedy = "start it as root, or leave socket_user out";
     } else {
         const struct group *group = getgrgid((gid_t)o->gid);
         snprintf(reason, sizeof reason,
-                 "socket_group = %s (gid %lld): this user (uid %u) is no member of it",
+                 "socket_group = %s (gid %lld): this user (uid %u) is not a member of it",
                  group != NULL ? group->gr_name : "?", (long long)o->gid,
                  (unsigned)geteuid());
         remedy = "join that group, start it as root, or leave socket_group out";
     }
-    dirty_log(DIRTY_LOG_ERROR, "the socket can't be given away",
+    dirty_log(DIRTY_LOG_ERROR, "can't set the owner of the socket",
               "socket=%s reason=%s remedy=%s", DIRTY_LOG_QUOTE(o->path),
               DIRTY_LOG_QUOTE(reason), DIRTY_LOG_QUOTE(remedy));
 }
@@ -200,11 +201,11 @@ static void explain(const dirty_endpoint *e, const dirty_endpoint_options *o, in
     if (rc == -EADDRINUSE)
         remedy = "another runtime serves this socket: stop it or choose another --socket";
     else if (rc == -EEXIST)
-        remedy = "the path is no socket: remove it or choose another --socket";
+        remedy = "the path is not a socket: remove it or choose another --socket";
     else if (rc == -ENOENT)
         remedy = "create its directory or choose another --socket";
     else if (rc == -EACCES || rc == -EPERM)
-        remedy = "run as a user who may write there, or choose another --socket";
+        remedy = "run as a user who can write there, or choose another --socket";
     else if (rc == -ESTALE)
         remedy = "find out who changes its directory, or choose another --socket";
     else if (rc == -DIRTY_SAFE_OWNER || rc == -DIRTY_SAFE_KIND ||
@@ -278,7 +279,7 @@ static void set_trouble(dirty_endpoint *e, const char *trouble) {
                   "socket=%s reason=%s", DIRTY_LOG_QUOTE(e->path),
                   DIRTY_LOG_QUOTE(trouble));
     else
-        dirty_log(DIRTY_LOG_INFO, "the socket's files are ours again", "socket=%s",
+        dirty_log(DIRTY_LOG_INFO, "the socket's files are in order again", "socket=%s",
                   DIRTY_LOG_QUOTE(e->path));
 }
 
@@ -291,15 +292,15 @@ static bool lock_again(dirty_endpoint *e, char *why, size_t why_size) {
     }
     if (fd < 0) {
         snprintf(why, why_size,
-                 "the lock %s is not ours any more, and can't be taken: %s", e->lock_path,
-                 dirty_safe_reason(fd));
+                 "the lock %s was removed or replaced, and can't be taken again: %s",
+                 e->lock_path, dirty_safe_reason(fd));
         return false;
     }
     dirty_endpoint_disown(e);
     e->lock_fd = fd;
     dirty_log(DIRTY_LOG_WARN,
-              "the lock of the socket was removed or replaced: it is taken again",
-              "lock=%s", DIRTY_LOG_QUOTE(e->lock_path));
+              "the lock of the socket was removed or replaced: took it again", "lock=%s",
+              DIRTY_LOG_QUOTE(e->lock_path));
     return true;
 }
 
@@ -334,14 +335,14 @@ static bool bind_again(dirty_endpoint *e, int *former) {
         close(before.file_fd);
         e->strange_looks = 0;
         dirty_log(DIRTY_LOG_WARN,
-                  "the socket's file was removed or replaced: it is bound again",
+                  "the socket's file was removed or replaced: bound it again",
                   "socket=%s", DIRTY_LOG_QUOTE(e->path));
         set_trouble(e, "");
         return true;
     }
     char why[sizeof e->trouble];
     *e = before;
-    snprintf(why, sizeof why, "its file is gone, and can't be made again: %s",
+    snprintf(why, sizeof why, "its file is gone, and can't be created again: %s",
              dirty_safe_reason(rc));
     set_trouble(e, why);
     return false;
@@ -359,9 +360,10 @@ bool dirty_endpoint_look(dirty_endpoint *e, int *former) {
         return false;
     }
     if (found == ANOTHER && !(locked && is_abandoned(e)))
-        set_trouble(e, locked
-                           ? "another file is at its path: callers don't come here by it"
-                           : "another runtime has taken its path: callers go there");
+        set_trouble(
+            e, locked
+                   ? "another file is at its path: new callers can't reach this runtime"
+                   : "another runtime has taken its path: new callers reach that one");
     else if (found == UNKNOWN || !locked)
         set_trouble(e, locked ? "its path can't be looked up" : why);
     else

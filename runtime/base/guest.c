@@ -37,8 +37,8 @@ bool dirty__guest_is_elsewhere(void) {
 }
 
 void dirty__guest_leave(const char *where) {
-    dirty_log(DIRTY_LOG_WARN, "a forked child came back to the runtime and is ended",
+    dirty_log(DIRTY_LOG_WARN, "a forked child returned to the runtime: ending it",
               "from=%s parent=%d remedy=%s", DIRTY_LOG_QUOTE(where), (int)getppid(),
-              DIRTY_LOG_QUOTE("end it by _exit whatever happens in it"));
+              DIRTY_LOG_QUOTE("call _exit in the child, after an error too"));
     _exit(DIRTY_GUEST_ASTRAY);
 }

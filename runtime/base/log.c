@@ -212,7 +212,8 @@ static void write_line(const char *line, size_t len) {
     }
     unsigned lost = atomic_exchange(&dropped, 0);
     if (lost > 0)
-        dirty_log(DIRTY_LOG_WARN, "log lines were lost: nobody read them, or no room",
+        dirty_log(DIRTY_LOG_WARN,
+                  "log lines were lost: nobody read them, or the disk was full",
                   "lines=%u", lost);
 }
 
@@ -288,7 +289,7 @@ const char *dirty_log_remedy(int negative_errno) {
     case EMFILE: return "raise the limit of open files (ulimit -n, LimitNOFILE)";
     case ENFILE: return "the system is out of open files: raise fs.file-max";
     case EAGAIN: return "raise the limit of processes (ulimit -u, TasksMax)";
-    case ENOMEM: return "free memory, or raise the limit of it";
+    case ENOMEM: return "free memory, or raise its limit";
     default: return "";
     }
 }

@@ -48,19 +48,21 @@ bool dirty_safe_has_user(void) {
 
 const char *dirty_safe_reason(int rc) {
     switch (-rc) {
-    case DIRTY_SAFE_LINK: return "it is a link, and none is followed here";
+    case DIRTY_SAFE_LINK: return "it is a link, and links are not followed here";
     case DIRTY_SAFE_NAMES:
-        return "it has a second name (a hard link), in a directory of others or of many";
-    case DIRTY_SAFE_KIND: return "it is no regular file";
+        return "it has a second name (a hard link), in a directory that others can write "
+               "to";
+    case DIRTY_SAFE_KIND: return "it is not a regular file";
     case DIRTY_SAFE_OWNER: return "it belongs to another user";
     case DIRTY_SAFE_SWITCH:
-        return "its directory belongs to another user, whose rights can't be taken on";
-    case ESTALE: return "somebody changes it again and again";
+        return "its directory belongs to another user, and the runtime can't act as that "
+               "user";
+    case ESTALE: return "somebody keeps changing it";
     case EACCES:
         /* Root is refused only while it uses another user's credentials. */
         if (geteuid() == 0)
-            return "Permission denied, with the rights of whoever may write to a "
-                   "directory on the way";
+            return "Permission denied, acting as a user who can write to a directory on "
+                   "the way";
         return strerror(EACCES);
     default: return strerror(-rc);
     }

@@ -142,7 +142,8 @@ static int prepare(lua_State *L, struct call **out) {
     if (rc == DIRTY_EMEMORY)
         return luaL_error(L, "not enough memory");
     if (rc != 0)
-        return luaL_error(L, "%s or %s is no name", app ? app : "@arbiter", action);
+        return luaL_error(L, "%s or %s is not a valid name", app ? app : "@arbiter",
+                          action);
     return fill_request(L, call->request);
 }
 

@@ -178,7 +178,7 @@ static int source_finish(void *ctx, const char *report, size_t len,
               .why = why,
               .why_size = why_size};
     if (m == NULL) {
-        tell(&s, "no memory");
+        tell(&s, "out of memory");
         return -1;
     }
     int rc = finish_whole(&s);

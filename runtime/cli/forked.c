@@ -61,12 +61,12 @@ static const char *read_line(int fd, uint64_t until_ns, dirty_buf *line) {
         if (line->len > LINE_MAX_BYTES)
             return "it is too large";
         if (n < 0 || dirty_buf_reserve(line, 65536) < 0)
-            return "there is no memory";
+            return "out of memory";
         ssize_t got = read(fd, line->base + line->len, 65536);
         if (got > 0)
             line->len += (size_t)got;
         else if (got == 0 || errno != EINTR)
-            return "the child that runs it ended before its end";
+            return "the child that runs it ended too early";
     }
     return NULL;
 }

@@ -138,7 +138,7 @@ int main(int argc, char **argv) {
     struct command command = {argc, argv, EXIT_INTERNAL};
     lua_State *L = luaL_newstate();
     if (L == NULL) {
-        fputs("dirty: no memory for a Lua state\n", stderr);
+        fputs("dirty: out of memory for a Lua state\n", stderr);
         return EXIT_INTERNAL;
     }
     if (lua_cpcall(L, run, &command) != 0) {

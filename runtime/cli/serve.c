@@ -75,7 +75,7 @@ static int probe(lua_State *L) {
 
 static int check_level(lua_State *L, int index) {
     int level = dirty_log_level_parse(luaL_checkstring(L, index));
-    return level >= 0 ? level : luaL_argerror(L, index, "no level of the log");
+    return level >= 0 ? level : luaL_argerror(L, index, "not a log level");
 }
 
 static int log_open(lua_State *L) {

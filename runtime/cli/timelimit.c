@@ -39,7 +39,7 @@ static bool is_over(void) {
 
 static const char *push_message(lua_State *L) {
     return lua_pushfstring(
-        L, "ended: it ran for more than %d ms (uncompiled), and calls wait for it",
+        L, "stopped: it ran for more than %d ms (uncompiled) while calls waited",
         (int)allowed_ms);
 }
 
@@ -127,7 +127,7 @@ void dirty_timelimit_collect(lua_State *L, uint32_t ms, bool former) {
     int top = lua_gettop(L);
     if (run(L, collect, NULL, ms,
             former ? dirty_started_kill_former : dirty_started_kill) != 0)
-        dirty_log(DIRTY_LOG_ERROR, "what a configuration has left can't be collected",
+        dirty_log(DIRTY_LOG_ERROR, "can't free the objects of a configuration",
                   "reason=%s", DIRTY_LOG_QUOTE(lua_tostring(L, -1)));
     lua_settop(L, top);
 }

@@ -314,7 +314,7 @@ static void run_waiting(dirty_async *a) {
             begin(a, a->waiting, l);
         else
             fail(a, a->waiting, DIRTY_EMEMORY,
-                 "found no memory in the client to connect");
+                 "was not sent: out of memory in the client");
     }
 }
 
@@ -413,7 +413,7 @@ static int check(dirty_async *a, const dirty_request *r, dirty_async_cb cb) {
                       "the client was opened before this process was forked: open "
                       "another here");
     if (a->freeing)
-        return refuse(a, DIRTY_EINVALID, "the client is freed");
+        return refuse(a, DIRTY_EINVALID, "the client was freed");
     int rc = dirty_exchange_init(&x, &a->base, r);
     if (rc == 0 && cb == NULL)
         rc = refuse(a, DIRTY_EINVALID, "no callback given");
@@ -421,7 +421,7 @@ static int check(dirty_async *a, const dirty_request *r, dirty_async_cb cb) {
     if (rc == 0 && a->call_count >= (uint64_t)a->max_connections + a->max_waiting)
         rc = dirty_failure_set(&a->base.failure, DIRTY_EOVERLOADED, "no",
                                "all %u connections have calls and %u more wait; raise "
-                               "max_connections or max_waiting, or call less",
+                               "max_connections or max_waiting, or make fewer calls",
                                a->max_connections, a->max_waiting);
     return rc;
 }
@@ -432,7 +432,7 @@ static int queue(dirty_async *a, dirty_request *r, const call *model, uint64_t *
     int rc = check(a, r, model->cb);
     call *c = rc == 0 ? dirty_realloc(NULL, sizeof *c) : NULL;
     if (c == NULL)
-        return rc == 0 ? refuse(a, DIRTY_EMEMORY, "no memory in the client") : rc;
+        return rc == 0 ? refuse(a, DIRTY_EMEMORY, "out of memory in the client") : rc;
     *c = *model;
     c->ticket = ++a->last_ticket;
     c->request = r;
@@ -514,10 +514,11 @@ static int open_descriptors(dirty_async *a) {
                       : timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = NULL}};
     if (a->timer_fd < 0 || epoll_ctl(a->epoll_fd, EPOLL_CTL_ADD, a->timer_fd, &event) < 0)
-        return dirty_failure_set(&a->base.failure, DIRTY_EMEMORY, "no",
-                                 "can't have the descriptors of an event-driven client: "
-                                 "%s",
-                                 strerrordesc_np(errno));
+        return dirty_failure_set(
+            &a->base.failure, DIRTY_EMEMORY, "no",
+            "can't create the descriptors of an event-driven client: "
+            "%s",
+            strerrordesc_np(errno));
     return 0;
 }
 
@@ -527,7 +528,7 @@ static int configure(dirty_async *a, const dirty_async_options *options) {
     a->max_waiting = options->max_waiting;
     if (rc == 0 && (a->max_connections == 0 || a->max_waiting == 0))
         rc = dirty_failure_set(&a->base.failure, DIRTY_EINVALID, "no",
-                               "max_%s is 0: it is 1 at least",
+                               "max_%s is 0: must be at least 1",
                                a->max_connections == 0 ? "connections" : "waiting");
     return rc;
 }
@@ -571,6 +572,6 @@ void dirty_async_free(dirty_async *a) {
     while (a->calls != NULL && !is_ours(a))
         forget(a, a->calls);
     while (a->calls != NULL)
-        fail(a, a->calls, DIRTY_ECANCELLED, "was cancelled: its client is freed");
+        fail(a, a->calls, DIRTY_ECANCELLED, "was cancelled: its client was freed");
     leave(a);
 }

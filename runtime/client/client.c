@@ -18,10 +18,10 @@ static int configure(dirty_client *c, const dirty_options *options) {
     c->max_message = options->max_message;
     if (options->timeout_ms == 0)
         return dirty_failure_set(&c->failure, DIRTY_EINVALID, "no",
-                                 "timeout_ms is 0: a call has a budget of 1 ms at least");
+                                 "timeout_ms is 0: must be at least 1");
     if (options->max_message == 0)
         return dirty_failure_set(&c->failure, DIRTY_EINVALID, "no",
-                                 "max_message is 0: not even an empty reply fits");
+                                 "max_message is 0: must be at least 1");
     /* Large enough that a path too long for a socket is detected and not cut. */
     char path[4096];
     const char *socket = options->socket;

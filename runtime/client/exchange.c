@@ -23,10 +23,11 @@ static int connect_client(dirty_exchange *x) {
     if (rc == -EAGAIN && x->nonblocking && dirty_now_ns() < x->deadline_ns)
         return DIRTY_EXCHANGE_AGAIN;
     if (rc == -EAGAIN)
-        return dirty_failure_set(&c->failure, DIRTY_EOVERLOADED, "no",
-                                 "the listen queue of %s stayed full for the budget of "
-                                 "%u ms; raise the server's option backlog, or call less",
-                                 path, x->budget_ms);
+        return dirty_failure_set(
+            &c->failure, DIRTY_EOVERLOADED, "no",
+            "the listen queue of %s stayed full for the budget of "
+            "%u ms; raise the server's option backlog, or make fewer calls",
+            path, x->budget_ms);
     return rc < 0 ? dirty_socket_path_explain(path, -rc, &c->failure) : 0;
 }
 

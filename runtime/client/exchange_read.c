@@ -18,7 +18,8 @@ static dirty_failure *failure_of(dirty_exchange *x) {
 static int fail_memory(dirty_exchange *x, size_t len) {
     dirty_conn_close(&x->client->conn);
     return dirty_failure_set(failure_of(x), DIRTY_EMEMORY, x->started,
-                             "no memory in the client for an answer of %zu bytes", len);
+                             "out of memory in the client for an answer of %zu bytes",
+                             len);
 }
 
 static int fail_protocol(dirty_exchange *x, const char *why) {
@@ -46,7 +47,7 @@ static int fail_read(dirty_exchange *x, int rc, size_t have, size_t want) {
     dirty_conn_close(&x->client->conn);
     if (have > 0)
         return dirty_failure_set(failure_of(x), DIRTY_ECONNECTION, x->started,
-                                 "the connection to %s was lost in the midst of the "
+                                 "the connection to %s was lost in the middle of the "
                                  "answer, after %zu of %zu bytes: %s",
                                  dirty_socket(x->client), have, want, why);
     /* ECONNRESET: the kernel discarded bytes of ours that nobody had read, so no lane has
@@ -56,7 +57,7 @@ static int fail_read(dirty_exchange *x, int rc, size_t have, size_t want) {
         (rc == -ECONNRESET || x->first_write_failed) && strcmp(x->started, "yes") != 0;
     dirty_failure_set(failure_of(x), DIRTY_ECONNECTION,
                       reached_nobody ? "no" : x->started,
-                      "the connection to %s was lost before an answer came: %s",
+                      "the connection to %s was lost before an answer arrived: %s",
                       dirty_socket(x->client), why);
     return reached_nobody ? DIRTY_EXCHANGE_RETRY : DIRTY_ECONNECTION;
 }

@@ -93,9 +93,9 @@ const char *dirty_failure_take(dirty_failure *f, uint8_t *payload, size_t len) {
     if (fault != DIRTY_WIRE_OK)
         return dirty_wire_fault_text(fault);
     if (error.code == 0)
-        return "its error code is 0, which is none";
+        return "its error code is 0, which is not an error";
     if (!is_object(error.details))
-        return "its details are no JSON object";
+        return "its details are not a JSON object";
     dirty_failure_clear(f);
     f->payload = payload;
     f->code = -(int)error.code;

@@ -11,7 +11,7 @@ typedef struct arguments {
 static int add_json_text(dirty_request *r, const char *text) {
     if (text != NULL)
         return dirty_request_add_json(r, text, strlen(text));
-    return dirty_request_refuse(r, DIRTY_EINVALID, "argument %u is NULL and no JSON text",
+    return dirty_request_refuse(r, DIRTY_EINVALID, "argument %u is NULL, not a JSON text",
                                 r->argc + 1);
 }
 
@@ -26,7 +26,7 @@ static int refuse_conversion(dirty_request *r, const char *p) {
         len = 2;
     return dirty_request_refuse(
         r, DIRTY_EINVALID,
-        "the format has %%%.*s for argument %u, there are %%b %%s "
+        "the format has %%%.*s for argument %u, but there are only %%b %%s "
         "%%j %%d %%ld %%lld %%f %%t %%n",
         len, p, r->argc + 1);
 }
@@ -58,7 +58,7 @@ static int add_one(dirty_request *r, const char *p, arguments *args, size_t *use
 static int refuse_text(dirty_request *r, const char *format, const char *p) {
     return dirty_request_refuse(r, DIRTY_EINVALID,
                                 "the format \"%.60s\" has '%c' outside of a conversion, "
-                                "where only blanks and commas may be",
+                                "where only blanks and commas are allowed",
                                 format, *p);
 }
 
@@ -100,7 +100,7 @@ int dirty_callf(dirty_client *c, dirty_reply **out, const char *app, const char 
             return rc;
         return dirty_failure_set(&c->failure, rc, "no",
                                  rc == DIRTY_EMEMORY
-                                     ? "no memory in the client for a request"
+                                     ? "out of memory in the client for a request"
                                      : "app and action must be 1 to 255 bytes of "
                                        "printable ASCII without spaces");
     }

@@ -160,9 +160,9 @@ static int explain_spawn(dirty_runtime *rt, const dirty_spawn_options *o, int er
     const char *program = program_of(o), *why = strerrordesc_np(error);
     struct stat st;
     if (o->directory != NULL && (stat(o->directory, &st) < 0 || !S_ISDIR(st.st_mode)))
-        return dirty_runtime_fail(rt, DIRTY_EINVALID,
-                                  "can't run %s in the directory %s: it is none", program,
-                                  o->directory);
+        return dirty_runtime_fail(
+            rt, DIRTY_EINVALID, "can't run %s in the directory %s: it is not a directory",
+            program, o->directory);
     if ((error == ENOENT || error == EACCES) && strchr(program, '/') == NULL)
         return dirty_runtime_fail(rt, DIRTY_EINVALID,
                                   "can't run %s: no directory of $PATH has it (%s); "

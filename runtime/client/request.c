@@ -47,8 +47,8 @@ int dirty_request_reset(dirty_request *r, const char *app, const char *action) {
     int rc = set_names(r, app, action);
     if (rc == 0 && app[0] == '@')
         dirty_request_refuse(r, DIRTY_EDENIED,
-                             "names that start with @ are the runtime's own, which "
-                             "requests of dirty_request_new_arbiter reach");
+                             "names that start with @ belong to the runtime: use "
+                             "dirty_request_new_arbiter");
     return rc;
 }
 
@@ -91,8 +91,8 @@ int dirty_request_refuse(dirty_request *r, int code, const char *format, ...) {
 }
 
 static int refuse_memory(dirty_request *r) {
-    return dirty_request_refuse(r, DIRTY_EMEMORY,
-                                "no memory in the client for the request's arguments");
+    return dirty_request_refuse(
+        r, DIRTY_EMEMORY, "out of memory in the client for the request's arguments");
 }
 
 /* Make room for one more argument and the metadata. */
@@ -124,7 +124,7 @@ static int add(dirty_request *r, dirty_value_tag tag, dirty_slice s) {
                                     ARGC_MAX);
     if (s.len > UINT32_MAX)
         return dirty_request_refuse(r, DIRTY_EINVALID,
-                                    "argument %u has %zu bytes, %u are the most",
+                                    "argument %u has %zu bytes, the maximum is %u",
                                     r->argc + 1, s.len, UINT32_MAX);
     if (s.base == NULL && s.len > 0)
         return dirty_request_refuse(r, DIRTY_EINVALID,
@@ -157,7 +157,7 @@ static int add_text(dirty_request *r, const char *text, size_t len) {
 int dirty_request_add_string(dirty_request *r, const char *text) {
     if (r == NULL || text != NULL)
         return dirty_request_add_bytes(r, text, text != NULL ? strlen(text) : 0);
-    return dirty_request_refuse(r, DIRTY_EINVALID, "argument %u is NULL and no string",
+    return dirty_request_refuse(r, DIRTY_EINVALID, "argument %u is NULL, not a string",
                                 r->argc + 1);
 }
 
@@ -173,8 +173,8 @@ int dirty_request_add_number(dirty_request *r, double value) {
     if (r == NULL || len > 0)
         return add_text(r, text, len);
     return dirty_request_refuse(r, DIRTY_EINVALID,
-                                "argument %u is %g: a number has to be finite",
-                                r->argc + 1, value);
+                                "argument %u is %g: must be a finite number", r->argc + 1,
+                                value);
 }
 
 int dirty_request_add_boolean(dirty_request *r, int value) {
@@ -190,7 +190,7 @@ int dirty_request_set_metadata(dirty_request *r, const char *text, size_t len) {
         return DIRTY_EINVALID;
     if (len > UINT32_MAX)
         return dirty_request_refuse(r, DIRTY_EINVALID,
-                                    "its metadata has %zu bytes, %u are the most", len,
+                                    "its metadata has %zu bytes, the maximum is %u", len,
                                     UINT32_MAX);
     if (grow(r) < 0)
         return refuse_memory(r);
@@ -207,7 +207,7 @@ int dirty_request_set_priority(dirty_request *r, int priority) {
         return DIRTY_EINVALID;
     if (priority < 0 || priority > DIRTY_PRIORITY_LAST)
         return dirty_request_refuse(r, DIRTY_EINVALID,
-                                    "priority %d is none: 0 is the first, %d the last",
+                                    "priority is %d: must be 0 (first) to %d (last)",
                                     priority, DIRTY_PRIORITY_LAST);
     r->priority = (uint8_t)priority;
     return 0;

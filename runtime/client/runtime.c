@@ -141,8 +141,8 @@ int dirty_runtime_stop(dirty_runtime *rt, uint32_t timeout_ms) {
     if (timeout_ms == 0)
         return 0;
     return dirty_runtime_fail(rt, DIRTY_ETIMEOUT,
-                              "the runtime had not ended %u ms after it was told to: it "
-                              "was ended at once; calls may have been cut off",
+                              "the runtime did not stop within %u ms and was stopped at "
+                              "once: calls may have been cut off",
                               timeout_ms);
 }
 
@@ -170,7 +170,7 @@ static const char *said(dirty_runtime *rt) {
     char text[sizeof rt->said];
     dirty_runtime_error_text(rt->said, text, sizeof text);
     memcpy(rt->said, text, sizeof text);
-    return rt->said[0] != '\0' ? rt->said : "it has not said why";
+    return rt->said[0] != '\0' ? rt->said : "it gave no reason";
 }
 
 static int explain_end(dirty_runtime *rt, const char *program) {
@@ -183,7 +183,7 @@ static int explain_end(dirty_runtime *rt, const char *program) {
                                   "the runtime refused its configuration: %s", said(rt));
     case DIRTY_EXIT_SOCKET:
         return dirty_runtime_fail(rt, DIRTY_ECONNECTION,
-                                  "the runtime can't have its socket: %s", said(rt));
+                                  "the runtime can't use its socket: %s", said(rt));
     case DIRTY_EXIT_BOOT:
         return dirty_runtime_fail(rt, DIRTY_EAPP, "an app did not start: %s", said(rt));
     case DIRTY_EXIT_INTERNAL:
@@ -197,7 +197,7 @@ static int explain_end(dirty_runtime *rt, const char *program) {
             program, said(rt));
     default: break;
     }
-    char how[40] = "nobody knows how";
+    char how[40] = "for an unknown reason";
     if (rt->status > 128)
         snprintf(how, sizeof how, "by SIG%s", sigabbrev_np(rt->status - 128));
     else if (rt->status >= 0)
@@ -210,7 +210,7 @@ static int start(dirty_runtime *rt, const dirty_spawn_options *o) {
     uint64_t until_ns = dirty_now_ns() + o->start_timeout_ms * DIRTY_NS_PER_MS;
     if (o->start_timeout_ms == 0)
         return dirty_runtime_fail(rt, DIRTY_EINVALID,
-                                  "start_timeout_ms is 0: no runtime is that fast");
+                                  "start_timeout_ms is 0: must be at least 1");
     int rc = dirty_runtime_launch(rt, o);
     if (rc < 0)
         return rc;
@@ -222,7 +222,7 @@ static int start(dirty_runtime *rt, const dirty_spawn_options *o) {
     if (in_time)
         return explain_end(rt, o->program != NULL ? o->program : "dirty");
     return dirty_runtime_fail(rt, DIRTY_ETIMEOUT,
-                              "the runtime did not serve within %u ms and was ended; "
+                              "the runtime did not start within %u ms and was stopped; "
                               "raise start_timeout_ms, or see what its apps wait for: %s",
                               o->start_timeout_ms, said(rt));
 }

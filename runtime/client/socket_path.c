@@ -99,7 +99,7 @@ static bool find_closed_directory(const char *path, char dir[PATH_ROOM]) {
 static const char *describe_path(const char *path, char *room, size_t cap) {
     struct stat st;
     if (stat(path, &st) < 0)
-        snprintf(room, cap, "not to be looked at: %s", strerrordesc_np(errno));
+        snprintf(room, cap, "can't be examined: %s", strerrordesc_np(errno));
     else
         snprintf(room, cap, "mode %04o, owner uid %lu, group gid %lu", st.st_mode & 07777,
                  (unsigned long)st.st_uid, (unsigned long)st.st_gid);
@@ -112,16 +112,15 @@ static int explain_denied(const char *path, dirty_failure *failure) {
     if (find_closed_directory(path, dir))
         return dirty_failure_set(
             failure, DIRTY_ECONNECTION, "no",
-            "may not reach %s: the directory %s is closed to the caller, uid %lu gid %lu "
-            "(%s); open it for searching (chmod o+x, or a group), or let the server use "
-            "another socket path",
+            "can't reach %s: the directory %s is closed to the caller, uid %lu gid %lu "
+            "(%s); allow the caller to search it (chmod o+x, or a group), or give the "
+            "server another socket path",
             path, dir, uid, gid, describe_path(dir, what, sizeof what));
-    return dirty_failure_set(
-        failure, DIRTY_ECONNECTION, "no",
-        "may not use %s (%s): the caller is uid %lu gid %lu; let a group of the caller's "
-        "in by the server's options socket_group and socket_mode 0660, or change "
-        "socket_user",
-        path, describe_path(path, what, sizeof what), uid, gid);
+    return dirty_failure_set(failure, DIRTY_ECONNECTION, "no",
+                             "not allowed to use %s (%s): the caller is uid %lu gid %lu; "
+                             "allow a group of the caller by the server's options "
+                             "socket_group and socket_mode 0660, or change socket_user",
+                             path, describe_path(path, what, sizeof what), uid, gid);
 }
 
 static int explain_absent(const char *path, dirty_failure *failure) {
@@ -154,7 +153,7 @@ int dirty_socket_path_explain(const char *path, int error, dirty_failure *failur
                                      path[strlen(path) - 1] == '/' ? "" : "/");
         return dirty_failure_set(failure, DIRTY_ECONNECTION, "no",
                                  "nothing listens at %s: its server has ended, or it is "
-                                 "no socket; start the runtime with: dirty serve "
+                                 "not a socket; start the runtime with: dirty serve "
                                  "--socket %s",
                                  path, path);
     case EPROTOTYPE:

@@ -36,7 +36,7 @@ int dirty_stream_open(dirty_client *c, const dirty_request *r, dirty_stream **ou
     dirty_stream *s = dirty_realloc(NULL, sizeof *s);
     if (s == NULL)
         return dirty_failure_set(&c->failure, DIRTY_EMEMORY, "no",
-                                 "no memory in the client for a stream");
+                                 "out of memory in the client for a stream");
     int rc = dirty_exchange_init(&s->x, c, r);
     s->x.streams = s->first = true;
     s->cut = false;
@@ -77,7 +77,7 @@ void dirty_stream_close(dirty_stream *s) {
 static int refuse_copy(dirty_stream *s) {
     dirty_client *c = s->x.client;
     dirty_failure_set(&c->failure, DIRTY_EINVALID, "no",
-                      "the stream is one of process %d, which opened it before this "
+                      "the stream belongs to process %d, which opened it before this "
                       "process was forked: close it here, and open another",
                       (int)c->conn.owner);
     return dirty_exchange_describe(&s->x);
@@ -85,7 +85,7 @@ static int refuse_copy(dirty_stream *s) {
 
 static int refuse_cut(dirty_stream *s) {
     dirty_failure_set(&s->x.client->failure, DIRTY_ECANCELLED, "yes",
-                      "the stream of %s.%s was ended by dirty_close", s->call.app,
+                      "the stream of %s.%s was closed by dirty_close", s->call.app,
                       s->call.action);
     return dirty_exchange_describe(&s->x);
 }

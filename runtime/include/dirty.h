@@ -282,7 +282,7 @@ typedef struct dirty_outcome {
 } dirty_outcome;
 
 /* Take ownership of the reply of an outcome. Free it with dirty_reply_free, also after
- * the client was freed. */
+ * the client is freed. */
 DIRTY_API dirty_reply *dirty_outcome_take(dirty_outcome *outcome);
 
 /* Called exactly once for every accepted call. For a stream: once for each chunk with

@@ -17,7 +17,7 @@
     X(APP, 3, 500, "yes", "no", "the app raised an error or returned nil, err")       \
     X(APP_NOT_FOUND, 4, 404, "no", "no", "no app of this name is served")             \
     X(ACTION_NOT_FOUND, 5, 404, "no", "no", "the app has no action of this name")     \
-    X(NO_WORKERS, 6, 503, "no", "yes", "no worker that hosts the app can be had")     \
+    X(NO_WORKERS, 6, 503, "no", "yes", "no worker that hosts the app is available")   \
     X(OVERLOADED, 7, 503, "no", "yes", "a queue or a limit is full")                  \
     X(WORKER_LOST, 8, 502, "varies", "depends", "the worker died before it answered") \
     X(CANCELLED, 9, 499, "varies", "depends", "the call was cancelled")               \

@@ -192,7 +192,7 @@ static void push_tags(lua_State *L, const dirty_reply *reply) {
 static int push_too_many(lua_State *L, size_t count) {
     lua_pushboolean(L, 0);
     lua_pushstring(L, dirty_err_name(DIRTY_EPROTOCOL));
-    lua_pushfstring(L, "the reply has %d values, more than Lua's stack takes",
+    lua_pushfstring(L, "the reply has %d values, more than Lua's stack can hold",
                     (int)count);
     lua_pushliteral(L, "{\"phase\":\"client\"}");
     lua_pushliteral(L, "yes");

@@ -41,7 +41,7 @@ void arbiter_process_kill(supervisor *s, const char *reason) {
     watchdog_stop(&s->watchdog);
     s->kill_reason = reason;
     s->hangs++;
-    dirty_log(DIRTY_LOG_ERROR, "the arbiter hangs: it is killed", "reason=%s hangs=%u",
+    dirty_log(DIRTY_LOG_ERROR, "the arbiter hangs: killing it", "reason=%s hangs=%u",
               DIRTY_LOG_QUOTE(reason), s->hangs);
     arbiter_process_signal(s, SIGKILL); /* the subreaper; a sweep kills the rest */
 }
@@ -62,12 +62,11 @@ static void plan_restart(supervisor *s) {
     s->restarts++;
     uint32_t wait_ms = backoff_ms(s->quick_deaths);
     s->start_at_ns = now_ns + wait_ms * DIRTY_NS_PER_MS;
-    dirty_log(DIRTY_LOG_WARN, "the arbiter is started again",
+    dirty_log(DIRTY_LOG_WARN, "restarting the arbiter",
               "restarts=%u in_ms=%u quick_deaths=%u", s->restarts, wait_ms,
               s->quick_deaths);
-    dirty_sd_notify_send(&s->sd_notify,
-                         "STATUS=The arbiter ended (%s), the next is started",
-                         s->last_exit);
+    dirty_sd_notify_send(
+        &s->sd_notify, "STATUS=The arbiter ended (%s), starting the next", s->last_exit);
 }
 
 /* -- Start of an arbiter ------------------------------------------------------------- */
@@ -85,8 +84,8 @@ static void become_arbiter(supervisor *s, const int *report, dirty_supervised *o
     dirty_log_who("arbiter");
     int rc = dirty_relay_enter(&s->relay);
     if (rc < 0) {
-        dirty_log(DIRTY_LOG_ERROR, "the log can't be handed over", "reason=%s",
-                  DIRTY_LOG_QUOTE(strerror(-rc)));
+        dirty_log(DIRTY_LOG_ERROR, "the arbiter can't log through the supervisor",
+                  "reason=%s", DIRTY_LOG_QUOTE(strerror(-rc)));
         _exit(DIRTY_EXIT_INTERNAL);
     }
     dirty_proc_mark(); /* marks what hooks start */
@@ -176,7 +175,7 @@ int dirty_supervised_settle(const dirty_supervised *child,
                             const dirty_credentials *credentials) {
     int rc = dirty_credentials_take(credentials);
     if (rc < 0) {
-        dirty_log(DIRTY_LOG_ERROR, "can't become another user",
+        dirty_log(DIRTY_LOG_ERROR, "can't change to the configured user",
                   "uid=%lld gid=%lld reason=%s", (long long)credentials->uid,
                   (long long)credentials->gid, DIRTY_LOG_QUOTE(strerror(-rc)));
         return rc;
@@ -184,7 +183,7 @@ int dirty_supervised_settle(const dirty_supervised *child,
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* last: a change of user resets it */
     if (getppid() == child->parent_pid)
         return 0;
-    dirty_log_msg(DIRTY_LOG_ERROR, "the parent is gone");
+    dirty_log_msg(DIRTY_LOG_ERROR, "the parent process is gone");
     return -ESRCH;
 }
 
@@ -204,7 +203,7 @@ static int final_status(const supervisor *s, int code) {
  * arbiter ended. Returns the exit status, or 128 + the signal number if a signal ended
  * either of them. */
 static int explain_end(supervisor *s, int wait_status) {
-    const char *who = WIFSIGNALED(wait_status) ? "keeper: " : "";
+    const char *who = WIFSIGNALED(wait_status) ? "subreaper: " : "";
     const char *reason = s->kill_reason;
     s->kill_reason = NULL;
     int code =
@@ -239,7 +238,8 @@ void arbiter_process_gone(supervisor *s, int wait_status) {
     unsigned left = dirty_sweep(DIRTY_SWEEP_MS); /* finds some if the subreaper died */
     dirty_relay_close(&s->relay);
     if (left > 0)
-        dirty_log(DIRTY_LOG_WARN, "what the arbiter left is gone", "processes=%u", left);
+        dirty_log(DIRTY_LOG_WARN, "killed processes that the arbiter had left behind",
+                  "processes=%u", left);
     if (s->phase == SERVING && !good) {
         plan_restart(s);
         return;

@@ -44,8 +44,8 @@ static int find_user(dirty_credentials *c, const char *user, char *why, size_t w
         if (c->gid >= 0)
             return 0;
         snprintf(why, why_size,
-                 "user = \"%s\" has no entry in passwd, which would name its group: "
-                 "give group too",
+                 "user = \"%s\" has no entry in passwd, which would give its group: set "
+                 "group too",
                  user);
         return -1;
     }
@@ -55,7 +55,7 @@ static int find_user(dirty_credentials *c, const char *user, char *why, size_t w
     c->home = strdup(entry->pw_dir);
     if (c->name != NULL && c->home != NULL)
         return 0;
-    snprintf(why, why_size, "no memory");
+    snprintf(why, why_size, "out of memory");
     return -1;
 }
 
@@ -74,7 +74,7 @@ static int find_groups(dirty_credentials *c, char *why, size_t why_size) {
             return 0;
         }
     }
-    snprintf(why, why_size, "the groups of user %s can't be had", c->name);
+    snprintf(why, why_size, "can't look up the groups of user %s", c->name);
     return -1;
 }
 
@@ -83,11 +83,10 @@ static int check_allowed(const dirty_credentials *c, char *why, size_t why_size)
                 (c->gid < 0 || c->gid == (int64_t)getegid());
     if (same || geteuid() == 0)
         return 0;
-    snprintf(
-        why, why_size,
-        "user and group can be set by root only, this is uid %u: start it as root or "
-        "leave them out",
-        (unsigned)geteuid());
+    snprintf(why, why_size,
+             "only root can set user and group, this is uid %u: start it as root or "
+             "leave them out",
+             (unsigned)geteuid());
     return -1;
 }
 

@@ -18,9 +18,9 @@ typedef struct look {
 static void warn_of_permission(pid_t child) {
     static bool warned;
     if (!warned)
-        dirty_log(DIRTY_LOG_WARN, "what workers leave can't be told apart",
+        dirty_log(DIRTY_LOG_WARN, "can't see which worker started a process",
                   "left_pid=%d remedy=%s", (int)child,
-                  DIRTY_LOG_QUOTE("the keeper needs CAP_SYS_PTRACE"));
+                  DIRTY_LOG_QUOTE("the subreaper needs CAP_SYS_PTRACE"));
     warned = true;
 }
 
@@ -34,8 +34,8 @@ static void look_at(pid_t child, void *arg) {
         warn_of_permission(child);
     if (rc < 0 || dirty_proc_is_alive(&worker))
         return;
-    dirty_log(DIRTY_LOG_INFO, "what a worker left is ended", "left_pid=%d worker_pid=%d",
-              (int)child, (int)worker.pid);
+    dirty_log(DIRTY_LOG_INFO, "killed a process that a dead worker had started",
+              "left_pid=%d worker_pid=%d", (int)child, (int)worker.pid);
     /* It is our child: nobody else can have its id before we reap it. */
     kill(child, SIGKILL);
     l->killed++;

@@ -47,7 +47,7 @@ static uint32_t watchdog_ms(void) {
     errno = 0;
     unsigned long long value = strtoull(usec, &end, 10);
     if (errno != 0 || *end != '\0' || value == 0) {
-        dirty_log(DIRTY_LOG_WARN, "no watchdog: the variable is no number",
+        dirty_log(DIRTY_LOG_WARN, "no watchdog: WATCHDOG_USEC is not a number",
                   "WATCHDOG_USEC=%s", DIRTY_LOG_QUOTE(usec));
         return 0;
     }
@@ -65,7 +65,7 @@ void dirty_sd_notify_open(dirty_sd_notify *n) {
         if (rc == 0)
             n->watchdog_ms = watchdog_ms();
         else
-            dirty_log(DIRTY_LOG_WARN, "can't tell the service manager how we do",
+            dirty_log(DIRTY_LOG_WARN, "can't send to the service manager",
                       "NOTIFY_SOCKET=%s reason=%s", DIRTY_LOG_QUOTE(path),
                       DIRTY_LOG_QUOTE(strerror(-rc)));
     }
@@ -100,8 +100,8 @@ static int send_now(dirty_sd_notify *n, const char *text) {
 static void tell(dirty_sd_notify *n, int rc) {
     if (rc < 0 && !n->in_trouble)
         dirty_log(DIRTY_LOG_WARN,
-                  is_full(rc) ? "the service manager does not read, it is told later"
-                              : "the service manager can't be told",
+                  is_full(rc) ? "the service manager does not read: sending later"
+                              : "can't send to the service manager",
                   "reason=%s", DIRTY_LOG_QUOTE(strerror(-rc)));
     if (rc == 0 && n->in_trouble && n->count == 0) {
         dirty_log(DIRTY_LOG_INFO, "the service manager reads again", "lost=%u", n->lost);

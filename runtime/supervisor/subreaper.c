@@ -45,7 +45,8 @@ static void sweep(void) {
     dirty_log_reopen();
     unsigned count = dirty_sweep(DIRTY_SWEEP_MS);
     if (count > 0)
-        dirty_log(DIRTY_LOG_INFO, "what the arbiter left is gone", "processes=%u", count);
+        dirty_log(DIRTY_LOG_INFO, "killed processes that the arbiter had left behind",
+                  "processes=%u", count);
 }
 
 /* Reap all children that have ended. True if the arbiter is one of them, with its
@@ -98,7 +99,7 @@ static _Noreturn void keep(pid_t arbiter, pid_t supervisor_pid) {
             if (getppid() == supervisor_pid)
                 continue; /* another process sent it */
             dirty_log_reopen();
-            dirty_log_msg(DIRTY_LOG_ERROR, "the supervisor is gone, ending everything");
+            dirty_log_msg(DIRTY_LOG_ERROR, "the supervisor is gone: killing everything");
             sweep();
             _exit(0);
         } else if (number > 0) {

@@ -266,8 +266,8 @@ static void reap(supervisor *s) {
 
 static const char *why_late(const supervisor *s) {
     if (s->report_fd < 0)
-        return "it is gone, and its keeper does not end";
-    return s->phase == STOPPING ? "it does not end as told" : "it does not come up";
+        return "it is gone, but its subreaper does not end";
+    return s->phase == STOPPING ? "it did not stop in time" : "it did not start in time";
 }
 
 static void kill_hanging(supervisor *s) {
@@ -275,7 +275,7 @@ static void kill_hanging(supervisor *s) {
     if (s->subreaper > 0 && s->kill_at_ns > 0 && now_ns >= s->kill_at_ns)
         arbiter_process_kill(s, why_late(s));
     else if (s->subreaper > 0 && watchdog_check(&s->watchdog, now_ns))
-        arbiter_process_kill(s, "it said nothing for arbiter_timeout");
+        arbiter_process_kill(s, "it sent no heartbeat for arbiter_timeout");
 }
 
 static int open_signals(supervisor *s) {
@@ -325,7 +325,7 @@ static void wait_for_events(supervisor *s) {
     dirty_patience_begin(DIRTY_PATIENCE_MS);
     dirty_relay_pass(&s->relay);
     if (dirty_spawner_is_gone(&fds[SPAWNER])) {
-        dirty_log_msg(DIRTY_LOG_WARN, "the program that started this is gone");
+        dirty_log_msg(DIRTY_LOG_WARN, "the program that started the runtime is gone");
         stop(s, SIGQUIT);
     }
     /* Read reports first: what an arbiter sent before it died explains its death. */
@@ -365,7 +365,7 @@ int dirty_supervisor_run(const dirty_supervisor_options *o, dirty_supervised *ou
     }
     dirty_spawner_watch();
     if (open_signals(&s) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0) {
-        dirty_log(DIRTY_LOG_ERROR, "can't supervise", "reason=%s",
+        dirty_log(DIRTY_LOG_ERROR, "the supervisor can't start", "reason=%s",
                   DIRTY_LOG_QUOTE(strerror(errno)));
         s.status = DIRTY_EXIT_INTERNAL;
         return end(&s);

@@ -75,7 +75,7 @@ unsigned dirty_sweep(uint32_t timeout_ms) {
         if (dirty_now_ns() > until_ns) {
             char list[LIST_SIZE] = "";
             dirty_children(add_pid, list);
-            dirty_log(DIRTY_LOG_ERROR, "processes can't be ended", "pids=%s after_ms=%u",
+            dirty_log(DIRTY_LOG_ERROR, "can't kill processes", "pids=%s after_ms=%u",
                       DIRTY_LOG_QUOTE(list), timeout_ms);
             break;
         }

@@ -32,8 +32,8 @@ static int above_stdio(int fd) {
     while (null >= 0 && null <= STDERR_FILENO);
     if (null >= 0)
         close(null);
-    dirty_log_msg(DIRTY_LOG_WARN, "an app has closed stdin, stdout or stderr: it is "
-                                  "/dev/null from now on");
+    dirty_log_msg(DIRTY_LOG_WARN,
+                  "an app closed stdin, stdout or stderr: replacing it by /dev/null");
     return moved;
 }
 

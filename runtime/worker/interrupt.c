@@ -171,10 +171,11 @@ void dirty_interrupt_tell(dirty_interrupt *in, const char *app, dirty_slice acti
     dirty_lane_error_trace(error, in->trace, in->trace_len);
     dirty_lane_error_sayf(error, "%s.%.*s ", app, (int)action.len, action.base);
     if (reason == DIRTY_CODE_MEMORY)
-        dirty_lane_error_sayf(error,
-                              "was ended: the Lua heap of its lane went over max_memory "
-                              "(%zu bytes)",
-                              in->heap.limit);
+        dirty_lane_error_sayf(
+            error,
+            "was stopped: the Lua heap of its lane went over max_memory "
+            "(%zu bytes)",
+            in->heap.limit);
     else if (reason == DIRTY_CODE_TIMEOUT)
         dirty_lane_error_sayf(error, "ran %llu ms", ms);
     else

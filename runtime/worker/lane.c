@@ -206,7 +206,7 @@ static void answer_timeout(dirty_lane *lane, job *j, const char *phase,
     f->phase = phase;
     if (strcmp(phase, "receive") == 0)
         dirty_lane_error_sayf(
-            f, "the request was not received whole in time: %zu of %u bytes",
+            f, "the request did not arrive completely in time: %zu of %u bytes",
             lane->reader.have, j->dispatch->frame_len);
     else if (strcmp(phase, "queue") == 0)
         dirty_lane_error_sayf(f, "the deadline passed before the request could run");
@@ -270,7 +270,7 @@ static void refuse(dirty_lane *lane, job *j, int rc) {
         return answer_timeout(lane, j, "receive", "no");
     dirty_lane_error *f = dirty_host_error(lane->host);
     dirty_lane_error_set(f, DIRTY_CODE_MEMORY, "no");
-    dirty_lane_error_sayf(f, "no memory for a request of %u bytes",
+    dirty_lane_error_sayf(f, "out of memory for a request of %u bytes",
                           j->dispatch->frame_len);
     answer_error(lane, j);
 }

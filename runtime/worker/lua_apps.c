@@ -131,8 +131,8 @@ static bool leaves_room(dirty_host *h, dirty_buf *why) {
     dirty_buf_printf(
         why,
         ",\"phase\":\"init\",\"message\":\"the Lua heap of the lane holds %zu "
-        "bytes once the app is made: of max_memory (%zu bytes) calls must have "
-        "an eighth\"",
+        "bytes after the app was created: an eighth of max_memory (%zu bytes) must be "
+        "left for calls\"",
         heap->used, heap->limit);
     return false;
 }

@@ -65,7 +65,7 @@ static void push_arguments(lua_State *L, dirty_host *h, const dirty_call *call) 
     h->argument = 0;                           /* of an error below: too many arguments */
     bool fits = call->argc < LUA_MINSTACK / 2; /* always there */
     if (!fits && !lua_checkstack(L, (int)call->argc + LUA_MINSTACK))
-        luaL_error(L, "%d arguments are more than Lua can take", (int)call->argc);
+        luaL_error(L, "%d arguments are too many for Lua", (int)call->argc);
     h->argument = 1;
     push_values(L, h, call->args);
     if (!call->seated)

@@ -85,8 +85,8 @@ static void describe_top(dirty_host *h) {
         const char *text = lua_tostring(L, -1);
         if (text == NULL)
             text = "unknown";
-        dirty_lane_error_sayf(&h->failure, "an error that can't be told: %s", text);
-        dirty_log(DIRTY_LOG_WARN, "an app's error can't be told", "app=%s reason=%s",
+        dirty_lane_error_sayf(&h->failure, "an error that can't be described: %s", text);
+        dirty_log(DIRTY_LOG_WARN, "can't describe an app's error", "app=%s reason=%s",
                   DIRTY_LOG_QUOTE(h->scope.app), DIRTY_LOG_QUOTE(text));
     }
 }

@@ -6,7 +6,7 @@
 
 static bool refuse(dirty_lua_limit *m, size_t used) {
     if (!m->refused)
-        dirty_log(DIRTY_LOG_ERROR, "the Lua heap of a lane hits its ceiling",
+        dirty_log(DIRTY_LOG_ERROR, "the Lua heap of a lane has reached its ceiling",
                   "bytes=%zu max_memory=%zu ceiling=%zu", used, m->limit, m->ceiling);
     m->refused = true;
     return false;

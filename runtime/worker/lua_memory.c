@@ -184,7 +184,7 @@ void dirty_lua_memory_push_seat(dirty_lua_memory *m, lua_State *L) {
     bool given = m->seat.base == NULL;
     dirty_lua_memory_unseat(m); /* if Lua has such a string already */
     if (given && lua_tostring(L, -1) != text)
-        luaL_error(L, "the memory of an argument was taken by a finalizer");
+        luaL_error(L, "a finalizer took the memory of an argument");
     /* LuaJIT clears the last word of a string before it copies the bytes into it */
     if (given)
         memcpy(text + len - sizeof last, last, sizeof last);

@@ -75,7 +75,7 @@ static void give_back(pinned *p, const char *app) {
     sigaction(p->number, &p->action, NULL);
     if (!atomic_exchange(&p->told, true))
         dirty_log(DIRTY_LOG_WARN,
-                  "an app has changed how a signal of the runtime acts: it is set back",
+                  "an app changed the action of a signal of the runtime: restoring it",
                   "signal=%s after=%s", p->name, DIRTY_LOG_QUOTE(app));
 }
 

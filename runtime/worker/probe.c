@@ -247,7 +247,7 @@ static void report_loss(trial *t, int status) {
         snprintf(why, sizeof why, "it ended the process by signal %d (%s)%s",
                  WTERMSIG(status), strsignal(WTERMSIG(status)),
                  WTERMSIG(status) == SIGKILL && dirty_oom_take(&t->oom)
-                     ? ", likely the OOM killer's"
+                     ? ", likely from the OOM killer"
                      : "");
     else
         snprintf(why, sizeof why, "it ended the process with status %d",

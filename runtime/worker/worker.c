@@ -168,8 +168,8 @@ static int run_many(const dirty_worker_start *start) {
         threads[i] = (lane_thread){.start = start, .gate = &g, .index = i};
         int rc = pthread_create(&threads[i].thread, NULL, run_lane, &threads[i]);
         if (rc != 0) {
-            dirty_log(DIRTY_LOG_ERROR, "no thread for a lane", "lane=%u error=%s", i + 1,
-                      DIRTY_LOG_QUOTE(strerror(rc)));
+            dirty_log(DIRTY_LOG_ERROR, "can't start the thread of a lane",
+                      "lane=%u error=%s", i + 1, DIRTY_LOG_QUOTE(strerror(rc)));
             end_now(DIRTY_WORKER_BROKEN);
         }
     }

@@ -24,12 +24,12 @@ describe("apps.echo", function()
     it("says which argument is wrong, and what it must be", function()
         local milliseconds = "milliseconds, a number from 0 up"
         for _, case in ipairs {
-            { "length: its argument is a string, not 5", "length", 5 },
-            { "length: its argument is a string, not a nil", "length" },
-            { "sleep: its argument is " .. milliseconds .. ", not a string", "sleep", "5" },
-            { "sleep: its argument is " .. milliseconds .. ", not -1", "sleep", -1 },
-            { "spin: its argument is " .. milliseconds .. ", not a table", "spin", {} },
-            { "count: its argument is a number from 0 up, not a nil", "count" },
+            { "length: its argument must be a string, not 5", "length", 5 },
+            { "length: its argument must be a string, not a nil", "length" },
+            { "sleep: its argument must be " .. milliseconds .. ", not a string", "sleep", "5" },
+            { "sleep: its argument must be " .. milliseconds .. ", not -1", "sleep", -1 },
+            { "spin: its argument must be " .. milliseconds .. ", not a table", "spin", {} },
+            { "count: its argument must be a number from 0 up, not a nil", "count" },
         } do
             local ok, err = pcall(echo[case[2]], echo, case[3])
             assert.is_false(ok)

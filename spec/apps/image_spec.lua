@@ -145,7 +145,7 @@ describe("apps.image", function()
         it("refuses to make more pixels than max_pixels", function()
             local bytes, err = app:resize(two_halves(40, 20), { width = 20000 })
             assert.is_nil(bytes)
-            assert.equal("the wanted image is 20000 x 10000, 200 megapixels; " ..
+            assert.equal("the requested image is 20000 x 10000, 200 megapixels; " ..
                 "max_pixels allows 30", err)
         end)
 
@@ -409,8 +409,8 @@ describe("apps.image", function()
             for _, action in ipairs { "info", "thumbnail", "convert" } do
                 local result, err = app[action](app, bytes)
                 assert.is_nil(result)
-                assert.equal(("can't read this as an image: %d bytes that begin as no image does "
-                    .. "that is known here; JPEG, PNG and WebP are taken"):format(#bytes), err)
+                assert.equal(("can't read this as an image: %d bytes that do not begin like any "
+                    .. "known image format; JPEG, PNG and WebP are supported"):format(#bytes), err)
             end
         end
 
@@ -447,7 +447,7 @@ describe("apps.image", function()
                     local result, err = app[action](app, head)
                     assert.is_nil(result)
                     assert.equal(("can't read this as an image: it is %s; JPEG, PNG and WebP are "
-                        .. "taken"):format(name), err)
+                        .. "supported"):format(name), err)
                 end
             end
         end)
@@ -581,12 +581,13 @@ describe("apps.image in a worker", function()
         local value, err, info = rt:call("apps.image", "thumbnail", "no image")
         assert.is_nil(value)
         assert.equal("APP", info.code)
-        assert.matches("8 bytes that begin as no image does .*; JPEG, PNG and WebP are taken", err)
+        assert.matches("8 bytes that do not begin like any .*; JPEG, PNG and WebP are supported",
+            err)
         local _, _, wrong = rt:call("apps.image", "thumbnail", "no image", { widht = 1 })
         assert.matches("unknown option 'widht' %(did you mean 'width'%?%)", wrong.message)
         local r = rt:command("call", { "apps.image", "info", "@/etc/passwd" })
         assert.equal(3, r.exit)
-        assert.matches("; JPEG, PNG and WebP are taken", r.stderr)
+        assert.matches("; JPEG, PNG and WebP are supported", r.stderr)
     end)
 
     it("works in several lanes of one process at a time", function()

@@ -101,7 +101,7 @@ describe("apps.ml", function()
         assert(client:execute("ml", "train", "iris", rows, labels))
         tempdir.write(dir .. "/iris.model", "svm_type nonsense\n")
         local _, err = client:execute("ml", "inference", "iris", rows[1])
-        assert.truthy(err:find(dir .. "/iris.model is no model of libsvm", 1, true), err)
+        assert.truthy(err:find(dir .. "/iris.model is not a libsvm model", 1, true), err)
         assert(client:execute("other", "train", "iris", rows, labels))
         assert.equal("setosa", (client:execute("ml", "inference", "iris", rows[1])))
     end)
@@ -126,7 +126,7 @@ describe("apps.ml", function()
         _, err = client:execute("ml", "load_model", "iris")
         assert.truthy(err:find("there is no model", 1, true), err)
         _, err = client:execute("ml", "load_model", "../etc/passwd")
-        assert.truthy(err:find("name is made of", 1, true), err)
+        assert.truthy(err:find("name must consist of", 1, true), err)
         _, err = client:execute("ml", "train", "x", rows, { "one" })
         assert.truthy(err:find("as many labels", 1, true), err)
         _, err = client:execute("ml", "train", "x", { { 1 }, { "two" } }, { "a", "b" })
@@ -201,8 +201,8 @@ describe("apps.ml", function()
         local client = start()
         local some_rows, some_labels = two("a", "b")
         assert(client:execute("ml", "train", "x", some_rows, some_labels))
-        local name = "a model's name is made of letters, digits, _ and -, it is not "
-        local list = " is a list of 1 to "
+        local name = "a model's name must consist of letters, digits, _ and -, not "
+        local list = " must be a list of 1 to "
         for _, case in ipairs {
             { name .. "5", "load_model", 5 }, { name .. "a nil", "inference" },
             { name .. "'a/b'", "train", "a/b", some_rows, some_labels },
@@ -225,11 +225,11 @@ describe("apps.ml", function()
                 { c = 1 } },
             { "train: unknown option 'kernel'", "train", "x", some_rows, some_labels,
                 { kernel = "rbf" } },
-            { "train: option C is a number above 0, not -1", "train", "x", some_rows, some_labels,
-                { C = -1 } },
-            { "train: option gamma is a number above 0, not '1'", "train", "x", some_rows,
+            { "train: option C must be a number above 0, not -1", "train", "x", some_rows,
+                some_labels, { C = -1 } },
+            { "train: option gamma must be a number above 0, not '1'", "train", "x", some_rows,
                 some_labels, { gamma = "1" } },
-            { "train: options are a table, not 5", "train", "x", some_rows, some_labels, 5 },
+            { "train: options must be a table, not 5", "train", "x", some_rows, some_labels, 5 },
         } do
             local _, err, info = client:execute("ml", unpack(case, 2, 6))
             assert.equal("APP", info and info.code, case[1])
@@ -240,7 +240,7 @@ describe("apps.ml", function()
 
     it("says at boot what is wrong with its options", function()
         for options, words in pairs { [", model = 1"] = "init: unknown option 'model'",
-            [', preload = "iris"'] = "init: option preload is a list of names, not 'iris'",
+            [', preload = "iris"'] = "init: option preload must be a list of names, not 'iris'",
             [', preload = { "iris" }'] = "there is no model" } do
             local ok, err = pcall(start, options)
             assert.is_false(ok)

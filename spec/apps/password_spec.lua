@@ -66,18 +66,19 @@ describe("apps.password", function()
         local client = start ""
         local null = require("cjson").null
         for _, case in ipairs {
-            { "hash: the password is a string, not a number", "hash", 12345 },
-            { "hash: the password is a string, not a nil", "hash" },
-            { "hash: the password is a string, not a nil", "hash", null },
-            { "hash: the password is a string, not a table", "hash", { "secret" } },
-            { "verify: the password is a string, not a boolean", "verify", true, "x" },
-            { "verify: the hash, its second argument, is a string without NUL, not a nil",
+            { "hash: the password must be a string, not a number", "hash", 12345 },
+            { "hash: the password must be a string, not a nil", "hash" },
+            { "hash: the password must be a string, not a nil", "hash", null },
+            { "hash: the password must be a string, not a table", "hash", { "secret" } },
+            { "verify: the password must be a string, not a boolean", "verify", true, "x" },
+            { "verify: the hash, its second argument, must be a string without NUL, not a nil",
                 "verify", "secret" },
-            { "verify: the hash, its second argument, is a string without NUL, not a number",
+            { "verify: the hash, its second argument, must be a string without NUL, not a number",
                 "verify", "secret", 5 },
-            { "verify: the hash, its second argument, is a string without NUL, not one with it",
+            { "verify: the hash, its second argument, must be a string without NUL, not one with "
+                .. "it",
                 "verify", "secret", "a\0b" },
-            { "verify: a password has no NUL", "verify", "sec\0ret", "x" },
+            { "verify: a password must have no NUL", "verify", "sec\0ret", "x" },
         } do
             local _, err, info = client:execute("password", unpack(case, 2, 4))
             assert.equal("APP", info.code)

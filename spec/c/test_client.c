@@ -287,7 +287,7 @@ static void test_a_reset_before_any_answer_is_done_again_once(void **state) {
 
     resets = 3;
     rig_start(&r, serve_reset, &resets, 5000);
-    rig_expect_failure(&r, DIRTY_ECONNECTION, "no", "before an answer came");
+    rig_expect_failure(&r, DIRTY_ECONNECTION, "no", "before an answer arrived");
     assert_int_equal(r.server.connections, 2);
     rig_stop(&r);
 }

@@ -79,7 +79,7 @@ static void test_what_is_no_socket(void **state) {
     fake_start(&f, 1, NULL, NULL);
     snprintf(path, sizeof path, "%s/file", f.dir);
     close(open(path, O_CREAT | O_WRONLY, 0644));
-    failure_at(path, DIRTY_ECONNECTION, WORDS("nothing listens", "no socket"));
+    failure_at(path, DIRTY_ECONNECTION, WORDS("nothing listens", "not a socket"));
     unlink(path);
 
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -398,14 +398,15 @@ static void test_what_is_wrong_with_a_request(void **state) {
     assert_int_equal(dirty_open(&r.client, NULL), 0);
     expect_refused(r.client, "%q for argument 1", "%q", 1);
     expect_refused(r.client, "%5 for argument 2", "%d %5d", 1, 1);
-    expect_refused(r.client, "%lu for argument 1, there are %b %s %j %d %ld", "%lu", 1ul);
+    expect_refused(r.client, "%lu for argument 1, but there are only %b %s %j %d %ld",
+                   "%lu", 1ul);
     expect_refused(r.client, "%llu for argument 1", "%llu", 1ull);
     expect_refused(r.client, "% for argument 1", "%");
     expect_refused(r.client, "%l for argument 1", "%l", 1l);
     expect_refused(r.client, "format \"%d x\" has 'x'", "%d x", 1);
     expect_refused(r.client, "argument 1 is nan", "%f", (double)NAN);
-    expect_refused(r.client, "argument 2 is NULL and no string", "%n %s", (char *)NULL);
-    expect_refused(r.client, "argument 1 is NULL and no JSON", "%j", (char *)NULL);
+    expect_refused(r.client, "argument 2 is NULL, not a string", "%n %s", (char *)NULL);
+    expect_refused(r.client, "argument 1 is NULL, not a JSON", "%j", (char *)NULL);
     expect_refused(r.client, "argument 1 is NULL, with", "%b", NULL, (size_t)7);
     expect_refused(r.client, "the format is NULL", NULL);
     assert_int_equal(dirty_callf(r.client, &reply, "app", "action", NULL),
@@ -413,7 +414,7 @@ static void test_what_is_wrong_with_a_request(void **state) {
     assert_int_equal(dirty_request_new(&r.request, "app", "action"), 0);
     dirty_request_set_priority(r.request, 77);
     dirty_request_set_priority(r.request, -1); /* the first failure is the one told */
-    rig_expect_failure(&r, DIRTY_EINVALID, "no", "priority 77 is none");
+    rig_expect_failure(&r, DIRTY_EINVALID, "no", "priority is 77");
     dirty_request_reset(r.request, "app", "action");
     for (int i = 0; i <= UINT16_MAX; i++)
         dirty_request_add_nil(r.request);

@@ -106,7 +106,7 @@ static void test_an_answer_that_breaks_off_at_every_byte(void **state) {
     for (t.s.cut = 0; t.s.cut < t.s.answer.len; t.s.cut++) {
         const char *started = t.s.cut < DIRTY_FRAME_HEADER_LEN ? "unknown" : "yes";
         rig_expect_failure(&t.r, DIRTY_ECONNECTION, started,
-                           t.s.cut ? "in the midst of the answer" : "before an answer");
+                           t.s.cut ? "in the middle of the answer" : "before an answer");
     }
     assert_int_equal(rig_call(&t.r), 0);
     assert_int_equal(dirty_reply_count(t.r.reply), 2);
@@ -321,7 +321,7 @@ static void test_no_memory_for_an_error(void **state) {
     begin(&t);
     set_answer(&t.s, DIRTY_FRAME_ERROR, APP_ERROR);
     fail_at = 1;
-    rig_expect_failure(&t.r, DIRTY_EMEMORY, "unknown", "no memory");
+    rig_expect_failure(&t.r, DIRTY_EMEMORY, "unknown", "out of memory");
     rig_expect_failure(&t.r, DIRTY_EAPP, "yes", "boom");
     assert_int_equal(t.r.server.connections, 2);
     end(&t);

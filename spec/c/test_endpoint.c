@@ -125,7 +125,7 @@ static void a_socket_that_was_removed_is_bound_again(void **state) {
     assert_int_equal(st.st_mode & 07777, 0640);
     assert_true(fcntl(p->e.fd, F_GETFL) & O_NONBLOCK);
     assert_true(fcntl(p->e.fd, F_GETFD) & FD_CLOEXEC);
-    assert_int_equal(times_logged(p, "it is bound again"), 1);
+    assert_int_equal(times_logged(p, "bound it again"), 1);
     look_and_stay(p);
     dirty_endpoint_close(&p->e);
     assert_int_equal(access(p->path, F_OK), -1);
@@ -145,7 +145,7 @@ static void a_directory_that_was_removed_is_waited_for(void **state) {
     look_and_change(p);
     assert_int_equal(reaches(p->path, p->e.fd), 0);
     assert_string_equal(p->e.trouble, "");
-    assert_int_equal(times_logged(p, "are ours again"), 1);
+    assert_int_equal(times_logged(p, "are in order again"), 1);
     assert_int_equal(flock(p->e.lock_fd, LOCK_EX | LOCK_NB), 0);
 }
 
@@ -159,7 +159,7 @@ static void a_lock_that_was_removed_or_replaced_is_taken_again(void **state) {
     assert_int_equal(rename(p->kept, p->lock), 0);
     look_and_stay(p);
     assert_string_equal(p->e.trouble, "");
-    assert_int_equal(times_logged(p, "it is taken again"), 2);
+    assert_int_equal(times_logged(p, "took it again"), 2);
     assert_int_equal(dirty_endpoint_open(&second, &o), -EADDRINUSE);
     assert_int_equal(reaches(p->path, p->e.fd), 0);
 }

@@ -107,7 +107,7 @@ static void the_line_of_the_child_comes_back(void **state) {
 }
 
 static void a_child_without_a_line_is_told(void **state) {
-    static const char ended[] = "the child that runs it ended before its end";
+    static const char ended[] = "the child that runs it ended too early";
     (void)state;
     assert_none("return 'no end'", WAIT_MS, ended);
     assert_none("return ''", WAIT_MS, ended);

@@ -407,7 +407,8 @@ static void a_call_that_grows_is_ended_and_the_state_stays(void **state) {
     int count = atoi(call(r, "count", NULL).text);
     for (int i = 0; i < 5; i++) {
         answer a = call(r, "grow", NULL);
-        assert_error(a, DIRTY_CODE_MEMORY, "target.grow was ended: the Lua heap of its ");
+        assert_error(a, DIRTY_CODE_MEMORY,
+                     "target.grow was stopped: the Lua heap of its ");
         assert_error(a, DIRTY_CODE_MEMORY, "max_memory (25165824 bytes)");
         assert_error(a, DIRTY_CODE_MEMORY, "in function");
         assert_error(call(r, "grow_and_swallow", NULL), DIRTY_CODE_MEMORY, "max_memory");

@@ -175,7 +175,7 @@ static void a_result_that_cannot_be_sent_is_named(void **state) {
     } results[] = {
         {"\"function inside\"", "result 2: .rows[3].fn is a function"},
         {"\"odd key\"", "result 2: [\"a b\"][1] is a thread"},
-        {"\"nan\"", "result 2 is nan, which JSON does not have"},
+        {"\"nan\"", "result 2 is nan, which JSON can't express"},
         {"\"inf inside\"", "result 2: .x is inf"},
         {"\"cycle\"", "result 2: .me contains itself"},
         {"\"deep\"", "is nested deeper than max_depth (1000)"},
@@ -222,7 +222,7 @@ static void what_an_app_raises_is_told(void **state) {
         {"\"a message\"", "told by its field", "\"error\":{\"message\":"},
         {"\"tostring\"", "told by itself", "\"error\":{}"},
         {"\"bad tostring\"", "error object: {}", "\"error\":{}"},
-        {"\"no json\"", "error object: a table that is no JSON", "\"app\":\"trouble\""},
+        {"\"no json\"", "error object: a table that is not JSON", "\"app\":\"trouble\""},
         {"\"true\"", "true", "\"error\":true"},
         {"\"number\"", "trouble.lua:", "traceback"},
         {"\"nothing\"", "nil", "\"error\":null"},

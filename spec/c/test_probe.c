@@ -71,7 +71,7 @@ static void a_wrong_declaration_names_the_right_one(void **state) {
     assert_told("return require('dirty').app{worker=2}",
                 "dirty.app has no option 'worker' (did you mean 'workers'?)");
     assert_told("return require('dirty').app{workers=0.5}",
-                "workers is a whole number from 1 to 4096, not 0.5");
+                "workers must be a whole number from 1 to 4096, not 0.5");
 }
 
 static void load_errors_name_the_place(void **state) {
@@ -79,8 +79,9 @@ static void load_errors_name_the_place(void **state) {
     assert_told("return {\n  x = = 1\n}", "under_test.lua:2:");
     assert_told("error('no luck')", "under_test.lua:1: no luck");
     assert_told("error({code = 5})", "error object: {\\\"code\\\":5}");
-    assert_told("return 5", "module 'under_test' returned a number: an app is a table");
-    assert_told("local x = 1", "returned a boolean (nothing): an app is a table");
+    assert_told("return 5",
+                "module 'under_test' returned a number: an app must be a table");
+    assert_told("local x = 1", "returned a boolean (nothing): an app must be a table");
 }
 
 static void boot_errors_name_the_phase(void **state) {
@@ -122,9 +123,9 @@ static void what_is_missing_is_named(void **state) {
     };
     dirty_buf out = probe(specs, 4, true, 20000);
     assert_int_equal(count_lines(&out), 4);
-    assert_says(&out, "it was looked for at\\n  /tmp/dirty-rig-");
+    assert_says(&out, "was not found at\\n  /tmp/dirty-rig-");
     assert_says(&out, "has no field 'Modle' (did you mean 'Model'?)");
-    assert_says(&out, "'n' of module 'ml' is a number: an app is a table");
+    assert_says(&out, "'n' of module 'ml' is a number: an app must be a table");
     assert_says(&out, "{\"app\":\"d\",\"ok\":true");
     dirty_buf_deinit(&out);
 }

@@ -338,7 +338,7 @@ static void every_call_of_a_worker_that_is_overdue_is_answered(void **state) {
     kill(r.pid, SIGHUP);
     for (int i = 0; i < 2; i++) {
         char *details = rig_expect_error(fds[i], 1, DIRTY_CODE_SHUTDOWN);
-        assert_non_null(strstr(details, "graceful_timeout (0.2 s) was over"));
+        assert_non_null(strstr(details, "graceful_timeout (0.2 s) has passed"));
         free(details);
         close(fds[i]);
     }
@@ -426,7 +426,7 @@ static void scaling_down_keeps_limits(void **state) {
     rig_expect_text(fd, 1, "u", "plan", "{}");
     call_with_text(fd, 2, "scale", "1");
     char *details = rig_expect_error(fd, 2, DIRTY_CODE_APP);
-    assert_non_null(strstr(details, "below its limit"));
+    assert_non_null(strstr(details, "fewer than its limit"));
     free(details);
     close(fd);
     rig_stop(&r, 0);

@@ -145,7 +145,7 @@ static void it_serves_until_it_is_stopped(void **state) {
     assert_int_equal(dirty_runtime_pid(t->rt), 0);
     assert_int_equal(dirty_runtime_stop(t->rt, 20000), 0);
     assert_int_equal(call(t), DIRTY_ECONNECTION);
-    assert_true(log_has(t, "stopping: finishing what was accepted"));
+    assert_true(log_has(t, "stopping: finishing the accepted calls"));
 }
 
 static void note_outcome(dirty_async *a, dirty_outcome *outcome, void *arg) {
@@ -417,7 +417,7 @@ static void it_is_stopped_where_a_pidfd_takes_no_signal(void **state) {
         skip();
     }
     assert_int_equal(status, 0);
-    assert_true(log_has(t, "stopping: finishing what was accepted"));
+    assert_true(log_has(t, "stopping: finishing the accepted calls"));
 }
 
 /* A socket such as a service manager listens on; its name goes to `name`. */

@@ -162,7 +162,7 @@ static void what_is_no_socket_stays(void **state) {
     dirty_endpoint_options o = at(p);
     close(creat(p->path, 0600));
     assert_int_equal(dirty_endpoint_open(&e, &o), -EEXIST);
-    assert_true(is_logged(p, "the path is no socket"));
+    assert_true(is_logged(p, "the path is not a socket"));
     assert_int_equal(access(p->path, F_OK), 0);
     assert_int_equal(access(p->lock, F_OK), -1);
     o.path = "/nowhere/s";
@@ -309,7 +309,7 @@ static void a_sweep_tells_what_it_can_not_end(void **state) {
     pid_t child = start_child();
     assert_int_equal(dirty_sweep(0), 0); /* no time: it is not even tried */
     snprintf(pids, sizeof pids, "pids=\"%d\"", (int)child);
-    assert_true(is_logged(p, "processes can't be ended"));
+    assert_true(is_logged(p, "can't kill processes"));
     assert_true(is_logged(p, pids));
     assert_int_equal(dirty_sweep(5000), 1);
 }
@@ -407,7 +407,7 @@ static void orphans_end_when_their_owner_has(void **state) {
           stranger = start_program(false);
     unsetenv("DIRTY_OWNER");
     assert_int_equal(dirty_orphans_kill(arbiter), 1);
-    assert_true(is_logged(p, "what a worker left is ended"));
+    assert_true(is_logged(p, "killed a process that a dead worker had started"));
     int wait_status;
     assert_int_equal(waitpid(orphan, &wait_status, 0), orphan);
     assert_int_equal(wait_status, SIGKILL);
@@ -428,7 +428,7 @@ static void orphans_that_may_not_be_looked_at_are_told(void **state) {
     assert_int_equal(seteuid(0), 0);
     assert_int_equal(rc, -EACCES);
     assert_int_equal(killed, 0);
-    assert_true(is_logged(p, "what workers leave can't be told apart"));
+    assert_true(is_logged(p, "can't see which worker started a process"));
     assert_int_equal(dirty_sweep(5000), 1);
 }
 
@@ -590,7 +590,7 @@ static void rights_that_are_not_there_are_told(void **state) {
     } cases[] = {
         {"no such", NULL, "user = \"no such\": there is no such user"},
         {NULL, "no such", "group = \"no such\": there is no such group"},
-        {"4294000", NULL, "give group too"},
+        {"4294000", NULL, "set group too"},
         {"4294967295", "0", "there is no such user"}, /* -1: "leave", to the kernel */
         {"12x", "0", "there is no such user"},
         {"-1", "0", "there is no such user"},
@@ -667,7 +667,7 @@ static void the_watchdog_is_read_from_the_environment(void **state) {
     assert_int_equal(watchdog_of("99999999999999999999", NULL), 0);
     assert_int_equal(watchdog_of("30s", NULL), 0);
     assert_true(is_logged(p, "WATCHDOG_USEC=\"30s\""));
-    assert_true(is_logged(p, "the service manager can't be told"));
+    assert_true(is_logged(p, "can't send to the service manager"));
 }
 
 static void without_a_listener_nothing_is_said(void **state) {
@@ -761,7 +761,7 @@ static unsigned quick_deaths_after(bool serves, uint64_t ready_ms_ago, unsigned 
     arbiter_process_gone(&s, SIGKILL);
     assert_false(s.done);
     assert_int_equal(s.restarts, 1);
-    assert_string_equal(s.last_exit, "keeper: signal 9 SIGKILL");
+    assert_string_equal(s.last_exit, "subreaper: signal 9 SIGKILL");
     return s.quick_deaths;
 }
 

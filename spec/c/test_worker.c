@@ -268,7 +268,7 @@ static void a_new_global_is_told_once(void **state) {
         free(f.payload);
     }
     rig_stop(&r);
-    assert_logged(path, "msg=\"a global variable was made after load: is a 'local' "
+    assert_logged(path, "msg=\"a global variable was created after load: is a 'local' "
                         "missing?\" app=\"trouble\" name=a_new_global "
                         "where=./spec/apps/trouble.lua:");
     FILE *f = fopen(path, "r");

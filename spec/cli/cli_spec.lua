@@ -40,7 +40,7 @@ describe("dirty", function()
         contains(dirty({ "serve", "--help" }).stdout, "Default: 300.")
     end)
 
-    it("names a wrong flag or command and the nearest right one", function()
+    it("names a wrong flag or command and the nearest valid one", function()
         for _, case in ipairs {
             { { "serve", "--wrokers", "2" }, "dirty serve: unknown option '--wrokers' "
                 .. "(did you mean '--workers'?)" },
@@ -53,15 +53,15 @@ describe("dirty", function()
             { { "status", "more" }, "dirty status: too many arguments: \"more\"\n" },
             { { "stop", "now" }, "dirty stop: too many arguments: \"now\" (did you mean "
                 .. "'--now'?)\n" },
-            { { "serve", "words" }, "dirty serve: too many arguments: \"words\"; an app is given "
-                .. "by --app words\n" },
-            { { "check", "words", "more" }, "dirty check: too many arguments: \"words\"; an app "
-                .. "is given by --app words\n" },
+            { { "serve", "words" }, "dirty serve: too many arguments: \"words\"; use --app "
+                .. "words\n" },
+            { { "check", "words", "more" }, "dirty check: too many arguments: \"words\"; use "
+                .. "--app words\n" },
             { { "scale", "1", "2" }, "dirty scale: too many arguments: \"2\"\n" },
             { { "ping", "-5" }, "dirty ping: too many arguments: \"-5\"\n" },
-            { { "--socket", "/x", "status" }, "dirty: option '--socket' goes behind the command: "
+            { { "--socket", "/x", "status" }, "dirty: option '--socket' must follow the command: "
                 .. "dirty COMMAND --socket …\n" },
-            { { "-s", "/x", "status" }, "option '-s' goes behind the command" },
+            { { "-s", "/x", "status" }, "option '-s' must follow the command" },
             { { "--sockte", "/x", "status" }, "dirty: unknown option '--sockte'\n" },
             { { "serve", "--max-memory", "3m" }, "dirty serve: unknown option '--max-memory': "
                 .. "max_memory has no flag, it is set in dirty.conf.lua\n" },
@@ -77,7 +77,7 @@ describe("dirty", function()
         end
     end)
 
-    it("takes help for --help", function()
+    it("accepts help instead of --help", function()
         for _, case in ipairs { { { "help" }, { "--help" } },
             { { "help", "serve" }, { "serve", "--help" } } } do
             local r = dirty(case[1])
@@ -89,10 +89,10 @@ describe("dirty", function()
     it("says so when it can't write", function()
         local r = dirty({ "--version" }, { stdout_path = "/dev/full" })
         assert.equal(1, r.exit)
-        contains(r.stderr, "can't be written")
+        contains(r.stderr, "can't write to stdout")
     end)
 
-    describe("started in a directory of somebody else's", function()
+    describe("dirty in a directory of another user", function()
         local dir, trap
         -- What the command and the runtime load by name; each would leave a mark.
         local NAMES = { "argparse", "cjson", "ffi", "helper", "dirty/init", "dirty/cli",
@@ -139,14 +139,14 @@ describe("dirty", function()
             end
         end)
 
-        it("keeps the configuration file from doing so", function()
+        it("does not load them for the configuration file either", function()
             local conf = tempdir.write(dir .. "/c.lua", "local ok, why = pcall(require, 'helper')\n"
                 .. "assert(not ok and why:find('not found'))\nworkers = 0")
             assert.equal(0, run({ "serve", "--config", conf }).exit)
             assert.equal(0, run({ "config", "--config", conf }).exit)
         end)
 
-        it("looks there for apps and what they require, not for the runtime's own", function()
+        it("searches there for apps and their modules, not for the runtime's own", function()
             tempdir.write(dir .. "/here/words.lua", [[
                 local helper = require "helped"
                 return { count = function(_, text) return helper(text) end }]])
@@ -157,7 +157,7 @@ describe("dirty", function()
         end)
     end)
 
-    it("tells an error of its own with a traceback and status 70", function()
+    it("reports an internal error with a traceback and status 70", function()
         local dir = tempdir.new()
         finally(function() tempdir.remove(dir) end)
         tempdir.write(dir .. "/evil.lua", "string.format = nil")
@@ -231,7 +231,7 @@ describe("dirty config", function()
 
     it("defaults workers to the CPUs that may be used", function()
         local r = process.run({ "taskset", "-c", "0", process.dirty(), "config" }, { cwd = dir })
-        contains(r.stdout, "\nworkers = 1 -- default: CPUs usable\n")
+        contains(r.stdout, "\nworkers = 1 -- default: usable CPUs\n")
     end)
 
     it("refuses what is wrong with status 2, naming it", function()
@@ -265,7 +265,7 @@ describe("dirty config", function()
         end
     end)
 
-    it("takes -s as the commands do that ask a runtime", function()
+    it("accepts -s like the other commands", function()
         contains(dirty({ "config", "-s", "/run/x.sock" }).stdout,
             'socket = "/run/x.sock" -- flag --socket')
     end)
@@ -304,9 +304,9 @@ describe("dirty call", function()
             { { "a", "b", "@/" }, "@/: " },
             { { "a", "b", "@-", "@-" }, "@- can be given once" },
             { { "a b", "c" }, "printable ASCII" },
-            { { "@arbiter", "stop" }, 'the app "@arbiter": names that start with @ are the '
-                .. "runtime's own; it has commands: status, metrics, reload," },
-            { { "@other", "a" }, "the runtime's own" },
+            { { "@arbiter", "stop" }, 'the app "@arbiter": names that start with @ belong '
+                .. "to the runtime; use its commands: status, metrics, reload," },
+            { { "@other", "a" }, "belong to the runtime" },
             { { "a", "" }, "1 to 255 bytes" },
             { { "--priority", "10", "a", "b" }, '--priority "10"' },
             { { "--metadata", "{", "a", "b" }, '--metadata "{"' },
@@ -338,7 +338,7 @@ describe("dirty call", function()
     end)
 end)
 
-describe("what a terminal is given", function()
+describe("output to a terminal", function()
     local printable = require "dirty.cli.printable"
 
     it("has escapes in place of what it would take for a command", function()

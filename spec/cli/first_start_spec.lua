@@ -22,7 +22,7 @@ end
 local USERS = unistd.geteuid() == 0 and { false, "nobody" } or { false }
 
 for _, user in ipairs(USERS) do
-    describe("a first start that fails" .. (user and " for another user" or ""), function()
+    describe("a failed first start" .. (user and " for another user" or ""), function()
         local dir
         before_each(function()
             dir = tempdir.new()
@@ -60,7 +60,7 @@ for _, user in ipairs(USERS) do
             assert.equal(1, count(r.log, part), part .. " in the log:\n" .. r.log)
         end
 
-        it("as another runtime has the socket", function()
+        it("because another runtime has the socket", function()
             local rt = runtime.start { apps = { "apps.echo" } }
             finally(function() rt:close() end)
             local r = serve { socket = rt.socket }
@@ -68,7 +68,7 @@ for _, user in ipairs(USERS) do
             told(r, "another runtime serves this socket")
         end)
 
-        it("as an app does not come up", function()
+        it("because an app does not boot", function()
             tempdir.write(dir .. "/bad.lua", "return { init = function() error 'no database' end }")
             local r = serve { app = "bad" }
             assert.equal(4, r.exit)
@@ -77,7 +77,7 @@ for _, user in ipairs(USERS) do
             assert.truthy(r.log:find("no database", 1, true), r.log)
         end)
 
-        it("as an app does not load", function()
+        it("because an app does not load", function()
             tempdir.write(dir .. "/bad.lua", "error 'it is broken'")
             local r = serve { app = "bad" }
             assert.equal(4, r.exit)
@@ -86,7 +86,7 @@ for _, user in ipairs(USERS) do
             assert.truthy(r.log:find("it is broken", 1, true), r.log)
         end)
 
-        it("as the pidfile can't be written, or there is nothing to serve", function()
+        it("because the pidfile can't be written, or there is nothing to serve", function()
             local r = serve { args = { "--pidfile", dir .. "/none/pid" } }
             assert.equal(2, r.exit)
             told(r, "pidfile = ")
@@ -96,7 +96,7 @@ for _, user in ipairs(USERS) do
             told(r, "there is no app to serve")
         end)
 
-        it("is told once where the log is the terminal", function()
+        it("is reported once if the log is the terminal", function()
             tempdir.write(dir .. "/bad.lua", "return { init = function() error 'no database' end }")
             for _, log in ipairs { false, "/dev/stderr" } do
                 local r = serve { app = "bad", log = log }

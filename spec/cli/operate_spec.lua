@@ -102,7 +102,7 @@ describe("dirty reload", function()
         local r = expect(6, "dirty reload: reload 1: failed: app shop (module shop): load: ",
             "reload", "--wait")
         contains(r.stderr, "shop.lua:2:")
-        contains(r.stderr, "the old code and configuration serve on")
+        contains(r.stderr, "the old code and configuration keep serving")
         assert.equal("v1", rt:call("shop", "version"))
         r = expect(6, "failed", "reload", "--wait", "--json")
         assert.equal("failed", cjson.decode(r.stdout).result)
@@ -124,7 +124,7 @@ describe("dirty reload", function()
             return app]]):format(rt.dir .. "/taken"))
         local r = expect(6, "reload 1: partial: worker 2 can't boot: ", "reload", "--wait")
         contains(r.stderr, "one licence only")
-        contains(r.stderr, "all else is as the new code and configuration have it")
+        contains(r.stderr, "everything else uses the new code and configuration")
         local seen = {}
         wait.until_true(function()
             local one, two = begin_call("shop", "version"), begin_call("shop", "version")
@@ -140,7 +140,7 @@ describe("dirty reload", function()
             args = { "--workers", "1" } }
         local gate = rt.dir .. "/gate"
         tempdir.write(rt.dir .. "/shop.lua", GATED:format(gate))
-        expect(4, "dirty reload: TIMEOUT: reload 1 goes on (covering)", "reload", "--wait",
+        expect(4, "dirty reload: TIMEOUT: reload 1 is still running (covering)", "reload", "--wait",
             "--timeout", "0.2")
         expect(0, "reload 1: covering\n", "status")
         tempdir.write(gate, "")
@@ -161,7 +161,7 @@ describe("dirty reload --wait", function()
             "covering")
         signal.kill(before, signal.SIGKILL)
         assert.same({ exit = 6 }, reload:wait(20))
-        contains(reload:stderr(), ("the arbiter (pid %d) has ended meanwhile"):format(before))
+        contains(reload:stderr(), ("the arbiter (pid %d) has ended"):format(before))
         tempdir.write(rt.dir .. "/gate", "")
         wait.until_true(function() return rt:call("shop", "version") == "v2" end, 20, "v2")
     end)
@@ -179,7 +179,7 @@ describe("dirty scale", function()
 
     it("keeps the hosts an app needs", function()
         start { apps = { "apps.echo:2" }, args = { "--workers", "2" } }
-        expect(3, "stayed at 2 workers: worker 2 hosts an app", "scale", "-1")
+        expect(3, "stayed at 2 workers: without worker 2 an app", "scale", "-1")
         expect(3, "from 1 to 4096", "scale", "0")
         expect(2, '"two": must be a number of workers, or +N, -N', "scale", "two")
     end)
@@ -190,7 +190,7 @@ describe("dirty kill", function()
         start { apps = { "apps.echo" }, args = { "--workers", "2" } }
         local call = begin_call("apps.echo", "sleep", "30000")
         local worker = running "sleep"
-        expect(0, ("worker %d (pid %d) is killed"):format(worker.number, worker.pid), "kill",
+        expect(0, ("worker %d (pid %d) was killed"):format(worker.number, worker.pid), "kill",
             tostring(worker.number))
         assert.same({ exit = 1 }, call:wait())
         contains(call:stderr(), "WORKER_LOST")
@@ -199,8 +199,8 @@ describe("dirty kill", function()
             return now.state == "ready" and now.pid ~= worker.pid
         end, 10, "its replacement")
         expect(3, 'there is no worker "9"', "kill", "9")
-        expect(2, '"first": must be a number of `dirty status`', "kill", "first")
-        expect(0, "last exit: signal 9 (SIGKILL), ours: told to", "status")
+        expect(2, '"first": must be a worker\'s number from `dirty status`', "kill", "first")
+        expect(0, "last exit: signal 9 (SIGKILL), by the runtime: requested", "status")
     end)
 end)
 
@@ -209,7 +209,7 @@ describe("dirty cancel", function()
         start { apps = { "apps.echo" }, args = { "--workers", "2" } }
         local call = begin_call("apps.echo", "spin", "30000")
         local worker = running "spin"
-        expect(0, worker.number .. ": its call is cancelled", "cancel", tostring(worker.number))
+        expect(0, worker.number .. ": its call was cancelled", "cancel", tostring(worker.number))
         assert.same({ exit = 1 }, call:wait())
         contains(call:stderr(), "CANCELLED")
         wait.until_true(function()
@@ -218,7 +218,7 @@ describe("dirty cancel", function()
         assert.equal(worker.pid, rt:status().workers[worker.number].pid)
         expect(0, worker.number .. ".0: no call runs there", "cancel", worker.number .. ".0")
         expect(0, "false", "cancel", "--json", tostring(worker.number))
-        expect(3, "they are 1.0 to 1.0", "cancel", "1.4")
+        expect(3, "its lanes are 1.0 to 1.0", "cancel", "1.4")
         expect(2, "WORKER.LANE", "cancel", "x")
     end)
 end)
@@ -283,9 +283,9 @@ describe("dirty reopen-logs", function()
         stat.mkdir(log)
         local r = rt:command("reopen-logs")
         assert.equal(3, r.exit)
-        assert.truthy(r.stderr:find(("the log file can't be opened again, the former one is kept: "
+        assert.truthy(r.stderr:find(("the log file can't be reopened, the old one is kept: "
             .. "%s: Is a directory\n"):format(log), 1, true), r.stderr)
-        expect(0, "log: it can't be opened again: " .. log .. ": Is a directory", "status")
+        expect(0, "log: it can't be reopened: " .. log .. ": Is a directory", "status")
         assert.equal(log, rt:status().log.file)
         assert.truthy(tempdir.read(log .. ".1"):find("file=\"" .. log .. "\" reason=\"Is a dir", 1,
             true))
@@ -293,7 +293,7 @@ describe("dirty reopen-logs", function()
 
     it("says that a log on stderr has no file", function()
         start { apps = { "apps.echo" }, args = { "--workers", "1" } }
-        expect(0, "the runtime logs to stderr, there is no file to open again\n", "reopen-logs")
+        expect(0, "the runtime logs to stderr, there is no file to reopen\n", "reopen-logs")
         assert.equal(cjson.null, rt:status().log.file)
     end)
 
@@ -306,7 +306,7 @@ describe("dirty reopen-logs", function()
             return (tempdir.read(log) or ""):find("ready", 1, true)
         end, 20, "a runtime that is ready")
         os.rename(log, log .. ".1")
-        expect(0, "the log file is open again", "reopen-logs")
+        expect(0, "the log file was reopened", "reopen-logs")
         assert.truthy(stat.lstat(log))
         expect(0, "1 worker", "scale", "1")
         wait.until_true(function() return tempdir.read(log):find("scaled", 1, true) end, 10,
@@ -452,7 +452,7 @@ describe("a command of somebody else", function()
         for _, uid in ipairs { 0, 33 } do
             for _, command in ipairs(CHANGES) do
                 denied(as(uid, unpack(command)), command[1]:gsub("-", "_"),
-                    "is for the users that admin_users names (uid 65534, uid 1)",
+                    "is allowed only for the users that admin_users names (uid 65534, uid 1)",
                     "the caller is uid " .. uid, "send a signal to the supervisor")
             end
         end
@@ -483,7 +483,8 @@ describe("a command of somebody else", function()
         denied(as(1, "stop"), "admin_users names (uid 0)")
         r = as(65534, "call", "apps.echo", "length", "abc")
         assert.equal(5, r.exit)
-        contains(r.stderr, "may not use " .. rt.socket .. " (mode 0660, owner uid 1, group gid "
+        contains(r.stderr, "not allowed to use " .. rt.socket .. " (mode 0660, owner uid 1, group "
+            .. "gid "
             .. process.run({ "id", "-g", "www-data" }).stdout:match "%d+")
         expect(0, "", "stop", "--wait")
     end)

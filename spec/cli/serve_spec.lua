@@ -97,11 +97,11 @@ describe("dirty call", function()
     it("says so when the output can't be written", function()
         local r = call({ "apps.echo", "echo", "x" }, { stdout_path = "/dev/full" })
         assert.equal(1, r.exit)
-        contains(r.stderr, "can't be written to stdout: No space left")
+        contains(r.stderr, "can't write to stdout: No space left")
         local command = (" call --socket %s apps.echo echo x >&-"):format(rt.socket)
         r = process.run { "sh", "-c", process.dirty() .. command }
         assert.equal(1, r.exit)
-        contains(r.stderr, "can't be written to stdout: Bad file descriptor")
+        contains(r.stderr, "can't write to stdout: Bad file descriptor")
     end)
 
     it("calls nothing whose output it can't write, and keeps a file until there is some", function()
@@ -161,7 +161,7 @@ describe("dirty call", function()
         local r = call { "show", "each", "2" }
         assert.same({ 1, "" }, { r.exit, r.stdout })
         assert.equal("dirty: PROTOCOL: show.each streams its result, which `dirty call --stream` "
-            .. "prints; this call has run, and was ended\n", r.stderr)
+            .. "prints; this call has run, and was stopped\n", r.stderr)
     end)
 
     it("keeps bytes from a terminal that they would garble", function()

@@ -37,7 +37,7 @@ if machine.no_terminal() then
     return
 end
 
-describe("words of apps on a terminal", function()
+describe("text of apps on a terminal", function()
     local rt, calls
 
     before_each(function() calls = {} end)
@@ -55,7 +55,7 @@ describe("words of apps on a terminal", function()
         return terminal.run_dirty { command, "--socket", rt.socket, ... }
     end
 
-    it("are no commands to it where a call fails", function()
+    it("is escaped when a call fails", function()
         rt = runtime.start { apps = { "evil" }, args = { "--workers", "1" }, files = {
             ["evil.lua"] = file_of [[
                 local evil = {}
@@ -100,7 +100,7 @@ describe("words of apps on a terminal", function()
         is_tame(rt:command("call", { "evil", "raise" }).stderr)
     end)
 
-    it("are none in what status, stack, reload and the log tell", function()
+    it("is escaped in the output of status, stack, reload and in the log", function()
         local flag
         rt = runtime.start {
             config = "workers = 1\nallow_stack = true\napps = { 'evil', 'apps.echo' }",
@@ -158,7 +158,7 @@ describe("words of apps on a terminal", function()
         end
     end)
 
-    it("are none in a log of JSON", function()
+    it("is escaped in a JSON log", function()
         rt = runtime.start { config = "workers = 1\nlog_format = 'json'\napps = { 'evil' }",
             files = { ["evil.lua"] = file_of [[
                 local evil = {}
@@ -174,8 +174,8 @@ describe("words of apps on a terminal", function()
     end)
 end)
 
-describe("words of apps that are tried", function()
-    it("are no commands to the terminal of dirty check and dirty serve", function()
+describe("text of apps in dirty check", function()
+    it("is escaped on the terminal of dirty check and dirty serve", function()
         local dir = tempdir.new()
         finally(function() tempdir.remove(dir) end)
         for name, text in pairs {
@@ -200,7 +200,7 @@ describe("words of apps that are tried", function()
         is_tame(r.output)
     end)
 
-    it("have no terminal to write to by themselves", function()
+    it("can't be written to a terminal directly", function()
         local dir = tempdir.new()
         finally(function() tempdir.remove(dir) end)
         tempdir.write(dir .. "/looks.lua", [[
@@ -217,8 +217,8 @@ describe("words of apps that are tried", function()
     end)
 end)
 
-describe("words of a peer on a terminal", function()
-    it("are no commands to it, whatever it sends", function()
+describe("text of a peer on a terminal", function()
+    it("is escaped, whatever it sends", function()
         local dir = tempdir.new()
         local socket = dir .. "/s"
         local puppet = process.start({ "luajit", puppet_path, socket }, { stdin_path = "/dev/zero",

@@ -102,7 +102,7 @@ describe("the client on a real runtime", function()
         rt:close()
     end)
 
-    it("gets what it sent", function()
+    it("gets back what it sent", function()
         local big = ("0123456789abcdef"):rep(262144)
         local c = rt:client()
         for _ = 1, 3 do

@@ -165,14 +165,14 @@ describe("a client that can't connect", function()
         absent = { "CONNECTION: nothing listens at $path: there is no such socket; start the "
             .. "runtime with: dirty serve --socket $path" },
         nowhere = { "CONNECTION: nothing listens at $path: there is no such directory; " },
-        file = { "CONNECTION: nothing listens at $path: ", "it is no socket",
+        file = { "CONNECTION: nothing listens at $path: ", "it is not a socket",
             "dirty serve --socket $path" },
         ended = { "CONNECTION: nothing listens at $path: ", "its server has ended",
             "dirty serve --socket $path" },
         datagrams = { "CONNECTION: $path is a socket of another type: no runtime listens there" },
-        denied = { "CONNECTION: may not use $path (mode 0640, owner uid 7, group gid 8): ",
+        denied = { "CONNECTION: not allowed to use $path (mode 0640, owner uid 7, group gid 8): ",
             "the caller is " .. CALLER_SAYS, "socket_group", "socket_mode 0660", "socket_user" },
-        closed = { "CONNECTION: may not reach $path: the directory ",
+        closed = { "CONNECTION: can't reach $path: the directory ",
             "/closed is closed to the caller", CALLER_SAYS, "(mode 0710, owner uid 7, group gid 8)",
             "another socket path" },
         full = { "OVERLOADED: the listen queue of $path stayed full for the budget of 300 ms",
@@ -215,8 +215,8 @@ describe("resty.dirty where there is no FFI", function()
         local connect = require("resty.dirty.messages").connect
         local code, words = connect("/run/s", "permission denied", 1000)
         assert.equal("CONNECTION", code)
-        for _, part in ipairs { "may not use /run/s: the user of nginx's workers", "socket_group",
-            "socket_mode 0660", "socket_user" } do
+        for _, part in ipairs { "not allowed to use /run/s: the user of nginx's workers",
+            "socket_group", "socket_mode 0660", "socket_user" } do
             assert.truthy(words:find(part, 1, true), words)
         end
         code, words = connect("/none/s", "no such file or directory", 1000)

@@ -215,7 +215,7 @@ describe("the runbook", function()
     it("says why a reload was rolled back", function()
         tempdir.write(rt.dir .. "/moody.lua", "return {")
         has(follow "A reload is rolled back", "reload 1: failed: ", "moody.lua:1: ",
-            "the old code and configuration serve on")
+            "the old code and configuration keep serving")
         assert.equal("ACTION_NOT_FOUND", (select(3, rt.runtime:call("moody", "none"))).code)
     end)
 

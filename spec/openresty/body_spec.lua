@@ -203,14 +203,14 @@ describe("client:body", function()
     it("is refused where the light thread that read it was killed", function()
         local workers = server:workers()
         local r = in_halves("/killed", 3)
-        local err = "CONNECTION: the request's body is not whole: the light thread that read it "
+        local err = "CONNECTION: the request's body is incomplete: the light thread that read it "
             .. "was killed"
         assert.equal(err .. "; " .. err, r.body, r.failed)
         expect_well(workers)
     end)
 
     it("says where there is no request", function()
-        assert.matches("client:body does not work in nginx's phase timer: a request's body",
+        assert.matches("client:body does not work in nginx's phase timer: the body of a request",
             http.request(server.socket, "/timer").body)
     end)
 end)

@@ -120,7 +120,7 @@ describe("docs/openresty.md", function()
             return r.status .. " " .. r.body
         end
 
-        it("that do what they say", function()
+        it("that work as described", function()
             assert.equal("200 quick 5\n", get "/with")
             assert.equal("200 600 ms of work, at the same time\n", get "/both", server:log())
             assert.equal("200 word\n", get "/again?text=a+word")

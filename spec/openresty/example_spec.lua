@@ -102,7 +102,7 @@ describe("examples/openresty", function()
         assert.equal(200, client:execute("images", "info", r.body).width)
     end)
 
-    it("refuses what is no image, and keeps the reason for the log", function()
+    it("refuses bytes that are not an image, and logs the reason", function()
         local r = server:request { uri = "/thumbnail", body = "no image" }
         assert.equal(422, r.status, server:log())
         assert.equal('{"error":"APP"}\n', r.body)
@@ -119,7 +119,7 @@ describe("examples/openresty", function()
         assert.equal(422, server:request("/write?first=xyzzy").status)
     end)
 
-    it("takes no number that is none", function()
+    it("refuses an invalid number", function()
         for _, wrong in ipairs { "nan", "-nan", "inf", "-inf", "-1", "0", "1e300", "many", "" } do
             local r = server:request("/write?first=xyzzy&count=" .. wrong)
             assert.same({ 422, '{"error":"APP"}\n' }, { r.status, r.body }, wrong)

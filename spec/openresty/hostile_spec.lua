@@ -101,7 +101,7 @@ local STREAM = {
 local ENDLESS = { empty_chunks = "0", slow_empty_chunks = "0", slow_chunks = "%d+",
     endless_chunks = "%d+" }
 
-describe("resty.dirty before a server that breaks the rules", function()
+describe("resty.dirty with a server that breaks the protocol", function()
     local dir, server, hostile, pids
 
     setup(function()
@@ -154,7 +154,7 @@ describe("resty.dirty before a server that breaks the rules", function()
         end)
     end
 
-    it("ends a stream that has always more to say, at its deadline", function()
+    it("ends an endless stream at its deadline", function()
         local streams = {}
         for way, count in pairs(ENDLESS) do
             streams[server:open { uri = "/stream?most=1e9&way=" .. way }] = { way, count }
@@ -172,7 +172,7 @@ describe("resty.dirty before a server that breaks the rules", function()
         end
     end)
 
-    it("uses no connection again that has more to say", function()
+    it("does not reuse a connection with unread bytes", function()
         for _, way in ipairs { "twice", "endless_rest", "late" } do
             for line in get("/call?times=50&way=" .. way):gmatch("[^\n]+") do
                 -- the late frame of the call before is seen, if not by nginx, by its id
@@ -196,7 +196,7 @@ describe("resty.dirty before a server that breaks the rules", function()
         end
     end)
 
-    it("knows that nothing has run where the request was not sent whole", function()
+    it("knows that nothing has run if the request was not sent completely", function()
         assert.equal("TIMEOUT no\n", get("/mute?len=4000000"))
         assert.equal("TIMEOUT unknown\n", get("/mute?len=10"))
         assert.equal("CONNECTION no\n", get("/deaf?len=4000000"))
@@ -208,7 +208,7 @@ describe("resty.dirty before a server that breaks the rules", function()
         end
     end)
 
-    it("sends once more what nobody has read, and nothing else", function()
+    it("retries only a request that nobody has read, once", function()
         local function accepted()
             return tonumber(get("/call?way=count"))
         end

@@ -59,7 +59,7 @@ local function call(path, number, n)
     return true
 end
 
-describe("nginx, when parts of the runtime are killed", function()
+describe("nginx when parts of the runtime are killed", function()
     local rt, server, callers, pids
 
     before_each(function()
@@ -118,7 +118,7 @@ describe("nginx, when parts of the runtime are killed", function()
         check()
     end)
 
-    it("gets typed errors for everything, and works with another runtime", function()
+    it("gets typed errors for the whole runtime, and works with the next one", function()
         local status = rt:status()
         local all = { status.arbiter.supervisor_pid, status.arbiter.pid }
         for _, worker in ipairs(status.workers) do

@@ -124,7 +124,7 @@ describe("resty.dirty in nginx's phases", function()
         for _, phase in ipairs { "init", "init_worker", "set", "header_filter", "body_filter",
             "log" } do
             assert.matches("client:execute does not work in nginx's phase " .. phase .. ": it "
-                .. "can wait in rewrite, access, content, timers", said(phase), 1, true)
+                .. "works in rewrite, access, content, timers", said(phase), 1, true)
         end
     end)
 
@@ -136,7 +136,7 @@ describe("resty.dirty in nginx's phases", function()
         end
     end)
 
-    it("never lets the blocking client in", function()
+    it("refuses the blocking client", function()
         local said_so = "nginx.conf:[^\n]*: dirty.client blocks, [^\n]* use resty.dirty"
         assert.matches(said_so .. "[^\n]*\n[^\n]*" .. said_so, server:request("/blocking").body)
     end)

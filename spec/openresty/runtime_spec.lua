@@ -93,7 +93,7 @@ describe("resty.dirty on a runtime", function()
         return cjson.decode(r.body)
     end
 
-    it("gets what it sent", function()
+    it("gets back what it sent", function()
         local got = get("/echo?say=hello")
         assert.equal("hello", got[1] or got["1"])
         assert.equal(2, got.n)
@@ -122,7 +122,7 @@ describe("resty.dirty on a runtime", function()
         assert.matches("traceback", get("/fail?action=fail")["3"].traceback)
     end)
 
-    it("is told by the server that time is up", function()
+    it("gets the server's TIMEOUT", function()
         local began = wait.now()
         local info = get("/late")["3"]
         assert.same({ "TIMEOUT", "run", "yes", 504 }, { info.code, info.phase, info.started,
@@ -135,7 +135,7 @@ describe("resty.dirty on a runtime", function()
         assert.matches("# TYPE dirty_", server:request("/metrics").body)
     end)
 
-    it("fails with words that Lua's and nginx's own functions show", function()
+    it("fails with messages that Lua's and nginx's functions can print", function()
         local said = "APP: [^\n]*out of paint"
         local r = server:request("/words?how=say")
         assert.equal(500, r.status)
@@ -149,7 +149,7 @@ describe("resty.dirty on a runtime", function()
         end
     end)
 
-    it("uses connections again", function()
+    it("reuses connections", function()
         local before = get("/status")["1"].counters
         for _ = 1, 20 do
             get("/echo?say=again")

@@ -203,7 +203,7 @@ describe("streams through nginx", function()
         assert.equal("true", get("/is_free"))
     end)
 
-    it("tell a late reader what is there already", function()
+    it("give a late reader the chunks that have arrived", function()
         local said = get("/late_reader")
         assert.matches("^1 TIMEOUT: ", said)
         assert.is_nil(said:find("got no answer", 1, true))
@@ -220,7 +220,7 @@ describe("streams through nginx", function()
         assert.equal("true", get("/is_free"))
     end)
 
-    it("are no answer to execute", function()
+    it("are refused by execute", function()
         assert.matches("^PROTOCOL: apps.flow.then_fail streams its result: use stream",
             get("/execute"))
         assert.equal("true", get("/is_free"))

@@ -52,7 +52,7 @@ local function wait_for_another(rt, old_pid, seconds)
     return status
 end
 
-describe("a service manager that does not read", function()
+describe("a service manager that does not read its socket", function()
     local function start_unread(name)
         local notify = notify_socket.open(name)
         defer(function() notify:close() end)
@@ -62,7 +62,7 @@ describe("a service manager that does not read", function()
         return rt, notify, fillers
     end
 
-    it("holds up no arbiter, no signal and no end", function()
+    it("delays no arbiter, no signal and no stop", function()
         local rt = start_unread("@dirty-spec-unread-" .. unistd.getpid())
         local arbiter = rt:status().arbiter.pid
         kill(arbiter, signal.SIGKILL)
@@ -76,7 +76,7 @@ describe("a service manager that does not read", function()
         assert.equal(1, lines) -- said once, not each time
     end)
 
-    it("is told in order what matters, once it reads again", function()
+    it("gets the important messages in order once it reads again", function()
         local rt, notify, fillers = start_unread("@dirty-spec-again-" .. unistd.getpid())
         rt:signal(signal.SIGHUP)
         wait.until_true(function() return rt:status().reload.result == "done" end, 10, "reloaded")
@@ -138,9 +138,9 @@ local WAYS = {
     match = "local text = ('a'):rep(40) text:find(('a*'):rep(40) .. 'b')",
 }
 
-describe("a worker_exit that does not return", function()
+describe("a worker_exit hook that does not return", function()
     for name, way in pairs(WAYS) do
-        it("holds up no call, whatever it does: " .. name, function()
+        it("delays no call, whatever it does: " .. name, function()
             local rt = start { stdout_path = full_pipe(), config = [[
                 workers = 2
                 apps = { "apps.echo" }
@@ -159,7 +159,7 @@ describe("a worker_exit that does not return", function()
                 return worker.generation == 2 and worker.state == "ready"
             end, 5, "the next worker")
             assert.equal(before.arbiter.pid, rt:status().arbiter.pid)
-            contains(rt:log(), 'hook=worker_exit error="ended: it ran for more than 2000 ms')
+            contains(rt:log(), 'hook=worker_exit error="killed: it ran for more than 2000 ms')
             local at = wait.now()
             assert.same({ exit = 0 }, rt:stop(8))
             assert.is_true(wait.now() - at < 4 * wait.SLOW)
@@ -178,7 +178,7 @@ end
 
 describe("a log that nobody reads", function()
     for name, open in pairs { pipe = full_pipe, terminal = silent_terminal } do
-        it("holds up nobody: a " .. name, function()
+        it("delays nobody: a " .. name, function()
             local rt = runtime.launch { stderr_path = open(), apps = { "talker" },
                 args = { "--workers", "2" }, files = { ["talker.lua"] = [[
                     local talker = {}
@@ -205,7 +205,7 @@ describe("a log that nobody reads", function()
     end
 end)
 
-describe("what a configuration leaves behind", function()
+describe("garbage of an old configuration", function()
     local function reload(rt, last, first)
         for number = first or 1, last do
             rt:signal(signal.SIGHUP)
@@ -216,7 +216,7 @@ describe("what a configuration leaves behind", function()
         end
     end
 
-    it("holds up no end, though its finalizers wait for ever", function()
+    it("delays no stop, even if its finalizers wait for ever", function()
         local rt = start { config = [[
             workers = 1
             apps = { "apps.echo" }
@@ -233,7 +233,7 @@ describe("what a configuration leaves behind", function()
         assert.falsy(rt:log():find("the arbiter hangs", 1, true))
     end)
 
-    it("holds up no call when a reload collects it", function()
+    it("delays no call when a reload collects it", function()
         local rt = start { config = [[
             workers = 1
             apps = { "apps.echo" }
@@ -246,7 +246,7 @@ describe("what a configuration leaves behind", function()
         assert.same({ exit = 0 }, rt:stop(8))
     end)
 
-    it("but what the present one has started lives on", function()
+    it("is collected without killing processes of the current configuration", function()
         local rt = start { config = [[
             workers = 1
             apps = { "apps.echo" }
@@ -266,7 +266,7 @@ describe("what a configuration leaves behind", function()
         assert.equal(2, count())
     end)
 
-    it("closes nothing of ours when a child collects it", function()
+    it("closes no descriptor of the runtime when a child collects it", function()
         local rt = start { config = [[
             workers = 2
             threads = 2
@@ -289,7 +289,7 @@ describe("what a configuration leaves behind", function()
         assert.same({ exit = 0 }, rt:stop(8))
     end)
 
-    it("may print to what nobody reads, also while another arbiter comes up", function()
+    it("can print to an unread pipe, also while the next arbiter starts", function()
         local rt = start { stdout_path = full_pipe(), config = [[
             workers = 1
             apps = { "apps.echo" }
@@ -309,17 +309,17 @@ describe("what a configuration leaves behind", function()
     end)
 end)
 
-describe("a keeper that is stuck", function()
-    it("is replaced with its arbiter when that has died, whatever arbiter_timeout is", function()
+describe("a stopped subreaper", function()
+    it("is replaced after its arbiter has died, whatever arbiter_timeout is", function()
         local rt = start { config = "workers = 1 arbiter_timeout = 0 apps = { 'apps.echo' }" }
         local arbiter = rt:status().arbiter.pid
         kill(tree.find(rt:tree(), "^dirty: keeper").pid, signal.SIGSTOP)
         kill(arbiter, signal.SIGKILL)
         wait_for_another(rt, arbiter, 15)
-        contains(rt:log(), "its keeper does not end")
+        contains(rt:log(), "its subreaper does not end")
     end)
 
-    it("holds up no end", function()
+    it("delays no stop", function()
         local rt = start { apps = { "apps.echo" }, args = { "--workers", "1" } }
         kill(tree.find(rt:tree(), "^dirty: keeper").pid, signal.SIGSTOP)
         local list = rt:tree()
@@ -335,7 +335,7 @@ describe("a directory service that does not answer", function()
         return
     end
 
-    it("holds up no arbiter", function()
+    it("delays no arbiter", function()
         local dir = tempdir.new()
         assert(stat.chmod(dir, tonumber("755", 8)) == 0)
         defer(function() tempdir.remove(dir) end)
@@ -352,8 +352,8 @@ describe("a directory service that does not answer", function()
     end)
 end)
 
-describe("callers that do not read their answers", function()
-    it("hold up nobody else", function()
+describe("callers that don't read their answers", function()
+    it("delay no other caller", function()
         local rt = start { apps = { "apps.echo" }, args = { "--workers", "1" } }
         local ask = table.concat((assert(wire.new():encode_request(1, { app = "@arbiter",
             action = "status", budget_ms = 20000 }, {}, 0))))
@@ -370,7 +370,7 @@ end)
 describe("docs/blocking-calls.md", function()
     local text = document.text "docs/blocking-calls.md"
 
-    it("names specs that there are, for each call that can be made to wait", function()
+    it("names an existing spec for each call that can be made to wait", function()
         local calls = 0
         for _, heading in ipairs { "## Supervisor", "## Subreaper", "## Arbiter" } do
             for _, row in ipairs(document.rows(document.section(text, heading))) do
@@ -396,7 +396,7 @@ describe("docs/blocking-calls.md", function()
         return found
     end
 
-    it("names all calls that may wait, with the files that they are in", function()
+    it("names all calls that may wait, with their files", function()
         local section = document.section(text, "## Where they are")
         local listed, waits = {}, {}
         for _, row in ipairs(document.rows(section)) do

@@ -11,7 +11,7 @@ describe("a runtime whose workers are killed under load", function()
         return report
     end
 
-    it("gives every call one outcome, the right one, and is whole again", function()
+    it("gives every call one correct outcome, and recovers", function()
         local report = run { workers = 4, threads = 1, grace = 0.5, margin_ms = 1500, calm = 0.3,
             strength_ms = 3000, storm = 2.5, reload = 20, scale = 10, behead = 15, brood = 1 }
         assert.is_true(report.kills > 10)

@@ -78,8 +78,8 @@ local function reload(rt)
     assert.equal("done", rt:status().reload.result)
 end
 
-describe("the course of a runtime", function()
-    it("is sound: start, load, reload, crash, scale, stop", function()
+describe("the life of a runtime", function()
+    it("works as expected: start, load, reload, crash, scale, stop", function()
         local rt = runtime.start { apps = { "apps.echo", "app" }, files = { ["app.lua"] = APP },
             args = { "--workers", "2", "--threads", "4" }, wrap = WATCHERS[WATCH], seconds = 60 }
         finally(function() rt:close() end)

@@ -34,7 +34,7 @@ describe("an event-driven client with 256 connections", function()
         assert.is_true(report.errors.cancel > 0 and report.errors.leave > 0)
     end
 
-    it("gets one outcome a call, the right one, under kills", function()
+    it("gets exactly one correct outcome per call while workers are killed", function()
         run { build = process.BUILD, storm = SECONDS and SECONDS / 2 or 2 }
     end)
 

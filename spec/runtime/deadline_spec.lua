@@ -113,7 +113,7 @@ describe("a request's deadline", function()
         assert.equal(2, #rt:status().workers)
     end)
 
-    it("that passes while the request comes is one", function()
+    it("that passes while the request arrives is an answer too", function()
         local connection = connect()
         local deadline = now_ns() + 0.2e9
         local bytes = note(1, "trickled", deadline)
@@ -124,14 +124,14 @@ describe("a request's deadline", function()
         assert.equal("", ran())
     end)
 
-    it("that has passed ends a connection whose request is not here whole", function()
+    it("that has passed ends a connection with an incomplete request", function()
         local connection = connect()
         connection:send(echo(1, "length", PAST, 0, ("x"):rep(100000)))
         assert_late(connection, 1)
         assert.truthy(connection:ends())
     end)
 
-    it("counts if it is earlier than what budget and server allow", function()
+    it("counts if it is earlier than budget and server allow", function()
         local connection = connect()
         for _, budget_ms in ipairs { 0, 20000 } do
             local begun = wait.now()
@@ -143,7 +143,7 @@ describe("a request's deadline", function()
         end
     end)
 
-    it("leaves the budget to decide if it is later, however late it is", function()
+    it("is ignored if it is later than the budget, however late it is", function()
         local connection = connect()
         for _, late in ipairs { now_ns() + 3600e9, 2 ^ 62, math.huge } do
             assert(connection:send(echo(1, "sleep", late, 200, 15000)))
@@ -154,7 +154,7 @@ describe("a request's deadline", function()
         end
     end)
 
-    it("tells what has waited before a runtime that stood still", function()
+    it("refuses calls that waited too long before a stopped runtime", function()
         local pid = rt:status().arbiter.pid
         signal.kill(pid, signal.SIGSTOP)
         finally(function() signal.kill(pid, signal.SIGCONT) end)

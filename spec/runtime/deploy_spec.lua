@@ -19,7 +19,7 @@ local SITE = [[
     function Site:which() return %d, unistd.getcwd() end
     return Site]]
 
-describe("a deploy by a symlink", function()
+describe("a deploy that changes a symlink", function()
     local dir, server, socket
 
     local function release(number, files)
@@ -121,7 +121,7 @@ describe("a deploy by a symlink", function()
         end, 20, "another arbiter")
     end
 
-    it("is followed by a reload where chdir names the symlink", function()
+    it("is followed by a reload if chdir names the symlink", function()
         start { "--config", configure(("workers = 1; apps = { 'site' }; chdir = '%s/current'")
             :format(dir)) }
         serves(1)
@@ -141,7 +141,7 @@ describe("a deploy by a symlink", function()
         serves(3)
     end)
 
-    it("is followed where --chdir does, with the configuration of the release", function()
+    it("is followed if --chdir names it, with the configuration of the release", function()
         release(1, { ["dirty.conf.lua"] = "workers = 1; apps = { 'site' }" })
         release(2, { ["dirty.conf.lua"] = [[
             local more = dofile "more.lua"
@@ -159,7 +159,7 @@ describe("a deploy by a symlink", function()
         serves(2)
     end)
 
-    it("is followed where the runtime was started in the symlink", function()
+    it("is followed if the runtime was started in the symlink", function()
         release(1, { ["dirty.conf.lua"] = "workers = 1; apps = { 'site' }" })
         release(2, { ["dirty.conf.lua"] = "workers = 1; apps = { 'site' }; timeout = 7" })
         start({}, { cwd = dir .. "/current", env = { PWD = dir .. "/current" } })
@@ -170,7 +170,7 @@ describe("a deploy by a symlink", function()
         assert.equal(7000, status().apps.site.timeout_ms)
     end)
 
-    it("takes no word of $PWD that is another directory", function()
+    it("ignores a $PWD that is another directory", function()
         start({ "--app", "site", "--workers", "1" }, { cwd = dir .. "/releases/1",
             env = { PWD = dir .. "/releases/2" } })
         serves(1)
@@ -178,7 +178,7 @@ describe("a deploy by a symlink", function()
         serves(1)
     end)
 
-    it("that does not start changes nothing, whatever dies meanwhile", function()
+    it("that fails to start changes nothing, whatever dies meanwhile", function()
         start { "--config", configure(("workers = 1; apps = { 'site' }; chdir = '%s/current'")
             :format(dir)) }
         release(2, { fails = "" })
@@ -194,14 +194,15 @@ describe("a deploy by a symlink", function()
         serves(2)
     end)
 
-    it("is followed when the old release is gone, though nobody has reloaded", function()
+    it("is followed without a reload when the old release is gone", function()
         start { "--config", configure(("workers = 1; apps = { 'site' }; chdir = '%s/current'")
             :format(dir)) }
         link(2)
         remove(1)
         replace_worker()
         serves(2)
-        assert.truthy(log():find("the working directory is gone, the one of its name is taken", 1,
+        assert.truthy(log():find("the working directory was removed: using the one that has its "
+            .. "name now", 1,
             true), log())
     end)
 
@@ -238,7 +239,7 @@ describe("a deploy by a symlink", function()
         serves(2)
     end)
 
-    it("leaves a relative log file and pidfile to the name of the directory", function()
+    it("keeps a relative log file and pidfile at the directory's name", function()
         process.run { "mkdir", dir .. "/log" }
         for number = 1, 2 do
             assert.equal(0, process.run({ "ln", "-s", dir .. "/log",
@@ -259,7 +260,7 @@ describe("a deploy by a symlink", function()
         assert.equal(tostring(server.pid) .. "\n", tempdir.read(dir .. "/log/dirty.pid"))
     end)
 
-    it("is where the hooks of the arbiter run", function()
+    it("is the directory in which the arbiter's hooks run", function()
         local text = [[
             workers = 1
             apps = { "site" }

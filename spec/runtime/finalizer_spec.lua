@@ -118,7 +118,7 @@ describe("a finalizer", function()
         return found
     end
 
-    it("that raises fails no call of another app, and is told in nobody's name", function()
+    it("that raises fails no call of another app, and is logged without an app's name", function()
         start()
         local client = rt:client { timeout = 20 }
         assert(client:execute("leaver", "leave"))
@@ -142,7 +142,7 @@ describe("a finalizer", function()
         client:close()
     end)
 
-    it("that raises fails none where no argument is large", function()
+    it("that raises fails no call without large arguments", function()
         start()
         local client = rt:client { timeout = 20 }
         for _ = 1, 30 do
@@ -195,7 +195,7 @@ describe("a finalizer", function()
         assert.falsy(lines("leaver's finalizer")[1]:find("app=", 1, true))
     end)
 
-    it("that raises where nothing holds LuaJIT's own collector back is told to be one", function()
+    it("that raises is reported as a finalizer if LuaJIT's own collector runs", function()
         start()
         assert(rt:call("leaver", "leave"))
         local value, err, info = rt:call("honest", "unpatched")
@@ -247,7 +247,7 @@ describe("a finalizer", function()
         assert.equal(0, r.exit, r.stdout .. r.stderr)
     end)
 
-    it("sees no call, and its log bears no name", function()
+    it("sees no call, and its log lines have no app's name", function()
         start()
         assert(rt:call("leaver", "leave_words"))
         for _ = 1, 60 do
@@ -260,7 +260,7 @@ describe("a finalizer", function()
         assert.falsy(said[1]:find("app=", 1, true), said[1])
     end)
 
-    it("waits as long as an app has stopped the collector", function()
+    it("waits while an app has stopped the collector", function()
         start()
         assert(rt:call("leaver", "stop"))
         assert(rt:call("leaver", "leave"))
@@ -276,7 +276,7 @@ describe("a finalizer", function()
         assert.equal(20, (rt:call("leaver", "finalized")))
     end)
 
-    it("of the configuration that raises ends no reload and no arbiter", function()
+    it("of the configuration that raises stops no reload and no arbiter", function()
         start [[
             workers = 1
             apps = { "leaver", "honest" }

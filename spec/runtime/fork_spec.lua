@@ -69,7 +69,7 @@ describe("a forked process", function()
         ]]
     end)
 
-    it("leaves the streams that its parent has open alone", function()
+    it("does not disturb open streams of its parent", function()
         both [[
             if side == "child" then
                 assert(s() == 1) -- it came before the fork

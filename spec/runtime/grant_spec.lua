@@ -95,7 +95,7 @@ describe("a reload with other options of the socket", function()
         assert.matches("DENIED", r.stderr)
     end)
 
-    it("ends in part where the arbiter may not do that", function()
+    it("is partial if the arbiter is not allowed to do that", function()
         if unistd.geteuid() ~= 0 then
             pending "needs root, to drop rights"
             return
@@ -147,7 +147,7 @@ describe("a reload with other options of the socket", function()
         works()
     end)
 
-    it("is made up for by the next arbiter", function()
+    it("is completed by the next arbiter", function()
         start()
         configure "socket_mode = '0640'"
         local old = rt:status().arbiter.pid
@@ -162,7 +162,7 @@ describe("a reload with other options of the socket", function()
         assert.equal("600", file()[1])
     end)
 
-    it("is what the socket is again when its file was removed and is made anew", function()
+    it("survives when the socket's file is removed and created again", function()
         start()
         configure "socket_mode = '0640'"
         expect_done()
@@ -176,7 +176,7 @@ describe("a reload with other options of the socket", function()
         works()
     end)
 
-    it("touches no file that has taken the socket's place", function()
+    it("touches no file that replaced the socket", function()
         start()
         local other = tempdir.write(rt.dir .. "/other", "")
         assert(stat.chmod(other, tonumber("600", 8)))
@@ -203,7 +203,7 @@ describe("a reload with options that can't be changed", function()
     local rt
     after_each(function() rt:close() end)
 
-    it("is partial, says which, and takes all else", function()
+    it("is partial, names them, and applies everything else", function()
         rt = runtime.start { config = CONFIG }
         local function configure(more)
             tempdir.write(rt.dir .. "/dirty.conf.lua", CONFIG .. more)
@@ -212,8 +212,8 @@ describe("a reload with options that can't be changed", function()
         for _ = 1, 2 do -- as long as it is so
             local r = rt:command("reload", { "--wait" }, { seconds = 30 })
             assert.equal(6, r.exit)
-            for _, part in ipairs { "partial: a reload can't change these, restart the runtime for "
-                .. 'them: log_level = "debug" (file ', "dirty.conf.lua:3) is ignored, it stays "
+            for _, part in ipairs { "partial: a reload can't change these, restart the runtime: "
+                .. 'log_level = "debug" (file ', "dirty.conf.lua:3) is ignored, it stays "
                 .. '"info"; pidfile = ' } do
                 assert.truthy(r.stderr:find(part, 1, true), r.stderr)
             end
@@ -222,7 +222,7 @@ describe("a reload with options that can't be changed", function()
         local last = rt:status().reload.last
         assert.equal("partial", last.result)
         assert.truthy(last.reason:find("log_level", 1, true))
-        assert.truthy(rt:log():find('msg="reloaded in part"', 1, true))
+        assert.truthy(rt:log():find('msg="reloaded partially"', 1, true))
         assert.falsy(rt:log():find("reload failed", 1, true))
         assert.falsy(rt:log():find("level=debug", 1, true))
         local json = rt:command("reload", { "--wait", "--json" }, { seconds = 30 })

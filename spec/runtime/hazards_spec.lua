@@ -163,7 +163,7 @@ local function reload(result)
 end
 
 describe("hazards: requests lost or hung", function()
-    it("G1: who waits when a worker dies is answered, and leaves nothing behind", function()
+    it("G1: a caller that waits when a worker dies is answered; nothing is left behind", function()
         start "workers = 1; apps = { 'witness' }"
         local arbiter = rt:status().arbiter.pid
         local function descriptors()
@@ -195,7 +195,7 @@ describe("hazards: requests lost or hung", function()
         wait.until_true(function() return descriptors() <= before end, 10, "no descriptor more")
     end)
 
-    it("G4: a worker that has to go ends its call first, then closes its apps", function()
+    it("G4: a retired worker ends its call first, then closes its apps", function()
         start "workers = 1; apps = { 'witness' }"
         local old = rt:call("witness", "who")
         local running = send("witness", "wait_for", "first")
@@ -229,7 +229,7 @@ describe("hazards: requests lost or hung", function()
         client:close()
     end)
 
-    it("G7: a worker told to end while it boots is no black hole", function()
+    it("G7: a worker that is stopped while it boots swallows no request", function()
         start "workers = 2; apps = { 'witness' }"
         touch "hold-init"
         local victim = worker(2).pid
@@ -299,7 +299,7 @@ describe("hazards: requests lost or hung", function()
 end)
 
 describe("hazards: timeouts", function()
-    it("G16: an init that hangs is ended at any time, and tried again", function()
+    it("G16: an init that hangs is stopped at any time, and tried again", function()
         start "workers = 1; boot_timeout = 0.3; apps = { 'witness' }"
         touch "hold-init"
         kill(worker(1).pid)
@@ -313,7 +313,7 @@ describe("hazards: timeouts", function()
 end)
 
 describe("hazards: wrong answers", function()
-    it("G24: a value is a value, whatever it looks like", function()
+    it("G24: a value stays a value, whatever it looks like", function()
         start "workers = 1; apps = { 'apps.echo' }"
         for _, value in ipairs {
             { error = "key_not_found" },
@@ -432,7 +432,7 @@ describe("hazards: scheduling and resources", function()
 end)
 
 describe("hazards: operation", function()
-    it("G40: started by root, who has dropped rights serves and can be called", function()
+    it("G40: a runtime started by root serves and can be called after it dropped rights", function()
         local lacking = machine.no_root() or machine.closed_to_others()
         if lacking then
             pending(lacking)
@@ -502,7 +502,7 @@ describe("docs/reliability.md", function()
         end)
     end
 
-    it("makes each statement that spec/reliability.md has tests for", function()
+    it("contains each statement that spec/reliability.md has tests for", function()
         local rows = document.rows(document.section(tests, "## Statements"))
         assert.is_true(#rows >= 19, #rows)
         for _, row in ipairs(rows) do

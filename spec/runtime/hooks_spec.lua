@@ -107,7 +107,7 @@ after_each(function()
 end)
 
 describe("the life of a worker", function()
-    it("has hooks and apps in their order, each in its process, over a reload too", function()
+    it("runs hooks and apps in order, each in its process, also during a reload", function()
         start(1)
         for _, call in ipairs(calls) do
             assert.same({ exit = 0 }, call:wait())
@@ -140,7 +140,7 @@ describe("the life of a worker", function()
         }, lines)
     end)
 
-    it("has post_fork before any lane and worker_init after all, with threads", function()
+    it("runs post_fork before any lane and worker_init after all lanes, with threads", function()
         start(3)
         for _, call in ipairs(calls) do
             assert.same({ exit = 0 }, call:wait())
@@ -158,7 +158,7 @@ describe("the life of a worker", function()
             call = 2 }, counts)
     end)
 
-    it("tells worker_exit how the worker ended, each time it did", function()
+    it("tells worker_exit how each worker ended", function()
         start(1)
         wait_line("worker_init 1 1")
         wait.until_true(function()
@@ -199,7 +199,7 @@ describe("a worker_exit that does not end", function()
         end
     end
 
-    it("keeps nobody waiting for longer than one does, however many workers end", function()
+    it("delays nobody for longer than one call of it, however many workers end", function()
         rt = runtime.start { config = [[
             workers = 12
             graceful_timeout = 1
@@ -214,8 +214,9 @@ describe("a worker_exit that does not end", function()
         status = wait_generation(3)
         assert.same({ before.arbiter.pid, 0 }, { status.arbiter.pid, status.arbiter.hangs })
         local log = rt:log()
-        local _, ended = log:gsub('hook=worker_exit error="ended: it ran for more than 2000 ms', "")
-        local _, left_out = log:gsub('msg="a hook is left out" hook=worker_exit worker=', "")
+        local _, ended = log:gsub('hook=worker_exit error="killed: it ran for more than 2000 ms',
+            "")
+        local _, left_out = log:gsub('msg="a hook was skipped" hook=worker_exit worker=', "")
         assert.equal(24, ended + left_out)
         assert.is_true(ended >= 1 and ended <= 8) -- eight run at once
         assert.same({ exit = 0 }, rt:stop())
@@ -223,7 +224,7 @@ describe("a worker_exit that does not end", function()
 end)
 
 describe("a worker_exit", function()
-    it("has what the file has opened and made, as it was, and leaves alone what it starts",
+    it("sees what the file opened and created, and its processes live on",
         function()
             rt = runtime.start { config = [[
                 workers = 1
@@ -255,7 +256,7 @@ describe("a worker_exit", function()
                 true))
         end)
 
-    it("has no connection of a caller, nor has what it starts", function()
+    it("has no connection of a caller, nor do its processes", function()
         rt = runtime.start { config = [[
             workers = 1
             apps = { "apps.echo" }
@@ -274,7 +275,7 @@ describe("a worker_exit", function()
         assert.equal("y", client:execute("apps.echo", "echo", "y"))
     end)
 
-    it("may end its process, crash or call the runtime: nothing else is changed", function()
+    it("can exit, crash or call the runtime without any other effect", function()
         rt = runtime.start { config = [[
             workers = 1
             apps = { "apps.echo" }
@@ -298,8 +299,8 @@ describe("a worker_exit", function()
             end, 10, "the next worker")
         end
         assert.equal(arbiter, rt:status().arbiter.pid)
-        for _, part in ipairs { 'hook=worker_exit error="ended its process with status 3"',
-            'hook=worker_exit error="ended by signal 9"',
+        for _, part in ipairs { 'hook=worker_exit error="exited with status 3"',
+            'hook=worker_exit error="killed by signal 9"',
             'text="the runtime says\\t' .. arbiter } do
             assert.truthy(rt:log():find(part, 1, true), part .. "\n" .. rt:log())
         end

@@ -99,7 +99,7 @@ local function is_free(rt, seconds)
 end
 
 describe("a call that does not end", function()
-    it("is ended at its deadline, most of the time with worker and state kept", function()
+    it("is interrupted at its deadline, mostly keeping worker and state", function()
         local rt = start(([[workers = 1; timeout_grace = %g; apps = { "endless" }]])
             :format(PATIENT_GRACE))
         local names = assert(rt:call("endless", "programs"))
@@ -149,7 +149,7 @@ describe("a call that does not end", function()
         assert.not_equal(pid, worker_pid(rt))
     end)
 
-    it("in several lanes leaves the other lanes alone", function()
+    it("in several lanes does not disturb the other lanes", function()
         local rt = start [[workers = 1; threads = 3; apps = { "interrupted" }]]
         local pid = worker_pid(rt)
         local calm = send(rt, 10, "interrupted", "go_on", 0.6)
@@ -194,7 +194,7 @@ describe("many interrupts", function()
         return info.phase
     end
 
-    it("leave every outcome right and the state sound", function()
+    it("keep every outcome correct and the state consistent", function()
         local rt = start [[workers = 1; apps = { "storm" }]]
         local client = rt:client()
         local pid = worker_pid(rt)
@@ -239,7 +239,7 @@ describe("a deadline", function()
         assert.equal(1, rt:call("interrupted", "count"))
     end)
 
-    it("is the server's or the app's where the caller gives none, and 0 is none", function()
+    it("defaults to the app's or the server's; 0 means no limit", function()
         local rt = start [[
             workers = 2
             timeout = 0.3
@@ -254,13 +254,13 @@ describe("a deadline", function()
         assert.is_nil(said.values[1])
     end)
 
-    it("is told by dirty.remaining", function()
+    it("is shown by dirty.remaining", function()
         local rt = start [[workers = 1; apps = { "interrupted" }]]
         local left = assert(rt:client { timeout = 20 }:execute("interrupted", "remaining"))
         assert.is_true(left > 5 and left <= 20, left)
     end)
 
-    it("ends by dirty.check a call that may not be interrupted", function()
+    it("stops a call that can't be interrupted in dirty.check", function()
         local rt = start(([[
             workers = 1
             timeout_grace = %d
@@ -275,7 +275,7 @@ describe("a deadline", function()
         assert.equal(pid, worker_pid(rt))
     end)
 
-    it("of the boot ends an init that hangs", function()
+    it("of the boot stops an init that hangs", function()
         local rt = runtime.launch { config = [[boot_timeout = 0.3; workers = 1; apps = { "hang" }]],
             files = { ["hang.lua"] = "return { init = function() while true do end end }" } }
         finally(function() rt:close() end)
@@ -299,8 +299,8 @@ describe("a deadline", function()
     end)
 end)
 
-describe("a caller that leaves", function()
-    it("cancels what it waits for, if the app wants it so", function()
+describe("a caller that disconnects", function()
+    it("cancels its call, if the app wants that", function()
         local rt = start [[
             workers = 1
             apps = { app = { module = "interrupted", cancel_on_disconnect = true } }]]
@@ -313,7 +313,7 @@ describe("a caller that leaves", function()
         assert.equal(pid, worker_pid(rt))
     end)
 
-    it("does not end other calls", function()
+    it("does not stop other calls", function()
         local rt = start [[workers = 1; apps = { "interrupted" }]]
         local connection = send(rt, 30, "interrupted", "tidy_later")
         is_running(rt)
@@ -322,7 +322,7 @@ describe("a caller that leaves", function()
         assert.equal("to the end", rt:call("interrupted", "what_was_caught"))
     end)
 
-    it("ends its stream, wherever that is", function()
+    it("stops its stream, wherever that is", function()
         local rt = start [[workers = 1; apps = { "interrupted" }]]
         local pid = worker_pid(rt)
         local connection = send(rt, 30, "interrupted", "chunks")
@@ -348,7 +348,7 @@ describe("a caller that leaves", function()
 end)
 
 describe("max_memory", function()
-    it("ends the call that goes over it and keeps worker and state", function()
+    it("stops the call that exceeds it, and keeps worker and state", function()
         local rt = start [[workers = 1; max_memory = "24m"; apps = { "interrupted" }]]
         local pid = worker_pid(rt)
         for i = 1, 3 do
@@ -362,7 +362,7 @@ describe("max_memory", function()
         assert.equal(pid, worker_pid(rt))
     end)
 
-    it("keeps the worker whatever the call itself held", function()
+    it("keeps the worker, whatever the call itself held", function()
         local rt = start [[workers = 1; max_memory = "24m"; apps = { "interrupted" }]]
         local pid = worker_pid(rt)
         for _, size in ipairs { 1000, 10000, 50000, 300000 } do
@@ -375,7 +375,7 @@ describe("max_memory", function()
         assert.is_nil(rt:log():find("why=max_memory", 1, true))
     end)
 
-    it("says in the log which call went over it", function()
+    it("names the call that exceeded it in the log", function()
         local rt = start [[workers = 1; max_memory = "24m"; apps = { "interrupted" }]]
         timed(rt, 20, "interrupted", "grow")
         wait.until_true(function()
@@ -385,7 +385,7 @@ describe("max_memory", function()
         end, 10, function() return "a line of it\n" .. rt:log() end)
     end)
 
-    it("has a worker replaced whose apps keep too much", function()
+    it("replaces a worker whose apps keep too much", function()
         local rt = start [[workers = 1; max_memory = "24m"; apps = { "interrupted" }]]
         local pid = worker_pid(rt)
         local _, _, err, info = timed(rt, 20, "interrupted", "leak")
@@ -405,7 +405,7 @@ describe("max_memory", function()
         }
         finally(function() rt:close() end)
         assert.equal(4, rt:wait(10).exit)
-        assert.truthy(rt:log():find("of max_memory (8388608 bytes) calls must have", 1, true),
-            rt:log())
+        assert.truthy(rt:log():find("of max_memory (8388608 bytes) must be left for calls", 1,
+            true), rt:log())
     end)
 end)

@@ -70,7 +70,7 @@ local function expect_well(rt, app)
     assert.equal("raise", info.nearest)
 end
 
-describe("a hook that an app sets", function()
+describe("a debug hook that an app sets", function()
     local rt
     setup(function()
         rt = start({ ["guest.lua"] = GUEST, ["host.lua"] = HOST },
@@ -78,21 +78,21 @@ describe("a hook that an app sets", function()
     end)
     teardown(function() rt:close() end)
 
-    it("is gone when its call is over", function()
+    it("is removed when its call is over", function()
         for _, event in ipairs { false, "l", "c", "r" } do
             rt:call("guest", "hook", event or nil)
             expect_well(rt, "host")
         end
     end)
 
-    it("does not meet what tells the app's own error", function()
+    it("does not run while the app's error is described", function()
         local _, err, info = rt:call("guest", "hook_and_raise")
         assert.equal("APP", info.code)
         assert.truthy(err, err)
         expect_well(rt, "host")
     end)
 
-    it("is gone after the step of a stream", function()
+    it("is removed after a step of a stream", function()
         local connection = raw.connect(rt.socket)
         assert(connection:send(table.concat((assert(codec:encode_request(1, { app = "guest",
             action = "hook_a_stream", budget_ms = 5000 }, {}, 0))))))
@@ -107,7 +107,7 @@ describe("a hook that an app sets", function()
         assert.is_true(rt:call("guest", "count_lines") >= 2)
     end)
 
-    it("leaves interrupts as they are", function()
+    it("does not disturb interrupts", function()
         rt:call("guest", "hook", "l")
         local _, err, info = rt:client { timeout = 0.1 }:execute("host", "late")
         assert.equal("TIMEOUT", info.code, err)
@@ -148,16 +148,16 @@ function vandal:strings()
 end
 return vandal]]
 
-describe("an app that breaks what all Lua shares", function()
+describe("an app that breaks shared Lua libraries", function()
     for _, way in ipairs { "globals", "functions", "libraries", "strings" } do
-        it("does not break the others' errors: its " .. way, function()
+        it("does not break the errors of other apps: its " .. way, function()
             local rt = start({ ["vandal.lua"] = VANDAL, ["host.lua"] = HOST }, [[
                 workers = 1
                 apps = { "vandal", "host", "apps.echo" }]])
             finally(function() rt:close() end)
             assert.equal("gone", rt:call("vandal", way))
             expect_well(rt, "host")
-            assert.is_nil(rt:log():find("can't be told", 1, true), rt:log())
+            assert.is_nil(rt:log():find("can't describe an app's error", 1, true), rt:log())
         end)
     end
 end)
@@ -167,7 +167,7 @@ describe("a value that is not JSON", function()
     setup(function() rt = start(nil, [[workers = 1; threads = 2; apps = { "apps.echo" }]]) end)
     teardown(function() rt:close() end)
 
-    it("is told in plain words", function()
+    it("gets a plain error message", function()
         for text, words in pairs {
             ["[1,"] = "argument 1 is not JSON: Expected value but found the end at character 4",
             ["[1 2]"] = "but found a number",
@@ -228,7 +228,7 @@ return deep]] }, [[
         end
     end)
 
-    it("are named when they are passed", function()
+    it("are named when they are exceeded", function()
         for _, depth in ipairs { 2000, 5000, 20000 } do
             for _, key in ipairs { 1, "a" } do
                 local _, err = rt:call("deep", "nest", depth, key)

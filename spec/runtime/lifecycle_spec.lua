@@ -131,8 +131,8 @@ describe("recycling", function()
     end)
 end)
 
-describe("max_rss below what the apps need", function()
-    it("does not recycle for ever, but says so, and still sees a leak", function()
+describe("max_rss below the need of the apps", function()
+    it("stops recycling with a warning, and still sees a leak", function()
         start { config = [[
             workers = 1
             max_rss = "16m"
@@ -146,7 +146,7 @@ describe("max_rss below what the apps need", function()
     end)
 end)
 
-describe("an app that can't boot any more", function()
+describe("an app that fails to boot after a while", function()
     it("gets NO_WORKERS while its circuit is open, and comes back by itself", function()
         -- steady lives in both workers, shaky in one
         start { config = 'workers = 2\napps = { "steady", "shaky:1" }', files = {
@@ -219,7 +219,7 @@ describe("an app that can't boot any more", function()
         contains(rt:call("@arbiter", "metrics"), 'dirty_circuit_open{worker="1"} 0')
     end)
 
-    it("has callers that waited for it told at once", function()
+    it("answers its waiting callers at once", function()
         start { config = 'workers = 1\napps = { "shaky" }', files = { ["shaky.lua"] = [[
             local dir = debug.getinfo(1, "S").source:match("@(.*)/")
             local app = {}
@@ -295,7 +295,7 @@ describe("limits of apps", function()
 end)
 
 describe("an app that forks", function()
-    it("finds its descriptors in the child as they were", function()
+    it("finds its descriptors unchanged in the child", function()
         start { config = 'workers = 1\napps = { "forks" }', files = { ["forks.lua"] = [[
             local ffi = require "ffi"
             ffi.cdef "int pipe(int *); int fork(void); long write(int, const void *, size_t);"

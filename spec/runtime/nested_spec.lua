@@ -141,7 +141,7 @@ describe("a call that an app makes", function()
         expect_timeout("wait", path, 1)
     end)
 
-    it("ends when its caller has left", function()
+    it("ends when its caller has disconnected", function()
         local call = rt:start_call("nest", "wait", rt.socket, "30000")
         wait.until_true(function() return host().lanes[1].state == "running" end, 10, "a call")
         call:kill()
@@ -154,7 +154,7 @@ describe("a call that an app makes", function()
         assert.truthy(rt:call("nest", "what"):find("deadline", 1, true))
     end)
 
-    it("goes on where it was only asked where it is", function()
+    it("continues after its traceback was taken", function()
         local call = rt:start_call("nest", "wait_patiently", rt.socket, "300")
         finally(function() call:close() end)
         wait.until_true(function() return host().lanes[1].state == "running" end, 10, "a call")
@@ -168,8 +168,8 @@ describe("a call that an app makes", function()
     end)
 end)
 
-describe("a call of a program of its own", function()
-    it("ends by ^C", function()
+describe("a call by a plain program", function()
+    it("can be stopped by Ctrl-C", function()
         local rt = runtime.start { apps = { "apps.echo" }, args = { "--workers", "1" } }
         finally(function() rt:close() end)
         local program = process.start({ "luajit", "-e", ([[

@@ -50,7 +50,7 @@ local function remove(group)
 end
 
 describe("dirty check", function()
-    it("tells of an app that the OOM killer ends", function()
+    it("reports an app that the OOM killer killed", function()
         local group, why = new_group()
         if not group then
             pending(why)
@@ -70,13 +70,13 @@ describe("dirty check", function()
         end
         local r = process.run(argv, { seconds = 30 })
         assert.equal(4, r.exit, r.stderr)
-        assert.truthy((r.stdout .. r.stderr):find("signal 9 (Killed), likely the OOM killer's", 1,
-            true), r.stdout .. r.stderr)
+        assert.truthy((r.stdout .. r.stderr):find("signal 9 (Killed), likely from the OOM killer",
+            1, true), r.stdout .. r.stderr)
     end)
 end)
 
 describe("a worker that the OOM killer ends", function()
-    it("is told to have been, to its caller, in the log, the status and the metrics", function()
+    it("is reported to its caller, in the log, the status and the metrics", function()
         local group, why = new_group()
         if not group then
             pending(why)

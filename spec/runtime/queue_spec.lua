@@ -20,7 +20,7 @@ describe("a queue of ten thousand callers", function()
         end
     end)
 
-    it("costs a bounded part of each large request", function()
+    it("keeps a bounded part of each large request in memory", function()
         local report = chaos.queue { count = 500, bytes = 100000 }
         assert.equal(500, report.values)
         assert.equal(0, report.unordered)
@@ -31,8 +31,8 @@ describe("a queue of ten thousand callers", function()
     end)
 end)
 
-describe("a call that takes long", function()
-    it("holds up its own worker alone: short calls go by it", function()
+describe("a long call", function()
+    it("delays only its own worker: short calls pass it", function()
         local codec = wire.new()
         local rt = runtime.start { apps = { "apps.echo" }, args = { "--workers", "2" } }
         local connections = {}

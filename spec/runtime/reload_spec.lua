@@ -83,7 +83,7 @@ describe("a reload", function()
         end
     end)
 
-    it("takes apps, limits, workers, timeouts and hooks of the new configuration", function()
+    it("uses apps, limits, workers, timeouts and hooks of the new configuration", function()
         rt = start()
         rt:write("more.lua", versioned("more", "workers = 1, timeout = 7, max_queue = 3"))
         rt:configure(([[
@@ -120,7 +120,7 @@ describe("a reload", function()
         wait.until_true(function() return #rt:status().workers == 1 end, 10, "one worker")
     end)
 
-    it("loads again what the configuration requires", function()
+    it("reloads modules that the configuration requires", function()
         rt = start([[
             local dir = debug.getinfo(1, "S").source:match("@(.*)/")
             package.path = dir .. "/?.lua"
@@ -133,14 +133,14 @@ describe("a reload", function()
         assert.same({ "v1", "b" }, { rt:call("shop", "version") })
     end)
 
-    it("does without a configuration file too", function()
+    it("works without a configuration file", function()
         rt = runtime.start { apps = { "shop:1" }, files = { ["shop.lua"] = versioned "v1" } }
         tempdir.write(rt.dir .. "/shop.lua", versioned "v2")
         rt:signal(signal.SIGHUP)
         wait.until_true(function() return (rt:call("shop", "version")) == "v2" end, 10, "v2")
     end)
 
-    it("tells what it can't change, and keeps it", function()
+    it("reports and keeps settings that it can't change", function()
         rt = start()
         rt:configure(CONFIG .. "\nuser = 'nobody'\nlog_level = 'debug'\n"
             .. "pidfile = '/nowhere/d.pid'")
@@ -155,7 +155,7 @@ describe("a reload", function()
         assert.falsy(rt:log():find("level=debug", 1, true))
     end)
 
-    it("tells a call that it ends that it was a reload, or what else it was", function()
+    it("names the reason to a call that it stops: reload, recycling or scaling", function()
         rt = start([[
             workers = 1
             threads = 2
@@ -180,14 +180,15 @@ describe("a reload", function()
             assert.falsy(said:find("shutting down", 1, true), said)
             return said
         end
-        contains(ended(function() rt:signal(signal.SIGHUP) end), "SHUTDOWN: shop.sleep was ended: "
-            .. "its worker was replaced by a reload, and graceful_timeout (0.3 s) was over")
+        contains(ended(function() rt:signal(signal.SIGHUP) end), "SHUTDOWN: shop.sleep was "
+            .. "stopped: its worker was replaced by a reload, and graceful_timeout (0.3 s) has "
+            .. "passed")
         wait.until_true(function() return rt:status().reload.state == "idle" end, 20, "its end")
         contains(ended(function()
             for _ = 1, 4 do
                 rt:call("shop", "version")
             end
-        end), "SHUTDOWN: shop.sleep was ended: its worker was recycled, and graceful_timeout")
+        end), "SHUTDOWN: shop.sleep was stopped: its worker was recycled, and graceful_timeout")
         rt:configure [[
             workers = 2
             graceful_timeout = 0.3
@@ -209,10 +210,10 @@ describe("a reload", function()
             local over = calls[1]:ended() and calls[1] or calls[2]:ended() and calls[2]
             return over and over:stderr()
         end, 20, "the end of one")
-        contains(said, "SHUTDOWN: shop.sleep was ended: its worker was taken away by scaling, and")
+        contains(said, "SHUTDOWN: shop.sleep was stopped: its worker was removed by scaling, and")
     end)
 
-    it("tries a worker of the new code again that was killed while it booted", function()
+    it("retries a new worker that was killed while it booted", function()
         rt = start()
         -- Its first boot lasts until it is killed.
         rt:write("shop.lua", ([[
@@ -251,13 +252,13 @@ describe("a reload", function()
         ["a configuration that raises"] = { "dirty.conf.lua", "\n\nerror 'no site file'",
             "dirty.conf.lua:3: no site file" },
         ["a configuration that ends its process"] = { "dirty.conf.lua", "os.exit(0)",
-            "the child that runs the configuration ended before its end" },
-        ["a configuration without apps"] = { "dirty.conf.lua", "workers = 2", "none to serve" },
+            "the child that runs the configuration ended too early" },
+        ["a configuration without apps"] = { "dirty.conf.lua", "workers = 2", "no app to serve" },
         ["a configuration of no workers"] = { "dirty.conf.lua", CONFIG .. "\nworkers = 0",
             "can't disable the runtime" },
         ["a syntax error in an app"] = { "shop.lua", "\nlocal = 5",
             "app shop (module shop): load:" },
-        ["an app that is gone"] = { "shop.lua", nil, "module 'shop' is not found" },
+        ["an app that is gone"] = { "shop.lua", nil, "module 'shop' was not found" },
         ["an app that declares nonsense"] = { "shop.lua",
             "return require('dirty').app { timeuot = 1 }", "timeuot" },
         ["an app that ends its process"] = { "shop.lua", "os.exit(3)", "status 3" },
@@ -278,7 +279,7 @@ describe("a reload", function()
             assert.equal("failed", reload.result)
             contains(reload.reason, case[3])
             assert.falsy(reload.reason:find("\n", 1, true))
-            contains(rt:log(), "reload failed, the old generation goes on")
+            contains(rt:log(), "reload failed: the old code keeps serving")
             assert.same({ "v1", 1 }, { rt:call("shop", "version") })
             assert.same(before, pids_of(rt))
             assert.equal(1, rt:status().counters.reload_failures)
@@ -292,7 +293,7 @@ describe("a reload", function()
 end)
 
 -- The file is run in a child: it may take its time, and calls don't wait for it.
-describe("a configuration that takes long", function()
+describe("a configuration that takes a long time", function()
     local rt
     after_each(function() rt:close() end)
 
@@ -311,14 +312,14 @@ describe("a configuration that takes long", function()
         return ended, longest
     end
 
-    it("without an end fails after boot_timeout, and no call waits for it", function()
+    it("fails after boot_timeout, and delays no call", function()
         rt = start("boot_timeout = 4\n" .. CONFIG)
         for _, endless in ipairs { "while true do end", "os.execute 'sleep 1011'",
             "function worker_init() end\nwhile true do end" } do
             rt:configure(CONFIG .. "\n" .. endless)
             local list = tree.below(rt.pid)
             local ended, longest = reload_while_calling()
-            assert.same({ "failed", "the configuration did not run to its end within 4000 ms "
+            assert.same({ "failed", "the configuration did not finish within 4000 ms "
                 .. "(boot_timeout)" }, { ended.result, ended.reason })
             assert.is_true(longest < 3 * wait.SLOW, longest)
             wait.until_true(function() return #tree.below(rt.pid) == #list end, 10,
@@ -326,7 +327,7 @@ describe("a configuration that takes long", function()
         end
     end)
 
-    it("holds in the end, and no call waits for it", function()
+    it("is used in the end, and delays no call", function()
         rt = start()
         rt:configure((CONFIG:gsub("mark = 1", "mark = 2")) .. "\nos.execute 'sleep 4'")
         local ended, longest = reload_while_calling()
@@ -335,12 +336,12 @@ describe("a configuration that takes long", function()
         assert.same({ "v1", 2 }, { rt:call("shop", "version") })
     end)
 
-    it("and has hooks can't hold: those are made in the arbiter, which says so", function()
+    it("is refused if it sets hooks, because it must run in the arbiter too", function()
         rt = start()
         rt:configure(CONFIG .. "\nos.execute 'sleep 4.2'\nfunction worker_init() end")
         local ended, longest = reload_while_calling()
         assert.equal("failed", ended.result)
-        contains(ended.reason, "s to run: with hooks (worker_init) it is run in the arbiter too")
+        contains(ended.reason, "s to run: with hooks (worker_init) it also runs in the arbiter")
         assert.is_true(longest < 3 * wait.SLOW, longest)
         -- nor one that is quick in the child alone
         local arbiter = rt:status().arbiter.pid
@@ -353,11 +354,11 @@ describe("a configuration that takes long", function()
             end]])
         ended = reload_while_calling()
         assert.equal("failed", ended.result)
-        contains(ended.reason, "ended: it ran for more than 2000 ms (uncompiled)")
+        contains(ended.reason, "stopped: it ran for more than 2000 ms (uncompiled)")
         assert.equal(arbiter, rt:status().arbiter.pid)
     end)
 
-    it("holds where it has left a process behind that goes on", function()
+    it("is used even if it leaves a running process behind", function()
         rt = start("boot_timeout = 5\n" .. CONFIG)
         rt:configure((CONFIG:gsub("mark = 1", "mark = 2")) .. [[
 
@@ -374,7 +375,7 @@ describe("a configuration that takes long", function()
         assert.same({ "v1", 2 }, { rt:call("shop", "version") })
     end)
 
-    it("and is ended in the arbiter leaves everything there as it was", function()
+    it("leaves the arbiter unchanged if it is stopped there", function()
         -- The hook uses what the file has loaded when it runs.
         local text = [[
             local dir = debug.getinfo(1, "S").source:match("@(.*)/")
@@ -400,7 +401,7 @@ describe("a configuration that takes long", function()
             end]])
         local reload = rt:reload()
         assert.equal("failed", reload.result)
-        contains(reload.reason, "ended: it ran for more than 2000 ms")
+        contains(reload.reason, "stopped: it ran for more than 2000 ms")
         signal.kill(rt:status().workers[1].pid, signal.SIGKILL)
         assert.equal("a", wait.until_true(function()
             return tempdir.read(rt.dir .. "/seen.whole")
@@ -422,7 +423,7 @@ describe("a reload under load", function()
         end
     end)
 
-    it("loses nothing with an init of 5 s; the old code serves meanwhile", function()
+    it("loses no call with an init of 5 s; the old code serves meanwhile", function()
         rt = start()
         callers = load.start(rt.socket, 8, function(client)
             return client:execute("shop", "version")
@@ -448,7 +449,7 @@ describe("a reload under load", function()
         assert.is_true(report.slowest < 4, report.slowest .. " s")
     end)
 
-    it("loses nothing with new code that is broken", function()
+    it("loses no call with broken new code", function()
         rt = start()
         callers = load.start(rt.socket, 8, function(client)
             local version, err = client:execute("shop", "version")

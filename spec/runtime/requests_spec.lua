@@ -258,7 +258,7 @@ describe("a request", function()
         assert.equal(0, rt:status().counters.killed)
     end)
 
-    it("for the status is answered from the last one where it is asked without pause", function()
+    it("for the status is answered from a cache if it is repeated without pause", function()
         start("workers = 20\n")
         local flood, distinct, seen = connect(), 0, {}
         local ask = request(1, "@arbiter", "status", {})
@@ -274,7 +274,7 @@ describe("a request", function()
         assert.equal(0, rt:status().queue.length)
     end)
 
-    describe("that does not come whole", function()
+    describe("that arrives incompletely", function()
         it("ends its connection after an earlier one, under its own id", function()
             start("workers = 1\nrecv_timeout = 0.3\n")
             local connection = send(request(7, "apps.echo", "echo", {}, 1))
@@ -326,7 +326,7 @@ describe("a request", function()
             wait.until_true(function() return rt:status().workers[1].generation == 2 end, 10,
                 "another worker")
             assert.equal("served", (client:execute("apps.echo", "echo", "served")))
-            local _, lines = rt:log():gsub("breaks the rules of its channel", "")
+            local _, lines = rt:log():gsub("broke the channel protocol", "")
             assert.equal(1, lines)
             assert.equal(1, rt:status().counters.killed)
         end)
@@ -347,7 +347,7 @@ describe("a request", function()
             return connection
         end
 
-        it("holds no lane", function()
+        it("occupies no lane", function()
             start("workers = 2\n")
             local slow = {}
             for i = 1, 4 do
@@ -387,7 +387,7 @@ describe("a request", function()
             assert.equal(100000, (rt:call("note", "length", ("x"):rep(100000))))
         end)
 
-        it("is answered whole, wherever it was cut and whatever comes behind it", function()
+        it("is answered completely, wherever it was cut and whatever follows", function()
             start()
             local frame = upload(3)
             for n, at in ipairs { 8192, 8193, 30000, #frame - 1 } do
@@ -400,7 +400,7 @@ describe("a request", function()
             end
         end)
 
-        it("is a TIMEOUT after recv_timeout in all", function()
+        it("is a TIMEOUT after recv_timeout in total", function()
             start("workers = 1\nrecv_timeout = 0.5\n")
             local frame = upload(5)
             local began = wait.now()
@@ -418,7 +418,7 @@ describe("a request", function()
             error("no answer within " .. wait.now() - began .. " s")
         end)
 
-        it("has no more of recv_timeout for having been in a lane", function()
+        it("gets no extra recv_timeout after having been in a lane", function()
             start("workers = 1\nrecv_timeout = 4\n")
             local frame = upload(5)
             local connection = send(frame:sub(1, 100))
@@ -432,7 +432,7 @@ describe("a request", function()
             assert.truthy(wait.now() - resumed < 4)
         end)
 
-        it("tells its id and phase in the timeout", function()
+        it("has its id and phase in the timeout", function()
             start("workers = 1\nrecv_timeout = 0.3\n")
             local code, details = refusal(stall(upload(5), 9000), 5)
             assert.same({ "TIMEOUT", "receive", "no", "note", "length" },

@@ -145,11 +145,11 @@ describe("the log in a directory of the user", function()
             ("mv %s %s.1; ln -s %s %s"):format(log, log, target, log))))
         local r = rt:command("reopen-logs")
         assert.equal(3, r.exit)
-        contains(r.stderr, "can't be opened again, the former one is kept: " .. log
+        contains(r.stderr, "can't be reopened, the old one is kept: " .. log
             .. ": it is a link")
         assert.is_nil(stat.lstat(target))
         contains(tempdir.read(log .. ".1"), "log file can't be reopened")
-        contains(rt:command("status").stdout, "log: it can't be opened again: " .. log
+        contains(rt:command("status").stdout, "log: it can't be reopened: " .. log
             .. ": it is a link")
         contains(rt:status().log.trouble, "it is a link")
         -- neither by the next arbiter, nor by the keeper at the end
@@ -160,7 +160,7 @@ describe("the log in a directory of the user", function()
         contains(tempdir.read(log .. ".1"), "who=supervisor")
     end)
 
-    it("is another one once the way is free", function()
+    it("is reopened once the path is usable", function()
         local place = new_place()
         local log = place.theirs .. "/log"
         local rt = start(place, { log = log })
@@ -174,7 +174,7 @@ describe("the log in a directory of the user", function()
         contains(rt.logged(), "who=arbiter")
     end)
 
-    it("may not lead through a link to where root alone may write", function()
+    it("can't lead through a link to a place where only root can write", function()
         local place = new_place()
         local log = place.theirs .. "/logs/dirty.log"
         as_nobody("mkdir " .. place.theirs .. "/logs")
@@ -185,14 +185,14 @@ describe("the log in a directory of the user", function()
         assert.is_nil(stat.lstat(place.roots .. "/dirty.log"))
     end)
 
-    it("holds up nobody when it has become a FIFO", function()
+    it("delays nobody when it has become a FIFO", function()
         local place = new_place()
         local log = place.theirs .. "/log"
         local rt = start(place, { log = log })
         as_nobody(("cd %s && mv log log.1 && mkfifo log"):format(place.theirs))
         rt:signal(signal.SIGUSR1)
         wait.until_true(function()
-            return (tempdir.read(log .. ".1") or ""):find("it is no regular file", 1, true)
+            return (tempdir.read(log .. ".1") or ""):find("it is not a regular file", 1, true)
         end, 10, "a refusal")
         new_arbiter(rt)
         local list = rt:tree()
@@ -200,7 +200,7 @@ describe("the log in a directory of the user", function()
         assert.is_nil(tree.alive(list))
     end)
 
-    it("holds up no keeper that ends what a killed supervisor has left", function()
+    it("delays no subreaper that cleans up after a killed supervisor", function()
         local place = new_place()
         local log = place.theirs .. "/log"
         local rt = start(place, { log = log })
@@ -223,7 +223,7 @@ describe("the log in a directory of root", function()
                 assert(stat.chmod(log, tonumber("600", 8)))
             end
             local r = rt:command("reopen-logs")
-            assert.same({ 0, "", "the log file is open again\n" }, { r.exit, r.stderr, r.stdout })
+            assert.same({ 0, "", "the log file was reopened\n" }, { r.exit, r.stderr, r.stdout })
             assert(rt:call("user", "log", "hello " .. i))
             assert(signal.kill(rt:status().workers[1].pid, signal.SIGKILL))
             wait.until_true(function()
@@ -236,7 +236,7 @@ describe("the log in a directory of root", function()
         assert.equal(0, owner(log))
     end)
 
-    it("is not opened to the app, though it has the lines of the app", function()
+    it("can't be accessed by the app, though it has the app's lines", function()
         local place = new_place()
         local log = place.roots .. "/log"
         tempdir.write(log, "")
@@ -254,7 +254,7 @@ describe("the log in a directory of root", function()
 end)
 
 describe("a FIFO and a device", function()
-    it("that root names are good for a log", function()
+    it("that root names are accepted as a log", function()
         local place = new_place()
         local log = place.roots .. "/fifo"
         assert(process.run { "mkfifo", log }.exit == 0)
@@ -336,7 +336,7 @@ describe("of root's descriptors", function()
         contains(broken:log(), "an app does not load")
     end)
 
-    it("nobody below is missed: lines of a burst arrive", function()
+    it("all lines of a burst arrive", function()
         local place = new_place()
         tempdir.write(place.dir .. "/user.lua", [[
             local app = {}
@@ -355,7 +355,7 @@ describe("of root's descriptors", function()
 end)
 
 describe("the pidfile in a directory of the user", function()
-    it("is the user's, and holds up no stop when it has become a FIFO", function()
+    it("belongs to the user, and delays no stop when it has become a FIFO", function()
         local place = new_place()
         local path = place.theirs .. "/pid"
         local rt = start(place, { args = { "--pidfile", path } })
@@ -366,7 +366,7 @@ describe("the pidfile in a directory of the user", function()
         assert.truthy(stat.lstat(path))
     end)
 
-    it("may not lead through a link to where root alone may write", function()
+    it("can't lead through a link to a place where only root can write", function()
         local place = new_place()
         as_nobody(("ln -s %s %s/run"):format(place.roots, place.theirs))
         local rt = start(place, { args = { "--pidfile", place.theirs .. "/run/pid" } })
@@ -402,11 +402,11 @@ describe("the socket in a directory of the user", function()
 end)
 
 describe("a group that the user is not in", function()
-    it("is named where the socket can't be given to it", function()
+    it("is named if the socket can't be given to it", function()
         local place = new_place()
         for option, wanted in pairs {
-            ["--socket-group"] = { "www-data", "socket_group = www-data (gid ", "no member of it",
-                "join that group, start it as root" },
+            ["--socket-group"] = { "www-data", "socket_group = www-data (gid ",
+                "not a member of it", "join that group, start it as root" },
             ["--socket-user"] = { "root", "socket_user = root (uid 0)", "only root", "start it as "
                 .. "root" },
         } do
@@ -443,7 +443,7 @@ describe("the configuration", function()
         assert.equal(0, r.exit, r.stdout .. r.stderr)
     end
 
-    it("must be root's alone where apps are not to be root", function()
+    it("must be writable only by root if apps run as another user", function()
         local place = new_place()
         local path = tempdir.write(place.roots .. "/c.lua", CONFIG)
         assert(unistd.chown(path, NOBODY, NOBODY))
@@ -451,8 +451,8 @@ describe("the configuration", function()
             .. "another user: chown root"):format(path))
         assert(unistd.chown(path, 0, 0))
         assert(stat.chmod(path, tonumber("666", 8)))
-        refused(place, path, ("the file %s (mode 0666, owner 0, group 0) may be written to by "
-            .. "others: chmod go-w"):format(path))
+        refused(place, path, ("the file %s (mode 0666, owner 0, group 0) is writable by others: "
+            .. "chmod go-w"):format(path))
         -- another could be put there
         refused(place, tempdir.write(place.theirs .. "/c.lua", CONFIG),
             ("the directory %s (mode 0755, owner 65534, group 65534) belongs to another user")
@@ -469,12 +469,12 @@ describe("the configuration", function()
         contains(r.stdout, "warning: root runs the configuration")
     end)
 
-    it("must be where nobody else may put another one of root's", function()
+    it("must be in a place where only root can replace it", function()
         local place = new_place()
         local path = tempdir.write(place.roots .. "/c.lua", CONFIG)
         assert(stat.chmod(place.roots, tonumber("777", 8)))
-        refused(place, path, ("the directory %s (mode 0777, owner 0, group 0) may be written to "
-            .. "by others: chmod go-w"):format(place.roots))
+        refused(place, path, ("the directory %s (mode 0777, owner 0, group 0) is writable by "
+            .. "others: chmod go-w"):format(place.roots))
         assert(stat.chmod(place.roots, tonumber("775", 8)))
         taken(place, "--config", path) -- root's own group
         assert(unistd.chown(place.roots, 0, NOBODY))
@@ -490,7 +490,7 @@ describe("the configuration", function()
         refused(place, path, "has a second name")
     end)
 
-    it("is refused before it runs where a flag names the user", function()
+    it("is refused before it runs if a flag sets the user", function()
         local place = new_place()
         local mark = place.roots .. "/run"
         local path = tempdir.write(place.roots .. "/c.lua", ("io.open(%q, 'w'):close()\n"):format(
@@ -515,7 +515,7 @@ describe("the configuration", function()
         contains(r.stderr, "mode 0666")
     end)
 
-    it("may be nothing, or a pipe", function()
+    it("can be absent, or a pipe", function()
         local place = new_place()
         taken(place, "--config", "/dev/null", "--user", "nobody")
         local r = process.run({ "sh", "-c", ("echo workers=3 | %s config --config /dev/stdin")
@@ -524,7 +524,7 @@ describe("the configuration", function()
         contains(r.stdout, "workers = 3")
     end)
 
-    it("is not run again by root once others may change it", function()
+    it("is not run again by root once others can change it", function()
         local place = new_place()
         local path = tempdir.write(place.roots .. "/c.lua", CONFIG)
         local rt = start(place, { args = { "--config", path } })
@@ -532,14 +532,14 @@ describe("the configuration", function()
             .. "/planted"))
         assert(unistd.chown(path, NOBODY, NOBODY))
         new_arbiter(rt)
-        contains(rt:log(), "the one of the start is served")
+        contains(rt:log(), "serving with the one of the start")
         contains(rt:log(), "root runs the configuration")
         assert.is_nil(stat.lstat(place.roots .. "/planted"))
     end)
 end)
 
 describe("root without another user", function()
-    it("keeps the socket to itself in a directory of somebody else's", function()
+    it("keeps the socket private in a directory of another user", function()
         local place = new_place()
         local path = place.theirs .. "/s"
         local rt = runtime.launch { apps = { "apps.echo" }, args = { "--socket", path,

@@ -49,7 +49,7 @@ describe("the runtime", function()
         return rt
     end
 
-    it("logs a bounded part of what an app prints without end, and says how much more", function()
+    it("logs a limited part of endless output of an app, and counts the rest", function()
         start { args = { "--workers", "1" } }
         assert.equal(20000, rt:call("noisy", "print", 20000))
         wait.until_true(function() return rt:log():find("output suppressed", 1, true) end, 15,
@@ -58,7 +58,7 @@ describe("the runtime", function()
         assert.is_true(logged < 5000, logged)
     end)
 
-    it("logs a bounded part of what an app logs without end, and says how much more", function()
+    it("logs a limited part of endless log lines of an app, and counts the rest", function()
         start { args = { "--workers", "1" } }
         assert.equal(20000, rt:call("noisy", "log", 20000))
         assert.equal(1, rt:call("noisy", "log", 1, "debug")) -- is not logged: says nothing
@@ -70,7 +70,7 @@ describe("the runtime", function()
         assert.is_true(logged >= 500 and logged < 5000, logged)
     end)
 
-    it("logs the last words of an app that is stuck, without the end of their line", function()
+    it("logs an unfinished line of an app that is stuck", function()
         start { args = { "--workers", "1" } }
         local call = rt:start_call("noisy", "mutter", 60)
         finally(function() call:kill() end)
@@ -78,7 +78,7 @@ describe("the runtime", function()
             "half a line in the log")
     end)
 
-    it("goes on where its log may not grow any more", function()
+    it("keeps serving when its log can't grow any more", function()
         write(dir .. "/noisy.lua", NOISY)
         rt = runtime.launch { apps = { "noisy" },
             args = { "--workers", "1", "--log-file", dir .. "/log", "--lua-path", dir .. "/?.lua" },

@@ -25,7 +25,7 @@ local function request(id, app, action, ...)
         { app = app, action = action, budget_ms = 20000 }, { ... }, select("#", ...)))))
 end
 
-describe("a runtime that is short of", function()
+describe("a runtime that has run out of", function()
     local ends -- what each test has to end, the last first
 
     before_each(function() ends = {} end)
@@ -76,7 +76,7 @@ describe("a runtime that is short of", function()
         return open
     end
 
-    it("descriptors closes the connections that were idle for the longest time", function()
+    it("descriptors closes the connections that have been idle longest", function()
         local rt = start { apps = { "apps.echo" }, args = { "--workers", "2" },
             wrap = few_descriptors(60) }
         local busy = {}
@@ -93,7 +93,7 @@ describe("a runtime that is short of", function()
             assert_answer(busy[i], i, 500)
         end
         assert_answer(idle[80], 80, "last")
-        assert.matches("idle connections are closed to make room", rt:log())
+        assert.matches("closing idle connections to make room", rt:log())
         assert.matches("ulimit", rt:log())
 
         local status = status_over(idle[80])
@@ -119,7 +119,7 @@ describe("a runtime that is short of", function()
     end)
 
     -- Every connection has a call: nobody's is idle.
-    it("connections tells others so, and leaves room for root and the owner", function()
+    it("connections refuses others, and leaves room for root and the owner", function()
         local whoami = process.run { "id", "-u" }
         if whoami.stdout ~= "0\n" then
             pending("needs root: it calls as another user")
@@ -194,7 +194,7 @@ describe("a runtime that is short of", function()
         end)
     end
 
-    it("descriptors in a worker gives the call to its replacement", function()
+    it("descriptors in a worker gives the call to the replacement", function()
         local rt = start { apps = { "spec.apps.stuck" }, args = { "--workers", "1" } }
         local connection = connect(rt)
         assert(connection:send(request(1, "spec.apps.stuck", "pid")))
@@ -215,7 +215,7 @@ describe("a runtime that is short of", function()
             "--pid", tostring(pid) }.exit == 0)
     end
 
-    it("descriptors for any worker tells those who wait, and why", function()
+    it("descriptors for any worker answers waiting callers with the reason", function()
         local rt = start { apps = { "apps.echo" }, args = { "--workers", "1" } }
         local connection = connect(rt)
         local before = status_over(connection)
@@ -249,7 +249,7 @@ describe("a runtime that is short of", function()
         error("the backlog is never full")
     end
 
-    it("room in the backlog makes clients try again, as long as they may", function()
+    it("room in the backlog makes clients retry within their budget", function()
         local rt = start { apps = { "apps.echo" }, config = "workers = 1\nbacklog = 2\n" }
         local arbiter = rt:status().arbiter.pid
         signal.kill(arbiter, signal.SIGSTOP)
@@ -273,7 +273,7 @@ describe("a runtime that is short of", function()
     end)
 
     if not process.BUILD:find("san", 1, true) then
-        it("memory answers OVERLOADED, and serves those who wait already", function()
+        it("memory answers OVERLOADED, and serves waiting callers", function()
             local report = chaos.queue { count = 1500, bytes = 60000, headroom_kib = 1500 }
             assert.is_true(report.values > 50)
             assert.is_true(report.overloaded > 50)

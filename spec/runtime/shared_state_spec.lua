@@ -82,7 +82,7 @@ function Neighbour:print(text) io.write(text) end
 function Neighbour:log(text) dirty.log.info(text) end
 return Neighbour]]
 
-describe("what apps share", function()
+describe("process state that apps share", function()
     local rt
 
     local function start(more)
@@ -125,12 +125,12 @@ describe("what apps share", function()
         end)
         after_each(function() tempdir.remove(dir) end)
 
-        it("have their point in any locale of the process", function()
+        it("use a decimal point in any locale of the process", function()
             assert.equal(locale.COMMA, rt:call("vandal", "locale", locale.COMMA))
             assert_right_numbers()
         end)
 
-        it("have their point when an app gave its thread a locale", function()
+        it("use a decimal point when an app sets the locale of its thread", function()
             assert.is_true(rt:call("vandal", "thread_locale", locale.COMMA))
             assert_right_numbers()
         end)

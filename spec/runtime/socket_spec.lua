@@ -82,7 +82,7 @@ describe("a socket whose file is removed", function()
             assert.equal(i, about.socket_binds)
             assert.equal("userdata", type(about.socket_trouble)) -- null
         end
-        wait_logged(rt, "the socket's file was removed or replaced: it is bound again")
+        wait_logged(rt, "the socket's file was removed or replaced: bound it again")
         -- a connection of before goes on
         assert.equal("after", (kept:execute("apps.echo", "echo", "after")))
         -- the next arbiter has it, too, and the end removes it
@@ -94,7 +94,7 @@ describe("a socket whose file is removed", function()
         assert.same({}, { inode(rt.socket), inode(rt.socket .. ".lock") })
     end)
 
-    it("is bound again as the last reload has made it", function()
+    it("is bound again with the settings of the last reload", function()
         local config = "workers = 1\napps = { 'apps.echo' }\nsocket_mode = "
         local rt = start { config = config .. "'0660'" }
         local arbiter = arbiter_pid(rt)
@@ -111,7 +111,7 @@ describe("a socket whose file is removed", function()
         assert.equal(tonumber("666", 8), stat.lstat(rt.socket).st_mode % 512)
     end)
 
-    it("with its directory is bound again when there is one", function()
+    it("is bound again when its removed directory is back", function()
         local rt = start()
         local arbiter, client = arbiter_pid(rt), rt:client()
         assert(client:arbiter("ping"))
@@ -127,7 +127,7 @@ describe("a socket whose file is removed", function()
         end, 10, "a trouble")
         assert(stat.mkdir(rt.dir))
         wait_bound(rt, arbiter)
-        wait_logged(rt, "the socket's files are ours again")
+        wait_logged(rt, "the socket's files are in order again")
         assert.is_nil(rt:command("status").stdout:find("socket:", 1, true))
     end)
 
@@ -149,7 +149,7 @@ describe("a socket whose file is removed", function()
         wait.until_true(function() return count_ends() == before + 5 end, 10,
             "five callers in the backlog")
         assert(os.remove(rt.socket))
-        wait_logged(rt, "it is bound again")
+        wait_logged(rt, "bound it again")
         assert(signal.kill(arbiter, signal.SIGCONT))
         for i = 1, 5 do
             assert.same({ exit = 0 }, calls[i]:wait(20), calls[i]:stderr() .. rt:log())
@@ -160,7 +160,7 @@ describe("a socket whose file is removed", function()
 end)
 
 describe("a socket's path that another has taken", function()
-    it("is left to it, at the end too, and taken back afterwards", function()
+    it("is left to it, even at a stop, and taken back afterwards", function()
         local rt = start()
         local arbiter, client = arbiter_pid(rt), rt:client()
         assert(client:arbiter("ping"))
@@ -186,7 +186,7 @@ describe("a socket's path that another has taken", function()
         assert.equal("precious", tempdir.read(rt.socket))
     end)
 
-    it("by another runtime stays that one's when the first ends", function()
+    it("by another runtime still belongs to that one when the first ends", function()
         local rt = start()
         local second
         -- both files are gone, and the second is quicker than the first's next look
@@ -218,7 +218,7 @@ describe("a lock that is removed", function()
         local second = launch_second(rt)
         assert.same({ exit = 3 }, second:wait(10))
         contains(second:stderr(), "another runtime serves this socket")
-        wait_logged(rt, "the lock of the socket was removed or replaced: it is taken again")
+        wait_logged(rt, "the lock of the socket was removed or replaced: took it again")
         assert.truthy(inode(rt.socket .. ".lock"))
         second = launch_second(rt)
         assert.same({ exit = 3 }, second:wait(10))
@@ -227,7 +227,7 @@ describe("a lock that is removed", function()
         assert.same({}, { inode(rt.socket), inode(rt.socket .. ".lock") })
     end)
 
-    it("is no obstacle for the start after a kill of everything", function()
+    it("does not prevent a start after all processes were killed", function()
         local rt = start()
         local list = rt:tree()
         assert(signal.kill(rt.pid, signal.SIGKILL))

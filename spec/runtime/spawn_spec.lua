@@ -57,7 +57,7 @@ describe("a runtime that a C server spawned", function()
         owner:signal(signal.SIGUSR1)
         assert.same(expected, owner:wait(20))
         tree.wait_gone(list, 20)
-        assert.matches("the program that started this is gone", owner:stderr())
+        assert.matches("the program that started the runtime is gone", owner:stderr())
     end
 
     it("ends when it returns from main", function() ends("return", { exit = 0 }) end)
@@ -66,13 +66,13 @@ describe("a runtime that a C server spawned", function()
 
     it("ends when it aborts", function() ends("abort", { signal = signal.SIGABRT }) end)
 
-    it("is stopped in good order where the server does that", function()
+    it("is stopped gracefully if the server does that", function()
         start "free"
         local list = tree_of(told "ready")
         owner:signal(signal.SIGUSR1)
         assert.same({ exit = 0 }, owner:wait(20))
         assert.is_nil(tree.alive(list)) -- it waited for that
-        assert.not_matches("the program that started this is gone", owner:stderr())
+        assert.not_matches("the program that started the runtime is gone", owner:stderr())
     end)
 
     it("costs the server no memory and no descriptor", function()

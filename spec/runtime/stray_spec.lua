@@ -90,7 +90,7 @@ end
 
 local ENDED = 70 * 256 -- exited with 70
 
-describe("a child that comes back from an action", function()
+describe("a forked child that returns from an action", function()
     local rt, file, pid
 
     local function start(config)
@@ -122,7 +122,7 @@ describe("a child that comes back from an action", function()
         end
         assert.equal(1, workers)
         assert.falsy(rt:log():find("not given", 1, true))
-        assert.truthy(rt:log():find('msg="a forked child came back to the runtime and is ended"', 1,
+        assert.truthy(rt:log():find('msg="a forked child returned to the runtime: ending it"', 1,
             true))
     end
 
@@ -146,7 +146,7 @@ describe("a child that comes back from an action", function()
         expect_one("flow", 1)
     end)
 
-    it("ends (while an error is put in words)", function()
+    it("ends (while an error is described)", function()
         start "workers = 1; apps = { 'forker' }"
         local _, err = rt:call("forker", "tell")
         assert.equal("APP: the parent's", err)
@@ -161,7 +161,7 @@ describe("a child that comes back from an action", function()
     end)
 end)
 
-describe("a child that comes back", function()
+describe("a forked child that returns", function()
     local rt, file
 
     before_each(function() file = os.tmpname() end)
@@ -199,7 +199,7 @@ describe("a child that comes back", function()
         end)
     end
 
-    it("from close ends, and the worker ends as it should", function()
+    it("from close ends, and the worker ends normally", function()
         start "close"
         local processes = rt:tree()
         assert.same({ exit = 0 }, rt:stop())

@@ -325,7 +325,7 @@ check("get_client gives one for the whole process", function(_, options)
     local one = dirty.get_client()
     equal("x", one:execute("app", "echo", "x"))
     equal(one, dirty.get_client())
-    raises("is there already", dirty.get_client, options)
+    raises("exists already", dirty.get_client, options)
 end)
 
 check("a closed client connects again", function(c)
@@ -484,7 +484,7 @@ check("the runtime itself is asked by a method of its own", function(c)
 end)
 
 -- A name that comes from an URL must not reach what the process may do by itself.
-check("names of the runtime's own are refused, and nothing is sent", function(c, options)
+check("names that belong to the runtime are refused, and nothing is sent", function(c, options)
     local nobody = client.new { socket = options.socket .. ".not" }
     c:arbiter("echo", 1) -- names that were used by it are none for all
     local accepted = c:execute("app", "request").accepted
@@ -493,8 +493,8 @@ check("names of the runtime's own are refused, and nothing is sent", function(c,
             for _, app in ipairs { "@arbiter", "@", "@other" } do
                 local value, err, info = caller[method](caller, app, "echo", 1)
                 equal(nil, value)
-                has(err, ("DENIED: %s.echo was not called: names that start with @ are the "
-                    .. "runtime's own"):format(app))
+                has(err, ("DENIED: %s.echo was not called: names that start with @ belong to the "
+                    .. "runtime"):format(app))
                 has(err, "client:arbiter")
                 equal("DENIED", info.code)
                 equal(403, info.http_status)

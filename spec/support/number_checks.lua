@@ -238,7 +238,7 @@ check(_M.READING, "refuses the others and names their place", function()
         local ok, err = values:from_json(text)
         equal(false, ok, text)
         equal(place .. " is ", err:sub(1, #place + 4), text)
-        local told = err:find("which a number of Lua can't hold: send it as a string", 1, true)
+        local told = err:find("which a Lua number can't hold: send it as a string", 1, true)
         equal(true, told ~= nil)
         equal(true, #err < 200)
     end

@@ -59,7 +59,7 @@ describe("config.load", function()
         assert.is_nil(conf.file)
     end)
 
-    it("takes the file over defaults and flags over the file, and says which", function()
+    it("prefers the file to defaults and flags to the file, and shows the source", function()
         local conf = assert(load("workers = 4\nthreads = 2\ntimeout = 1.5", { workers = "8" }))
         assert.equal(8, conf.values.workers)
         assert.equal("flag --workers", conf.from.workers)
@@ -84,7 +84,7 @@ describe("config.load", function()
         assert.is_nil(rawget(_G, "workers"))
     end)
 
-    it("takes a setting back that the file sets to nil", function()
+    it("removes a setting that the file sets to nil", function()
         local conf = assert(load("workers = 4\nworkers = nil\napps = { 'a' }\napps = nil"))
         assert.equal(3, conf.values.workers)
         assert.same({}, conf.apps)
@@ -92,7 +92,7 @@ describe("config.load", function()
 
     it("names file, line, key and the nearest key for one it does not know", function()
         assert.equal('c.lua:2: there is no option "wrokers" (did you mean \'workers\'?); '
-            .. "a helper of the file's own must be local", refused("\nwrokers = 4"))
+            .. "make it local if it is a helper of the file", refused("\nwrokers = 4"))
         assert.truthy(refused("function post_frok() end")
             :find("did you mean 'post_fork'?", 1, true))
         assert.truthy(refused("app = {'a'}"):find("did you mean 'apps'?", 1, true))
@@ -178,7 +178,7 @@ describe("config.load", function()
             .. "No such file or directory", err)
     end)
 
-    it("reads who may change things, nobody among them", function()
+    it("reads admin_users, false for nobody", function()
         assert.is_nil(load("").values.admin_users)
         assert.is_false(load("admin_users = {}").values.admin_users)
         assert.is_false(load("admin_users = false").values.admin_users)
@@ -201,7 +201,7 @@ describe("config.load", function()
 
     it("warns of an app that asks for more workers than there are", function()
         local conf = assert(load("workers = 2\napps = { 'a:4', 'b:2' }"))
-        assert.same({ "app a asks for 4 workers, there are 2: it gets those" }, conf.warnings)
+        assert.same({ "app a asks for 4 workers, but there are only 2" }, conf.warnings)
     end)
 end)
 
@@ -216,7 +216,7 @@ describe("config.spec.parse", function()
             spec.parse "apps.ml:Model:3")
     end)
 
-    it("refuses what is no spec and says which part is wrong", function()
+    it("refuses an invalid spec and names the wrong part", function()
         for text, part in pairs {
             [""] = "module", [":2"] = "module", ["a:"] = "object", ["a:0"] = "workers",
             ["a:2:3"] = ":3", ["a:B:C"] = ":C", ["a:B:2:3"] = ":3", ["a:-1"] = "object",
@@ -228,7 +228,7 @@ describe("config.spec.parse", function()
         end
     end)
 
-    it("says the module's name for a file's", function()
+    it("suggests the module's name for a file name", function()
         local _, err = spec.parse "./apps/echo.lua"
         assert.truthy(err:find('write "apps.echo"', 1, true), err)
     end)
@@ -263,11 +263,11 @@ describe("config.spec.list", function()
             { { images = { module = "x", workers = 0 } }, "apps.images: workers = 0: must be" },
             { { images = { module = "x", timeout = "5" } }, 'timeout = "5": must be' },
             { { images = { module = "x", options = { f = print } } },
-                "options.f is a function: must be values that JSON has" },
+                "options.f is a function: must be JSON values" },
             { { images = { module = "x", options = { list = { 1, { to = io.stdout } } } } },
                 "options.list[2].to is a userdata: must be" },
             { { images = { module = "x", options = { n = 0 / 0 } } },
-                "options.n is nan, which JSON does not have: must be values that JSON has" },
+                "options.n is nan, which JSON can't express: must be JSON values" },
             { { ["@x"] = { module = "x" } }, "without @" },
             { { ["a b"] = { module = "x" } }, "printable ASCII" },
             { { [("x"):rep(256)] = "x" }, "256" },
@@ -283,7 +283,7 @@ describe("config.spec.list", function()
 end)
 
 describe("config.limits", function()
-    it("takes the configuration over what the app declares over the server's", function()
+    it("prefers the configuration to the app's declaration, and that to the server's", function()
         local conf = { values = { timeout = 300, max_queue = 1024, interruptible = true } }
         local declared = { workers = 2, timeout = 5, max_queue = 10, interruptible = false,
             cancel_on_disconnect = true, exclusive = true }
@@ -317,7 +317,7 @@ describe("config.resolve", function()
             conf_of { socket_user = "7", socket_group = "8" }, fake_sys()))
     end)
 
-    it("finds the ids of those who may change things, and tells who is not there", function()
+    it("finds the ids of admin_users, and names unknown users", function()
         local function ids_of(users)
             local conf = conf_of { admin_users = users }
             local ok, err = config.resolve(conf, fake_sys())
@@ -340,7 +340,7 @@ describe("config.resolve", function()
         end
     end)
 
-    it("refuses who is not there and a path that does not fit", function()
+    it("refuses unknown users and a path that is too long", function()
         local ids, err = config.resolve(conf_of { socket_user = "nobdy" }, fake_sys())
         assert.is_nil(ids)
         assert.truthy(err:find('socket_user = "nobdy"', 1, true), err)
@@ -372,12 +372,12 @@ describe("socket_path.prepare", function()
         assert.same({ "/tmp/dirty-1000", tonumber("700", 8) }, made)
     end)
 
-    it("takes one that is this user's and closed, refuses any other", function()
+    it("accepts a private directory of this user and refuses any other", function()
         assert.is_true(prepare(private))
         for text, st in pairs {
             ["belongs to the user 7"] = { type = "directory", uid = 7, mode = private.mode },
             ["open to others"] = { type = "directory", uid = 1000, mode = tonumber("711", 8) },
-            ["is no directory"] = { type = "link", uid = 1000, mode = private.mode },
+            ["is not a directory"] = { type = "link", uid = 1000, mode = private.mode },
         } do
             local ok, err = prepare(st)
             assert.is_nil(ok)
@@ -385,7 +385,7 @@ describe("socket_path.prepare", function()
         end
     end)
 
-    it("leaves directories of other paths alone", function()
+    it("does not touch directories of other paths", function()
         local ok, _, made = prepare(nil, "/srv/app/dirty.sock")
         assert.is_true(ok)
         assert.is_nil(made)
@@ -490,7 +490,7 @@ describe("config.reload", function()
         return assert(config.load(fake_sys(), flags)), flags
     end
 
-    it("takes the file as it is now, and the same flags", function()
+    it("uses the current file, and the same flags", function()
         local running, flags = load("apps = { 'a' }\nthreads = 2", { workers = "5" })
         tempdir.write(dir .. "/c.lua", "apps = { 'b' }\ntimeout = 9\nlua_path = '/x/?.lua'")
         local conf = assert(config.reload(fake_sys(), flags, running))
@@ -584,7 +584,7 @@ end)
 describe("docs/configuration.md", function()
     local text = tempdir.read("docs/configuration.md")
 
-    it("has a row for every option, with its flag, and none more", function()
+    it("has exactly one row for every option, with its flag", function()
         local rows = {}
         local section = text:match("\n## Options\n(.-)\n## ")
         for name, flag in section:gmatch("\n| `([%w_]+)` | ([^|]*)|") do
@@ -613,7 +613,7 @@ describe("docs/configuration.md", function()
         end
     end)
 
-    it("has an example that is a good configuration", function()
+    it("has a valid example", function()
         local dir = tempdir.new()
         finally(function() tempdir.remove(dir) end)
         local path = tempdir.write(dir .. "/c.lua", text:match("```lua\n(.-)```"))

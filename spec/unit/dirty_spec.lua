@@ -1,7 +1,7 @@
 local dirty = require "dirty"
 
 describe("dirty.app", function()
-    it("makes a table that its options do not clutter", function()
+    it("creates a table that does not contain its options", function()
         local app = dirty.app { workers = 2, timeout = 1.5, max_queue = 1 }
         assert.same({}, app)
         assert.same({ workers = 2, timeout = 1.5, max_queue = 1 }, dirty.declared(app))
@@ -25,7 +25,7 @@ describe("dirty.app", function()
         assert.has_error(function() dirty.app { 5 } end, "dirty.app has no option '1'")
     end)
 
-    it("raises for values that make no sense", function()
+    it("raises for invalid values", function()
         local wrong = {
             { workers = 0 }, { workers = 1.5 }, { workers = "2" }, { workers = 0 / 0 },
             { timeout = -1 }, { timeout = "5" }, { timeout = math.huge }, { max_queue = 0 },
@@ -38,7 +38,7 @@ describe("dirty.app", function()
         end
     end)
 
-    it("raises at the caller's line for what is no table", function()
+    it("raises at the caller's line for a value that is not a table", function()
         local ok, err = pcall(function() dirty.app("echo") end)
         assert.is_false(ok)
         assert.truthy(err:find("dirty_spec.lua:%d+: dirty.app takes a table"))
@@ -52,7 +52,7 @@ describe("dirty outside of a worker", function()
         assert.has_error(function() dirty.request.id = 1 end, "dirty.request is read-only")
     end)
 
-    it("has all the time there is", function()
+    it("has no time limit", function()
         assert.equal(math.huge, dirty.remaining())
         assert.has_no_error(dirty.check)
     end)

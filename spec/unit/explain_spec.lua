@@ -10,17 +10,17 @@ local function told(value)
 end
 
 describe("explain", function()
-    it("names the place of what is no JSON", function()
+    it("names the place of a value that is not JSON", function()
         assert.equal("result 1 is a function, and can't be sent", told(print))
         assert.equal("result 1: .rows[3].fn is a function, and can't be sent",
             told({ rows = { 1, 2, { fn = print } } }))
         assert.equal('result 1: ["two words"][1] is a thread, and can\'t be sent',
             told({ ["two words"] = { coroutine.create(print) } }))
-        assert.equal("result 1: [1.5] is nan, which JSON does not have, and can't be sent",
+        assert.equal("result 1: [1.5] is nan, which JSON can't express, and can't be sent",
             told({ [1.5] = 0 / 0 }))
     end)
 
-    it("names tables that can't be told", function()
+    it("names tables that can't be encoded", function()
         local cycle = { {} }
         cycle[1].back = cycle
         assert.equal("result 1: [1].back contains itself, and can't be sent", told(cycle))
@@ -29,7 +29,7 @@ describe("explain", function()
         assert.truthy(told({ [1] = 1, [21] = 1 }):find("is a sparse array: 2 elements", 1, true))
     end)
 
-    it("does not take a table that is there twice for a cycle", function()
+    it("does not report a table that occurs twice as a cycle", function()
         local shared = { 1 }
         assert.equal("result 1: .c is a function, and can't be sent",
             told({ a = shared, b = shared, c = print }))

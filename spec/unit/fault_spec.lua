@@ -11,7 +11,7 @@ describe("fault", function()
         assert.equal("TIMEOUT: too late", tostring(err))
     end)
 
-    it("is told from other errors", function()
+    it("can be distinguished from other errors", function()
         assert.is_false(fault.is("TIMEOUT: too late"))
         assert.is_false(fault.is({ code = "TIMEOUT", message = "too late" }))
         assert.is_false(fault.is(nil))

@@ -39,7 +39,7 @@ local function frame_of(app, action, text)
     return "DW\1\1" .. u32(#payload) .. "\0\0\0\0\0\0\0\1" .. payload
 end
 
-describe("what is JSON", function()
+describe("JSON text", function()
     local dir, path, rt, puppet, should
 
     setup(function()
@@ -106,7 +106,7 @@ describe("what is JSON", function()
         end
     end
 
-    it("is told by a good judge, and both ways", function()
+    it("is judged by a reference, in both directions", function()
         local _, taken = should:gsub("1", "")
         assert.truthy(taken > #texts / 5 and taken < #texts * 4 / 5, taken)
     end)

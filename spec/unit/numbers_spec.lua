@@ -111,7 +111,7 @@ describe("numbers in tables", function()
             ["-1e400"] = "argument 1: it is -1e400, ",
         } do
             local r = rt:command("call", { "numbers", "echo", json })
-            assert.truthy(r.stderr:find(place .. "which a number of Lua can't hold: send it as a "
+            assert.truthy(r.stderr:find(place .. "which a Lua number can't hold: send it as a "
                 .. "string", 1, true), r.stderr)
             assert.truthy(r.stderr:find("PROTOCOL", 1, true), r.stderr)
             r = rt:command("call", { "numbers", "metadata", "--metadata", '{"m":' .. json .. "}" })

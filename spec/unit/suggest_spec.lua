@@ -26,7 +26,7 @@ describe("suggest.nearest", function()
         assert.equal("cat", suggest.nearest("bat", { "cat", "hat" }))
     end)
 
-    it("bears long words and other types in the list", function()
+    it("accepts long words and other types in the list", function()
         assert.is_nil(suggest.nearest(("a"):rep(1e6), { "b", 1, true, "timeout" }))
     end)
 end)

@@ -20,10 +20,10 @@ local function file_text(path)
 end
 
 describe("the fixtures in Lua", function()
-    it("mean what they say", function() checks.run("meaning") end)
+    it("decode to what they say", function() checks.run("meaning") end)
     it("are read the same by a reader", function() checks.run("reading") end)
     it("are written byte for byte", function() checks.run("writing") end)
-    it("are no messages when they are cut", function() checks.run("cutting") end)
+    it("are incomplete when they are cut", function() checks.run("cutting") end)
     it("give the fault they should", function() checks.run("fault") end)
 
     it("pass in every Lua that a client may run in", function()
@@ -97,7 +97,7 @@ describe("values", function()
         return unpack(back, 1, back_count)
     end
 
-    it("come back as they went", function()
+    it("come back unchanged", function()
         local list = { "", "a\0\255b", true, false, 0, -1, 0.1, 1e300, 2 ^ 53 + 2, 1 / 3,
             { 1, 2, { x = "y" } } }
         assert.same(list, { round(unpack(list)) })
@@ -209,7 +209,7 @@ describe("limits", function()
     end)
 end)
 
-describe("a request that nobody would read", function()
+describe("a request that no server would accept", function()
     local function fault_of(call)
         return (select(2, codec:encode_request(1, call, {}, 0)))
     end
@@ -324,7 +324,7 @@ describe("garbage", function()
         end
     end
 
-    it("is survived", function()
+    it("is rejected without a crash", function()
         math.randomseed(seed)
         for _ = 1, 5000 do
             local bytes = {}
@@ -338,7 +338,7 @@ describe("garbage", function()
         end
     end)
 
-    it("in valid messages is survived", function()
+    it("in valid messages is rejected without a crash", function()
         math.randomseed(seed)
         for _, f in ipairs(fixtures.load("valid")) do
             for _ = 1, #f.frame < 1000 and 200 or 2 do

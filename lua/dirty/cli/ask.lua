@@ -15,11 +15,11 @@ local COMMANDS = {
         return ("%d worker%s"):format(answer.workers, answer.workers == 1 and "" or "s")
     end },
     cancel = { "cancel", "lane", function(answer, parsed)
-        return ("%s: %s"):format(parsed.lane, answer and "its call is cancelled"
+        return ("%s: %s"):format(parsed.lane, answer and "its call was cancelled"
             or "no call runs there")
     end },
     kill = { "kill", "worker", function(answer, parsed)
-        return ("worker %s (pid %d) is killed"):format(parsed.worker, answer.pid)
+        return ("worker %s (pid %d) was killed"):format(parsed.worker, answer.pid)
     end },
     ping = { "ping", nil, function(answer)
         return ("the arbiter answers, pid %d"):format(answer)
@@ -29,8 +29,8 @@ local COMMANDS = {
 -- The form that an argument must have.
 local ARGUMENTS = {
     workers = { "^[+-]?%d+$", "a number of workers, or +N, -N" },
-    worker = { "^%d+$", "a number of `dirty status`" },
-    lane = { "^%d+%.?%d*$", "a worker's number of `dirty status`, or WORKER.LANE" },
+    worker = { "^%d+$", "a worker's number from `dirty status`" },
+    lane = { "^%d+%.?%d*$", "a worker's number from `dirty status`, or WORKER.LANE" },
 }
 
 local function fault_of(name, value)

@@ -65,7 +65,7 @@ local priority = types.count(0, 9)
 
 local function check(parsed)
     if parsed.app:sub(1, 1) == "@" then
-        return nil, ("the app %q: names that start with @ are the runtime's own; it has commands: "
+        return nil, ("the app %q: names that start with @ belong to the runtime; use its commands: "
             .. "%s"):format(parsed.app, table.concat(operator.NAMES, ", "))
     end
     for _, what in ipairs { "app", "action" } do
@@ -96,7 +96,7 @@ local function report(info)
         and info.message:match("^(.- streams its result): use stream")
     if what then
         info.message = what .. ", which `dirty call --stream` prints; this call has run, and was "
-            .. "ended"
+            .. "stopped"
     end
     return socket.report(info)
 end

@@ -40,7 +40,7 @@ function _M.run(parsed)
     end
     local dropped, why = sys.drop(conf.values.user, conf.values.group)
     if not dropped then
-        say.out("warning: the apps are tried as this user: %s\n", why)
+        say.out("warning: the apps are tested as this user: %s\n", why)
     end
     sys.log_open(nil, "error")
     local reports, err = probe.run(conf, start.options(conf, ids, sys.paths), true)

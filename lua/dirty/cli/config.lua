@@ -14,8 +14,8 @@ local _M = {}
 -- By the result of dirty.sys.strange_hand: what others may change, and what helps.
 local REASONS = {
     owner = "belongs to another user: chown root %s",
-    writers = "may be written to by others: chmod go-w %s",
-    names = "has a second name, where others may write: copy it to a directory of root's",
+    writers = "is writable by others: chmod go-w %s",
+    names = "has a second name in a directory that others can write to: copy it to one of root",
 }
 
 --- Check that nobody else can change a configuration that root runs: they would become root.
@@ -26,8 +26,8 @@ function _M.strangers(path)
     if not hand then
         return nil
     end
-    return ("root runs the configuration %s, and others may change it or put another in its "
-        .. "place: the %s %s (mode %04o, owner %d, group %d) "):format(path,
+    return ("root runs the configuration %s, and others can change or replace it: the %s %s (mode "
+        .. "%04o, owner %d, group %d) "):format(path,
         hand.is_directory and "directory" or "file", hand.path, hand.mode, hand.uid, hand.gid)
         .. REASONS[hand.what]:format(hand.path)
 end
@@ -50,7 +50,7 @@ local function run_file(parsed, found, path, run)
     end
     local seconds = seconds_of(parsed)
     sys.end_after(seconds * 1000, exit.USAGE, ("dirty %s: the configuration %s ran for more than "
-        .. "%g s and is ended; --boot-timeout S gives it more time\n"):format(parsed.command,
+        .. "%g s and was stopped; --boot-timeout S gives it more time\n"):format(parsed.command,
         printable.line(path), seconds))
     local ok, err = run()
     sys.end_after(nil)

@@ -90,8 +90,8 @@ local function take_hooks(conf, names, seconds, again)
     if #names == 0 then
         return true
     elseif seconds > SECONDS_MAX then
-        return false, ("%s took %.1f s to run: with hooks (%s) it is run in the arbiter too, and "
-            .. "calls wait for it, so %d s are the most"):format(conf.file, seconds,
+        return false, ("%s took %.1f s to run: with hooks (%s) it also runs in the arbiter, "
+            .. "where calls wait for it, so the limit is %d s"):format(conf.file, seconds,
             table.concat(names, ", "), SECONDS_MAX)
     end
     local here, err = again()
@@ -141,9 +141,9 @@ end
 -- @treturn string|nil one line about them; nil if there are none
 function _M.tell_kept(conf)
     for _, text in ipairs(conf.kept) do
-        sys.log("warn", text .. ": a reload can't change it, restart the runtime for that")
+        sys.log("warn", text .. ": a reload can't change it, restart the runtime")
     end
-    return conf.kept[1] and one_line("a reload can't change these, restart the runtime for them: "
+    return conf.kept[1] and one_line("a reload can't change these, restart the runtime: "
         .. table.concat(conf.kept, "; "))
 end
 

@@ -3,32 +3,32 @@
 
 local _M = {}
 
-local STATUS = "Exit status: 0; 2 usage; 3 refused, the reason is on stderr; 4 TIMEOUT; "
-    .. "5 CONNECTION (nothing\nserves there); 1 any other error, DENIED among them: whom "
-    .. "admin_users names may ask,\nelse root and the socket's owner."
+local STATUS = "Exit status: 0; 2 usage; 3 refused, with the reason on stderr; 4 TIMEOUT; "
+    .. "5 CONNECTION (nothing\nlistens there); 1 any other error. DENIED is one of those: only "
+    .. "users in admin_users are\nallowed, by default root and the socket's owner."
 
 local RELOAD = [[
 Reads the configuration file again, with the same flags, loads the apps' code anew and replaces
-the workers one by one. Calls that run are finished by the old workers, those that wait stay in
-their queues: callers see nothing of it. New code that does not load or init changes nothing, the
-old one serves on. HUP does the same.
+the workers one by one. The old workers finish the calls that they run, waiting calls stay in
+their queues, so callers notice nothing. If the new code fails to load or init, nothing is changed
+and the old code keeps serving. The signal HUP does the same.
 
-Without --wait it returns once the runtime has agreed. With --wait it returns when the reload
-has ended, and says how: done; failed (nothing was changed) or partial (some workers could not
-be replaced and serve with the old code, or an option can't be changed), with the reason on
-stderr.
+Without --wait it returns when the runtime has accepted the reload. With --wait it returns when
+the reload has ended, and prints the result: done; failed (nothing was changed) or partial (some
+workers could not be replaced and run the old code, or an option can't be changed), with the reason
+on stderr.
 
-Exit status: 0 agreed, with --wait: done; 6 failed or partial, the reason is on stderr; 2 usage;
-4 TIMEOUT, it still goes on; 5 CONNECTION; 1 any other error, DENIED among them: whom admin_users
-names may ask, else root and the socket's owner.
+Exit status: 0 accepted, with --wait: done; 6 failed or partial, with the reason on stderr; 2 usage;
+4 TIMEOUT, the reload is still running; 5 CONNECTION; 1 any other error. DENIED is one of those:
+only users in admin_users are allowed, by default root and the socket's owner.
 
 Example:
    dirty reload --wait && echo "the new code serves"]]
 
 local SCALE = [[
-N is a number of workers, +N or -N so many more or less. The last worker of an app stays, and no
-app goes below its limit. A reload sets the number to what the configuration says. TTIN and
-TTOU are +1 and -1.
+N is a number of workers; +N and -N add and remove workers. The last worker of an app stays, and
+no app goes below its limit. A reload sets the number to what the configuration says. The signals
+TTIN and TTOU are +1 and -1.
 ]] .. STATUS .. [[
 
 
@@ -37,9 +37,9 @@ Examples:
    dirty scale -1]]
 
 local KILL = [[
-WORKER is a number of `dirty status`. Its process and all it has started end by SIGKILL at once:
-what it runs is answered WORKER_LOST, and a new worker with the same apps takes its place. To
-end one call and keep the worker, see `dirty cancel`.
+WORKER is a worker's number from `dirty status`. Its process, and all processes that it has started,
+are killed by SIGKILL at once. The callers of its running calls get WORKER_LOST, and a new worker
+with the same apps takes its place. To end one call and keep the worker, see `dirty cancel`.
 ]] .. STATUS .. [[
 
 
@@ -47,9 +47,9 @@ Example:
    dirty kill 2]]
 
 local CANCEL = [[
-WORKER is a number of `dirty status`, LANE one of its lanes (the first, 0, if not given). The call
-that runs there is interrupted and answered CANCELLED; the worker keeps what it has loaded. A call
-that does not end within timeout_grace costs its worker, as a late one does.
+WORKER is a worker's number from `dirty status`, LANE is one of its lanes (default: the first, 0).
+The call that runs there is interrupted, and its caller gets CANCELLED; the worker keeps its state.
+If the call does not end within timeout_grace, the worker is killed, as for a late call.
 ]] .. STATUS .. [[
 
 
@@ -58,8 +58,9 @@ Examples:
    dirty cancel 2.1]]
 
 local REOPEN = [[
-For the rotation of logs: rename the file first, then ask. USR1 does the same. Where the file can't
-be opened (exit status 3) the former one is kept. A runtime that logs to stderr has nothing to open.
+For log rotation: rename the file first, then run this command. The signal USR1 does the same. If
+the file can't be opened (exit status 3), the runtime keeps the old one. A runtime that logs to
+stderr has no file to reopen.
 ]] .. STATUS .. [[
 
 
@@ -67,11 +68,11 @@ Example:
    mv dirty.log dirty.log.1 && dirty reopen-logs]]
 
 local STACK = [[
-Shows what each busy lane is doing: app, action, how long, and the Lua traceback of where it is
-now. WORKER shows one worker alone. A traceback is taken by a signal, which ends a poll or a sleep
-of the app with EINTR; so it must be allowed: allow_stack = true in the configuration. A lane
-that stays inside a C function, or whose app has set interruptible = false, has none.
-With --json: a list of worker, pid, lane, app, action, running_ms, traceback (null: none came).
+Shows what each busy lane is doing: app, action, how long, and the Lua traceback of its current
+position. WORKER limits the output to one worker. The signal that takes a traceback ends a poll or
+a sleep of the app with EINTR, so the configuration must allow it: allow_stack = true. There is no
+traceback while a lane is inside a C function, or if its app has set interruptible = false.
+With --json: a list of worker, pid, lane, app, action, running_ms, traceback (null: none).
 ]] .. STATUS .. [[
 
 
@@ -79,9 +80,9 @@ Example:
    dirty stack 2]]
 
 local PING = [[
-Asks the arbiter to answer, which it does without any worker: it says whether the runtime is there,
-not whether its apps are (`dirty status --ready` does).
-Exit status: 0 it answers; 2 usage; 4 TIMEOUT; 5 CONNECTION (nothing serves there); 1 any other
+Asks the arbiter to answer, which needs no worker: it shows whether the runtime is up, not whether
+its apps are (for that, use `dirty status --ready`).
+Exit status: 0 it answers; 2 usage; 4 TIMEOUT; 5 CONNECTION (nothing listens there); 1 any other
 error.
 
 Example:
@@ -90,9 +91,9 @@ Example:
 local METRICS = [[
 Prints counters, gauges and histograms in Prometheus' text format: requests by app, action and
 code, times in the queue and in the app, lanes, exits of workers, reloads, memory. Action names
-that no app has count as "other". For a scrape, put it where node_exporter's textfile collector
-looks, or behind a location of nginx.
-Exit status: 0; 2 usage; 4 TIMEOUT; 5 CONNECTION (nothing serves there); 1 any other error.
+that no app has count as "other". To have it scraped, write it to the directory of node_exporter's
+textfile collector, or serve it from a location of nginx.
+Exit status: 0; 2 usage; 4 TIMEOUT; 5 CONNECTION (nothing listens there); 1 any other error.
 
 Example:
    dirty metrics > /var/lib/node_exporter/dirty.prom.new &&
@@ -100,9 +101,9 @@ Example:
 
 local STATUS_COMMAND = [[
 With --json: one object with arbiter, workers (each with pid and lanes), apps, queue, reload and
-counters, as the runtime gives it. With --ready it prints nothing where every app has a worker that
-serves, else which have none.
-Exit status: 0; 2 usage; 4 TIMEOUT; 5 CONNECTION (nothing serves there); 6 with --ready: not
+counters, as the runtime sends it. With --ready it prints nothing if every app has a ready worker;
+otherwise it prints which apps have none.
+Exit status: 0; 2 usage; 4 TIMEOUT; 5 CONNECTION (nothing listens there); 6 with --ready: not
 ready; 1 any other error.
 
 Examples:
@@ -111,8 +112,8 @@ Examples:
 
 local STOP = [[
 Asks for a graceful stop: running and waiting calls finish within graceful_timeout. With --now
-they are answered SHUTDOWN and everything ends at once. Returns once the runtime has agreed; with
---wait once its processes are gone, for which --timeout waits 60 seconds if not given.
+they get SHUTDOWN, and all processes end at once. It returns when the runtime has accepted the
+stop; with --wait when its processes are gone (--timeout limits that, default 60 seconds).
 ]] .. STATUS .. [[
 
 
@@ -126,39 +127,39 @@ end
 local COMMANDS = {
     { "status", "Show what the runtime is doing.", STATUS_COMMAND, 5, function(command)
         command:mutex(command:flag("--json", "Print the status as JSON."),
-            command:flag("--ready", "Tell by the exit status whether every app is served."))
+            command:flag("--ready", "Show by the exit status whether every app is served."))
     end },
-    { "metrics", "Print what is counted and measured, for Prometheus.", METRICS, 5 },
-    { "reload", "Take over new code and configuration without losing a call.", RELOAD,
+    { "metrics", "Print counters and measurements for Prometheus.", METRICS, 5 },
+    { "reload", "Load new code and configuration without losing a call.", RELOAD,
         "5, with --wait 300", function(command)
-        command:flag("--wait", "Wait for the end of the reload and tell how it went.")
-        command:flag("--json", "Print the number of the reload, and with --wait how it went, "
+        command:flag("--wait", "Wait for the end of the reload and print its result.")
+        command:flag("--json", "Print the number of the reload, and with --wait its result, "
             .. "as JSON.")
     end },
     { "scale", "Change the number of workers.", SCALE, 5, function(command)
-        command:argument("workers", "How many, or +N, -N."):argname("N")
+        command:argument("workers", "The number of workers, or +N, -N."):argname("N")
         command:flag("--json", "Print the number as JSON.")
     end },
-    { "stack", "Show where in their code running calls are.", STACK, 5, function(command)
-        command:argument("worker", "The worker, a number of `dirty status`."):argname("WORKER")
+    { "stack", "Show where running calls are in their code.", STACK, 5, function(command)
+        command:argument("worker", "The worker's number from `dirty status`."):argname("WORKER")
             :args("?")
-        command:flag("--json", "Print them as JSON.")
+        command:flag("--json", "Print the tracebacks as JSON.")
     end },
     { "cancel", "End the call that a lane runs.", CANCEL, 5, function(command)
-        add_worker(command, "lane", "The worker, or WORKER.LANE.")
-        command:flag("--json", "Print whether a call ran as JSON.")
+        add_worker(command, "lane", "The worker's number from `dirty status`, or WORKER.LANE.")
+        command:flag("--json", "Print as JSON whether a call was running.")
     end },
-    { "kill", "Kill a worker; another takes its place.", KILL, 5, function(command)
-        add_worker(command, "worker", "The worker, a number of `dirty status`.")
+    { "kill", "Kill a worker; a new one takes its place.", KILL, 5, function(command)
+        add_worker(command, "worker", "The worker's number from `dirty status`.")
         command:flag("--json", "Print its pid as JSON.")
     end },
-    { "reopen-logs", "Open the log file again, after it was renamed.", REOPEN, 5 },
-    { "ping", "Tell whether a runtime answers.", PING, 5, function(command)
+    { "reopen-logs", "Reopen the log file after it was renamed.", REOPEN, 5 },
+    { "ping", "Check whether a runtime answers.", PING, 5, function(command)
         command:flag("--json", "Print the pid of the arbiter as JSON.")
     end },
     { "stop", "Stop the runtime gracefully.", STOP, "5, with --wait 60", function(command)
-        command:flag("--now", "End running calls too.")
-        command:flag("--wait", "Wait until it is gone.")
+        command:flag("--now", "Stop running calls too.")
+        command:flag("--wait", "Wait until its processes are gone.")
     end },
 }
 

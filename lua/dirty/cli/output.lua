@@ -101,7 +101,7 @@ local function write_stdout(values, is_alone)
     for _, value in ipairs(values) do
         if value[1] == "b" and garbles_terminal(value[2]) then
             say.err("dirty call: the answer has %d bytes that would garble the terminal: write "
-                .. "them to a file with --output FILE, or into a pipe\n", #value[2])
+                .. "them to a file with --output FILE, or to a pipe\n", #value[2])
             return exit.OTHER
         end
         local ok, err = say.bytes(value[2], line_end(value, is_alone),

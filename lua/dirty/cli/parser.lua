@@ -14,20 +14,21 @@ Examples:
    dirty call apps.image thumbnail @photo.jpg '{"width":200}' --output small.jpg
    dirty status
 
-Times are seconds (fractions allowed). A command's own help: dirty COMMAND --help]]
+Times are in seconds (fractions allowed). Help for a command: dirty COMMAND --help]]
 
 local SERVE_EPILOG = [[
 An app SPEC is module[:Object][:N]: the Lua module, the field of its table that is the app
-(default: the module itself) and in how many workers it runs (default: all). Modules are
-searched on ./?.lua;./?/init.lua, then --lua-path, then Lua's own places.
+(default: the module itself), and the number of workers that host it (default: all). Modules are
+searched for in ./?.lua;./?/init.lua, then in --lua-path, then in Lua's default path.
 
-All options but --config can be set in dirty.conf.lua, under their names with _ for -;
-it has more of them (see docs/configuration.md and `dirty config`). Flags override it.
+All options but --config can be set in dirty.conf.lua, with _ instead of - in their names. The file
+has more options (see docs/configuration.md and `dirty config`). Flags override the file.
 
-Signals: TERM and INT stop gracefully, a second one and QUIT at once, HUP reloads, USR1 opens
-the log file again, TTIN and TTOU start and end a worker. `dirty reload` and others do the same.
-Exit status: 0 stopped in good order; 2 wrong flag or configuration; 3 the socket can't be
-had; 4 an app failed to load or init; 5 out of memory, descriptors or processes; 70 internal.
+Signals: TERM and INT stop gracefully; a second one, and QUIT, stop at once; HUP reloads; USR1
+reopens the log file; TTIN and TTOU add and remove a worker. `dirty reload` and other commands do
+the same.
+Exit status: 0 normal stop; 2 wrong flag or configuration; 3 the socket can't be used; 4 an app
+failed to load or init; 5 out of memory, descriptors or processes; 70 internal error.
 
 Examples:
    dirty serve --app apps.echo
@@ -35,30 +36,30 @@ Examples:
    dirty serve --app myapp.images:2 --timeout 5 --socket /run/myapp/dirty.sock]]
 
 local CHECK_EPILOG = [[
-Reads the configuration and boots every app (load, new, init, close) in a throw-away child,
-without touching the socket of a runtime that serves. Nothing is left running.
-Exit status: 0 all is well; 2 wrong flag or configuration; 4 an app failed; 70 internal.
+Reads the configuration and boots every app (load, new, init, close) in a temporary child process.
+It does not touch the socket of a running runtime, and leaves no process behind.
+Exit status: 0 all is well; 2 wrong flag or configuration; 4 an app failed; 70 internal error.
 
 Example:
    dirty check --config /etc/dirty.conf.lua && systemctl restart dirty]]
 
 local CALL_EPILOG = [[
-ARG: @FILE is the bytes of that file, @- those of stdin; what parses as JSON is that value;
-anything else is a string. With --string every ARG that is not @FILE is a string; to pass a
-string that begins with @, write it as JSON: '"@home"'. Options end at --.
+ARG: @FILE is the bytes of that file, @- the bytes of stdin. What parses as JSON is that value;
+anything else is a string. With --string every ARG except @FILE and @- is a string. To pass a string
+that begins with @, write it as JSON: '"@home"'. Options end at --.
 
-Output: a string comes out raw, every other value as JSON, nil as null. Several values come
-out one per line. With --output the first value that is a string (a picture's bytes, say) goes
-to FILE, the first value of all if none is, and the others to stdout; a FILE that can't be opened
-is told before anything is called. An action that returns a function streams: it wants --stream,
-which prints each value on a line as it comes, or all strings to FILE, one behind the other.
-To a terminal control characters go as escapes (\x1b), and bytes that would garble it not at all;
-into a file or a pipe every byte goes as it is.
-An error is told on stderr: its code, message, and traceback if there is one.
+Output: a string is printed raw, every other value as JSON, nil as null. Several values are printed
+one per line. With --output the first value that is a string (the bytes of a picture, for example)
+is written to FILE, or the first value if there is no string; the others are printed to stdout. If
+FILE can't be opened, nothing is called. An action that returns a function streams its result: it
+needs --stream, which prints each value on a line when it arrives, or writes all strings to FILE,
+one after the other. On a terminal, control characters are printed as escapes (\x1b), and bytes that
+would garble it are refused; files and pipes get every byte unchanged.
+Errors are printed to stderr: the code, the message, and the traceback if there is one.
 
 Exit status: 0 a value; 2 usage; 3 the app failed (APP, APP_NOT_FOUND, ACTION_NOT_FOUND,
 MEMORY); 4 TIMEOUT; 5 CONNECTION; 1 any other error (OVERLOADED, WORKER_LOST, ...);
-70 internal.
+70 internal error.
 
 Examples:
    dirty call apps.echo echo 42 hello '{"a":[1,2]}'
@@ -67,7 +68,7 @@ Examples:
    dirty call --stream apps.echo count 3]]
 
 local CONFIG_EPILOG = [[
-Prints what `dirty serve` with the same flags would use, and where each value is from. The
+Prints what `dirty serve` with the same flags would use, and where each value comes from. The
 text is Lua and can be used as a configuration file; hooks are named in comments.
 Exit status: 0; 2 wrong flag or configuration.
 
@@ -103,7 +104,7 @@ end
 -- The message for an option that a command, or the line before it, does not have.
 local function unknown_option(parser, word)
     if parser._commands[1] and is_of_commands(parser, word) then
-        return ("option '%s' goes behind the command: dirty COMMAND %s …"):format(word, word)
+        return ("option '%s' must follow the command: dirty COMMAND %s …"):format(word, word)
     end
     local name = word:gsub("^%-+", ""):gsub("%-", "_")
     local option = has_config_options(parser._name) and options.by_name[name]
@@ -136,7 +137,7 @@ local function refuse_surplus(root, parsed)
         if suggest.nearest(flag, option_names(command)) == flag then
             hint = (" (did you mean '%s'?)"):format(flag)
         elseif has_config_options(parsed.command) then
-            hint = "; an app is given by --app " .. word
+            hint = "; use --app " .. word
         end
         usage_error(command, ("too many arguments: %q%s"):format(word, hint))
     end
@@ -156,14 +157,14 @@ end
 local DEFAULTS_IN_WORDS = {
     socket = " Default: $DIRTY_SOCKET, else $XDG_RUNTIME_DIR/dirty.sock, else "
         .. "/run/dirty/dirty.sock for root, /tmp/dirty-UID/dirty.sock for others.",
-    workers = " Default: the CPUs that may be used.",
+    workers = " Default: the number of usable CPUs.",
 }
 
 local function add_config_options(command)
-    command:option("-c --config", "Configuration file, Lua. Default: dirty.conf.lua if it is "
-        .. "there."):argname("FILE")
-    command:option("-a --app", "Serve this app; can be repeated. Takes the place of the "
-        .. "file's apps."):argname("SPEC"):count("*"):target("apps")
+    command:option("-c --config", "Configuration file (Lua). Default: dirty.conf.lua, if it "
+        .. "exists."):argname("FILE")
+    command:option("-a --app", "Serve this app; can be repeated. Replaces the apps of the "
+        .. "file."):argname("SPEC"):count("*"):target("apps")
     for _, option in ipairs(options.list) do
         if option.flag then
             local names = option.short and option.short .. " " .. option.flag or option.flag
@@ -177,7 +178,7 @@ end
 local function add_socket_options(command, default_timeout)
     command:option("-s --socket", "Unix socket of the runtime." .. DEFAULTS_IN_WORDS.socket)
         :argname("PATH")
-    command:option("-t --timeout", ("Seconds to wait for the answer, at most. Default: %s.")
+    command:option("-t --timeout", ("Maximum seconds to wait for the answer. Default: %s.")
         :format(default_timeout)):argname("S")
 end
 
@@ -191,13 +192,13 @@ local function add_call(root)
     local call = new_command(root, "call", "Call an action of an app and print what it returns.",
         CALL_EPILOG)
     add_socket_options(call, 30)
-    call:option("-o --output", "Write the bytes that come back to this file; -: stdout.")
+    call:option("-o --output", "Write the returned bytes to this file; -: stdout.")
         :argname("FILE")
-    call:flag("--stream", "Print a result that comes in pieces as it comes, a value a line.")
-    call:flag("--string", "Take every ARG as a string.")
-    call:option("--priority", "0 (first) to 9 (last) among those that wait. Default: 5.")
+    call:flag("--stream", "Print a streamed result as it arrives, one value per line.")
+    call:flag("--string", "Treat every ARG as a string.")
+    call:option("--priority", "Priority among waiting calls, 0 (first) to 9 (last). Default: 5.")
         :argname("N")
-    call:option("--metadata", "A JSON value for the app's dirty.request.metadata.")
+    call:option("--metadata", "A JSON value for the app: its dirty.request.metadata.")
         :argname("JSON")
     call:argument("app", "The app's name: its spec without :N, or its name in the file.")
     call:argument("action", "The action.")
@@ -208,12 +209,12 @@ end
 -- @treturn table an argparse parser; its `parse` raises a table `{text=, command=}` for a wrong
 --   command line
 function _M.new()
-    local root = argparse("dirty", "Run blocking work of servers in a tree of processes of its "
-        .. "own, in Lua.", EPILOG)
+    local root = argparse("dirty",
+        "Run blocking work of servers in Lua, in separate processes.", EPILOG)
     root.error = usage_error
     root:help_max_width(100):usage_max_width(90)
     root:command_target("command"):require_command(true)
-    root:flag("-V --version", "Print the versions of dirty and what it is built on.")
+    root:flag("-V --version", "Print the versions of dirty and its libraries.")
     local serve = new_command(root, "serve", "Run the runtime in the foreground.", SERVE_EPILOG)
     add_config_options(serve)
     local check = new_command(root, "check", "Check the configuration and boot every app once.",
@@ -224,7 +225,7 @@ function _M.new()
     local config = new_command(root, "config", "Print the effective configuration.",
         CONFIG_EPILOG)
     add_config_options(config)
-    config:flag("--json", "Print it as JSON.")
+    config:flag("--json", "Print the configuration as JSON.")
     for _, command in ipairs(root._commands) do
         if command._name ~= "call" then -- `call` takes any number of arguments
             command:argument("surplus", ""):args("*"):hidden(true)

@@ -44,7 +44,7 @@ end
 function _M.read(text, conf)
     local ok, reports = pcall(decode_lines, text, conf)
     if not ok or #reports < #conf.apps then
-        return nil, ("the apps can't be tried: the child that loads them ended at app %s"):format(
+        return nil, ("the apps can't be tested: the child that loads them ended at app %s"):format(
             conf.apps[ok and #reports + 1 or 1].name)
     end
     for _, report in ipairs(reports) do
@@ -66,7 +66,7 @@ end
 function _M.run(conf, options, boot, captured)
     local lines, err = sys.probe(options, boot, captured)
     if not lines then
-        return nil, "the apps can't be tried: " .. err
+        return nil, "the apps can't be tested: " .. err
     end
     return _M.read(lines, conf)
 end

@@ -34,8 +34,8 @@ local function write_end(parsed, number, last, seconds)
     end
     say.err("dirty reload: reload %d: %s: %s\n%s\n", number, last.result, last.reason,
         last.result == "partial"
-            and "all else is as the new code and configuration have it"
-            or "nothing was changed, the old code and configuration serve on")
+            and "everything else uses the new code and configuration"
+            or "nothing was changed, the old code and configuration keep serving")
     return exit.FAILED
 end
 
@@ -47,8 +47,8 @@ local function wait_for(parsed, arbiter_pid, number, deadline)
         if not status then
             return failed
         elseif status.arbiter.pid ~= arbiter_pid then
-            say.err("dirty reload: the arbiter (pid %d) has ended meanwhile; the one "
-                .. "that serves now (pid %d) has read the configuration when it started\n",
+            say.err("dirty reload: the arbiter (pid %d) has ended; the new arbiter (pid %d) read "
+                .. "the configuration when it started\n",
                 arbiter_pid, status.arbiter.pid)
             return exit.FAILED
         end
@@ -56,8 +56,8 @@ local function wait_for(parsed, arbiter_pid, number, deadline)
         if last then
             return write_end(parsed, number, last, sys.now() - began)
         elseif sys.now() > deadline then
-            say.err("dirty reload: TIMEOUT: reload %d goes on (%s), `dirty status` tells how it "
-                .. "ends\n", number, tostring(status.reload.state))
+            say.err("dirty reload: TIMEOUT: reload %d is still running (%s), `dirty status` shows "
+                .. "how it ends\n", number, tostring(status.reload.state))
             return exit.TIMEOUT
         end
         sys.sleep(LOOK_EVERY)
@@ -90,7 +90,7 @@ function _M.run(parsed)
     if parsed.json then
         say.json(cjson.encode(answer))
     else
-        say.out("reload %d has begun; `dirty status` tells how it ends\n", answer.reload)
+        say.out("reload %d has begun; `dirty status` shows how it ends\n", answer.reload)
     end
     return exit.OK
 end

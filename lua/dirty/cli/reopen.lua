@@ -37,15 +37,15 @@ local function wait_for(parsed, before, deadline)
         if not status then
             return failed
         elseif status.arbiter.pid ~= before.arbiter.pid then
-            return fail(exit.OTHER, "the arbiter (pid %d) has ended meanwhile: ask again",
+            return fail(exit.OTHER, "the arbiter (pid %d) has ended: try again",
                 before.arbiter.pid)
         elseif opens_of(status) > opens then
             local trouble = status.log.trouble
             return type(trouble) == "string" and fail(exit.APP,
-                "the log file can't be opened again, the former one is kept: %s: %s",
+                "the log file can't be reopened, the old one is kept: %s: %s",
                 tostring(status.log.file), trouble) or exit.OK
         elseif sys.now() > deadline then
-            return fail(exit.TIMEOUT, "TIMEOUT: the supervisor (pid %d) says nothing",
+            return fail(exit.TIMEOUT, "TIMEOUT: the supervisor (pid %d) does not answer",
                 before.arbiter.supervisor_pid)
         end
         sys.sleep(LOOK_EVERY)
@@ -73,8 +73,8 @@ function _M.run(parsed)
     status = opens_of(before) and wait_for(parsed, before, deadline) or exit.OK
     if status == exit.OK then
         say.out(type(before.log) == "table" and before.log.file == cjson.null
-            and "the runtime logs to stderr, there is no file to open again\n"
-            or "the log file is open again\n")
+            and "the runtime logs to stderr, there is no file to reopen\n"
+            or "the log file was reopened\n")
     end
     return status
 end

@@ -123,8 +123,8 @@ local function reread(parsed, conf)
     if now and now.cwd then
         sys.chdir(now.cwd)
     elseif not now then
-        sys.log("error", "the configuration can't be read, the one of the start is served; "
-            .. "mend it, then reload: " .. err)
+        sys.log("error", "the configuration can't be read: serving with the one of the start; fix "
+            .. "it, then reload: " .. err)
         return conf
     end
     log_warnings(now)
@@ -145,7 +145,7 @@ local function load_apps(conf, options, child)
         return exit.INTERNAL
     elseif first and not probe.write(reports, say.err, true) then
         source.fault_of(reports, sys.log_told)
-        complain("an app does not load; `dirty check` boots them all and says more")
+        complain("an app does not load; `dirty check` boots all apps and reports more")
         return exit.BOOT
     elseif not first then
         source.mark_faults(reports)
@@ -161,8 +161,8 @@ local function warn_of_rights(conf)
     end
     local found, err = sys.stat(values.socket)
     if not found then
-        sys.log("warn", ("the user %s can't reach the socket %s: %s; its directory must be "
-            .. "open to the callers"):format(values.user, values.socket, err))
+        sys.log("warn", ("the user %s can't reach the socket %s: %s; callers must be able to "
+            .. "search its directory"):format(values.user, values.socket, err))
     end
     local file = conf.path and io.open(conf.path)
     if file then

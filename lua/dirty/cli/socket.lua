@@ -158,7 +158,7 @@ end
 local function decode(parsed, answer)
     local ok, value = pcall(cjson.decode, answer)
     if not ok then
-        say.err("dirty %s: the answer is no JSON: %s\n", parsed.command, answer:sub(1, 200))
+        say.err("dirty %s: the answer is not JSON: %s\n", parsed.command, answer:sub(1, 200))
         return nil, exit.OTHER
     end
     return value

@@ -50,7 +50,7 @@ end
 
 local function write_lane(lane)
     local traceback = lane.traceback ~= cjson.null and lane.traceback
-        or "no traceback came: it is inside a C function, or its app sets interruptible = false"
+        or "no traceback: it is inside a C function, or its app sets interruptible = false"
     say.out("worker %d (pid %d) lane %d: %s.%s for %s\n    %s\n", lane.worker, lane.pid, lane.lane,
         lane.app, lane.action, units.duration(lane.running_ms / 1000), traceback)
 end
@@ -61,8 +61,8 @@ end
 function _M.run(parsed)
     local worker = parsed.worker and tonumber(parsed.worker)
     if parsed.worker and not worker then
-        return socket.usage(parsed, ("WORKER %q: must be a number of `dirty status`"):format(
-            parsed.worker))
+        return socket.usage(parsed, ("WORKER %q: must be a worker's number from `dirty status`")
+            :format(parsed.worker))
     end
     local lanes, status = ask(parsed, worker)
     if not lanes then

@@ -23,7 +23,7 @@ function _M.run(parsed)
     end
     local ok, status = pcall(cjson.decode, answer)
     if not ok or type(status) ~= "table" then
-        say.err("dirty status: the answer is no JSON object; --json shows it\n")
+        say.err("dirty status: the answer is not a JSON object; --json shows it\n")
         return exit.OTHER
     elseif parsed.ready then
         local why = page.not_ready(status)

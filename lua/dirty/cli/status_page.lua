@@ -98,7 +98,7 @@ local function arbiter_lines(status)
     end
     local log = table_of(status.log)
     if type(log.trouble) == "string" then
-        out[#out + 1] = ("  log: it can't be opened again: %s: %s"):format(tostring(log.file),
+        out[#out + 1] = ("  log: it can't be reopened: %s: %s"):format(tostring(log.file),
             log.trouble)
     end
     return out
@@ -217,7 +217,7 @@ local function app_lines(status)
     for _, name in ipairs(sorted(apps)) do
         local apart = table_of(apps[name]).apart
         if type(apart) == "string" then
-            out[#out + 1] = ("  app %s can't boot and is set apart: %s"):format(text(name),
+            out[#out + 1] = ("  app %s can't boot and is quarantined: %s"):format(text(name),
                 text(apart))
         end
     end

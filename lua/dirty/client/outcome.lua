@@ -56,8 +56,8 @@ end
 -- @tparam string action
 -- @return nil, err, info
 function _M.reserved(app, action)
-    return _M.own(errors.codes.DENIED, ("%s.%s was not called: names that start with @ are the "
-        .. "runtime's own, which client:arbiter(action, …) asks"):format(app, action), "no",
+    return _M.own(errors.codes.DENIED, ("%s.%s was not called: names that start with @ belong to "
+        .. "the runtime: use client:arbiter(action, …)"):format(app, action), "no",
         { app = app, action = action })
 end
 

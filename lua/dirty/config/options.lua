@@ -56,7 +56,7 @@ _M.list = {
     },
     {
         name = "admin_users", kind = types.users(), format = user_list,
-        help = "Users that may stop, reload and change the runtime over the socket; false: nobody.",
+        help = "Users that can stop, reload and change the runtime over the socket; false: nobody.",
     },
     {
         name = "user", kind = types.principal("user", "dirty"), flag = "--user",
@@ -64,15 +64,15 @@ _M.list = {
     },
     {
         name = "group", kind = types.principal("group", "dirty"), flag = "--group",
-        argname = "G", help = "Run them with this group. Default: the user's.",
+        argname = "G", help = "Run both with this group. Default: the user's group.",
     },
     {
         name = "backlog", kind = types.count(1, 65535), default = 4096,
-        help = "Connections that may wait to be accepted (the kernel's somaxconn caps it).",
+        help = "Connections that can wait to be accepted; the kernel's somaxconn is the maximum.",
     },
     {
         name = "workers", kind = types.count(0, 4096), flag = "--workers", argname = "N",
-        default = function(sys) return sys.cpus(), "default: CPUs usable" end,
+        default = function(sys) return sys.cpus(), "default: usable CPUs" end,
         help = "Worker processes; 0 disables the runtime.",
     },
     {
@@ -81,24 +81,24 @@ _M.list = {
     },
     {
         name = "timeout", kind = types.seconds("no limit"), flag = "--timeout", argname = "S",
-        default = 300, help = "Seconds a call may take, waiting included; 0: no limit.",
+        default = 300, help = "Seconds that a call may take, waiting included; 0: no limit.",
     },
     {
         name = "graceful_timeout", kind = types.seconds("at once"),
         flag = "--graceful-timeout", argname = "S", default = 30,
-        help = "Seconds that running work gets to finish at a stop.",
+        help = "Seconds that running calls have to finish at a stop.",
     },
     {
         name = "timeout_grace", kind = types.seconds("at once"), default = 0.5,
-        help = "Seconds from the interrupt of a call that is late to the kill of its worker.",
+        help = "Seconds between the interrupt of a late call and the kill of its worker.",
     },
     {
         name = "interruptible", kind = types.boolean(), default = true,
-        help = "Whether a late call can be ended without its worker.",
+        help = "Whether a late call can be interrupted; otherwise its worker is killed.",
     },
     {
         name = "boot_timeout", kind = types.seconds(), flag = "--boot-timeout", argname = "S",
-        default = 60, help = "Seconds the apps of a worker may take to load and init.",
+        default = 60, help = "Seconds that the apps of a worker may take to load and init.",
     },
     {
         name = "arbiter_timeout", kind = types.seconds("never"), default = 30,
@@ -106,7 +106,7 @@ _M.list = {
     },
     {
         name = "recv_timeout", kind = types.seconds("no limit"), default = 30,
-        help = "Seconds in all that a started request may take to arrive.",
+        help = "Seconds that a request may take to arrive, from its first byte.",
     },
     {
         name = "send_timeout", kind = types.seconds(), default = 30,
@@ -114,27 +114,27 @@ _M.list = {
     },
     {
         name = "linger_timeout", kind = types.seconds("at once"), default = 2,
-        help = "Seconds that input of an ended connection is discarded before it closes.",
+        help = "Seconds to discard the input of an ended connection before closing it.",
     },
     {
         name = "max_queue", kind = types.count(1, 1000000), flag = "--max-queue", argname = "N",
-        default = 1024, help = "Requests that may wait, over all apps and for each.",
+        default = 1024, help = "Requests that can wait, in total and for each app.",
     },
     {
         name = "max_message", kind = types.size(1024, UINT_MAX - 65536), default = 64 * 1024 * 1024,
-        help = "Bytes of a request or an answer.",
+        help = "Maximum bytes of a request or an answer.",
     },
     {
         name = "max_args", kind = types.count(1, 4096), default = 255, -- the limit of Lua's stack
-        help = "Values in a request or an answer.",
+        help = "Maximum number of values in a request or an answer.",
     },
     {
         name = "max_depth", kind = types.count(1, 2000), default = 1000, -- the same limit
-        help = "Nesting of JSON values.",
+        help = "Maximum nesting of JSON values.",
     },
     {
         name = "max_memory", kind = types.size(4 * MIB, SIZE_MAX, "no limit"), default = 0,
-        help = "Bytes of a lane's Lua heap; a call that goes over it gets MEMORY. 0: no limit.",
+        help = "Bytes of a lane's Lua heap; a call that exceeds them gets MEMORY. 0: no limit.",
     },
     {
         name = "max_requests", kind = types.count(0, UINT_MAX), default = 0,
@@ -142,7 +142,7 @@ _M.list = {
     },
     {
         name = "max_requests_jitter", kind = types.count(0, UINT_MAX), default = 0,
-        help = "Up to so many requests more, by chance, so that not all are replaced at once.",
+        help = "Maximum random addition to max_requests, to spread the replacements.",
     },
     {
         name = "max_rss", kind = types.size(4 * MIB, SIZE_MAX, "never"), default = 0,
@@ -150,7 +150,7 @@ _M.list = {
     },
     {
         name = "allow_stack", kind = types.boolean(), default = false,
-        help = "Whether `dirty stack` may ask running calls for their tracebacks.",
+        help = "Whether `dirty stack` can ask running calls for their tracebacks.",
     },
     {
         name = "fast_path", kind = types.boolean(), default = true,
@@ -163,29 +163,29 @@ _M.list = {
     },
     {
         name = "log_format", kind = types.choice { "logfmt", "json" }, default = "logfmt",
-        help = "logfmt (key=value) or json (an object a line).",
+        help = "logfmt (key=value) or json (one object per line).",
     },
     {
         name = "slow_log_threshold", kind = types.seconds("off"), default = 0,
-        help = "Calls that take this many seconds, waiting included, are logged; 0: none.",
+        help = "Log calls that take at least this many seconds, waiting included; 0: none.",
     },
     {
         name = "log_file", kind = types.path("/var/log/dirty.log"),
         flag = "--log-file", argname = "F", absolute = true,
-        help = "Log to this file, not to stderr; USR1 opens it again.",
+        help = "Log to this file instead of stderr; USR1 reopens it.",
     },
     {
         name = "pidfile", kind = types.path("/run/dirty/dirty.pid"),
         flag = "--pidfile", argname = "F", absolute = true,
-        help = "Write the supervisor's process id here once it serves.",
+        help = "Write the supervisor's process id to this file once the runtime serves.",
     },
     {
         name = "lua_path", kind = types.search("/srv/myapp/?.lua"), flag = "--lua-path",
-        argname = "P", help = "Where apps are searched, after ./?.lua;./?/init.lua.",
+        argname = "P", help = "Where to search for apps, after ./?.lua;./?/init.lua.",
     },
     {
         name = "lua_cpath", kind = types.search("/srv/myapp/?.so"), flag = "--lua-cpath",
-        argname = "P", help = "Where C modules of apps are searched first.",
+        argname = "P", help = "Where to search for C modules of apps first.",
     },
     {
         name = "chdir", kind = types.path("/srv/myapp"), flag = "--chdir", argname = "D",
@@ -197,10 +197,10 @@ _M.list = {
 _M.hooks = {
     { name = "on_starting", help = "on_starting(arbiter): in the arbiter, before any fork." },
     { name = "post_fork", help = "post_fork(worker): in a new worker, before its apps load." },
-    { name = "worker_init", help = "worker_init(worker): in the worker, once all apps are up." },
+    { name = "worker_init", help = "worker_init(worker): in the worker, after all apps booted." },
     {
         name = "worker_exit",
-        help = "worker_exit(worker, status): after it died, in a process of its own.",
+        help = "worker_exit(worker, status): after the worker ended, in a separate process.",
     },
 }
 

@@ -49,7 +49,7 @@ end
 function _M.read(line)
     local ok, found = pcall(json.decode, line or "")
     if not ok or type(found) ~= "table" then
-        return nil, "the child that runs the configuration ended before its end"
+        return nil, "the child that runs the configuration ended too early"
     elseif found.fault then
         return nil, found.fault
     end

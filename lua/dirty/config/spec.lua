@@ -43,14 +43,14 @@ local FIELDS = {
     isolated = types.boolean(),
     options = { check = function(value)
         if type(value) ~= "table" then
-            return nil, "a table of values that JSON has"
+            return nil, "a table of JSON values"
         end
         local ok, text = pcall(json.encode, value)
         if ok then
             return value
         end
         local where, what = explain.find(value, { max_depth = MAX_DEPTH, null = cjson.null })
-        return nil, where and "values that JSON has" or "values that JSON has: " .. text,
+        return nil, where and "JSON values" or "JSON values: " .. text,
             where and where .. " " .. what
     end },
     name = { check = function(value)
@@ -78,7 +78,7 @@ function _M.name_fault(name)
     elseif not name:match("^[\33-\126]+$") then
         return "printable ASCII without blanks"
     elseif name:sub(1, 1) == "@" then
-        return "without @ at its start: those names are the runtime's own"
+        return "without @ at its start: those names belong to the runtime"
     end
 end
 
@@ -97,7 +97,7 @@ function _M.parse(text)
         elseif not object and not workers then
             object = part
         else
-            return nil, ("%q has the part %q too much: write module[:Object][:N], for example "
+            return nil, ("%q has an extra part %q: write module[:Object][:N], for example "
                 .. "apps.ml:Model:2"):format(text, ":" .. part)
         end
     end
@@ -180,7 +180,7 @@ local function split_keys(apps)
         elseif type(key) == "number" and key == math.floor(key) and key > 0 then
             last = math.max(last, key)
         else
-            return nil, ("apps has the key %s: only a list and names are understood"):format(
+            return nil, ("apps has the key %s: it can have only a list and names"):format(
                 tostring(key))
         end
     end

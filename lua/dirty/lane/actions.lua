@@ -55,8 +55,8 @@ function _M.no_action(object, app, action)
     local message = format("app '%s' has no action '%s'%s", app, action,
         suggest.hint(action, names))
     if not is_action(action) then
-        message = format("'%s' of app '%s' is not an action: names that begin with '_', and "
-            .. "new, init, call, close, are the app's own", action, app)
+        message = format("'%s' of app '%s' is not an action: callers can't call new, init, call, "
+            .. "close and names that begin with '_'", action, app)
     end
     fault.raise("ACTION_NOT_FOUND", message, {
         started = "no",

@@ -40,7 +40,7 @@ local function error_text(x, text_of_x)
     if type(x) == "table" and text_of_x then
         return "error object: " .. text_of_x
     end
-    return type(x) == "table" and "error object: a table that is no JSON" or tostring(x)
+    return type(x) == "table" and "error object: a table that is not JSON" or tostring(x)
 end
 
 -- The same under protection.

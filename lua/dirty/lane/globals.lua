@@ -24,7 +24,7 @@ local function report_global(t, name, value)
     rawset(t, name, value)
     local where = getinfo(2, "Sl") or { short_src = "?", currentline = 0 }
     if where.what ~= "C" then
-        dirty.log.warn("a global variable was made after load: is a 'local' missing?", {
+        dirty.log.warn("a global variable was created after load: is a 'local' missing?", {
             name = tostring(name),
             where = format("%s:%d", where.short_src, where.currentline),
         })

@@ -45,7 +45,7 @@ local function not_found(module)
             places[#places + 1] = (gsub(template, "%?", (gsub(module, "%.", "/"))))
         end
     end
-    return format("module '%s' is not found; it was looked for at%s", module, indented(places))
+    return format("module '%s' was not found at%s", module, indented(places))
 end
 
 -- What require returns; or nil and the failure.
@@ -75,7 +75,7 @@ local function find_app(spec)
         return nil, failure
     end
     if type(module) ~= "table" then
-        return nil, { message = format("module '%s' returned a %s: an app is a table",
+        return nil, { message = format("module '%s' returned a %s: an app must be a table",
             spec.module, module == true and "boolean (nothing)" or type(module)) }
     end
     if not spec.object then
@@ -87,7 +87,7 @@ local function find_app(spec)
             spec.module, spec.object, suggest.hint(spec.object, field_names(module))) }
     end
     if type(object) ~= "table" then
-        return nil, { message = format("'%s' of module '%s' is a %s: an app is a table",
+        return nil, { message = format("'%s' of module '%s' is a %s: an app must be a table",
             spec.object, spec.module, type(object)) }
     end
     return object
@@ -104,8 +104,8 @@ local function lifecycle_fault(app, what)
     for _, name in ipairs(LIFECYCLE) do
         local kind = type(app[name])
         if kind ~= "nil" and kind ~= "function" then
-            return { message = format("'%s' of %s is a %s: new, init, call and close are "
-                .. "functions that the runtime calls", name, what, kind) }
+            return { message = format("'%s' of %s is a %s: new, init, call and close must be "
+                .. "functions", name, what, kind) }
         end
     end
 end
@@ -142,7 +142,8 @@ local function make(app, options)
     local object, err = app:new(options)
     if type(object) ~= "table" then
         error(err ~= nil and err
-            or format("new returned a %s, not the app's object, a table", type(object)), 0)
+            or format("new returned a %s: it must return the app's object, a table",
+                type(object)), 0)
     end
     local wrong = lifecycle_fault(object, "the object that new returned")
     if wrong then

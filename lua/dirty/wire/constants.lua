@@ -24,22 +24,22 @@ _M.ERROR_PAYLOAD_MAX = 4 + 5 + _M.ERROR_MESSAGE_MAX + 5 + _M.ERROR_DETAILS_MAX
 --- The text of each fault, as in the C runtime.
 _M.FAULTS = {
     BAD_MAGIC = 'wrong magic: a frame starts with the bytes "DW"',
-    BAD_VERSION = "unknown protocol version: version 1 is spoken",
+    BAD_VERSION = "unknown protocol version: version 1 is supported",
     BAD_TYPE = "wrong message type: 1 REQUEST, 2 RESPONSE, 3 ERROR, 4 CHUNK, 5 END, "
         .. "and a server takes only REQUEST",
     TOO_LONG = "the message is longer than max_message",
-    BAD_FLAGS = "unknown flag: bits 0 (metadata) and 1 (extensions) are spoken",
+    BAD_FLAGS = "unknown flag: bits 0 (metadata) and 1 (extensions) are supported",
     BAD_PRIORITY = "wrong priority: 0 (first) to 9 (last)",
     BAD_NAME = "wrong app or action name: 1 to 255 bytes of printable ASCII, no spaces",
-    BAD_TAG = "wrong value tag: 'b' (bytes) and 'j' (JSON) are spoken, and metadata "
-        .. "and details are 'j'",
+    BAD_TAG = "wrong value tag: 'b' (bytes) and 'j' (JSON) are supported, and metadata and "
+        .. "details must be 'j'",
     BAD_COUNT = "the count of values does not match the values",
     TRUNCATED = "a field reaches past the end of the message",
     TOO_MANY = "more values than max_args",
     BAD_JSON = "a value with tag 'j' is not JSON",
-    BAD_LENGTH = "an END message has no payload",
-    BAD_EXTENSION = "wrong extensions: at most 1024 bytes of type, length and value, each within "
-        .. "them, of type 1 (deadline) at most one, of 8 bytes",
+    BAD_LENGTH = "an END message must have no payload",
+    BAD_EXTENSION = "wrong extensions: at most 1024 bytes of type, length and value, each inside "
+        .. "them; at most one of type 1 (deadline), with 8 bytes",
 }
 
 --- Make the return values for a fault.

@@ -75,7 +75,7 @@ function _M.read(limit)
         return too_long(told, limit)
     end
     if not have_it_read() then
-        return nil, "CONNECTION", "the request's body is not whole: the light thread that read it "
+        return nil, "CONNECTION", "the request's body is incomplete: the light thread that read it "
             .. "was killed", 500
     end
     local path = ngx.req.get_body_file()

@@ -78,15 +78,15 @@ local function fail_read(x, err, have, want)
     end
     local why = err == "closed" and "closed by the server" or err
     if have > 0 then
-        return fail(x, "CONNECTION", ("the connection to %s was lost in the midst of the "
-            .. "answer, after %d of %d bytes: %s"):format(x.peer.path, have, want, why))
+        return fail(x, "CONNECTION", ("the connection to %s was lost in the middle of the answer, "
+            .. "after %d of %d bytes: %s"):format(x.peer.path, have, want, why))
     end
     -- A reset: the kernel dropped bytes of ours that nobody had read, so no lane has the request.
     -- After the end of input alone nobody knows.
     if x.first_frame and (x.first_write_failed or err == "connection reset by peer") then
         x.retry, x.started = true, "no"
     end
-    return fail(x, "CONNECTION", ("the connection to %s was lost before an answer came: %s")
+    return fail(x, "CONNECTION", ("the connection to %s was lost before an answer arrived: %s")
         :format(x.peer.path, why))
 end
 
@@ -135,7 +135,7 @@ end
 local function check_header(x, kind, id)
     if id ~= x.id and not (id == 0 and kind == ERROR) then
         return fail_protocol(x, ("its id is %s, the request's is %.0f"):format(
-            type(id) == "number" and ("%.0f"):format(id) or "none of ours", x.id))
+            type(id) == "number" and ("%.0f"):format(id) or "unknown", x.id))
     elseif kind == ERROR then
         return true
     elseif kind == wire.REQUEST then
@@ -159,7 +159,7 @@ end
 local function take_error(x, error)
     local entry, info = errors.of(error.code), error.details
     if error.code == 0 then
-        return fail_protocol(x, "its error code is 0, which is none")
+        return fail_protocol(x, "its error code is 0, which is not an error")
     end
     local started = outcome.started(info.started, entry)
     if is_good_after(x, error, started) then
@@ -381,7 +381,7 @@ end
 -- @return nil, err, info
 function _M.too_many(route, count)
     return outcome.own(errors.codes.PROTOCOL, ("the reply has %d values, more than Lua's stack "
-        .. "takes"):format(count), "yes", route)
+        .. "can hold"):format(count), "yes", route)
 end
 
 return _M

@@ -12,25 +12,25 @@ local LISTEN = "nothing listens at %s: %s; start the runtime with: dirty serve -
 local function describe(path)
     local found, err = facts.of(path)
     return found and ("mode %04o, owner uid %d, group gid %d"):format(found.mode, found.uid,
-        found.gid) or "not to be looked at: " .. (err or "no FFI here")
+        found.gid) or "can't be examined: " .. (err or "no FFI here")
 end
 
 local function explain_denied(path)
     local uid, gid = facts.caller()
     local dir = facts.closed_directory(path)
     if not uid then
-        return ("may not use %s: the user of nginx's workers (its directive user) may not write "
-            .. "to the socket, or not search its directory; let a group of the caller's in by the "
-            .. "server's options socket_group and socket_mode 0660, or change socket_user")
+        return ("not allowed to use %s: the user of nginx's workers (its directive user) can't "
+            .. "write to the socket, or can't search its directory; allow a group of the caller "
+            .. "by the server's options socket_group and socket_mode 0660, or change socket_user")
             :format(path)
     elseif dir then
-        return ("may not reach %s: the directory %s is closed to the caller, uid %d gid %d (%s); "
-            .. "open it for searching (chmod o+x, or a group), or let the server use another "
+        return ("can't reach %s: the directory %s is closed to the caller, uid %d gid %d (%s); "
+            .. "allow the caller to search it (chmod o+x, or a group), or give the server another "
             .. "socket path"):format(path, dir, uid, gid, describe(dir))
     end
-    return ("may not use %s (%s): the caller is uid %d gid %d; let a group of the caller's in by "
-        .. "the server's options socket_group and socket_mode 0660, or change socket_user"):format(
-        path, describe(path), uid, gid)
+    return ("not allowed to use %s (%s): the caller is uid %d gid %d; allow a group of the caller "
+        .. "by the server's options socket_group and socket_mode 0660, or change socket_user")
+        :format(path, describe(path), uid, gid)
 end
 
 -- By nginx's message for the error of connect(2).
@@ -47,7 +47,7 @@ local CONNECT = {
             return ("%s is a directory: name the socket in it, for example %s/dirty.sock"):format(
                 path, (path:gsub("/$", "")))
         end
-        return LISTEN:format(path, "its server has ended, or it is no socket", path)
+        return LISTEN:format(path, "its server has ended, or it is not a socket", path)
     end,
     ["permission denied"] = explain_denied,
     ["protocol wrong type for socket"] = function(path)
@@ -71,7 +71,7 @@ _M.PATH_MAX = 107
 function _M.connect(path, err, budget_ms)
     if err == "resource temporarily unavailable" then
         return "OVERLOADED", ("the listen queue of %s stayed full for the budget of %d ms; "
-            .. "raise the server's option backlog, or call less"):format(path, budget_ms)
+            .. "raise the server's option backlog, or make fewer calls"):format(path, budget_ms)
     elseif #path > _M.PATH_MAX then
         return "CONNECTION", ("socket path of %d bytes is too long, a unix socket's address takes "
             .. "%d at most; use a shorter one: %s"):format(#path, _M.PATH_MAX, path:sub(1, 400))
@@ -99,7 +99,7 @@ end
 
 --- The message for a stream that already has a reader.
 function _M.reader(route)
-    return ("another light thread is reading this stream of %s.%s: read it in one only"):format(
+    return ("another light thread is reading this stream of %s.%s: read it in only one"):format(
         route.app, route.action)
 end
 

@@ -14,7 +14,7 @@ local contains, defer, kill, spawn_children, start_spawner, wait_busy, wait_for_
 after_each(supervision.undo)
 
 describe("when the arbiter is killed", function()
-    it("another serves on the same path within a second, and nothing old lives", function()
+    it("the next one serves on the same path within a second, and no old process lives", function()
         local started_at = wait.now()
         local rt = start_spawner()
         local start_took = wait.now() - started_at
@@ -46,14 +46,14 @@ describe("when the arbiter is killed", function()
         contains(rt:command("status").stdout, ("under supervisor pid %d, restarted 1 times, "
             .. "last after: signal 9 SIGKILL"):format(rt.pid))
         for _, part in ipairs { 'msg="arbiter ended" how="signal 9 SIGKILL"',
-            'msg="the arbiter is started again" restarts=1',
-            'msg="what the arbiter left is gone"' } do
+            'msg="restarting the arbiter" restarts=1',
+            'msg="killed processes that the arbiter had left behind"' } do
             contains(rt:log(), part)
         end
         assert.same({ exit = 0 }, rt:stop())
     end)
 
-    it("the next one has the configuration as it is now", function()
+    it("the next one uses the current configuration", function()
         local rt = runtime.start { config = [[
             workers, socket_mode = 1, "0600"
             apps = { "apps.echo" }]] }
@@ -105,7 +105,7 @@ describe("when the arbiter is killed", function()
             end)
     end
 
-    it("and the configuration has hooks, those are as it is now", function()
+    it("the next one uses the current hooks", function()
         local rt = runtime.start { config = "workers = 1\napps = { 'apps.echo' }" }
         defer(function() rt:close() end)
         tempdir.write(rt.dir .. "/dirty.conf.lua", [[
@@ -130,7 +130,7 @@ describe("when the arbiter is killed", function()
         end, 30, function() return quick_deaths .. " tries\n" .. rt:log() end)
     end
 
-    it("again and again, the next one is started after a pause, which HUP ends", function()
+    it("repeatedly, the next one starts after a pause, which HUP ends", function()
         local rt = runtime.start { apps = { "apps.echo" } }
         defer(function() rt:close() end)
         kill_until(rt, 9)
@@ -146,7 +146,7 @@ describe("when the arbiter is killed", function()
         assert.same({ exit = 0 }, rt:stop())
     end)
 
-    it("while no arbiter runs, TERM ends it", function()
+    it("and TERM comes while none runs, the runtime stops", function()
         local rt = runtime.start { apps = { "apps.echo" } }
         defer(function() rt:close() end)
         kill_until(rt, 8)
@@ -164,7 +164,7 @@ describe("when the arbiter hangs", function()
         return rt
     end
 
-    it("it is killed, counted, and another serves on the same path", function()
+    it("it is killed and counted, and the next one serves on the same path", function()
         local rt = start_impatient()
         local old = rt:status().arbiter
         assert.equal(0, old.hangs)
@@ -179,15 +179,15 @@ describe("when the arbiter hangs", function()
         assert.is_nil(tree.alive(list))
         local arbiter = rt:status().arbiter
         assert.are_not.equal(old.pid, arbiter.pid)
-        assert.same({ 1, 1, "killed: it said nothing for arbiter_timeout" },
+        assert.same({ 1, 1, "killed: it sent no heartbeat for arbiter_timeout" },
             { arbiter.hangs, arbiter.restarts, arbiter.last_exit })
-        contains(rt:log(), 'msg="the arbiter hangs: it is killed" '
-            .. 'reason="it said nothing for arbiter_timeout" hangs=1')
+        contains(rt:log(), 'msg="the arbiter hangs: killing it" '
+            .. 'reason="it sent no heartbeat for arbiter_timeout" hangs=1')
         contains(rt:command("status").stdout, "restarted 1 times (1 had hung), last after: killed")
         contains(rt:command("metrics").stdout, "dirty_arbiter_hangs_total 1\n")
     end)
 
-    it("it is let live where the supervisor has slept too, or for less than the limit", function()
+    it("it survives if the supervisor was stopped too, or below the limit", function()
         local rt = start_impatient()
         local list = rt:tree()
         local arbiter = list[3].pid
@@ -228,7 +228,7 @@ describe("when the arbiter hangs", function()
         return { rt = rt, arbiter = rt:status().arbiter.pid }
     end
 
-    it("in the configuration's file: that is ended with an error, whatever it does", function()
+    it("in the configuration file, the file is stopped with an error, whatever it does", function()
         local ways = {
             spin = "while true do pcall(function() while true do end end) end",
             wait = "ffi.C.poll(nil, 0, 60000)",
@@ -248,14 +248,14 @@ describe("when the arbiter hangs", function()
                 return result == "failed" or result == "done"
             end, 20, "an end of the reload")
         end
-        contains(runtimes.spin.rt:status().reload.reason, "ended: it ran for more than 2000 ms")
+        contains(runtimes.spin.rt:status().reload.reason, "stopped: it ran for more than 2000 ms")
         for _, r in pairs(runtimes) do
             assert.equal("x", (r.rt:call("apps.echo", "echo", "x")))
             assert.equal(r.arbiter, r.rt:status().arbiter.pid)
         end
     end)
 
-    it("in what nothing ends, and is killed", function()
+    it("in something that can't be interrupted, it is killed", function()
         local r = reload_way [[
             local text = ("a"):rep(40)
             text:find(("a*"):rep(40) .. "b") -- in C]]

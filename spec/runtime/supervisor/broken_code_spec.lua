@@ -42,7 +42,7 @@ describe("when code on the disk is broken", function()
         contains(rt:status().apps[app].apart, reason)
     end
 
-    it("a new arbiter serves the other apps, and that one once it is good again", function()
+    it("a new arbiter serves the other apps, and the broken one once it is fixed", function()
         start_shops()
         write("meat", "return {{")
         write("bread", "return { init = function() error 'no flour' end, value = print }")
@@ -54,9 +54,9 @@ describe("when code on the disk is broken", function()
         assert.equal(1, status.arbiter.restarts)
         assert_apart("meat", "meat.lua:1: unexpected symbol near '<eof>'")
         wait.until_true(function() return type(rt:status().apps.bread.apart) == "string" end, 10,
-            "bread is set apart")
+            "bread is quarantined")
         assert_apart("bread", "no flour")
-        contains(rt:command("status").stdout, "app meat can't boot and is set apart: ")
+        contains(rt:command("status").stdout, "app meat can't boot and is quarantined: ")
         for _ = 1, 20 do
             assert.equal("apple", (rt:call("fruit", "value")))
         end
@@ -77,7 +77,7 @@ describe("when code on the disk is broken", function()
         assert.equal(1, status.arbiter.restarts)
     end)
 
-    it("a worker that dies takes no other app with it, and all is as before by itself", function()
+    it("a dead worker costs no other app, and everything recovers by itself", function()
         start_shops()
         write("bread", "error 'no oven'")
         for number = 1, 2 do
@@ -85,7 +85,7 @@ describe("when code on the disk is broken", function()
         end
         wait_value("fruit", "apple")
         wait.until_true(function() return type(rt:status().apps.bread.apart) == "string" end, 10,
-            "bread is set apart")
+            "bread is quarantined")
         assert_apart("bread", "no oven")
         wait.until_true(function()
             local apps = rt:status().apps
@@ -99,11 +99,11 @@ describe("when code on the disk is broken", function()
             local status = rt:status()
             return status.apps.bread.ready == 2 and #status.workers == 2
         end, 20, "a reload")
-        contains(rt:log(), "apps that were set apart boot again")
+        contains(rt:log(), "quarantined apps boot again")
         assert.equal("roll", (rt:call("bread", "value")))
     end)
 
-    it("all of it: a new arbiter says so to each caller", function()
+    it("for all apps, a new arbiter reports it to each caller", function()
         rt = runtime.start { apps = { "fruit:1" },
             files = { ["fruit.lua"] = GOOD:format("apple") } }
         defer(function() rt:close() end)

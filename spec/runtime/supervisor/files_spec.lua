@@ -14,8 +14,8 @@ local contains, defer, kill, wait_for_another =
 
 after_each(supervision.undo)
 
-describe("opening the logs again", function()
-    it("by an action reaches every process of the tree", function()
+describe("reopening the logs", function()
+    it("by an admin action reaches every process of the tree", function()
         local dir = tempdir.new()
         local rt = runtime.launch { apps = { "apps.echo" },
             args = { "--log-file", dir .. "/log" } }
@@ -76,7 +76,7 @@ describe("two starters", function()
 end)
 
 describe("the pidfile", function()
-    it("holds the supervisor's pid, stays while arbiters change, is never trusted", function()
+    it("holds the supervisor's pid, stays while arbiters change, and is never read", function()
         local dir = tempdir.new()
         local path, victim = dir .. "/d.pid", process.start { "sleep", "1006" }
         local rt
@@ -104,7 +104,7 @@ describe("the pidfile", function()
 end)
 
 describe("a pidfile that can't be written", function()
-    it("is said at the start, with status 2, and nothing is served", function()
+    it("is an error at the start, with status 2", function()
         local dir = tempdir.new()
         defer(function() tempdir.remove(dir) end)
         assert(stat.mkdir(dir .. "/d"))
@@ -120,7 +120,7 @@ describe("a pidfile that can't be written", function()
         assert.is_nil(stat.lstat(dir .. "/s"))
     end)
 
-    it("any more once the runtime serves is written as soon as it can be", function()
+    it("while the runtime serves is written as soon as possible", function()
         local dir = tempdir.new()
         assert(stat.mkdir(dir .. "/run"))
         local rt = runtime.launch { apps = { "gated" }, args = { "--pidfile", dir .. "/run/pid",

@@ -43,7 +43,7 @@ describe("the service manager", function()
     end
 
     for kind, name in pairs { path = os.tmpname(), abstract = "@dirty-spec-" .. unistd.getpid() } do
-        it("is told of start, reload, restart and stop on a socket with a name of kind " .. kind,
+        it("is notified of start, reload, restart and stop on a socket of kind " .. kind,
             function()
                 os.remove(name)
                 local rt, notify = start_notified(name)
@@ -63,7 +63,8 @@ describe("the service manager", function()
                 notify:wait("^READY=1\nSTATUS=Reloaded$", at)
                 tempdir.write(rt.dir .. "/leaks.lua", "oops oops")
                 rt:signal(signal.SIGHUP)
-                notify:wait("^READY=1\nSTATUS=Reload failed, the old code goes on: app leaks", at)
+                notify:wait("^READY=1\nSTATUS=Reload failed, the old code keeps serving: app leaks",
+                    at)
                 local arbiter = rt:status().arbiter.pid
                 tempdir.write(rt.dir .. "/leaks.lua", "return { env = print }")
                 kill(arbiter, signal.SIGKILL)
@@ -79,7 +80,7 @@ describe("the service manager", function()
             end)
     end
 
-    it("is told of the watchdog only while the arbiter's loop turns", function()
+    it("gets WATCHDOG=1 only while the arbiter's loop runs", function()
         local name = "@dirty-spec-watchdog-" .. unistd.getpid()
         local rt, notify = start_notified(name, { env = { WATCHDOG_USEC = "400000" } })
         defer(function()
@@ -117,7 +118,7 @@ describe("the service manager", function()
         wait.until_true(function() return count() > last end, 10, "it goes on")
     end)
 
-    it("is told of the watchdog while the next arbiter comes up", function()
+    it("gets WATCHDOG=1 while the next arbiter starts", function()
         local name = "@dirty-spec-coming-" .. unistd.getpid()
         local rt, notify = start_notified(name, { env = { WATCHDOG_USEC = "400000" },
             apps = { "gated", "leaks" }, gated = [[
@@ -150,7 +151,7 @@ describe("the service manager", function()
         notify:wait("^READY=1", from)
     end)
 
-    it("gets no watchdog where the variables are for another process", function()
+    it("gets no WATCHDOG=1 if the variables are for another process", function()
         local name = "@dirty-spec-other-" .. unistd.getpid()
         local rt, notify = start_notified(name, { env = { WATCHDOG_USEC = "20000",
             WATCHDOG_PID = "1" } })
@@ -167,7 +168,7 @@ describe("the service manager", function()
         end
     end)
 
-    it("that is not there, or spoken to in another way, is no reason not to serve", function()
+    it("can be absent or unusable: the runtime serves anyway", function()
         for _, name in ipairs { "/nowhere/notify", "vsock:2:1234", "@", "x" } do
             local rt = runtime.start { apps = { "apps.echo" }, env = { NOTIFY_SOCKET = name } }
             defer(function() rt:close() end)
@@ -176,7 +177,7 @@ describe("the service manager", function()
         end
     end)
 
-    it("finds nothing wrong with the unit in examples", function()
+    it("accepts the unit in examples", function()
         local unit = tempdir.read("examples/systemd/dirty.service")
         local settings = {}
         for name, value in unit:gmatch("\n(%u%w+)=([^\n]*)") do
@@ -208,7 +209,7 @@ describe("the service manager", function()
     end)
 end)
 
-describe("another user", function()
+describe("the configured user", function()
     local UID = 65534 -- nobody
     local lacking = machine.no_root() or machine.closed_to_others()
     if lacking then
@@ -256,7 +257,7 @@ describe("another user", function()
             :gsub("%s+", " "):gsub(" $", "")
     end
 
-    it("is whom arbiter and workers run as, for good; the socket is theirs", function()
+    it("runs arbiter and workers, with no way back, and owns the socket", function()
         local rt = start_as_nobody { args = { "--user", "nobody" } }
         defer(function() close(rt) end)
         local status = rt:status()
@@ -286,7 +287,7 @@ describe("another user", function()
         tree.wait_gone(list, 5)
     end)
 
-    it("can open the log file again, and the pidfile is root's", function()
+    it("can reopen the log file; the pidfile belongs to root", function()
         local dir = tempdir.new()
         assert(stat.chmod(dir, tonumber("755", 8)) == 0)
         local rt = start_as_nobody { args = { "--user", "65534", "--group", "daemon", "--pidfile",
@@ -311,7 +312,7 @@ describe("another user", function()
         assert.is_nil(log():find("can't be reopened", 1, true))
     end)
 
-    it("is warned for who can reach neither socket nor configuration", function()
+    it("is named in a warning if it can't reach socket or configuration", function()
         local rt = start_as_nobody { config = "user = 'nobody'\nworkers = 1" }
         defer(function() close(rt) end)
         assert.is_nil(rt:log():find("can't re", 1, true))
@@ -330,13 +331,13 @@ describe("another user", function()
         end, 20, function() return "two warnings\n" .. closed:log() end)
     end)
 
-    it("must exist, and is for root to name", function()
+    it("must exist, and only root can set it", function()
         for _, case in ipairs {
             { { "--user", "nosuch" }, 'user = "nosuch" (flag --user): there is no such user; '
                 .. "make one: adduser --system --group nosuch\n" },
             { { "--group", "nosuch" }, 'group = "nosuch" (flag --group): there is no such group; '
                 .. "make one: addgroup --system nosuch\n" },
-            { { "--user", "54321" }, "give group too" },
+            { { "--user", "54321" }, "set group too" },
         } do
             local rt = runtime.launch { apps = { "apps.echo" }, args = case[1] }
             defer(function() rt:close() end)
@@ -358,6 +359,6 @@ describe("another user", function()
             wrap = machine.AS_NOBODY }
         defer(function() rt:close() end)
         assert.same({ exit = 2 }, rt:wait(10))
-        contains(rt:log(), "can be set by root only, this is uid 65534")
+        contains(rt:log(), "only root can set user and group, this is uid 65534")
     end)
 end)

@@ -38,7 +38,7 @@ describe("stopping", function()
         assert.is_nil(tree.alive(list))
     end)
 
-    it("refuses new callers at once while the last answer is waited for", function()
+    it("refuses new callers at once while the last call runs", function()
         local rt, call = start_busy()
         defer(function() rt:close() end)
         rt:signal(signal.SIGTERM)
@@ -50,7 +50,7 @@ describe("stopping", function()
         call:close()
     end)
 
-    it("by a second TERM or by QUIT ends what runs with SHUTDOWN", function()
+    it("by a second TERM or by QUIT answers running calls with SHUTDOWN", function()
         for _, numbers in ipairs { { signal.SIGTERM, signal.SIGTERM },
             { signal.SIGINT, signal.SIGTERM }, { signal.SIGQUIT } } do
             local rt, call = start_busy { ms = "60000" }
@@ -107,7 +107,7 @@ describe("stopping", function()
         contains(tempdir.read(log), "signal=SIGINT")
     end)
 
-    it("kills an arbiter that does not end as told", function()
+    it("kills an arbiter that does not stop in time", function()
         local rt = runtime.start { apps = { "apps.echo" } }
         defer(function() rt:close() end)
         local list = rt:tree()
@@ -115,10 +115,10 @@ describe("stopping", function()
         rt:signal(signal.SIGTERM)
         assert.same({ exit = 5 }, rt:wait(15))
         assert.is_nil(tree.alive(list))
-        contains(rt:log(), "the arbiter hangs: it is killed\" reason=\"it does not end as told")
+        contains(rt:log(), "the arbiter hangs: killing it\" reason=\"it did not stop in time")
     end)
 
-    it("ends what runs at once where graceful_timeout is 0", function()
+    it("stops running calls at once if graceful_timeout is 0", function()
         local rt = runtime.start { apps = { "apps.echo" }, args = { "--graceful-timeout", "0" } }
         defer(function() rt:close() end)
         local call = rt:start_call("apps.echo", "sleep", "60000")
@@ -129,7 +129,7 @@ describe("stopping", function()
         call:close()
     end)
 
-    it("kills an arbiter that does not come up", function()
+    it("kills an arbiter that does not start in time", function()
         local rt = runtime.launch { apps = { "slow" }, args = { "--boot-timeout", "0.5" },
             files = { ["slow.lua"] = "return { init = function() os.execute('sleep 1007') end, "
                 .. "n = print }" } }
@@ -139,10 +139,10 @@ describe("stopping", function()
         kill(tree.find(list, "^dirty: arbiter").pid, signal.SIGSTOP)
         assert.same({ exit = 5 }, rt:wait(15))
         assert.is_nil(tree.alive(list))
-        contains(rt:log(), "the arbiter hangs: it is killed\" reason=\"it does not come up")
+        contains(rt:log(), "the arbiter hangs: killing it\" reason=\"it did not start in time")
     end)
 
-    it("while the apps load ends at once", function()
+    it("while the apps load works at once", function()
         local rt = runtime.launch { apps = { "slow" }, files = { ["slow.lua"] =
             "os.execute('sleep 1005')\nreturn {}" } }
         defer(function() rt:close() end)
@@ -155,7 +155,7 @@ describe("stopping", function()
 end)
 
 -- An end in the middle of something: it is quick, and leaves nothing.
-describe("an end", function()
+describe("a stop", function()
     -- While the file `load` is there the app does not come to the end of its loading, while
     -- `init` is there not to that of its init. Both are in C: nothing interrupts them.
     local APP = [[
@@ -196,7 +196,7 @@ describe("an end", function()
             wait_gate "hold"
             rt:signal(signal.SIGTERM)
             wait.until_true(function()
-                return rt:log():find("stopping: finishing what was accepted", 1, true)
+                return rt:log():find("stopping: finishing the accepted calls", 1, true)
             end, 10, "a stop")
         end },
     }
@@ -240,7 +240,7 @@ describe("an end", function()
 end)
 
 describe("signals", function()
-    it("HUP, TTIN and TTOU reach the arbiter, those sent while it boots too", function()
+    it("HUP, TTIN and TTOU reach the arbiter, even if sent while it boots", function()
         local rt = runtime.launch { apps = { "slow" }, args = { "--workers", "1" }, files = {
             ["slow.lua"] = "os.execute('sleep 0.5')\nreturn { n = function() return 1 end }" } }
         defer(function() rt:close() end)

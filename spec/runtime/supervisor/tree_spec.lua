@@ -15,7 +15,7 @@ local contains, defer, kill, spawn_children, start_spawner, wait_busy, wait_for_
 after_each(supervision.undo)
 
 describe("the tree", function()
-    it("is a supervisor, a keeper, the arbiter and its workers, each with its title", function()
+    it("is a supervisor, a subreaper, the arbiter and its workers, each with its title", function()
         local rt = start_spawner()
         defer(function() rt:close() end)
         local status = rt:status()
@@ -37,7 +37,7 @@ describe("the tree", function()
         assert.are_not.equal(list[1].session, list[2].session)
     end)
 
-    it("has its titles whole, however short the command line was", function()
+    it("has complete titles, however short the command line was", function()
         local dir = tempdir.new()
         local apps, list = {}, {}
         for i = 1, 40 do
@@ -74,7 +74,7 @@ describe("the tree", function()
         end
     end)
 
-    it("shares with a worker the pages of its own lanes alone", function()
+    it("shares only the pages of its own lanes with a worker", function()
         -- the probes of a start and of a reload, and each worker, tell when they load the app
         local rt = runtime.start { apps = { "reader" }, args = { "--workers", "3", "--threads",
             "2" }, files = { ["reader.lua"] = [[
@@ -116,7 +116,7 @@ describe("the tree", function()
         assert.equal(0, pages_of(assert(tempdir.read(rt.dir .. "/probe")), "probe", {}))
     end)
 
-    it("is all gone after a stop, with what apps have started", function()
+    it("is gone after a stop, with all processes that apps have started", function()
         local rt = start_spawner()
         defer(function() rt:close() end)
         local list = spawn_children(rt, 1001)
@@ -127,7 +127,7 @@ describe("the tree", function()
     end)
 end)
 
-describe("what an app has started", function()
+describe("processes that an app has started", function()
     -- A process in a session of its own, when the app loads and when it is called; its number
     -- of seconds tells it from others.
     local APP = [[
@@ -205,7 +205,7 @@ describe("what an app has started", function()
         defer(function() rt:close() end)
     end)
 
-    it("ends with its worker, however that ends, in whatever session it is", function()
+    it("end with their worker, however it ends, in any session", function()
         wait_settled() -- what the probe has started is gone
         kill(rt:status().workers[1].pid, signal.SIGKILL)
         wait_generation(1, 2)
@@ -217,7 +217,7 @@ describe("what an app has started", function()
         assert.equal(0, rt:command("reload", { "--wait" }).exit) -- within its 10 s
         wait_settled()
         wait_sleeps(1022, 0)
-        contains(rt:log(), 'msg="what a worker left is ended"')
+        contains(rt:log(), 'msg="killed a process that a dead worker had started"')
     end)
 
     -- Of the two workers the one that has answered the only call, and the other.
@@ -227,7 +227,7 @@ describe("what an app has started", function()
         return workers[number], workers[3 - number]
     end
 
-    it("ends with its worker while processes of another come and go", function()
+    it("end with their worker while processes of another one come and go", function()
         wait_settled()
         assert(rt:call("starter", "churn"))
         local _, other = find_owner()
@@ -236,7 +236,7 @@ describe("what an app has started", function()
         wait_settled()
     end)
 
-    it("lives on with its worker while others die", function()
+    it("live on with their worker while others die", function()
         assert(rt:call("starter", "spawn", 1021))
         local entry = wait_sleeps(1021, 1)[1]
         local owner, other = find_owner()
@@ -254,7 +254,7 @@ describe("what an app has started", function()
 end)
 
 describe("when another process of the tree is killed", function()
-    it("no process is left after the supervisor, children of apps included", function()
+    it("no process outlives the supervisor, including children of apps", function()
         local rt = start_spawner()
         defer(function() rt:close() end)
         local list = spawn_children(rt, 1003)
@@ -264,7 +264,7 @@ describe("when another process of the tree is killed", function()
         tree.wait_gone(list, 5)
         assert.same({ exit = 5 }, busy:wait(5))
         busy:close()
-        contains(rt:log(), "the supervisor is gone, ending everything")
+        contains(rt:log(), "the supervisor is gone: killing everything")
         -- what it left in the file system is no obstacle
         local again = process.start { process.dirty(), "serve", "--socket", rt.socket, "--app",
             "apps.echo" }
@@ -275,7 +275,7 @@ describe("when another process of the tree is killed", function()
         again:close()
     end)
 
-    it("the supervisor does the keeper's work", function()
+    it("the supervisor does the subreaper's work", function()
         local rt = start_spawner()
         defer(function() rt:close() end)
         local list = spawn_children(rt, 1004)
@@ -285,10 +285,10 @@ describe("when another process of the tree is killed", function()
         wait_for_another(rt, arbiter)
         table.remove(list, 1)
         assert.is_nil(tree.alive(list))
-        assert.equal("keeper: signal 9 SIGKILL", rt:status().arbiter.last_exit)
+        assert.equal("subreaper: signal 9 SIGKILL", rt:status().arbiter.last_exit)
     end)
 
-    it("arbiter and workers end even when supervisor and keeper go together",
+    it("arbiter and workers end even if supervisor and subreaper die together",
         function()
             local rt = runtime.start { apps = { "apps.echo" } }
             defer(function() rt:close() end)
@@ -301,8 +301,8 @@ describe("when another process of the tree is killed", function()
         end)
 end)
 
-describe("what whoever started it had set", function()
-    it("going as a child of its own lives on", function()
+describe("the program that starts dirty serve", function()
+    it("keeps the children that it has started", function()
         local rt = start_spawner { wrap = { "sh", "-c", 'sleep 1040 & exec "$@"', "sh" } }
         defer(function() rt:close() end)
         local list = tree.below(rt.pid)
@@ -316,7 +316,7 @@ describe("what whoever started it had set", function()
         assert.is_true(tree.is_alive(own))
     end)
 
-    it("of signals is of no matter", function()
+    it("can't disturb the runtime by its signal dispositions", function()
         local rt = start_spawner { wrap = { "sh", "-c", "trap '' CHLD HUP INT TERM QUIT USR1 "
             .. 'TTIN TTOU; exec "$@"', "sh" } }
         defer(function() rt:close() end)
