@@ -7,10 +7,10 @@
 #   spec/run.sh all BINARY…     both
 #
 # C programs and files of specs run beside one another, those first that took longest the last
-# time. The last line of the output is "N passed, N failed". Exit status: 0 nothing failed and something passed, else 1. A program
-# that crashes, runs longer than its time limit or leaves processes behind counts as one failed
-# test more. What failing files said is repeated before that line, so that it is found at the
-# end of a long log.
+# time. The last line of the output is "N passed, N failed". Exit status: 0 nothing failed and
+# something passed, else 1. A program that crashes, runs longer than its time limit or leaves
+# processes behind counts as one failed test more. What failing files said is repeated before
+# that line, so that it is found at the end of a long log.
 #
 # Environment: DIRTY_BUILD, where the outputs are (build); DIRTY_SPECS, the files that `all`
 # runs (all of them); TEST_SECONDS, the limit of one C program (120); SPEC_SECONDS, the limit

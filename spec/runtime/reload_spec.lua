@@ -312,15 +312,16 @@ describe("a configuration that takes long", function()
     end
 
     it("without an end fails after boot_timeout, and no call waits for it", function()
-        rt = start("boot_timeout = 4\n" .. CONFIG)
+        local seconds = 2 * wait.SLOW
+        rt = start(("boot_timeout = %g\n"):format(seconds) .. CONFIG)
         for _, endless in ipairs { "while true do end", "os.execute 'sleep 1011'",
             "function worker_init() end\nwhile true do end" } do
             rt:configure(CONFIG .. "\n" .. endless)
             local list = tree.below(rt.pid)
             local ended, longest = reload_while_calling()
-            assert.same({ "failed", "the configuration did not run to its end within 4000 ms "
-                .. "(boot_timeout)" }, { ended.result, ended.reason })
-            assert.is_true(longest < 3 * wait.SLOW, longest)
+            assert.same({ "failed", ("the configuration did not run to its end within %g ms "
+                .. "(boot_timeout)"):format(seconds * 1000) }, { ended.result, ended.reason })
+            assert.is_true(longest < seconds, longest)
             wait.until_true(function() return #tree.below(rt.pid) == #list end, 10,
                 "nothing is left of it")
         end
