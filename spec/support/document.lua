@@ -14,7 +14,8 @@ end
 --- The text of the Makefile and of its parts, each continued line as one.
 function _M.makefile()
     local parts = { _M.text "Makefile" }
-    for name in parts[1]:match "\nPARTS = %$%(patsubst %%,build%-aux/%%%.mk,([^)]+)%)":gmatch "%S+" do
+    local names = parts[1]:match "\nPARTS = %$%(patsubst %%,build%-aux/%%%.mk,([^)]+)%)"
+    for name in names:gmatch "%S+" do
         parts[#parts + 1] = _M.text("build-aux/" .. name .. ".mk")
     end
     return (table.concat(parts):gsub("\\\n", " "))
