@@ -446,6 +446,29 @@ void rig_stop(rig *r, int status) {
     assert_int_not_equal(access(r->socket, F_OK), 0);
     snprintf(command, sizeof command, "rm -rf %s", r->dir);
     assert_int_equal(system(command), 0);
+    r->pid = 0;
+    r->dir[0] = '\0';
+}
+
+int rig_set_up(void **state) {
+    rig *r = malloc(sizeof *r);
+    assert_non_null(r);
+    rig_init(r);
+    *state = r;
+    return 0;
+}
+
+int rig_tear_down(void **state) {
+    rig *r = *state;
+    char command[320];
+    if (r->pid > 0 && kill(r->pid, SIGKILL) == 0)
+        waitpid(r->pid, NULL, 0);
+    snprintf(command, sizeof command,
+             "if [ -f %s/log ]; then tail -n 30 %s/log >&2; fi; rm -rf %s", r->dir,
+             r->dir, r->dir);
+    int status = r->dir[0] ? system(command) : 0;
+    free(r);
+    return status;
 }
 
 /* -- Raw clients
