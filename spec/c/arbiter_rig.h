@@ -47,6 +47,8 @@ void rig_plans(rig *r, const rig_plan *next, size_t count);
 void rig_start(rig *r);
 /* TERM, wait for its end, check that it ended with `status`. Removes the directory. */
 void rig_stop(rig *r, int status);
+/* Remove the directory of a rig that has not been started. */
+void rig_remove(rig *r);
 
 /* What the scripted worker does with a request, by the action's name:
  *   value            answers a value

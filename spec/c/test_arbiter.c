@@ -737,12 +737,10 @@ static void the_socket_is_private_by_default(void **state) {
 }
 
 static void a_second_runtime_is_refused(void **state) {
-    (void)state;
-    rig r, second;
-    rig_init(&r);
-    rig_start(&r);
+    rig *r = *state, second;
+    rig_start(r);
     rig_init(&second);
-    second.o.socket_path = r.socket;
+    second.o.socket_path = r->socket;
     pid_t pid = fork();
     if (pid == 0) {
         char path[96];
@@ -753,8 +751,9 @@ static void a_second_runtime_is_refused(void **state) {
     int wait_status;
     assert_int_equal(waitpid(pid, &wait_status, 0), pid);
     assert_int_equal(WEXITSTATUS(wait_status), DIRTY_EXIT_SOCKET);
-    expect_recovery(&r, -1);
-    rig_stop(&r, 0);
+    expect_recovery(r, -1);
+    rig_stop(r, 0);
+    rig_remove(&second);
 }
 
 static void a_stale_socket_is_replaced(void **state) {
@@ -888,7 +887,7 @@ int main(int argc, char **argv) {
         RIG_TEST(truncation_at_every_byte),
         RIG_TEST(unknown_names),
         cmocka_unit_test(the_socket_is_private_by_default),
-        cmocka_unit_test(a_second_runtime_is_refused),
+        RIG_TEST(a_second_runtime_is_refused),
         RIG_TEST(a_stale_socket_is_replaced),
         RIG_TEST(stop_is_for_the_owner),
         RIG_TEST(graceful_stop_finishes_what_was_accepted),
