@@ -6,18 +6,19 @@
 #                               busted (--filter=…)
 #   spec/run.sh all BINARY…     both
 #
-# C programs and files of specs run beside one another. The last line of the output is
-# "N passed, N failed". Exit status: 0 nothing failed and something passed, else 1. A program
-# that crashes, runs longer than its time limit or leaves processes behind counts as one failed
-# test more. What failing files said is repeated before that line, so that it is found at the
-# end of a long log.
+# C programs and files of specs run beside one another, those first that took longest the last
+# time. The last line of the output is "N passed, N failed". Exit status: 0 nothing failed and
+# something passed, else 1. A program that crashes, runs longer than its time limit or leaves
+# processes behind counts as one failed test more. What failing files said is repeated before
+# that line, so that it is found at the end of a long log.
 #
 # Environment: DIRTY_BUILD, where the outputs are (build); DIRTY_SPECS, the files that `all`
 # runs (all of them); TEST_SECONDS, the limit of one C program (120); SPEC_SECONDS, the limit
-# of one file of specs (600); SPEC_JOBS, how many run at a time (the number of CPUs); LUA,
-# the interpreter of the specs (luajit); DIRTY_CORE, where that finds our C module
-# ($DIRTY_BUILD/lua): not in a build with sanitizers, which a plain interpreter can't load;
-# TEST_FAILURES, a file to which the words of failing files are appended too.
+# of one file of specs (600); SPEC_JOBS, how many run at a time (two for each CPU: most of
+# their time they wait); LUA, the interpreter of the specs (luajit); DIRTY_CORE, where that
+# finds our C module ($DIRTY_BUILD/lua): not in a build with sanitizers, which a plain
+# interpreter can't load; TEST_FAILURES, a file to which the words of failing files are
+# appended too.
 
 DIRTY_BUILD=${DIRTY_BUILD:-build}
 LUA_PATH="./lua/?.lua;./lua/?/init.lua;./spec/?.lua;${LUA_PATH:-;}"
@@ -66,7 +67,7 @@ end_what_is_left() { # what ran
 tell() { # what ran, passed, failed, skipped; stdin: its words
     local name=${1#/}
     name=${name//\//.}
-    echo "$2 $3 $4" >"$out/$name.counts"
+    echo "$2 $3 $4 $((SECONDS - begun)) $1" >"$out/$name.counts"
     {
         flock 9
         echo "== $1: $2 passed, $3 failed, $((SECONDS - begun)) s"
@@ -134,53 +135,76 @@ run_spec() { # file, busted's other arguments
 }
 
 # -- many files beside one another ---------------------------------------------------------
-export -f counted end_what_is_left mark_of run_c run_spec say_how_it_ended tell
+run_file() { # file, busted's other arguments
+    case $1 in
+    *_spec.lua) run_spec "$@" ;;
+    *) run_c "$1" ;;
+    esac
+}
+
+export -f counted end_what_is_left mark_of run_c run_file run_spec say_how_it_ended tell
 export out run
 
-each() { # function, its other arguments; stdin: a file a line
+# How many seconds each file took when it last ran: "SECONDS NAME" lines.
+took=$DIRTY_BUILD/test-seconds
+
+# Nothing is to run alone at the end. What has not run yet is guessed by its size: a kilobyte of
+# specs a second, and C programs in little time.
+longest_first() { # stdin, stdout: a file a line
+    xargs -d '\n' stat -c '%s %n' | awk -v took="$took" '
+        BEGIN { while ((getline <took) > 0) seconds[$2] = $1 }
+        {
+            name = $2
+            if (name !~ /_spec\.lua$/) { sub(/.*\//, "", name); $1 = 0 }
+            print name in seconds ? seconds[name] : $1 / 1000, $2
+        }' | sort -srn | cut -d ' ' -f 2
+}
+
+run_files() { # busted's other arguments; stdin: a file a line
     # shellcheck disable=SC2016 # for the shell in there
-    xargs -d '\n' -P "${SPEC_JOBS:-$(nproc)}" -I{} bash -c '"$0" "$@"' "$1" {} "${@:2}"
+    longest_first | xargs -d '\n' -P "${SPEC_JOBS:-$((2 * $(nproc)))}" -I{} \
+        bash -c 'run_file "$@"' run_file {} "$@"
 }
 
-run_all_c() { # binaries
-    [ $# -eq 0 ] || printf '%s\n' "$@" | each run_c
-}
-
-run_lua() { # files, busted's other arguments
-    local files=() rest=() word
-    for word; do
-        if [ -e "$word" ]; then files+=("$word"); else rest+=("$word"); fi
-    done
-    if [ ${#files[@]} -eq 0 ]; then
-        mapfile -t files < <(find spec -name '*_spec.lua')
-    fi
-    # large files first: they tend to take longest, and nothing is to run alone at the end
-    find "${files[@]}" -maxdepth 0 -printf '%s\t%p\n' | sort -rn | cut -f 2 |
-        each run_spec "${rest[@]}"
+# Keep what files took, for the next run.
+keep_seconds() {
+    local kept
+    kept=$(awk '!($NF in seen) { seen[$NF] = 1; print $(NF - 1), $NF }' \
+        "$out"/*.counts "$took" 2>/dev/null)
+    echo "$kept" >"$took"
 }
 
 mode=$1
 [ $# -gt 0 ] && shift
+files=() rest=()
 case $mode in
-c) run_all_c "$@" ;;
-lua) run_lua "$@" ;;
+c) files=("$@") ;;
+lua)
+    for word; do
+        if [ -e "$word" ]; then files+=("$word"); else rest+=("$word"); fi
+    done
+    ;;
 all)
-    run_all_c "$@"
-    # shellcheck disable=SC2086  # a list of files
-    run_lua $DIRTY_SPECS
+    # shellcheck disable=SC2206  # a list of files
+    files=("$@" $DIRTY_SPECS)
     ;;
 *)
     echo "usage: spec/run.sh c|lua|all [ARG…]" >&2
     exit 2
     ;;
 esac
+if [ "$mode" = lua ] && [ ${#files[@]} -eq 0 ] || [ "$mode$DIRTY_SPECS" = all ]; then
+    mapfile -t -O ${#files[@]} files < <(find spec -name '*_spec.lua')
+fi
+[ ${#files[@]} -eq 0 ] || printf '%s\n' "${files[@]}" | run_files "${rest[@]}"
 
 shopt -s nullglob
 passed=0 failed=0 skipped=0
 for counts in "$out"/*.counts; do
-    read -r ok bad skip <"$counts" || continue
+    read -r ok bad skip _ <"$counts" || continue
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
 done
+[ ${#rest[@]} -gt 0 ] || keep_seconds # not of a file whose tests were chosen
 repeat_failures | tee -a "${TEST_FAILURES:-/dev/null}"
 [ "$skipped" -eq 0 ] || echo "$skipped skipped"
 echo "$passed passed, $failed failed"

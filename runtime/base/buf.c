@@ -10,13 +10,9 @@
 
 #define BUF_MIN 256
 
-void dirty_buf_init(dirty_buf *b) {
-    memset(b, 0, sizeof *b);
-}
-
 void dirty_buf_deinit(dirty_buf *b) {
     free(b->base);
-    dirty_buf_init(b);
+    *b = (dirty_buf){0};
 }
 
 int dirty__buf_grow(dirty_buf *b, size_t more) {

@@ -1,6 +1,6 @@
 /* buf: a growable byte buffer.
  *
- * Embed it zeroed or call dirty_buf_init; end with dirty_buf_deinit. The capacity doubles
+ * Begins zeroed (`= {0}`) and ends with dirty_buf_deinit. The capacity doubles
  * when it grows. A failed allocation is sticky: later appends do nothing and
  * dirty_buf_failed() returns true. So a writer checks once, at the end. */
 #ifndef DIRTY_BUF_H
@@ -18,7 +18,6 @@ typedef struct dirty_buf {
     bool failed;
 } dirty_buf;
 
-void dirty_buf_init(dirty_buf *b);
 void dirty_buf_deinit(dirty_buf *b);
 
 /* The slow part of reserve; nothing else calls it. */

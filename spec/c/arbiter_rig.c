@@ -436,8 +436,14 @@ void rig_start(rig *r) {
     close(rig_connect(r));
 }
 
-void rig_stop(rig *r, int status) {
+void rig_remove(rig *r) {
     char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", r->dir);
+    assert_int_equal(system(command), 0);
+    r->dir[0] = '\0';
+}
+
+void rig_stop(rig *r, int status) {
     int wait_status = 0;
     kill(r->pid, SIGTERM);
     uint64_t until_ns = dirty_now_ns() + PATIENCE_MS * DIRTY_NS_PER_MS;
@@ -451,8 +457,30 @@ void rig_stop(rig *r, int status) {
     if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != status)
         fail_msg("arbiter ended with wait status %#x, see %s/log", wait_status, r->dir);
     assert_int_not_equal(access(r->socket, F_OK), 0);
-    snprintf(command, sizeof command, "rm -rf %s", r->dir);
-    assert_int_equal(system(command), 0);
+    r->pid = 0;
+    rig_remove(r);
+}
+
+int rig_set_up(void **state) {
+    rig *r = malloc(sizeof *r);
+    assert_non_null(r);
+    rig_init(r);
+    *state = r;
+    return 0;
+}
+
+int rig_tear_down(void **state) {
+    rig *r = *state;
+    char command[128];
+    if (r->pid > 0 && kill(r->pid, SIGKILL) == 0)
+        waitpid(r->pid, NULL, 0);
+    if (r->dir[0] != '\0') {
+        snprintf(command, sizeof command, "tail -n 30 %s/log >&2", r->dir);
+        (void)!system(command);
+        rig_remove(r);
+    }
+    free(r);
+    return 0;
 }
 
 /* -- Raw clients

@@ -20,6 +20,11 @@ typedef struct rig {
 
 /* Options with a private socket, 1 worker, the app "t" (unlimited) and small timeouts. */
 void rig_init(rig *r);
+/* A test whose state is such a rig. When the test has failed, the arbiter is killed, the
+ * end of its log is printed and its directory removed. */
+#define RIG_TEST(test) cmocka_unit_test_setup_teardown(test, rig_set_up, rig_tear_down)
+int rig_set_up(void **state);
+int rig_tear_down(void **state);
 /* Give it a configuration that a reload reads: the next plans are `next` of them, one a
  * reload, the last again and again. An action "plan" of the scripted worker answers the
  * options text of its first app, which tells by which plan it was started. Where `why` is
@@ -42,6 +47,8 @@ void rig_plans(rig *r, const rig_plan *next, size_t count);
 void rig_start(rig *r);
 /* TERM, wait for its end, check that it ended with `status`. Removes the directory. */
 void rig_stop(rig *r, int status);
+/* Remove the directory of a rig that has not been started. */
+void rig_remove(rig *r);
 
 /* What the scripted worker does with a request, by the action's name:
  *   value            answers a value

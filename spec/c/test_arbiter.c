@@ -20,27 +20,23 @@
 #include "wire/code.h"
 
 static void answers_calls(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
     for (uint64_t id = 1; id <= 100; id++) {
         rig_call(fd, id, "t", "value");
         rig_expect_value(fd, id);
     }
     close(fd);
-    rig_wait_status(&r, "\"values\":100,");
-    rig_stop(&r, 0);
+    rig_wait_status(r, "\"values\":100,");
+    rig_stop(r, 0);
 }
 
 static void takes_requests_split_anywhere(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     uint8_t *request;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig_start(r);
+    int fd = rig_connect(r);
     size_t len = rig_request(&request, 5, "t", "value", 0, 20);
     for (size_t at = 1; at < len; at++) {
         rig_send(fd, request, at);
@@ -50,15 +46,13 @@ static void takes_requests_split_anywhere(void **state) {
     }
     free(request);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void answers_requests_sent_ahead_in_order(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
     uint8_t *one;
     size_t len = rig_request(&one, 0, "t", "value", 0, 0);
     enum { COUNT = 2000 };
@@ -74,16 +68,14 @@ static void answers_requests_sent_ahead_in_order(void **state) {
     free(one);
     free(all);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void gives_big_requests_to_the_lane(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     uint8_t *request;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig_start(r);
+    int fd = rig_connect(r);
     size_t sizes[] = {8000, 8192, 8193, 100000, 3000000};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         size_t len = rig_request(&request, i, "t", "value", 0, sizes[i]);
@@ -92,7 +84,7 @@ static void gives_big_requests_to_the_lane(void **state) {
         free(request);
     }
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* -- kill -9 in each state of the baton
@@ -119,118 +111,104 @@ static void expect_recovery(rig *r, int fd) {
 }
 
 static void killed_while_reading(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
-    kill_in("hold-reading", 0, fd, &r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
+    kill_in("hold-reading", 0, fd, r);
     char *details = rig_expect_error(fd, 9, DIRTY_CODE_WORKER_LOST);
     assert_non_null(strstr(details, "\"started\":\"no\""));
     assert_non_null(strstr(details, "\"signal_name\":\"SIGKILL\""));
     free(details);
-    expect_recovery(&r, fd);
+    expect_recovery(r, fd);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void killed_while_reading_a_big_request(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     uint8_t *request;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig_start(r);
+    int fd = rig_connect(r);
     size_t len = rig_request(&request, 9, "t", "hold-reading", 0, 50000);
     rig_send(fd, request, len);
     free(request);
-    kill(rig_wait_held(&r), SIGKILL);
+    kill(rig_wait_held(r), SIGKILL);
     free(rig_expect_error(fd, 9, DIRTY_CODE_WORKER_LOST));
     rig_expect_end(fd);
     close(fd);
-    expect_recovery(&r, -1);
-    rig_stop(&r, 0);
+    expect_recovery(r, -1);
+    rig_stop(r, 0);
 }
 
 static void killed_while_running(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
-    kill_in("hold-running", 100000, fd, &r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
+    kill_in("hold-running", 100000, fd, r);
     char *details = rig_expect_error(fd, 9, DIRTY_CODE_WORKER_LOST);
     assert_non_null(strstr(details, "\"started\":\"yes\""));
     assert_non_null(strstr(details, "\"killed_by_runtime\":false"));
     free(details);
-    expect_recovery(&r, fd);
+    expect_recovery(r, fd);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void killed_while_writing(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     dirty_frame f;
     uint8_t *payload;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
-    kill_in("hold-writing", 0, fd, &r);
+    rig_start(r);
+    int fd = rig_connect(r);
+    kill_in("hold-writing", 0, fd, r);
     assert_int_equal(rig_read(fd, &f, &payload), -1);
     free(payload);
     close(fd);
-    expect_recovery(&r, -1);
-    rig_wait_status(&r, "\"WORKER_LOST\":1");
-    rig_stop(&r, 0);
+    expect_recovery(r, -1);
+    rig_wait_status(r, "\"WORKER_LOST\":1");
+    rig_stop(r, 0);
 }
 
 static void killed_when_answered(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
-    kill_in("hold-answered", 0, fd, &r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
+    kill_in("hold-answered", 0, fd, r);
     rig_expect_value(fd, 9);
-    expect_recovery(&r, fd);
-    rig_wait_status(&r, "\"errors\":{}");
+    expect_recovery(r, fd);
+    rig_wait_status(r, "\"errors\":{}");
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* What is left of a request in the socket must not be taken for the next one. */
 static void killed_with_its_request_unread(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
-    kill_in("hold-running-unread", 100000, fd, &r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
+    kill_in("hold-running-unread", 100000, fd, r);
     free(rig_expect_error(fd, 9, DIRTY_CODE_WORKER_LOST));
     rig_expect_end(fd);
     close(fd);
-    fd = rig_connect(&r);
-    kill_in("hold-answered-unread", 100000, fd, &r);
+    fd = rig_connect(r);
+    kill_in("hold-answered-unread", 100000, fd, r);
     rig_expect_value(fd, 9);
     rig_expect_end(fd);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void exit_status_is_told(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_call(fd, 1, "t", "exit");
     char *details = rig_expect_error(fd, 1, DIRTY_CODE_WORKER_LOST);
     assert_non_null(strstr(details, "\"exit_status\":7"));
     free(details);
-    expect_recovery(&r, fd);
+    expect_recovery(r, fd);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* -- Deadlines
@@ -244,20 +222,18 @@ static void call_with_budget(int fd, uint64_t id, const char *action, uint32_t m
 }
 
 static void running_past_the_deadline(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
     call_with_budget(fd, 4, "hold-running", 50);
     char *details = rig_expect_error(fd, 4, DIRTY_CODE_TIMEOUT);
     assert_non_null(strstr(details, "\"phase\":\"run\""));
     assert_non_null(strstr(details, "\"started\":\"yes\""));
     free(details);
-    expect_recovery(&r, fd);
-    rig_wait_status(&r, "\"killed\":1");
+    expect_recovery(r, fd);
+    rig_wait_status(r, "\"killed\":1");
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* A call that holds its lane, with a budget of its own. Returns the connection. */
@@ -274,32 +250,28 @@ static int hold(rig *r, uint64_t id, const char *action, uint32_t budget_ms) {
 /* The first arbiter ends when a worker can't boot; one that takes its place tries again.
  */
 static void a_boot_that_fails_after_a_restart(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     char broken[80];
-    rig_init(&r);
-    snprintf(broken, sizeof broken, "%s/broken", r.dir);
+    snprintf(broken, sizeof broken, "%s/broken", r->dir);
     fclose(fopen(broken, "w"));
-    r.apps[0].module = broken;
-    r.o.restarts = 1;
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    r->apps[0].module = broken;
+    r->o.restarts = 1;
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_call(fd, 1, "t", "value");
-    rig_wait_status(&r, "init went wrong");
+    rig_wait_status(r, "init went wrong");
     unlink(broken);
     rig_expect_value(fd, 1);
     close(fd);
-    rig_wait_status(&r, "\"state\":\"serving\"");
-    rig_stop(&r, 0);
+    rig_wait_status(r, "\"state\":\"serving\"");
+    rig_stop(r, 0);
 }
 
 /* A lane may be late to take what it was given: it has not begun. */
 static void given_to_a_lane_that_does_not_begin(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = hold(&r, 1, "hold-reading", 100);
+    rig *r = *state;
+    rig_start(r);
+    int fd = hold(r, 1, "hold-reading", 100);
     char *details = rig_expect_error(fd, 1, DIRTY_CODE_TIMEOUT);
     assert_non_null(strstr(details, "was not started"));
     assert_non_null(strstr(details, "\"phase\":\"queue\""));
@@ -308,36 +280,32 @@ static void given_to_a_lane_that_does_not_begin(void **state) {
     rig_call(fd, 2, "t", "value"); /* the connection goes on */
     rig_expect_value(fd, 2);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* A worker with a stuck lane is kept for the callers of its other lanes, not longer. */
 static void all_lanes_past_the_deadline(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.threads = 2;
-    r.o.graceful_timeout_ms = 60000;
-    rig_start(&r);
-    int one = hold(&r, 1, "hold-running", 100), two = hold(&r, 2, "hold-running", 400);
+    rig *r = *state;
+    r->o.threads = 2;
+    r->o.graceful_timeout_ms = 60000;
+    rig_start(r);
+    int one = hold(r, 1, "hold-running", 100), two = hold(r, 2, "hold-running", 400);
     free(rig_expect_error(one, 1, DIRTY_CODE_TIMEOUT));
     free(rig_expect_error(two, 2, DIRTY_CODE_TIMEOUT));
     rig_call(one, 3, "t", "value");
     rig_expect_value(one, 3); /* by the replacement */
     close(one);
     close(two);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* A sibling that does not end within graceful_timeout is told whose fate it shares. */
 static void a_sibling_of_a_stuck_lane(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.threads = 2;
-    r.o.graceful_timeout_ms = 200;
-    rig_start(&r);
-    int one = hold(&r, 1, "hold-running", 100), two = hold(&r, 2, "hold-running", 0);
+    rig *r = *state;
+    r->o.threads = 2;
+    r->o.graceful_timeout_ms = 200;
+    rig_start(r);
+    int one = hold(r, 1, "hold-running", 100), two = hold(r, 2, "hold-running", 0);
     free(rig_expect_error(one, 1, DIRTY_CODE_TIMEOUT));
     char *details = rig_expect_error(two, 2, DIRTY_CODE_WORKER_LOST);
     assert_non_null(strstr(details, "\"cause\":\"sibling\""));
@@ -347,48 +315,42 @@ static void a_sibling_of_a_stuck_lane(void **state) {
     free(details);
     close(one);
     close(two);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void a_stuck_worker_whose_last_caller_leaves(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.threads = 2;
-    r.o.graceful_timeout_ms = 60000;
-    r.apps[0].cancel_on_disconnect = true;
-    rig_start(&r);
-    int one = hold(&r, 1, "hold-running", 100), two = hold(&r, 2, "hold-running", 0);
+    rig *r = *state;
+    r->o.threads = 2;
+    r->o.graceful_timeout_ms = 60000;
+    r->apps[0].cancel_on_disconnect = true;
+    rig_start(r);
+    int one = hold(r, 1, "hold-running", 100), two = hold(r, 2, "hold-running", 0);
     free(rig_expect_error(one, 1, DIRTY_CODE_TIMEOUT));
     close(two);
     rig_call(one, 3, "t", "value");
     rig_expect_value(one, 3);
     close(one);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* A graceful timeout of 0 is none at all: what runs is ended at once. */
 static void a_stop_that_waits_for_nobody(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.graceful_timeout_ms = 0;
-    rig_start(&r);
-    int fd = hold(&r, 1, "hold-running", 0);
-    kill(r.pid, SIGTERM);
+    rig *r = *state;
+    r->o.graceful_timeout_ms = 0;
+    rig_start(r);
+    int fd = hold(r, 1, "hold-running", 0);
+    kill(r->pid, SIGTERM);
     free(rig_expect_error(fd, 1, DIRTY_CODE_SHUTDOWN));
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void waiting_past_the_deadline(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int busy = rig_connect(&r), fd = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int busy = rig_connect(r), fd = rig_connect(r);
     rig_call(busy, 1, "t", "hold-running");
-    pid_t pid = rig_wait_held(&r);
+    pid_t pid = rig_wait_held(r);
     call_with_budget(fd, 2, "value", 50);
     char *details = rig_expect_error(fd, 2, DIRTY_CODE_TIMEOUT);
     assert_non_null(strstr(details, "\"phase\":\"queue\""));
@@ -396,20 +358,18 @@ static void waiting_past_the_deadline(void **state) {
     free(details);
     kill(pid, SIGKILL);
     free(rig_expect_error(busy, 1, DIRTY_CODE_WORKER_LOST));
-    expect_recovery(&r, fd);
+    expect_recovery(r, fd);
     close(fd);
     close(busy);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void a_request_that_never_ends(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     uint8_t *request;
-    rig_init(&r);
-    r.o.recv_timeout_ms = 100;
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    r->o.recv_timeout_ms = 100;
+    rig_start(r);
+    int fd = rig_connect(r);
     size_t len = rig_request(&request, 3, "t", "value", 0, 100);
     rig_send(fd, request, len - 1);
     char *details = rig_expect_error(fd, 3, DIRTY_CODE_TIMEOUT);
@@ -418,21 +378,19 @@ static void a_request_that_never_ends(void **state) {
     rig_expect_end(fd);
     free(request);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* The time of recv_timeout counts once: what the arbiter has waited for the first bytes
  * is not given to the lane again. */
 static void time_to_receive_does_not_begin_anew_in_the_lane(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     uint8_t *request, *payload;
     dirty_frame f;
-    rig_init(&r);
-    r.o.recv_timeout_ms = 20000;
-    rig_start(&r);
-    rig_wait_status(&r, "\"state\":\"serving\"");
-    int fd = rig_connect(&r);
+    r->o.recv_timeout_ms = 20000;
+    rig_start(r);
+    rig_wait_status(r, "\"state\":\"serving\"");
+    int fd = rig_connect(r);
     size_t len = rig_request(&request, 3, "t", "receive-ms", 0, 20000);
     rig_send(fd, request, 100);
     for (int unread = 1, tries = 0; unread > 0; tries++) {
@@ -450,32 +408,30 @@ static void time_to_receive_does_not_begin_anew_in_the_lane(void **state) {
     assert_in_range(atoi((char *)payload + 7), 19999, 20900);
     free(payload);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* -- Queue
  * ------------------------------------------------------------------------------------ */
 
 static void waits_in_order_and_by_priority(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     uint8_t *request;
-    rig_init(&r);
-    rig_start(&r);
-    int busy = rig_connect(&r), fds[6];
+    rig_start(r);
+    int busy = rig_connect(r), fds[6];
     rig_call(busy, 1, "t", "hold-running");
-    pid_t pid = rig_wait_held(&r);
+    pid_t pid = rig_wait_held(r);
     uint8_t priorities[6] = {5, 9, 0, 5, 0, 5};
     int expected[6] = {2, 4, 0, 3, 5, 1};
     for (int i = 0; i < 6; i++) {
         char needle[40];
-        fds[i] = rig_connect(&r);
+        fds[i] = rig_connect(r);
         size_t len = rig_request(&request, (uint64_t)i, "t", "slow", 0, 0);
         request[20] = priorities[i];
         rig_send(fds[i], request, len);
         free(request);
         snprintf(needle, sizeof needle, "\"queue\":{\"length\":%d,", i + 1);
-        rig_wait_status(&r, needle);
+        rig_wait_status(r, needle);
     }
     kill(pid, SIGKILL);
     for (int i = 0; i < 6; i++) {
@@ -488,20 +444,18 @@ static void waits_in_order_and_by_priority(void **state) {
     for (int i = 0; i < 6; i++)
         close(fds[i]);
     close(busy);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void a_full_queue_refuses_at_once(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.max_queue = 1;
-    rig_start(&r);
-    int busy = rig_connect(&r), waits = rig_connect(&r), fd = rig_connect(&r);
+    rig *r = *state;
+    r->o.max_queue = 1;
+    rig_start(r);
+    int busy = rig_connect(r), waits = rig_connect(r), fd = rig_connect(r);
     rig_call(busy, 1, "t", "hold-running");
-    pid_t pid = rig_wait_held(&r);
+    pid_t pid = rig_wait_held(r);
     rig_call(waits, 2, "t", "value");
-    rig_wait_status(&r, "\"queue\":{\"length\":1,");
+    rig_wait_status(r, "\"queue\":{\"length\":1,");
     rig_call(fd, 3, "t", "value");
     char *details = rig_expect_error(fd, 3, DIRTY_CODE_OVERLOADED);
     assert_non_null(strstr(details, "\"retry_after_ms\":"));
@@ -518,57 +472,51 @@ static void a_full_queue_refuses_at_once(void **state) {
     close(busy);
     close(waits);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void who_hangs_up_in_the_queue_never_runs(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int busy = rig_connect(&r), leaves = rig_connect(&r), half = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int busy = rig_connect(r), leaves = rig_connect(r), half = rig_connect(r);
     rig_call(busy, 1, "t", "hold-running");
-    pid_t pid = rig_wait_held(&r);
+    pid_t pid = rig_wait_held(r);
     rig_call(leaves, 2, "t", "exit");
     rig_call(half, 3, "t", "value");
-    rig_wait_status(&r, "\"queue\":{\"length\":2,");
+    rig_wait_status(r, "\"queue\":{\"length\":2,");
     close(leaves);
     shutdown(half, SHUT_WR);
-    rig_wait_status(&r, "\"queue\":{\"length\":1,");
-    rig_wait_status(&r, "\"abandoned\":1,");
+    rig_wait_status(r, "\"queue\":{\"length\":1,");
+    rig_wait_status(r, "\"abandoned\":1,");
     kill(pid, SIGKILL);
     rig_expect_value(half, 3); /* a half-closed caller still gets its answer */
     rig_expect_end(half);
     close(half);
     close(busy);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void a_request_given_back_runs_elsewhere(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_expect_text(fd, 1, "t", "returned", "2");
-    rig_wait_status(&r, "\"requeued\":1,");
+    rig_wait_status(r, "\"requeued\":1,");
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* … at once, where another lane is idle. */
 static void a_request_given_back_goes_to_an_idle_lane(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.workers = 2;
-    rig_start(&r);
-    rig_wait_status(&r, "\"state\":\"serving\"");
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    r->o.workers = 2;
+    rig_start(r);
+    rig_wait_status(r, "\"state\":\"serving\"");
+    int fd = rig_connect(r);
     rig_expect_text(fd, 1, "t", "returned", "1");
-    rig_wait_status(&r, "\"requeued\":1,");
+    rig_wait_status(r, "\"requeued\":1,");
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static int ask_pid(int fd) {
@@ -607,41 +555,37 @@ static void wait_dead(int pid) {
 
 /* The arbiter may meet the dead lane before it hears of the death. */
 static void a_lane_that_died_unnoticed(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.workers = 2;
-    rig_start(&r);
-    rig_wait_status(&r, "\"state\":\"serving\"");
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    r->o.workers = 2;
+    rig_start(r);
+    rig_wait_status(r, "\"state\":\"serving\"");
+    int fd = rig_connect(r);
     for (int round = 0; round < 5; round++) {
         int victim = ask_pid(fd), wait_status; /* the lane used last is used next */
         char done[40];
         snprintf(done, sizeof done, "\"values\":%d,\"run_ms_mean\"", 2 * round + 1);
-        rig_wait_status(&r, done);
-        kill(r.pid, SIGSTOP);
-        waitpid(r.pid, &wait_status, WUNTRACED);
+        rig_wait_status(r, done);
+        kill(r->pid, SIGSTOP);
+        waitpid(r->pid, &wait_status, WUNTRACED);
         rig_call(fd, 3, "t", "value");
         kill(victim, SIGKILL);
         wait_dead(victim);
-        kill(r.pid, SIGCONT);
+        kill(r->pid, SIGCONT);
         rig_expect_value(fd, 3);
-        rig_wait_status(&r, "\"last_exit\":\"signal 9 (SIGKILL)\"");
+        rig_wait_status(r, "\"last_exit\":\"signal 9 (SIGKILL)\"");
     }
-    rig_wait_status(&r, "\"killed\":0,");
+    rig_wait_status(r, "\"killed\":0,");
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* A worker that is not at one with the arbiter about what it does is not believed. */
 static void words_about_another_request(void **state) {
     static const char *const actions[] = {"done-of-last", "done-of-next",
                                           "stalled-of-last", "stalled-of-next"};
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
     for (uint64_t i = 0; i < 4; i++) {
         rig_call(fd, 1, "t", "value");
         rig_expect_value(fd, 1);
@@ -653,25 +597,24 @@ static void words_about_another_request(void **state) {
     }
     rig_call(fd, 4, "t", "value");
     rig_expect_value(fd, 4);
-    rig_wait_status(&r, "\"killed\":4,");
+    rig_wait_status(r, "\"killed\":4,");
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* What apps have started ends with their worker, while the runtime goes on. */
 static void the_group_of_a_dead_worker(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.graceful_timeout_ms = 60000;
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    r->o.graceful_timeout_ms = 60000;
+    rig_start(r);
+    int fd = rig_connect(r);
     for (int round = 0; round < 2; round++) {
         int worker = ask_pid(fd);
         rig_call(fd, 1, "t", "keep-in-group");
         rig_expect_value(fd, 1);
-        pid_t child = rig_wait_subreaper(&r);
+        pid_t child = rig_wait_subreaper(r);
         if (round == 0) {
+            rig_wait_status(r, "\"values\":2,"); /* it is done with writing */
             kill(worker, SIGKILL);
         } else {
             rig_call(fd, 2, "t", "exit");
@@ -682,19 +625,17 @@ static void the_group_of_a_dead_worker(void **state) {
         rig_expect_value(fd, 3);
     }
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* -- Bad input
  * --------------------------------------------------------------------------------- */
 
 static void garbage_is_told_and_ends_the_connection(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     uint8_t *good;
-    rig_init(&r);
-    r.o.limits.max_message = 1000;
-    rig_start(&r);
+    r->o.limits.max_message = 1000;
+    rig_start(r);
     size_t len = rig_request(&good, 6, "t", "value", 0, 0);
     static const struct {
         size_t at;
@@ -708,7 +649,7 @@ static void garbage_is_told_and_ends_the_connection(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint8_t bad[64];
         char needle[64];
-        int fd = rig_connect(&r);
+        int fd = rig_connect(r);
         memcpy(bad, good, len);
         bad[cases[i].at] = cases[i].byte;
         rig_send(fd, bad, len);
@@ -723,21 +664,19 @@ static void garbage_is_told_and_ends_the_connection(void **state) {
         close(fd);
     }
     free(good);
-    expect_recovery(&r, -1);
-    rig_stop(&r, 0);
+    expect_recovery(r, -1);
+    rig_stop(r, 0);
 }
 
 static void truncation_at_every_byte(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     uint8_t *request;
-    rig_init(&r);
-    rig_start(&r);
+    rig_start(r);
     size_t len = rig_request(&request, 6, "t", "value", 0, 10);
     for (size_t at = 0; at < len; at++) {
         dirty_frame f;
         uint8_t *payload;
-        int fd = rig_connect(&r);
+        int fd = rig_connect(r);
         rig_send(fd, request, at);
         shutdown(fd, SHUT_WR);
         if (at == 0) {
@@ -748,22 +687,20 @@ static void truncation_at_every_byte(void **state) {
             rig_expect_end(fd);
         }
         close(fd);
-        fd = rig_connect(&r); /* and gone altogether */
+        fd = rig_connect(r); /* and gone altogether */
         rig_send(fd, request, at);
         close(fd);
     }
     free(request);
-    expect_recovery(&r, -1);
-    rig_wait_status(&r, "\"sessions\":1,");
-    rig_stop(&r, 0);
+    expect_recovery(r, -1);
+    rig_wait_status(r, "\"sessions\":1,");
+    rig_stop(r, 0);
 }
 
 static void unknown_names(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_call(fd, 1, "nope", "value");
     char *details = rig_expect_error(fd, 1, DIRTY_CODE_APP_NOT_FOUND);
     assert_non_null(strstr(details, "\"nope\""));
@@ -776,7 +713,7 @@ static void unknown_names(void **state) {
     rig_call(fd, 4, "t", "value");
     rig_expect_value(fd, 4);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* -- Socket and rights
@@ -800,12 +737,10 @@ static void the_socket_is_private_by_default(void **state) {
 }
 
 static void a_second_runtime_is_refused(void **state) {
-    (void)state;
-    rig r, second;
-    rig_init(&r);
-    rig_start(&r);
+    rig *r = *state, second;
+    rig_start(r);
     rig_init(&second);
-    second.o.socket_path = r.socket;
+    second.o.socket_path = r->socket;
     pid_t pid = fork();
     if (pid == 0) {
         char path[96];
@@ -816,39 +751,36 @@ static void a_second_runtime_is_refused(void **state) {
     int wait_status;
     assert_int_equal(waitpid(pid, &wait_status, 0), pid);
     assert_int_equal(WEXITSTATUS(wait_status), DIRTY_EXIT_SOCKET);
-    expect_recovery(&r, -1);
-    rig_stop(&r, 0);
+    expect_recovery(r, -1);
+    rig_stop(r, 0);
+    rig_remove(&second);
 }
 
 static void a_stale_socket_is_replaced(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     int wait_status;
-    rig_init(&r);
-    rig_start(&r);
-    rig_wait_status(&r, "\"state\":\"serving\""); /* no child is half made */
-    kill(r.pid, SIGKILL);
-    waitpid(r.pid, &wait_status, 0);
-    assert_int_equal(access(r.socket, F_OK), 0);
-    rig_start(&r);
-    expect_recovery(&r, -1);
-    rig_stop(&r, 0);
+    rig_start(r);
+    rig_wait_status(r, "\"state\":\"serving\""); /* no child is half made */
+    kill(r->pid, SIGKILL);
+    waitpid(r->pid, &wait_status, 0);
+    assert_int_equal(access(r->socket, F_OK), 0);
+    rig_start(r);
+    expect_recovery(r, -1);
+    rig_stop(r, 0);
 }
 
 static void stop_is_for_the_owner(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     if (geteuid() != 0)
         skip();
-    rig_init(&r);
-    r.o.socket_mode = 0666;
-    assert_int_equal(chmod(r.dir, 0755), 0);
-    rig_start(&r);
+    r->o.socket_mode = 0666;
+    assert_int_equal(chmod(r->dir, 0755), 0);
+    rig_start(r);
     pid_t pid = fork();
     if (pid == 0) {
         if (setuid(65534) != 0)
             _exit(1);
-        int fd = rig_connect(&r);
+        int fd = rig_connect(r);
         rig_call(fd, 1, "@arbiter", "stop");
         free(rig_expect_error(fd, 1, DIRTY_CODE_DENIED));
         rig_call(fd, 2, "@arbiter", "status");
@@ -858,11 +790,11 @@ static void stop_is_for_the_owner(void **state) {
     int wait_status;
     assert_int_equal(waitpid(pid, &wait_status, 0), pid);
     assert_int_equal(wait_status, 0);
-    int fd = rig_connect(&r);
+    int fd = rig_connect(r);
     rig_call(fd, 3, "@arbiter", "stop");
     rig_expect_value(fd, 3);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* -- End
@@ -870,22 +802,20 @@ static void stop_is_for_the_owner(void **state) {
  */
 
 static void graceful_stop_finishes_what_was_accepted(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int busy = rig_connect(&r), late = rig_connect(&r), fds[5];
+    rig *r = *state;
+    rig_start(r);
+    int busy = rig_connect(r), late = rig_connect(r), fds[5];
     rig_call(busy, 6, "t", "hold-running");
-    pid_t held = rig_wait_held(&r);
+    pid_t held = rig_wait_held(r);
     for (int i = 0; i < 5; i++) {
-        fds[i] = rig_connect(&r);
+        fds[i] = rig_connect(r);
         rig_call(fds[i], (uint64_t)i, "t", "value");
     }
-    rig_wait_status(&r, "\"queue\":{\"length\":5,");
+    rig_wait_status(r, "\"queue\":{\"length\":5,");
     rig_call(late, 7, "@arbiter", "status");
     rig_expect_value(late, 7);
-    kill(r.pid, SIGTERM);
-    while (access(r.socket, F_OK) == 0) /* until the signal is seen */
+    kill(r->pid, SIGTERM);
+    while (access(r->socket, F_OK) == 0) /* until the signal is seen */
         usleep(1000);
     rig_call(late, 8, "t", "value");
     free(rig_expect_error(late, 8, DIRTY_CODE_SHUTDOWN));
@@ -897,20 +827,18 @@ static void graceful_stop_finishes_what_was_accepted(void **state) {
     }
     close(busy);
     close(late);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void quit_answers_what_runs_and_waits(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int runs = rig_connect(&r), waits = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int runs = rig_connect(r), waits = rig_connect(r);
     rig_call(runs, 1, "t", "hold-running");
-    rig_wait_held(&r);
+    rig_wait_held(r);
     rig_call(waits, 2, "t", "value");
-    rig_wait_status(&r, "\"queue\":{\"length\":1,");
-    kill(r.pid, SIGQUIT);
+    rig_wait_status(r, "\"queue\":{\"length\":1,");
+    kill(r->pid, SIGQUIT);
     char *details = rig_expect_error(runs, 1, DIRTY_CODE_SHUTDOWN);
     assert_non_null(strstr(details, "\"started\":\"yes\""));
     free(details);
@@ -919,51 +847,51 @@ static void quit_answers_what_runs_and_waits(void **state) {
     free(details);
     close(runs);
     close(waits);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 int main(int argc, char **argv) {
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers_calls),
-        cmocka_unit_test(takes_requests_split_anywhere),
-        cmocka_unit_test(answers_requests_sent_ahead_in_order),
-        cmocka_unit_test(gives_big_requests_to_the_lane),
-        cmocka_unit_test(killed_while_reading),
-        cmocka_unit_test(killed_while_reading_a_big_request),
-        cmocka_unit_test(killed_while_running),
-        cmocka_unit_test(killed_while_writing),
-        cmocka_unit_test(killed_when_answered),
-        cmocka_unit_test(killed_with_its_request_unread),
-        cmocka_unit_test(exit_status_is_told),
-        cmocka_unit_test(running_past_the_deadline),
-        cmocka_unit_test(a_boot_that_fails_after_a_restart),
-        cmocka_unit_test(given_to_a_lane_that_does_not_begin),
-        cmocka_unit_test(all_lanes_past_the_deadline),
-        cmocka_unit_test(a_sibling_of_a_stuck_lane),
-        cmocka_unit_test(a_stuck_worker_whose_last_caller_leaves),
-        cmocka_unit_test(a_stop_that_waits_for_nobody),
-        cmocka_unit_test(waiting_past_the_deadline),
-        cmocka_unit_test(a_request_that_never_ends),
-        cmocka_unit_test(time_to_receive_does_not_begin_anew_in_the_lane),
-        cmocka_unit_test(waits_in_order_and_by_priority),
-        cmocka_unit_test(a_full_queue_refuses_at_once),
-        cmocka_unit_test(who_hangs_up_in_the_queue_never_runs),
-        cmocka_unit_test(a_request_given_back_runs_elsewhere),
-        cmocka_unit_test(a_request_given_back_goes_to_an_idle_lane),
-        cmocka_unit_test(a_lane_that_died_unnoticed),
-        cmocka_unit_test(words_about_another_request),
-        cmocka_unit_test(the_group_of_a_dead_worker),
-        cmocka_unit_test(garbage_is_told_and_ends_the_connection),
-        cmocka_unit_test(truncation_at_every_byte),
-        cmocka_unit_test(unknown_names),
+        RIG_TEST(answers_calls),
+        RIG_TEST(takes_requests_split_anywhere),
+        RIG_TEST(answers_requests_sent_ahead_in_order),
+        RIG_TEST(gives_big_requests_to_the_lane),
+        RIG_TEST(killed_while_reading),
+        RIG_TEST(killed_while_reading_a_big_request),
+        RIG_TEST(killed_while_running),
+        RIG_TEST(killed_while_writing),
+        RIG_TEST(killed_when_answered),
+        RIG_TEST(killed_with_its_request_unread),
+        RIG_TEST(exit_status_is_told),
+        RIG_TEST(running_past_the_deadline),
+        RIG_TEST(a_boot_that_fails_after_a_restart),
+        RIG_TEST(given_to_a_lane_that_does_not_begin),
+        RIG_TEST(all_lanes_past_the_deadline),
+        RIG_TEST(a_sibling_of_a_stuck_lane),
+        RIG_TEST(a_stuck_worker_whose_last_caller_leaves),
+        RIG_TEST(a_stop_that_waits_for_nobody),
+        RIG_TEST(waiting_past_the_deadline),
+        RIG_TEST(a_request_that_never_ends),
+        RIG_TEST(time_to_receive_does_not_begin_anew_in_the_lane),
+        RIG_TEST(waits_in_order_and_by_priority),
+        RIG_TEST(a_full_queue_refuses_at_once),
+        RIG_TEST(who_hangs_up_in_the_queue_never_runs),
+        RIG_TEST(a_request_given_back_runs_elsewhere),
+        RIG_TEST(a_request_given_back_goes_to_an_idle_lane),
+        RIG_TEST(a_lane_that_died_unnoticed),
+        RIG_TEST(words_about_another_request),
+        RIG_TEST(the_group_of_a_dead_worker),
+        RIG_TEST(garbage_is_told_and_ends_the_connection),
+        RIG_TEST(truncation_at_every_byte),
+        RIG_TEST(unknown_names),
         cmocka_unit_test(the_socket_is_private_by_default),
-        cmocka_unit_test(a_second_runtime_is_refused),
-        cmocka_unit_test(a_stale_socket_is_replaced),
-        cmocka_unit_test(stop_is_for_the_owner),
-        cmocka_unit_test(graceful_stop_finishes_what_was_accepted),
-        cmocka_unit_test(quit_answers_what_runs_and_waits),
+        RIG_TEST(a_second_runtime_is_refused),
+        RIG_TEST(a_stale_socket_is_replaced),
+        RIG_TEST(stop_is_for_the_owner),
+        RIG_TEST(graceful_stop_finishes_what_was_accepted),
+        RIG_TEST(quit_answers_what_runs_and_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

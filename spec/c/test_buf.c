@@ -10,8 +10,7 @@
 
 static void a_zeroed_buffer_is_an_empty_one(void **state) {
     (void)state;
-    dirty_buf b;
-    dirty_buf_init(&b);
+    dirty_buf b = {0};
     assert_null(b.base);
     assert_int_equal(b.len, 0);
     assert_false(dirty_buf_failed(&b));

@@ -29,46 +29,40 @@ static void expect_cut(int fd, pid_t child) {
 }
 
 static void kept_when_time_is_over(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     uint8_t *request;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig_start(r);
+    int fd = rig_connect(r);
     size_t len = rig_request(&request, 1, "t", "keep-writing", 500, 0);
     rig_send(fd, request, len);
     free(request);
-    expect_cut(fd, rig_wait_subreaper(&r));
-    rig_stop(&r, 0);
+    expect_cut(fd, rig_wait_subreaper(r));
+    rig_stop(r, 0);
 }
 
 static void kept_when_the_worker_is_lost(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_call(fd, 1, "t", "keep-writing");
-    pid_t child = rig_wait_subreaper(&r); /* it has left the group that is killed */
-    kill(rig_wait_held(&r), SIGKILL);
+    pid_t child = rig_wait_subreaper(r); /* it has left the group that is killed */
+    kill(rig_wait_held(r), SIGKILL);
     expect_cut(fd, child);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void kept_when_the_caller_is_done(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_call(fd, 1, "t", "keep");
     rig_expect_value(fd, 1);
-    pid_t child = rig_wait_subreaper(&r);
+    pid_t child = rig_wait_subreaper(r);
     shutdown(fd, SHUT_WR);
     rig_expect_end(fd);
     assert_int_equal(kill(child, SIGKILL), 0);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* -- The OOM killer ------------------------------------------------------------------ */
@@ -103,43 +97,39 @@ static char *lost_call(rig *r, bool by_oom_killer, const char *oom_count) {
 }
 
 static void a_worker_that_the_oom_killer_ended_is_told_as_such(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.system_root = r.dir;
-    put(&r, "proc/self/cgroup", "0::/\n");
-    put(&r, "proc/self/mountinfo",
+    rig *r = *state;
+    r->o.system_root = r->dir;
+    put(r, "proc/self/cgroup", "0::/\n");
+    put(r, "proc/self/mountinfo",
         "30 22 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
-    put(&r, "sys/fs/cgroup/memory.events", "oom 0\noom_kill 4\n");
-    rig_start(&r);
+    put(r, "sys/fs/cgroup/memory.events", "oom 0\noom_kill 4\n");
+    rig_start(r);
 
-    char *said = lost_call(&r, true, "oom 1\noom_kill 5\n");
+    char *said = lost_call(r, true, "oom 1\noom_kill 5\n");
     assert_non_null(strstr(said, "was killed by signal 9 (SIGKILL), likely by the OOM "
                                  "killer, while it ran t.hold-running"));
     assert_non_null(strstr(said, "\"cause\":\"oom\""));
     assert_non_null(strstr(said, "\"killed_by_runtime\":false"));
     free(said);
-    rig_wait_status(&r, "\"last_exit\":\"signal 9 (SIGKILL), likely the OOM killer\"");
+    rig_wait_status(r, "\"last_exit\":\"signal 9 (SIGKILL), likely the OOM killer\"");
 
-    said = lost_call(&r, false, NULL); /* the next one, by somebody else */
+    said = lost_call(r, false, NULL); /* the next one, by somebody else */
     assert_non_null(strstr(said, "was killed by signal 9 (SIGKILL) while it ran"));
     assert_null(strstr(said, "OOM"));
     assert_null(strstr(said, "\"cause\""));
     free(said);
-    put(&r, "sys/fs/cgroup/memory.events", "");
-    rig_stop(&r, 0);
+    put(r, "sys/fs/cgroup/memory.events", "");
+    rig_stop(r, 0);
 }
 
 /* -- An answer before the request was read ------------------------------------------ */
 
 static void an_early_refusal_ends_at_once(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     uint8_t *request;
-    rig_init(&r);
-    r.o.linger_timeout_ms = LONG_MS;
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    r->o.linger_timeout_ms = LONG_MS;
+    rig_start(r);
+    int fd = rig_connect(r);
     size_t len = rig_request(&request, 1, "nobody", "value", 0, 100000);
     rig_send(fd, request, len / 2);
     free(rig_expect_error(fd, 1, DIRTY_CODE_APP_NOT_FOUND));
@@ -147,22 +137,20 @@ static void an_early_refusal_ends_at_once(void **state) {
     rig_send(fd, request + len / 2, len - len / 2); /* still taken, and thrown away */
     free(request);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* The refusal finds no room and is sent later: then too the connection ends with it. */
 static void a_refusal_that_had_to_wait_ends_at_once(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     dirty_frame f;
     uint8_t *payload;
-    rig_init(&r);
-    r.o.linger_timeout_ms = LONG_MS;
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    r->o.linger_timeout_ms = LONG_MS;
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_call(fd, 1, "t", "fill");
     rig_send(fd, "no such protocol", 16);
-    rig_wait_status(&r, "\"PROTOCOL\":1");
+    rig_wait_status(r, "\"PROTOCOL\":1");
     do {
         assert_int_equal(rig_read(fd, &f, &payload), 1);
         free(payload);
@@ -170,7 +158,7 @@ static void a_refusal_that_had_to_wait_ends_at_once(void **state) {
     assert_int_equal(f.type, DIRTY_FRAME_ERROR);
     rig_expect_end(fd);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* -- Peers that don't close --------------------------------------------------------- */
@@ -192,13 +180,11 @@ static void await_closed(int fd, bool send_bytes) {
 
 /* It is waited for no longer than linger_timeout, whether it says more or not. */
 static void a_peer_that_does_not_close_is_left(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.linger_timeout_ms = 200;
-    rig_start(&r);
+    rig *r = *state;
+    r->o.linger_timeout_ms = 200;
+    rig_start(r);
     for (int talks = 0; talks < 2; talks++) {
-        int fd = rig_connect(&r);
+        int fd = rig_connect(r);
         uint64_t at_ns = dirty_now_ns();
         rig_send(fd, "no such protocol", 16);
         free(rig_expect_error(fd, 0, DIRTY_CODE_PROTOCOL));
@@ -207,35 +193,31 @@ static void a_peer_that_does_not_close_is_left(void **state) {
         assert_true(dirty_now_ns() - at_ns >= 200 * DIRTY_NS_PER_MS);
         close(fd);
     }
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* Nor one that does not read what it is told: for that it has send_timeout. */
 static void a_peer_that_does_not_read_is_left(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.linger_timeout_ms = LONG_MS;
-    r.o.limits.send_timeout_ms = 200;
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    r->o.linger_timeout_ms = LONG_MS;
+    r->o.limits.send_timeout_ms = 200;
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_call(fd, 1, "t", "fill");
     rig_send(fd, "no such protocol", 16);
-    rig_wait_status(&r, "\"PROTOCOL\":1");
+    rig_wait_status(r, "\"PROTOCOL\":1");
     await_closed(fd, false);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* What it still says is thrown away up to a bound. */
 static void a_peer_that_does_not_stop_is_left(void **state) {
     static const char bytes[4096];
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.linger_timeout_ms = LONG_MS;
-    rig_start(&r);
-    int fd = rig_connect(&r), room = 0;
+    rig *r = *state;
+    r->o.linger_timeout_ms = LONG_MS;
+    rig_start(r);
+    int fd = rig_connect(r), room = 0;
     socklen_t len = sizeof room;
     rig_send(fd, "no such protocol", 16);
     free(rig_expect_error(fd, 0, DIRTY_CODE_PROTOCOL));
@@ -248,39 +230,37 @@ static void a_peer_that_does_not_stop_is_left(void **state) {
     assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &len), 0);
     assert_in_range(sent, 256 << 10, (512 << 10) + room);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* The runtime's own end comes while it lingers: that is not waited for either. */
 static void a_stop_does_not_wait_for_who_lingers(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.linger_timeout_ms = LONG_MS;
-    rig_start(&r);
+    rig *r = *state;
+    r->o.linger_timeout_ms = LONG_MS;
+    rig_start(r);
     int fds[3];
     for (int i = 0; i < 3; i++) {
-        fds[i] = rig_connect(&r);
+        fds[i] = rig_connect(r);
         rig_send(fds[i], "no such protocol", 16);
         free(rig_expect_error(fds[i], 0, DIRTY_CODE_PROTOCOL));
     }
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
     for (int i = 0; i < 3; i++)
         close(fds[i]);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kept_when_time_is_over),
-        cmocka_unit_test(kept_when_the_worker_is_lost),
-        cmocka_unit_test(kept_when_the_caller_is_done),
-        cmocka_unit_test(a_worker_that_the_oom_killer_ended_is_told_as_such),
-        cmocka_unit_test(an_early_refusal_ends_at_once),
-        cmocka_unit_test(a_refusal_that_had_to_wait_ends_at_once),
-        cmocka_unit_test(a_peer_that_does_not_close_is_left),
-        cmocka_unit_test(a_peer_that_does_not_read_is_left),
-        cmocka_unit_test(a_peer_that_does_not_stop_is_left),
-        cmocka_unit_test(a_stop_does_not_wait_for_who_lingers),
+        RIG_TEST(kept_when_time_is_over),
+        RIG_TEST(kept_when_the_worker_is_lost),
+        RIG_TEST(kept_when_the_caller_is_done),
+        RIG_TEST(a_worker_that_the_oom_killer_ended_is_told_as_such),
+        RIG_TEST(an_early_refusal_ends_at_once),
+        RIG_TEST(a_refusal_that_had_to_wait_ends_at_once),
+        RIG_TEST(a_peer_that_does_not_close_is_left),
+        RIG_TEST(a_peer_that_does_not_read_is_left),
+        RIG_TEST(a_peer_that_does_not_stop_is_left),
+        RIG_TEST(a_stop_does_not_wait_for_who_lingers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

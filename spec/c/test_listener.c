@@ -31,43 +31,40 @@ static void wait_for_file(const char *path, ino_t not_this) {
 
 /* Without a supervisor the arbiter itself looks. */
 static void a_removed_socket_is_bound_again(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     struct stat st;
-    rig_init(&r);
-    rig_start(&r);
-    int kept = rig_connect(&r);
+    rig_start(r);
+    int kept = rig_connect(r);
     serves(kept, 1);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(stat(r.socket, &st), 0); /* its number is not free before */
-        assert_int_equal(unlink(r.socket), 0);
-        wait_for_file(r.socket, st.st_ino);
-        int fd = rig_connect(&r);
+        assert_int_equal(stat(r->socket, &st), 0); /* its number is not free before */
+        assert_int_equal(unlink(r->socket), 0);
+        wait_for_file(r->socket, st.st_ino);
+        int fd = rig_connect(r);
         serves(fd, 1);
         serves(kept, 2);
         close(fd);
     }
-    rig_wait_status(&r, "\"socket_binds\":2,\"socket_trouble\":null");
+    rig_wait_status(r, "\"socket_binds\":2,\"socket_trouble\":null");
     close(kept);
-    rig_stop(&r, 0);
-    assert_int_equal(access(r.socket, F_OK), -1);
+    rig_stop(r, 0);
+    assert_int_equal(access(r->socket, F_OK), -1);
 }
 
 static void what_another_has_put_there_is_told_and_stays(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    rig other = r;
-    snprintf(other.socket, sizeof other.socket, "%s/moved", r.dir);
-    assert_int_equal(rename(r.socket, other.socket), 0); /* it can still be asked there */
-    close(creat(r.socket, 0600));
+    rig *r = *state;
+    rig_start(r);
+    rig other = *r;
+    snprintf(other.socket, sizeof other.socket, "%s/moved", r->dir);
+    assert_int_equal(rename(r->socket, other.socket),
+                     0); /* it can still be asked there */
+    close(creat(r->socket, 0600));
     rig_wait_status(&other, "\"socket_trouble\":\"another file is at its path");
-    assert_int_equal(unlink(r.socket), 0);
-    wait_for_file(r.socket, 0);
-    rig_wait_status(&r, "\"socket_trouble\":null");
+    assert_int_equal(unlink(r->socket), 0);
+    wait_for_file(r->socket, 0);
+    rig_wait_status(r, "\"socket_trouble\":null");
     assert_int_equal(unlink(other.socket), 0);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* -- With a supervisor, played by the test ---------------------------------------------
@@ -184,8 +181,8 @@ static void what_the_supervisor_says_is_in_the_status(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_removed_socket_is_bound_again),
-        cmocka_unit_test(what_another_has_put_there_is_told_and_stays),
+        RIG_TEST(a_removed_socket_is_bound_again),
+        RIG_TEST(what_another_has_put_there_is_told_and_stays),
         cmocka_unit_test(a_new_socket_is_taken_from_the_supervisor),
         cmocka_unit_test(a_socket_that_does_not_come_is_not_taken_for_one),
         cmocka_unit_test(what_the_supervisor_says_is_in_the_status),

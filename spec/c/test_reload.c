@@ -17,47 +17,43 @@
 static const rig_plan two = {.apps = {"t"}, .mark = "2", .workers = 2};
 
 static void reload_replaces_every_worker(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.workers = 2;
-    rig_plans(&r, &two, 1);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    r->o.workers = 2;
+    rig_plans(r, &two, 1);
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_expect_text(fd, 1, "t", "plan", "{}");
-    kill(r.pid, SIGHUP);
-    rig_wait_status(&r, "\"result\":\"done\"");
+    kill(r->pid, SIGHUP);
+    rig_wait_status(r, "\"result\":\"done\"");
     for (uint64_t id = 2; id < 40; id++) /* on a connection from before the reload */
         rig_expect_text(fd, id, "t", "plan", "2");
-    rig_wait_status(&r, "\"respawns\":0,");
+    rig_wait_status(r, "\"respawns\":0,");
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* Callers that never stop while reload follows reload: none sees an error. */
 static void reload_fails_no_request(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.workers = 2;
-    rig_plans(&r, &two, 1);
-    rig_start(&r);
+    rig *r = *state;
+    r->o.workers = 2;
+    rig_plans(r, &two, 1);
+    rig_start(r);
     int fds[8];
     for (int i = 0; i < 8; i++)
-        fds[i] = rig_connect(&r);
+        fds[i] = rig_connect(r);
     for (uint64_t round = 1; round <= 400; round++) {
         for (int i = 0; i < 8; i++)
             rig_call(fds[i], round, "t", "value");
         if (round % 20 == 0)
-            kill(r.pid, SIGHUP);
+            kill(r->pid, SIGHUP);
         for (int i = 0; i < 8; i++)
             rig_expect_value(fds[i], round);
     }
-    rig_wait_status(&r, "\"result\":\"done\"");
-    rig_wait_status(&r, "\"errors\":{}");
+    rig_wait_status(r, "\"result\":\"done\"");
+    rig_wait_status(r, "\"errors\":{}");
     for (int i = 0; i < 8; i++)
         close(fds[i]);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void expect_old_plan_goes_on(rig *r, const char *reason) {
@@ -90,18 +86,16 @@ static void new_code_that_fails_changes_nothing(void **state) {
 }
 
 static void apps_come_and_go(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     static const rig_plan other = {.apps = {"u"}, .mark = "3", .workers = 1};
-    rig_init(&r);
-    rig_plans(&r, &other, 1);
-    rig_start(&r);
-    int busy = rig_connect(&r), waits = rig_connect(&r), fd = rig_connect(&r);
+    rig_plans(r, &other, 1);
+    rig_start(r);
+    int busy = rig_connect(r), waits = rig_connect(r), fd = rig_connect(r);
     rig_call(busy, 1, "t", "hold-running");
-    pid_t held = rig_wait_held(&r);
+    pid_t held = rig_wait_held(r);
     rig_call(waits, 2, "t", "value");
-    rig_wait_status(&r, "\"queue\":{\"length\":1,");
-    kill(r.pid, SIGHUP);
+    rig_wait_status(r, "\"queue\":{\"length\":1,");
+    kill(r->pid, SIGHUP);
     /* who waits for an app that is gone is told at once */
     free(rig_expect_error(waits, 2, DIRTY_CODE_APP_NOT_FOUND));
     rig_expect_text(fd, 3, "u", "plan", "3");
@@ -109,32 +103,30 @@ static void apps_come_and_go(void **state) {
     free(rig_expect_error(fd, 4, DIRTY_CODE_APP_NOT_FOUND));
     kill(held, SIGKILL);
     free(rig_expect_error(busy, 1, DIRTY_CODE_WORKER_LOST));
-    rig_wait_status(&r, "\"result\":\"done\"");
+    rig_wait_status(r, "\"result\":\"done\"");
     close(busy);
     close(waits);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void the_number_of_workers_changes(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     static const rig_plan plans[] = {{.apps = {"t"}, .mark = "2", .workers = 4},
                                      {.apps = {"t"}, .mark = "3", .workers = 1}};
-    rig_init(&r);
-    r.o.workers = 2;
-    rig_plans(&r, plans, 2);
-    rig_start(&r);
-    int fd = rig_connect(&r);
-    kill(r.pid, SIGHUP);
-    rig_wait_status(&r, "{\"number\":4,\"generation\"");
-    rig_wait_status(&r, "\"reloads\":1,");
+    r->o.workers = 2;
+    rig_plans(r, plans, 2);
+    rig_start(r);
+    int fd = rig_connect(r);
+    kill(r->pid, SIGHUP);
+    rig_wait_status(r, "{\"number\":4,\"generation\"");
+    rig_wait_status(r, "\"reloads\":1,");
     rig_expect_text(fd, 1, "t", "plan", "2");
-    kill(r.pid, SIGHUP);
-    rig_wait_status(&r, "\"reloads\":2,");
+    kill(r->pid, SIGHUP);
+    rig_wait_status(r, "\"reloads\":2,");
     rig_expect_text(fd, 2, "t", "plan", "3");
     for (uint64_t until_ns = dirty_now_ns() + 10000 * DIRTY_NS_PER_MS;;) {
-        char *text = rig_status(&r);
+        char *text = rig_status(r);
         bool alone = strstr(text, "{\"number\":2,\"generation\"") == NULL;
         free(text);
         if (alone)
@@ -142,19 +134,17 @@ static void the_number_of_workers_changes(void **state) {
         assert_true(dirty_now_ns() < until_ns);
     }
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void a_second_hup_makes_one_more_roll(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.workers = 2;
-    rig_plans(&r, &two, 1);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    r->o.workers = 2;
+    rig_plans(r, &two, 1);
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_expect_text(fd, 1, "t", "plan", "{}");
-    rig_wait_status(&r, "\"state\":\"serving\"");
+    rig_wait_status(r, "\"state\":\"serving\"");
     uint8_t *one;
     size_t len = rig_request(&one, 2, "@arbiter", "reload", 0, 0);
     uint8_t three[3 * 64];
@@ -164,10 +154,9 @@ static void a_second_hup_makes_one_more_roll(void **state) {
     for (int i = 0; i < 3; i++)
         rig_expect_value(fd, 2);
     free(one);
-    rig_wait_status(&r,
-                    "\"reload\":{\"number\":2,\"state\":\"idle\",\"result\":\"done\"");
+    rig_wait_status(r, "\"reload\":{\"number\":2,\"state\":\"idle\",\"result\":\"done\"");
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* The next roll must not begin before the last one's probe and pipe are gone. */
@@ -199,21 +188,19 @@ static void reload_after_reload_of_bad_code(void **state) {
 }
 
 static void an_exclusive_app_stops_before_it_starts(void **state) {
-    (void)state;
-    rig r;
+    rig *r = *state;
     static const rig_plan alone = {
         .apps = {"t"}, .mark = "2", .workers = 1, .exclusive = true};
-    rig_init(&r);
-    r.apps[0].exclusive = true;
-    rig_plans(&r, &alone, 1);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    r->apps[0].exclusive = true;
+    rig_plans(r, &alone, 1);
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_expect_text(fd, 1, "t", "plan", "{}");
-    kill(r.pid, SIGHUP);
-    rig_wait_status(&r, "\"result\":\"done\"");
+    kill(r->pid, SIGHUP);
+    rig_wait_status(r, "\"result\":\"done\"");
     rig_expect_text(fd, 2, "t", "plan", "2");
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* -- Boots that go wrong during a reload -----------------------------------------------
@@ -322,55 +309,51 @@ static void assert_logged(const rig *r, const char *what) {
 }
 
 static void every_call_of_a_worker_that_is_overdue_is_answered(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.threads = 2;
-    r.o.graceful_timeout_ms = 200;
-    rig_plans(&r, &two, 1);
-    rig_start(&r);
+    rig *r = *state;
+    r->o.threads = 2;
+    r->o.graceful_timeout_ms = 200;
+    rig_plans(r, &two, 1);
+    rig_start(r);
     int fds[2];
     for (int i = 0; i < 2; i++) {
-        fds[i] = rig_connect(&r);
+        fds[i] = rig_connect(r);
         rig_call(fds[i], 1, "t", "hold-running");
-        rig_wait_held(&r);
+        rig_wait_held(r);
     }
-    kill(r.pid, SIGHUP);
+    kill(r->pid, SIGHUP);
     for (int i = 0; i < 2; i++) {
         char *details = rig_expect_error(fds[i], 1, DIRTY_CODE_SHUTDOWN);
         assert_non_null(strstr(details, "graceful_timeout (0.2 s) has passed"));
         free(details);
         close(fds[i]);
     }
-    rig_wait_status(&r, "\"result\":\"done\"");
-    assert_logged(&r, "reason=\"graceful_timeout\"");
-    rig_wait_status(&r, "\"killed\":1,");
-    rig_stop(&r, 0);
+    rig_wait_status(r, "\"result\":\"done\"");
+    assert_logged(r, "reason=\"graceful_timeout\"");
+    rig_wait_status(r, "\"killed\":1,");
+    rig_stop(r, 0);
 }
 
 static void an_idle_worker_that_does_not_end_is_killed(void **state) {
     dirty_frame f;
     uint8_t *payload;
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.graceful_timeout_ms = 200;
-    rig_plans(&r, &two, 1);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    r->o.graceful_timeout_ms = 200;
+    rig_plans(r, &two, 1);
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_call(fd, 1, "t", "pid");
     assert_int_equal(rig_read(fd, &f, &payload), 1);
     payload[f.payload_len] = '\0';
-    rig_wait_status(&r, "\"lanes\":[{\"lane\":0,\"state\":\"idle\"");
+    rig_wait_status(r, "\"lanes\":[{\"lane\":0,\"state\":\"idle\"");
     assert_int_equal(kill(atoi((char *)payload + 7), SIGSTOP), 0);
     free(payload);
-    kill(r.pid, SIGHUP);
-    rig_wait_status(&r, "\"result\":\"done\"");
-    assert_logged(&r, "reason=\"no_exit\"");
-    rig_wait_status(&r, "\"killed\":1,");
+    kill(r->pid, SIGHUP);
+    rig_wait_status(r, "\"result\":\"done\"");
+    assert_logged(r, "reason=\"no_exit\"");
+    rig_wait_status(r, "\"killed\":1,");
     rig_expect_text(fd, 2, "t", "plan", "2");
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* -- Scaling
@@ -391,69 +374,63 @@ static void call_with_text(int fd, uint64_t id, const char *action,
 }
 
 static void scales_by_signal_and_by_action(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_expect_text(fd, 1, "t", "plan", "{}");
-    kill(r.pid, SIGTTIN);
-    rig_wait_status(&r, "\"number\":2,\"generation\":1");
-    kill(r.pid, SIGTTOU);
-    kill(r.pid, SIGTTOU); /* the last host stays */
-    rig_wait_status(&r, "\"t\":{\"workers\":1,");
+    kill(r->pid, SIGTTIN);
+    rig_wait_status(r, "\"number\":2,\"generation\":1");
+    kill(r->pid, SIGTTOU);
+    kill(r->pid, SIGTTOU); /* the last host stays */
+    rig_wait_status(r, "\"t\":{\"workers\":1,");
     call_with_text(fd, 2, "scale", "+2");
     rig_expect_value(fd, 2);
-    rig_wait_status(&r, "\"t\":{\"workers\":3,");
+    rig_wait_status(r, "\"t\":{\"workers\":3,");
     call_with_text(fd, 3, "scale", "none");
     free(rig_expect_error(fd, 3, DIRTY_CODE_APP));
     call_with_text(fd, 4, "scale", "0");
     free(rig_expect_error(fd, 4, DIRTY_CODE_APP));
     rig_expect_text(fd, 5, "t", "plan", "{}");
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void scaling_down_keeps_limits(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.workers = 2;
-    r.o.app_count = 2;
-    r.apps[1].workers = 2; /* "u" wants both */
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    r->o.workers = 2;
+    r->o.app_count = 2;
+    r->apps[1].workers = 2; /* "u" wants both */
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_expect_text(fd, 1, "u", "plan", "{}");
     call_with_text(fd, 2, "scale", "1");
     char *details = rig_expect_error(fd, 2, DIRTY_CODE_APP);
     assert_non_null(strstr(details, "fewer than its limit"));
     free(details);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void limits_spread_apps(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.workers = 2;
-    r.o.app_count = 3;
-    r.apps[1].workers = 1;
-    r.apps[2].workers = 1;
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    r->o.workers = 2;
+    r->o.app_count = 3;
+    r->apps[1].workers = 1;
+    r->apps[2].workers = 1;
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_expect_text(fd, 1, "u", "plan", "{}");
     rig_expect_text(fd, 2, "v", "plan", "{}");
-    rig_wait_status(&r, "\"apps\":[\"t\",\"u\"]");
-    rig_wait_status(&r, "\"apps\":[\"t\",\"v\"]");
+    rig_wait_status(r, "\"apps\":[\"t\",\"u\"]");
+    rig_wait_status(r, "\"apps\":[\"t\",\"v\"]");
     /* the replacement of a worker gets exactly its apps */
     rig_call(fd, 3, "u", "exit");
     free(rig_expect_error(fd, 3, DIRTY_CODE_WORKER_LOST));
-    rig_wait_status(&r, "\"generation\":2,");
+    rig_wait_status(r, "\"generation\":2,");
     rig_expect_text(fd, 4, "u", "plan", "{}");
-    rig_wait_status(&r, "\"apps\":[\"t\",\"u\"]");
+    rig_wait_status(r, "\"apps\":[\"t\",\"u\"]");
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* -- Recycling and the circuit
@@ -471,32 +448,28 @@ static unsigned recycled(rig *r) {
 
 /* A replacement boots while its worker goes on to serve, so its calls are at least 50. */
 static void recycles_after_max_requests(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    r.o.max_requests = 50;
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    rig *r = *state;
+    r->o.max_requests = 50;
+    rig_start(r);
+    int fd = rig_connect(r);
     uint64_t id = 0, until_ns = dirty_now_ns() + 30000 * DIRTY_NS_PER_MS;
-    while (recycled(&r) < 3 && dirty_now_ns() < until_ns) {
+    while (recycled(r) < 3 && dirty_now_ns() < until_ns) {
         for (unsigned i = 0; i < 50; i++) {
             rig_call(fd, ++id, "t", "value");
             rig_expect_value(fd, id);
         }
     }
-    assert_in_range(recycled(&r), 3, id / 50);
+    assert_in_range(recycled(r), 3, id / 50);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 static void cancel_ends_a_running_call(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    int busy = rig_connect(&r), fd = rig_connect(&r);
+    rig *r = *state;
+    rig_start(r);
+    int busy = rig_connect(r), fd = rig_connect(r);
     rig_call(busy, 1, "t", "hold-running");
-    rig_wait_held(&r);
+    rig_wait_held(r);
     call_with_text(fd, 2, "cancel", "1");
     rig_expect_value(fd, 2);
     free(rig_expect_error(busy, 1, DIRTY_CODE_CANCELLED));
@@ -505,19 +478,17 @@ static void cancel_ends_a_running_call(void **state) {
     rig_expect_text(fd, 4, "t", "plan", "{}");
     close(busy);
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 /* Once the files are broken, a worker that dies can't be replaced: the circuit opens. */
 static void the_circuit_opens(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
+    rig *r = *state;
     char broken[80];
-    snprintf(broken, sizeof broken, "%s/broken", r.dir);
-    r.apps[0].module = broken; /* the scripted worker does not boot while it exists */
-    rig_start(&r);
-    int fd = rig_connect(&r);
+    snprintf(broken, sizeof broken, "%s/broken", r->dir);
+    r->apps[0].module = broken; /* the scripted worker does not boot while it exists */
+    rig_start(r);
+    int fd = rig_connect(r);
     rig_expect_text(fd, 1, "t", "plan", "{}");
     fclose(fopen(broken, "w"));
     rig_call(fd, 2, "t", "exit");
@@ -528,38 +499,38 @@ static void the_circuit_opens(void **state) {
     free(details);
     rig_call(fd, 4, "t", "value");
     free(rig_expect_error(fd, 4, DIRTY_CODE_NO_WORKERS));
-    rig_wait_status(&r, "\"ready\":false");
+    rig_wait_status(r, "\"ready\":false");
     unlink(broken);
-    rig_wait_status(&r, "\"ready\":true");
+    rig_wait_status(r, "\"ready\":true");
     rig_expect_text(fd, 5, "t", "plan", "{}");
     close(fd);
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 int main(int argc, char **argv) {
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reload_replaces_every_worker),
-        cmocka_unit_test(reload_fails_no_request),
+        RIG_TEST(reload_replaces_every_worker),
+        RIG_TEST(reload_fails_no_request),
         cmocka_unit_test(new_code_that_fails_changes_nothing),
-        cmocka_unit_test(apps_come_and_go),
-        cmocka_unit_test(the_number_of_workers_changes),
-        cmocka_unit_test(a_second_hup_makes_one_more_roll),
+        RIG_TEST(apps_come_and_go),
+        RIG_TEST(the_number_of_workers_changes),
+        RIG_TEST(a_second_hup_makes_one_more_roll),
         cmocka_unit_test(reload_after_reload_of_bad_code),
-        cmocka_unit_test(an_exclusive_app_stops_before_it_starts),
+        RIG_TEST(an_exclusive_app_stops_before_it_starts),
         cmocka_unit_test(a_worker_that_is_killed_as_it_boots_is_tried_three_times),
         cmocka_unit_test(each_place_has_tries_of_its_own),
         cmocka_unit_test(kills_while_workers_boot_open_no_circuit),
         cmocka_unit_test(tries_before_the_new_plan_do_not_count_after_it),
-        cmocka_unit_test(every_call_of_a_worker_that_is_overdue_is_answered),
-        cmocka_unit_test(an_idle_worker_that_does_not_end_is_killed),
-        cmocka_unit_test(scales_by_signal_and_by_action),
-        cmocka_unit_test(scaling_down_keeps_limits),
-        cmocka_unit_test(limits_spread_apps),
-        cmocka_unit_test(recycles_after_max_requests),
-        cmocka_unit_test(cancel_ends_a_running_call),
-        cmocka_unit_test(the_circuit_opens),
+        RIG_TEST(every_call_of_a_worker_that_is_overdue_is_answered),
+        RIG_TEST(an_idle_worker_that_does_not_end_is_killed),
+        RIG_TEST(scales_by_signal_and_by_action),
+        RIG_TEST(scaling_down_keeps_limits),
+        RIG_TEST(limits_spread_apps),
+        RIG_TEST(recycles_after_max_requests),
+        RIG_TEST(cancel_ends_a_running_call),
+        RIG_TEST(the_circuit_opens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -157,45 +157,41 @@ static void one_at_a_time(void **state) {
 }
 
 static void many_in_a_row(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    expect_health(&r);
+    rig *r = *state;
+    rig_start(r);
+    expect_health(r);
     for (int n = 0; n < 30; n++) {
-        fail_after(&r, n, 4);
-        visit(&r);
+        fail_after(r, n, 4);
+        visit(r);
         relent();
     }
-    expect_health(&r);
-    rig_stop(&r, 0);
+    expect_health(r);
+    rig_stop(r, 0);
 }
 
 /* A worker that dies meanwhile is replaced once there is memory again. */
 static void while_a_worker_is_replaced(void **state) {
-    (void)state;
-    rig r;
-    rig_init(&r);
-    rig_start(&r);
-    expect_health(&r);
+    rig *r = *state;
+    rig_start(r);
+    expect_health(r);
     for (int n = 0; n < 12; n++) {
-        int fd = rig_connect(&r);
-        fail_after(&r, n, 1);
+        int fd = rig_connect(r);
+        fail_after(r, n, 1);
         rig_call(fd, 1, "t", "exit");
         expect_own_or_end(fd, 1);
         close(fd);
-        visit(&r);
+        visit(r);
         relent();
-        expect_health(&r);
+        expect_health(r);
     }
-    rig_stop(&r, 0);
+    rig_stop(r, 0);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_at_a_time),
-        cmocka_unit_test(many_in_a_row),
-        cmocka_unit_test(while_a_worker_is_replaced),
+        RIG_TEST(many_in_a_row),
+        RIG_TEST(while_a_worker_is_replaced),
     };
     orders = mmap(NULL, sizeof *orders, PROT_READ | PROT_WRITE,
                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);

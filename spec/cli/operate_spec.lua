@@ -106,7 +106,7 @@ describe("dirty reload", function()
         assert.equal("v1", rt:call("shop", "version"))
         r = expect(6, "failed", "reload", "--wait", "--json")
         assert.equal("failed", cjson.decode(r.stdout).result)
-        contains(dirty("status").stdout, "reload 2: failed, 0.")
+        assert.matches("reload 2: failed, %d+%.%d s ago", dirty("status").stdout)
     end)
 
     it("ends with status 6 when only a part of the workers could be replaced", function()
@@ -132,7 +132,7 @@ describe("dirty reload", function()
             two:wait()
             seen[one:stdout()], seen[two:stdout()] = true, true
             return seen.v1 and seen.v2
-        end, 10, "both versions")
+        end, 30, "both versions")
     end)
 
     it("ends with status 4 when it takes too long, and goes on", function()
@@ -140,9 +140,11 @@ describe("dirty reload", function()
             args = { "--workers", "1" } }
         local gate = rt.dir .. "/gate"
         tempdir.write(rt.dir .. "/shop.lua", GATED:format(gate))
-        expect(4, "dirty reload: TIMEOUT: reload 1 is still running (covering)", "reload", "--wait",
+        expect(4, "dirty reload: TIMEOUT: reload 1 is still running (", "reload", "--wait",
             "--timeout", "0.2")
-        expect(0, "reload 1: covering\n", "status")
+        wait.until_true(function()
+            return dirty("status").stdout:find("reload 1: covering\n", 1, true)
+        end, 10, "a worker that boots")
         tempdir.write(gate, "")
         wait.until_true(function() return rt:call("shop", "version") == "v2" end, 10, "v2")
     end)

@@ -57,7 +57,7 @@ describe("README.md", function()
                 assert.equal("dirty serve --app words --app apps.image", command)
             elseif name == "make" then
                 local target = "\n" .. first .. ":"
-                assert.truthy(tempdir.read("Makefile"):find(target, 1, true), command)
+                assert.truthy(document.makefile():find(target, 1, true), command)
             elseif name == "luarocks" then
                 -- spec/package/rocks_spec.lua makes the rock
                 local rockspec = command:match("^luarocks %-%-lua%-version=5%.1 make "
@@ -186,7 +186,7 @@ describe("README.md", function()
                 told[package] = true
             end
         end
-        local makefile = assert(tempdir.read "Makefile"):gsub("\\\n", " ")
+        local makefile = document.makefile()
         for packages in makefile:gmatch "\nDEPS_[A-Z_]+ *= *([^\n]+)" do
             for package in packages:gmatch "[^%s/]+" do
                 wanted[package] = true

@@ -1,4 +1,5 @@
--- `make` with a LuaJIT of its own place, as OpenResty has one: here a copy of the system's.
+-- `make` with a LuaJIT of its own place, as OpenResty has one: here a copy of the system's. And
+-- without what it needs.
 local process = require "support.process"
 local tempdir = require "support.tempdir"
 
@@ -63,5 +64,17 @@ describe("make LUAJIT_PREFIX=", function()
         assert.equal(2, r.exit)
         assert.matches("LUAJIT_PREFIX=" .. dir .. "/none: no LuaJIT 2.1 is installed there, it has "
             .. "no include/luajit-2.1/luajit.h", r.stderr, 1, true)
+    end)
+end)
+
+describe("make without lowdown", function()
+    it("says how to install it", function()
+        local dir = tempdir.new()
+        finally(function() tempdir.remove(dir) end)
+        local r = process.run({ "make", "--silent", "BUILD=" .. dir, dir .. "/dirty.1",
+            "LOWDOWN=no-lowdown" }, { seconds = 60,
+            env = { MAKEFLAGS = false, MAKELEVEL = false, MFLAGS = false } })
+        assert.equal(2, r.exit)
+        assert.matches("^no%-lowdown is missing, .*: run `make deps` first\n", r.stderr)
     end)
 end)

@@ -81,7 +81,7 @@ describe("examples/docker/Dockerfile", function()
     end)
 
     it("installs the packages that the Makefile names", function()
-        local makefile = document.text("Makefile"):gsub("\\\n", " ")
+        local makefile = document.makefile()
         local wanted = {} -- names that a package has in releases of Debian, joined by slashes
         for _, list in ipairs { "DEPS_BUILD", "DEPS_LUAJIT" } do
             for names in makefile:match("\n" .. list .. " *= *([^\n]+)"):gmatch "%S+" do

@@ -287,7 +287,7 @@ describe("a deadline", function()
     it("ends the connection of a caller that does not read its answer", function()
         local rt = start [[workers = 1; apps = { "interrupted" }]]
         local pid = worker_pid(rt)
-        local budget = wait.SLOW -- in which it is to be seen writing
+        local budget = 2 * wait.SLOW -- in which it is to be seen writing
         local deaf = send(rt, budget, "interrupted", "result", 16)
         is_running(rt, "writing")
         is_free(rt, budget + GRACE + 2 * NOISE * wait.SLOW)

@@ -11,6 +11,16 @@ function _M.text(path)
     return assert(tempdir.read(path), path)
 end
 
+--- The text of the Makefile and of its parts, each continued line as one.
+function _M.makefile()
+    local parts = { _M.text "Makefile" }
+    local names = parts[1]:match "\nPARTS = %$%(patsubst %%,build%-aux/%%%.mk,([^)]+)%)"
+    for name in names:gmatch "%S+" do
+        parts[#parts + 1] = _M.text("build-aux/" .. name .. ".mk")
+    end
+    return (table.concat(parts):gsub("\\\n", " "))
+end
+
 --- The text below a heading, up to the next one of its level or above.
 -- @tparam string text
 -- @tparam string heading with its marks: "## Errors"

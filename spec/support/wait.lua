@@ -5,7 +5,13 @@ local time = require "posix.time"
 
 local _M = {}
 
-local STEP_NS = 2e6
+-- A condition is looked at again after a tenth of the time that it has been waited for: many
+-- conditions cost more than the rest of a spec (a call, a process, a log to read).
+local SHORTEST, LONGEST = 0.001, 0.02
+
+local function sleep(seconds)
+    time.nanosleep { tv_sec = 0, tv_nsec = seconds * 1e9 }
+end
 
 --- Seconds on a clock that only goes forward.
 -- @treturn number
@@ -20,7 +26,7 @@ _M.SLOW = tonumber(os.getenv("DIRTY_SPEC_SLOW") or "") or 1
 
 --- Sleep a moment. For loops that look at a condition; never instead of one.
 function _M.moment()
-    time.nanosleep { tv_sec = 0, tv_nsec = STEP_NS }
+    sleep(0.002)
 end
 
 --- Call a function until it returns something true.
@@ -29,13 +35,14 @@ end
 -- @tparam string|function what for the error message
 -- @return what the condition returned; raises when it did not become true in time
 function _M.until_true(condition, seconds, what)
-    local deadline = _M.now() + seconds * _M.SLOW
+    local began = _M.now()
+    local deadline = began + seconds * _M.SLOW
     repeat
         local value = condition()
         if value then
             return value
         end
-        _M.moment()
+        sleep(math.min(math.max((_M.now() - began) / 10, SHORTEST), LONGEST))
     until _M.now() > deadline
     local text = type(what) == "function" and what() or what or "the condition"
     error(("after %g s still not: %s"):format(seconds, text), 2)

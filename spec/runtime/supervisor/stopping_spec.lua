@@ -130,7 +130,8 @@ describe("stopping", function()
     end)
 
     it("kills an arbiter that does not start in time", function()
-        local rt = runtime.launch { apps = { "slow" }, args = { "--boot-timeout", "0.5" },
+        local rt = runtime.launch { apps = { "slow" }, args = { "--boot-timeout",
+            tostring(wait.SLOW) },
             files = { ["slow.lua"] = "return { init = function() os.execute('sleep 1007') end, "
                 .. "n = print }" } }
         defer(function() rt:close() end)
