@@ -277,6 +277,7 @@ static step take(dirty_ready *r, const struct epoll_event *e) {
         pass_on(r);
         return STEP_LISTEN;
     }
+    r->told = false; /* whatever DONE said: the lane is busy now */
     dirty_step("claimed");
     announce(r);
     dirty_step("announced");
@@ -298,6 +299,7 @@ static step take_again(dirty_ready *r) {
         send_bounced(r, DIRTY_CONNECTION_KEEP, 0);
         return STEP_LISTEN;
     }
+    r->told = false;
     announce(r);
     struct pollfd p = {.fd = r->fd, .events = POLLIN | POLLRDHUP};
     return receive(r, poll(&p, 1, 0) > 0 ? (uint32_t)p.revents : 0);
