@@ -59,7 +59,8 @@ static app *find_hosted(const lane *l, dirty_slice name) {
 /* Fill the request from the bytes that the lane received. Returns false if they are not
  * what a lane takes: then the page was overwritten. */
 static bool read_head(const lane *l, conn *c) {
-    uint8_t head[DIRTY_DIRECT_BYTES_MAX]; /* the lane's app could change it while we read */
+    uint8_t
+        head[DIRTY_DIRECT_BYTES_MAX]; /* the lane's app could change it while we read */
     dirty_frame frame;
     dirty_route route;
     request *r = &c->request;
@@ -80,8 +81,8 @@ static bool read_head(const lane *l, conn *c) {
     r->whole = true;
     r->priority = route.priority;
     r->arrived_ns = received_ns < now_ns ? received_ns : now_ns;
-    r->deadline_ns = dirty_route_deadline_ns(&route, r->arrived_ns,
-                                             r->app->spec->timeout_ms);
+    r->deadline_ns =
+        dirty_route_deadline_ns(&route, r->arrived_ns, r->app->spec->timeout_ms);
     r->order = ++l->a->last_order;
     memcpy(r->action, route.action.base, route.action.len);
     r->action[route.action.len] = '\0';
@@ -97,8 +98,7 @@ static uint32_t owner_of(const lane *l) {
  * none. */
 static conn *conn_of(const lane *l) {
     uint64_t connection = atomic_load(&l->page->connection);
-    conn *c =
-        shared_conns_find(l->a, (uint32_t)connection, (uint32_t)(connection >> 32));
+    conn *c = shared_conns_find(l->a, (uint32_t)connection, (uint32_t)(connection >> 32));
     return c != NULL && c->state == CONN_SHARED && shared_conns_owner(c) == owner_of(l)
                ? c
                : NULL;
@@ -155,8 +155,7 @@ static void look_at_lane(lane *l) {
         l->seen_ns = now_ns;
         return;
     }
-    if (adopt(l) || l->busy || l->ended ||
-        now_ns - l->seen_ns < CONTRADICTION_NS)
+    if (adopt(l) || l->busy || l->ended || now_ns - l->seen_ns < CONTRADICTION_NS)
         return;
     dirty_log(DIRTY_LOG_WARN, "a lane has taken no request but is not idle, it is killed",
               "worker=%u worker_pid=%d", l->worker_number, (int)l->worker_pid);
@@ -451,8 +450,8 @@ void ready_lanes_hung_up(conn *c) {
 static bool inherit(lane *l, conn *c) {
     uint64_t word = dirty_baton_load(l->page);
     uint64_t connection = atomic_load(&l->page->connection);
-    bool named = (uint32_t)connection == c->slot &&
-                 (uint32_t)(connection >> 32) == c->ticket;
+    bool named =
+        (uint32_t)connection == c->slot && (uint32_t)(connection >> 32) == c->ticket;
     dirty_baton_state state = dirty_baton_state_of(word);
     if (!named) {
         conn_close(c); /* a lane owns one connection, the one it names */
