@@ -57,17 +57,21 @@ static app *find_hosted(const lane *l, dirty_slice name) {
 }
 
 /* Fill the request from the bytes that the lane received. Returns false if they are not
- * what a lane takes: then the page was overwritten. */
+ * what a lane serves: the lane will give them to the arbiter, or an app has overwritten
+ * the page. */
 static bool read_head(const lane *l, conn *c) {
     uint8_t
         head[DIRTY_DIRECT_BYTES_MAX]; /* the lane's app could change it while we read */
     dirty_frame frame;
     dirty_route route;
     request *r = &c->request;
-    memcpy(head, l->page->head, sizeof head);
-    if (dirty_frame_decode(head, sizeof head, l->a->o->limits.max_message, &frame) !=
+    uint32_t len = atomic_load(&l->page->received);
+    if (len == 0 || len > sizeof head)
+        return false;
+    memcpy(head, l->page->head, len);
+    if (dirty_frame_decode(head, len, l->a->o->limits.max_message, &frame) !=
             DIRTY_WIRE_OK ||
-        frame.payload_len > sizeof head - DIRTY_FRAME_HEADER_LEN ||
+        len != DIRTY_FRAME_HEADER_LEN + (size_t)frame.payload_len ||
         dirty_route_decode(head + DIRTY_FRAME_HEADER_LEN, frame.payload_len,
                            frame.payload_len, &route) != DIRTY_WIRE_OK)
         return false;
@@ -124,7 +128,12 @@ static bool adopt(lane *l) {
     uint64_t word = dirty_baton_load(l->page);
     uint64_t seq = dirty_baton_seq(word);
     conn *c = conn_of(l);
-    if (c == NULL || !has_received(l) || !dirty_baton_adopt(l->page, seq))
+    if (c == NULL || !has_received(l))
+        return false;
+    /* In READING the lane may have received what it will give to the arbiter. */
+    if (dirty_baton_state_of(word) == DIRTY_BATON_READING && !read_head(l, c))
+        return false;
+    if (!dirty_baton_adopt(l->page, seq))
         return false;
     if (!read_head(l, c)) {
         end_contradiction(l, c);
@@ -445,6 +454,25 @@ void ready_lanes_hung_up(conn *c) {
 
 /* -- Death of a lane --------------------------------------------------------------- */
 
+/* The dead lane had received a part of a request, which it would have sent to the
+ * arbiter. Read on from there. Returns false if it was a whole request, or if the page
+ * does not tell how much it was. */
+static bool give_back_part(const lane *l, conn *c) {
+    uint8_t head[DIRTY_DIRECT_BYTES_MAX];
+    dirty_frame frame;
+    uint32_t len = atomic_load(&l->page->received);
+    if (len == 0 || len > sizeof head)
+        return false;
+    memcpy(head, l->page->head, len);
+    dirty_wire_fault fault =
+        dirty_frame_decode(head, len, l->a->o->limits.max_message, &frame);
+    if (fault == DIRTY_WIRE_OK && len >= DIRTY_FRAME_HEADER_LEN + frame.payload_len)
+        return false;
+    shared_conns_seize(c);
+    conn_bounced(c, head, len);
+    return true;
+}
+
 /* Read from its page what the dead lane did with the connection that it owned. Returns
  * true if it is the lane's request now. */
 static bool inherit(lane *l, conn *c) {
@@ -466,6 +494,8 @@ static bool inherit(lane *l, conn *c) {
         shared_conns_arm(c);
         return false;
     }
+    if (state == DIRTY_BATON_READING && give_back_part(l, c))
+        return false;
     if (!read_head(l, c)) {
         conn_close(c);
         return false;

@@ -155,6 +155,7 @@ static void bounce(dirty_ready *r, size_t len) {
 
 /* Say which connection is taken, before it is: see the order in ready.h. */
 static void announce(dirty_ready *r) {
+    atomic_store(&r->page->received, 0);
     memset(r->page->head, 0, DIRTY_DIRECT_MARK_BYTES);
     atomic_store(&r->page->connection, (uint64_t)r->ticket << 32 | r->slot);
 }
@@ -260,6 +261,8 @@ static step receive(dirty_ready *r, uint32_t events) {
         become_idle(r);
         return STEP_AGAIN;
     }
+    atomic_store_explicit(&r->page->received, n > 0 ? (uint32_t)n : 0,
+                          memory_order_release);
     uint64_t now_ns = dirty_now_ns();
     atomic_store_explicit(&r->page->received_ns, now_ns, memory_order_relaxed);
     dirty_step("received");
