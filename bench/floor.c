@@ -56,7 +56,8 @@ static int usage(void) {
           "       floor pass WORKERS SOCKET\n"
           "       floor ready WORKERS SOCKET\n"
           "Serve the load generator from one process, from a dispatcher and WORKERS\n"
-          "processes that get the client's descriptor, or from WORKERS processes that take\n"
+          "processes that get the client's descriptor, or from WORKERS processes that "
+          "take\n"
           "ready connections from the kernel. SIGTERM ends it.\n",
           stderr);
     return 2;

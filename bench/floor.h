@@ -25,8 +25,8 @@ void floor_one(int listener);
  * Returns when stopped. */
 void floor_pass(int listener, unsigned workers);
 
-/* A dispatcher that only accepts, and workers that take ready connections from the kernel.
- * Returns when stopped. */
+/* A dispatcher that only accepts, and workers that take ready connections from the
+ * kernel. Returns when stopped. */
 void floor_ready(int listener, unsigned workers);
 
 /* Length of the frame that starts with these 16 bytes. */

@@ -8,7 +8,8 @@
  * connection in shared memory says which worker has it; who gets an event for one that
  * another has marks the word, and the owner looks again. The dispatcher sends the
  * descriptor of a new connection to each worker before it puts it into the epoll.
- * Requests longer than the first read are received by the worker, which waits for them. */
+ * Requests longer than the first read are received by the worker, which waits for them.
+ */
 #include "bench/floor.h"
 
 #include <errno.h>

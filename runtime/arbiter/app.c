@@ -172,9 +172,9 @@ static void add_gain(arbiter *a, app *p, const meter_gain *gain) {
     /* As if the calls had been counted one by one: each is a sixteenth of the mean. */
     uint64_t mean_ns = gain->run_ns / gain->runs;
     uint64_t weight = gain->runs < 16 ? gain->runs : 16;
-    p->run_ns_mean = p->run_ns_mean ? (p->run_ns_mean * (16 - weight) +
-                                       mean_ns * weight) / 16
-                                    : mean_ns;
+    p->run_ns_mean = p->run_ns_mean
+                         ? (p->run_ns_mean * (16 - weight) + mean_ns * weight) / 16
+                         : mean_ns;
 }
 
 void app_fold_counts(arbiter *a, app *const *apps, uint32_t app_count,

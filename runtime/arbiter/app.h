@@ -70,8 +70,8 @@ void app_dequeue(arbiter *a, request *r);
 /* Returns when the app's longest waiting request arrived, 0: none waits. */
 uint64_t app_oldest_ns(const app *p);
 
-/* Add what a lane that hosts these apps has counted since the last time (base/call_counts.h)
- * to their meters. `folded` says how far it was counted then. */
+/* Add what a lane that hosts these apps has counted since the last time
+ * (base/call_counts.h) to their meters. `folded` says how far it was counted then. */
 void app_fold_counts(arbiter *a, app *const *apps, uint32_t app_count,
                      const dirty_call_counts *counts, dirty_call_counts *folded);
 

@@ -296,12 +296,13 @@ void conns_step(arbiter *a) {
     }
 }
 
-/* Could a lane have taken the request that has just been answered, without the arbiter? */
+/* Could a lane have taken the request that has just been answered, without the arbiter?
+ */
 static bool fits(const conn *c) {
     const arbiter *a = c->a;
     return a->shared != NULL && a->shared->open && c->state == CONN_RUNNING &&
-           c->request.whole && c->request.frame_len <= DIRTY_DIRECT_BYTES_MAX && c->request.app != NULL &&
-           c->request.app->direct && c->in.len == 0 && !c->eof;
+           c->request.whole && c->request.frame_len <= DIRTY_DIRECT_BYTES_MAX &&
+           c->request.app != NULL && c->request.app->direct && c->in.len == 0 && !c->eof;
 }
 
 /* Give the connection to the lanes. Returns false if the arbiter keeps it. */
@@ -430,7 +431,7 @@ void conn_running(conn *c, size_t used) {
         return;
     if (c->slot != 0)
         shared_conns_remove(c); /* its bytes would wake other lanes */
-    conn_watch_hangup(c); /* the lane reads the rest */
+    conn_watch_hangup(c);       /* the lane reads the rest */
 }
 
 void conn_done(conn *c, int end) {

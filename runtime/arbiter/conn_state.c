@@ -11,8 +11,9 @@
 
 static bool edge_is_legal(conn_state from, conn_state to) {
     static const uint16_t edges[] = {
-        [CONN_IDLE] = 1 << CONN_SHARED | 1 << CONN_READING | 1 << CONN_QUEUED | 1 << CONN_RUNNING |
-                      1 << CONN_ANSWERING | 1 << CONN_LINGER | 1 << CONN_CLOSING,
+        [CONN_IDLE] = 1 << CONN_SHARED | 1 << CONN_READING | 1 << CONN_QUEUED |
+                      1 << CONN_RUNNING | 1 << CONN_ANSWERING | 1 << CONN_LINGER |
+                      1 << CONN_CLOSING,
         [CONN_SHARED] = 1 << CONN_IDLE | 1 << CONN_RUNNING | 1 << CONN_CLOSING,
         [CONN_READING] = 1 << CONN_QUEUED | 1 << CONN_RUNNING | 1 << CONN_ANSWERING |
                          1 << CONN_LINGER | 1 << CONN_CLOSING,

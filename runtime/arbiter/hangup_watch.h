@@ -1,10 +1,10 @@
 /* hangup_watch: tells when the peer of a busy connection hangs up, and nothing else.
  *
  * libuv can't watch for a hang-up alone. UV_PRIORITIZED comes near, but a unix socket
- * reports it with every byte of input, so the arbiter would wake for each early byte. This
- * is an epoll of its own within libuv's: with no event asked for, and edge-triggered, it
- * reports EPOLLHUP and EPOLLERR only, and is silent at a half-close. A connection stays in
- * it from its first use to its end. */
+ * reports it with every byte of input, so the arbiter would wake for each early byte.
+ * This is an epoll of its own within libuv's: with no event asked for, and
+ * edge-triggered, it reports EPOLLHUP and EPOLLERR only, and is silent at a half-close. A
+ * connection stays in it from its first use to its end. */
 #ifndef DIRTY_ARBITER_HANGUP_WATCH_H
 #define DIRTY_ARBITER_HANGUP_WATCH_H
 

@@ -180,8 +180,8 @@ static void retry_later(arbiter *a, int rc) {
 }
 
 /* Take the baton of an idle lane. If the lane has taken a request itself, let it say when
- * it is free. It looks at `wanted` after it is idle, and we look at the baton after we have
- * set `wanted`: one of us sees the other. */
+ * it is free. It looks at `wanted` after it is idle, and we look at the baton after we
+ * have set `wanted`: one of us sees the other. */
 static bool claim(lane *l) {
     if (!l->joined) {
         dirty_baton_begin(l->page, ++l->seq);

@@ -46,15 +46,15 @@ struct lane {
     app *app;                   /* app of the current request, for status and the log */
     const dirty_app_spec *spec; /* the app's spec in the worker's plan */
     uint64_t started_ns;
-    uint64_t queue_ns; /* how long the request waited */
-    uint64_t served;       /* as the lane says in its page */
-    bool joined;           /* it serves shared connections too: RESUME was sent */
-    bool wanted;           /* page->wanted is set: it sends WANT when it is free */
-    uint64_t seen_word;    /* ready_lanes: its baton at the last look */
-    uint64_t seen_ns;      /* ready_lanes: since when it has that word */
-    uint64_t direct, starved;     /* of its page, as far as they were counted */
-    dirty_call_counts *counts;    /* owned: what it counts */
-    dirty_call_counts *folded;    /* owned: what of it was added to the meters */
+    uint64_t queue_ns;         /* how long the request waited */
+    uint64_t served;           /* as the lane says in its page */
+    bool joined;               /* it serves shared connections too: RESUME was sent */
+    bool wanted;               /* page->wanted is set: it sends WANT when it is free */
+    uint64_t seen_word;        /* ready_lanes: its baton at the last look */
+    uint64_t seen_ns;          /* ready_lanes: since when it has that word */
+    uint64_t direct, starved;  /* of its page, as far as they were counted */
+    dirty_call_counts *counts; /* owned: what it counts */
+    dirty_call_counts *folded; /* owned: what of it was added to the meters */
     pid_t caller_pid;
     char action[DIRTY_NAME_MAX + 1];
 };

@@ -57,16 +57,21 @@ static app *find_hosted(const lane *l, dirty_slice name) {
 }
 
 /* Fill the request from the bytes that the lane received. Returns false if they are not
- * what a lane takes: then the page was overwritten. */
+ * what a lane serves: the lane will give them to the arbiter, or an app has overwritten
+ * the page. */
 static bool read_head(const lane *l, conn *c) {
-    uint8_t head[DIRTY_DIRECT_BYTES_MAX]; /* the lane's app could change it while we read */
+    uint8_t
+        head[DIRTY_DIRECT_BYTES_MAX]; /* the lane's app could change it while we read */
     dirty_frame frame;
     dirty_route route;
     request *r = &c->request;
-    memcpy(head, l->page->head, sizeof head);
-    if (dirty_frame_decode(head, sizeof head, l->a->o->limits.max_message, &frame) !=
+    uint32_t len = atomic_load(&l->page->received);
+    if (len == 0 || len > sizeof head)
+        return false;
+    memcpy(head, l->page->head, len);
+    if (dirty_frame_decode(head, len, l->a->o->limits.max_message, &frame) !=
             DIRTY_WIRE_OK ||
-        frame.payload_len > sizeof head - DIRTY_FRAME_HEADER_LEN ||
+        len != DIRTY_FRAME_HEADER_LEN + (size_t)frame.payload_len ||
         dirty_route_decode(head + DIRTY_FRAME_HEADER_LEN, frame.payload_len,
                            frame.payload_len, &route) != DIRTY_WIRE_OK)
         return false;
@@ -80,8 +85,8 @@ static bool read_head(const lane *l, conn *c) {
     r->whole = true;
     r->priority = route.priority;
     r->arrived_ns = received_ns < now_ns ? received_ns : now_ns;
-    r->deadline_ns = dirty_route_deadline_ns(&route, r->arrived_ns,
-                                             r->app->spec->timeout_ms);
+    r->deadline_ns =
+        dirty_route_deadline_ns(&route, r->arrived_ns, r->app->spec->timeout_ms);
     r->order = ++l->a->last_order;
     memcpy(r->action, route.action.base, route.action.len);
     r->action[route.action.len] = '\0';
@@ -97,8 +102,7 @@ static uint32_t owner_of(const lane *l) {
  * none. */
 static conn *conn_of(const lane *l) {
     uint64_t connection = atomic_load(&l->page->connection);
-    conn *c =
-        shared_conns_find(l->a, (uint32_t)connection, (uint32_t)(connection >> 32));
+    conn *c = shared_conns_find(l->a, (uint32_t)connection, (uint32_t)(connection >> 32));
     return c != NULL && c->state == CONN_SHARED && shared_conns_owner(c) == owner_of(l)
                ? c
                : NULL;
@@ -124,7 +128,12 @@ static bool adopt(lane *l) {
     uint64_t word = dirty_baton_load(l->page);
     uint64_t seq = dirty_baton_seq(word);
     conn *c = conn_of(l);
-    if (c == NULL || !has_received(l) || !dirty_baton_adopt(l->page, seq))
+    if (c == NULL || !has_received(l))
+        return false;
+    /* In READING the lane may have received what it will give to the arbiter. */
+    if (dirty_baton_state_of(word) == DIRTY_BATON_READING && !read_head(l, c))
+        return false;
+    if (!dirty_baton_adopt(l->page, seq))
         return false;
     if (!read_head(l, c)) {
         end_contradiction(l, c);
@@ -155,8 +164,7 @@ static void look_at_lane(lane *l) {
         l->seen_ns = now_ns;
         return;
     }
-    if (adopt(l) || l->busy || l->ended ||
-        now_ns - l->seen_ns < CONTRADICTION_NS)
+    if (adopt(l) || l->busy || l->ended || now_ns - l->seen_ns < CONTRADICTION_NS)
         return;
     dirty_log(DIRTY_LOG_WARN, "a lane has taken no request but is not idle, it is killed",
               "worker=%u worker_pid=%d", l->worker_number, (int)l->worker_pid);
@@ -446,13 +454,32 @@ void ready_lanes_hung_up(conn *c) {
 
 /* -- Death of a lane --------------------------------------------------------------- */
 
+/* The dead lane had received a part of a request, which it would have sent to the
+ * arbiter. Read on from there. Returns false if it was a whole request, or if the page
+ * does not tell how much it was. */
+static bool give_back_part(const lane *l, conn *c) {
+    uint8_t head[DIRTY_DIRECT_BYTES_MAX];
+    dirty_frame frame;
+    uint32_t len = atomic_load(&l->page->received);
+    if (len == 0 || len > sizeof head)
+        return false;
+    memcpy(head, l->page->head, len);
+    dirty_wire_fault fault =
+        dirty_frame_decode(head, len, l->a->o->limits.max_message, &frame);
+    if (fault == DIRTY_WIRE_OK && len >= DIRTY_FRAME_HEADER_LEN + frame.payload_len)
+        return false;
+    shared_conns_seize(c);
+    conn_bounced(c, head, len);
+    return true;
+}
+
 /* Read from its page what the dead lane did with the connection that it owned. Returns
  * true if it is the lane's request now. */
 static bool inherit(lane *l, conn *c) {
     uint64_t word = dirty_baton_load(l->page);
     uint64_t connection = atomic_load(&l->page->connection);
-    bool named = (uint32_t)connection == c->slot &&
-                 (uint32_t)(connection >> 32) == c->ticket;
+    bool named =
+        (uint32_t)connection == c->slot && (uint32_t)(connection >> 32) == c->ticket;
     dirty_baton_state state = dirty_baton_state_of(word);
     if (!named) {
         conn_close(c); /* a lane owns one connection, the one it names */
@@ -467,6 +494,8 @@ static bool inherit(lane *l, conn *c) {
         shared_conns_arm(c);
         return false;
     }
+    if (state == DIRTY_BATON_READING && give_back_part(l, c))
+        return false;
     if (!read_head(l, c)) {
         conn_close(c);
         return false;

@@ -4,10 +4,10 @@
  * shared_conns.h). The arbiter lets lanes join, hands out descriptors, and gets back what
  * a lane can't serve. Beside that it looks from time to time:
  *
- *   - Every 5 ms while no lane waits, else every 250 ms. A lane rings the bell when it was
- *     the last one that waited.
- *   - A call that runs since the last look is *adopted*: from then on it is a request like
- *     any other, with a deadline, interrupts, and a place in the status.
+ *   - Every 5 ms while no lane waits, else every 250 ms. A lane rings the bell when it
+ * was the last one that waited.
+ *   - A call that runs since the last look is *adopted*: from then on it is a request
+ * like any other, with a deadline, interrupts, and a place in the status.
  *   - A connection whose request no lane has come for is taken back into the queue: when
  *     no lane has finished anything since the last look, or the request is 50 ms old, or
  *     there are more of them than max_queue allows. Without this patience one late look

@@ -34,7 +34,8 @@ void shared_conns_open(arbiter *a) {
     s->conns = calloc(s->max + 1, sizeof(conn *));
     s->free = calloc(s->max + 1, sizeof *s->free);
     a->shared = s;
-    if (s->board != NULL && s->epoll >= 0 && s->bell >= 0 && s->conns != NULL && s->free != NULL)
+    if (s->board != NULL && s->epoll >= 0 && s->bell >= 0 && s->conns != NULL &&
+        s->free != NULL)
         return;
     dirty_log(DIRTY_LOG_WARN, "fast_path is off: no memory or descriptor for it",
               "remedy=%s", DIRTY_LOG_QUOTE(dirty_log_remedy(-ENOMEM)));
@@ -101,8 +102,7 @@ void shared_conns_seize(conn *c) {
     _Atomic uint64_t *word = word_of(c);
     uint64_t now = atomic_load(word);
     while (!atomic_compare_exchange_weak(
-        word, &now,
-        (now & ~(uint64_t)DIRTY_BOARD_OWNER_MASK) | DIRTY_BOARD_ARBITER))
+        word, &now, (now & ~(uint64_t)DIRTY_BOARD_OWNER_MASK) | DIRTY_BOARD_ARBITER))
         continue;
 }
 

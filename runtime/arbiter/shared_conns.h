@@ -18,8 +18,8 @@
 
 struct shared_conns {
     dirty_board *board; /* owned */
-    int epoll; /* owned; lanes inherit it */
-    int bell;  /* owned: an eventfd; lanes inherit it */
+    int epoll;          /* owned; lanes inherit it */
+    int bell;           /* owned: an eventfd; lanes inherit it */
     uint32_t count, max;
     uint32_t last;  /* the highest slot that was used so far */
     conn **conns;   /* owned, by slot; NULL: free. Slot 0 is not used. */

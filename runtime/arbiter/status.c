@@ -259,8 +259,8 @@ static void append_counters(const arbiter *a, dirty_buf *out) {
                      (ull)c->abandoned, (ull)c->disconnects, (ull)c->requeued,
                      (ull)c->stalled, (ull)c->evicted, (ull)c->respawns,
                      (ull)c->boot_failures, (ull)c->killed, (ull)c->reloads,
-                     (ull)c->reload_failures, (ull)c->recycled, (ull)c->direct, (ull)c->shared,
-                     (ull)c->bounced);
+                     (ull)c->reload_failures, (ull)c->recycled, (ull)c->direct,
+                     (ull)c->shared, (ull)c->bounced);
     append_errors(c->errors, out);
     dirty_buf_append_cstr(out, "}");
 }

@@ -276,14 +276,6 @@ void worker_look_at_pages(worker *w) {
         worker_want_recycled(w, "max_memory");
 }
 
-bool worker_may_share(const worker *w) {
-    bool may = w->a->shared != NULL && w->plan->o->fast_path && w->lane_count == 1 &&
-               w->lane_id < DIRTY_BOARD_LANES_MAX;
-    for (uint32_t i = 0; may && i < w->deal->app_count; i++)
-        may = !w->deal->specs[i]->isolated;
-    return may;
-}
-
 static const char *peek(dirty_slice json, const char *key, char *out, size_t size) {
     return dirty_json_unescape(dirty_json_peek_string(json, key), out, size);
 }

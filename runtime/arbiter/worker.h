@@ -94,7 +94,13 @@ static inline bool worker_takes_requests(const worker *w) {
 }
 
 /* May its lane serve shared connections? */
-bool worker_may_share(const worker *w);
+static inline bool worker_may_share(const worker *w) {
+    bool may = w->a->shared != NULL && w->plan->o->fast_path && w->lane_count == 1 &&
+               w->lane_id < DIRTY_BOARD_LANES_MAX;
+    for (uint32_t i = 0; may && i < w->deal->app_count; i++)
+        may = !w->deal->specs[i]->isolated;
+    return may;
+}
 
 /* Read from the lanes' pages how many requests the worker has served. Marks it for
  * replacement after max_requests, or if the apps' data leave no room for calls. */

@@ -14,8 +14,8 @@
  *
  * A request begins in two ways. The arbiter sends one to the lane, or a lane that serves
  * shared connections (base/board.h) takes one itself. Both swap IDLE(s) or FREE(s) for
- * READING(s + 1), so only one of them succeeds. Only the lane goes back to these. FREE tells
- * the arbiter of a dead worker that the last request was answered.
+ * READING(s + 1), so only one of them succeeds. Only the lane goes back to these. FREE
+ * tells the arbiter of a dead worker that the last request was answered.
  *
  * The bit REPORT says that the arbiter knows of the request and waits for its DONE. It is
  * set from the start in a request that the arbiter sent. The arbiter sets it later to
@@ -44,8 +44,8 @@ typedef enum dirty_baton_state {
 /* Tells a lane to read `interrupt`. The default action is to ignore it, so it is harmless
  * where no handler is set. */
 #define DIRTY_INTERRUPT_SIGNAL SIGURG
-/* Wakes a lane that waits for shared connections: there is a message for it. It is blocked
- * except while the lane waits, so it can't be lost. */
+/* Wakes a lane that waits for shared connections: there is a message for it. It is
+ * blocked except while the lane waits, so it can't be lost. */
 #define DIRTY_WAKE_SIGNAL (SIGRTMIN + 6)
 #define DIRTY_STACK_TEXT_MAX 3072
 
@@ -85,6 +85,7 @@ typedef struct dirty_lane_page {
     _Atomic uint32_t asleep;      /* lane: 1 while it waits for shared connections */
     _Atomic uint64_t connection;  /* lane: ticket << 32 | slot of the one it has taken */
     _Atomic uint64_t received_ns; /* lane: when it received the request in `head` */
+    _Atomic uint32_t received;    /* lane: bytes in `head`; 0 until they are all there */
     uint32_t stack_len;
     char stack_text[DIRTY_STACK_TEXT_MAX]; /* lane: the traceback that STACK asked for */
     uint8_t head[DIRTY_DIRECT_BYTES_MAX]; /* lane: the request that it has taken itself */
@@ -186,7 +187,8 @@ static inline bool dirty_baton_end(dirty_lane_page *page, uint64_t seq) {
     do
         end = dirty_baton_is_answered(dirty_baton_state_of(word)) ? DIRTY_BATON_FREE
                                                                   : DIRTY_BATON_IDLE;
-    while (!atomic_compare_exchange_weak(&page->baton, &word, dirty_baton_word(seq, end)));
+    while (
+        !atomic_compare_exchange_weak(&page->baton, &word, dirty_baton_word(seq, end)));
     return (word & DIRTY_BATON_REPORT) != 0;
 }
 

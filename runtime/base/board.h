@@ -6,11 +6,12 @@
  *
  *   owner (18 bits) | MORE (1) | ticket (24) | served (21)
  *
- * Owner is nobody, the arbiter or a lane. Who has swapped itself in as owner may read from
- * and write to the connection. Who gets an event for a connection that has an owner sets
- * MORE, in the same swap that finds the owner. So the owner can't let go without having
- * seen MORE, and looks at the connection again. The ticket tells the connections of one
- * slot apart. `served` changes with each request, so that the arbiter can see progress.
+ * Owner is nobody, the arbiter or a lane. Who has swapped itself in as owner may read
+ * from and write to the connection. Who gets an event for a connection that has an owner
+ * sets MORE, in the same swap that finds the owner. So the owner can't let go without
+ * having seen MORE, and looks at the connection again. The ticket tells the connections
+ * of one slot apart. `served` changes with each request, so that the arbiter can see
+ * progress.
  *
  * Apps run in lanes, so a broken app can write to the board. Whoever reads it checks it:
  * a contradiction costs the connection and never memory. */
@@ -35,9 +36,10 @@
 
 typedef struct dirty_board {
     uint32_t slot_count;
-    _Atomic uint32_t shared_count; /* arbiter: shared connections; 0: don't wait for any */
-    _Atomic uint64_t alive_ns;     /* arbiter: when it was last seen to run */
-    _Atomic uint32_t bell_armed;   /* arbiter: 1 if it wants to know when no lane waits */
+    _Atomic uint32_t
+        shared_count;            /* arbiter: shared connections; 0: don't wait for any */
+    _Atomic uint64_t alive_ns;   /* arbiter: when it was last seen to run */
+    _Atomic uint32_t bell_armed; /* arbiter: 1 if it wants to know when no lane waits */
     /* A bit for each lane that waits for shared connections. A hint for the bell. */
     _Atomic uint64_t waiting[DIRTY_BOARD_LANES_MAX / 64];
     _Atomic uint64_t words[]; /* slot_count */
@@ -61,8 +63,8 @@ static inline uint64_t dirty_board_word(uint32_t ticket) {
 }
 
 typedef enum dirty_board_result {
-    DIRTY_BOARD_DONE, /* taken: it is ours; released: it is free */
-    DIRTY_BOARD_BUSY, /* take: it has an owner, which will look again because of us */
+    DIRTY_BOARD_DONE,  /* taken: it is ours; released: it is free */
+    DIRTY_BOARD_BUSY,  /* take: it has an owner, which will look again because of us */
     DIRTY_BOARD_AGAIN, /* release: MORE was set; it is still ours: look again */
     DIRTY_BOARD_STALE  /* the word is about another connection, or not ours */
 } dirty_board_result;
@@ -94,9 +96,8 @@ static inline bool dirty_board_take_free(_Atomic uint64_t *at, uint32_t ticket,
 
 /* Let go of the connection after `served` (0 or 1) requests. Returns DONE, AGAIN or
  * STALE. */
-static inline dirty_board_result dirty_board_release(_Atomic uint64_t *at,
-                                                     uint32_t ticket, uint32_t me,
-                                                     uint32_t served) {
+static inline dirty_board_result
+dirty_board_release(_Atomic uint64_t *at, uint32_t ticket, uint32_t me, uint32_t served) {
     uint64_t word = atomic_load(at);
     for (;;) {
         bool more = (word & DIRTY_BOARD_MORE) != 0;

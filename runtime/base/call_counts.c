@@ -35,8 +35,8 @@ static void add(uint64_t *to, uint64_t n) {
 
 void dirty_histogram_add(dirty_histogram *h, uint64_t ns) {
     static const uint64_t bounds_ns[DIRTY_HISTOGRAM_BUCKETS] = {
-        100000,    500000,    1000000,   2500000,    5000000,    10000000,
-        25000000,  50000000,  100000000, 250000000,  500000000,  1000000000,
+        100000,     500000,      1000000,     2500000,     5000000,   10000000,
+        25000000,   50000000,    100000000,   250000000,   500000000, 1000000000,
         2500000000, 10000000000, 30000000000, 120000000000};
     int i = 0;
     while (i < DIRTY_HISTOGRAM_BUCKETS && ns > bounds_ns[i])
@@ -50,8 +50,7 @@ static bool has_name(const dirty_action_counts *e, dirty_slice name) {
     return memcmp(e->action, name.base, name.len) == 0 && e->action[name.len] == '\0';
 }
 
-static dirty_action_counts *find(dirty_call_counts *counts,
-                                 const dirty_call_sample *s) {
+static dirty_action_counts *find(dirty_call_counts *counts, const dirty_call_sample *s) {
     dirty_action_counts *entries = counts->entries;
     uint32_t used = atomic_load_explicit(&counts->used, memory_order_relaxed);
     for (uint32_t i = 0; i < used; i++)

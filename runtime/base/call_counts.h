@@ -36,9 +36,9 @@ typedef struct dirty_action_counts {
 
 typedef struct dirty_call_counts {
     uint32_t app_count;
-    _Atomic uint32_t used; /* named entries in use */
+    _Atomic uint32_t used;               /* named entries in use */
     uint16_t apps[DIRTY_COUNTS_ACTIONS]; /* app of each named entry */
-    dirty_action_counts entries[]; /* DIRTY_COUNTS_ACTIONS + app_count */
+    dirty_action_counts entries[];       /* DIRTY_COUNTS_ACTIONS + app_count */
 } dirty_call_counts;
 
 /* Map memory for the calls of `app_count` apps. Children inherit it. NULL: no memory. */
@@ -54,8 +54,8 @@ typedef struct dirty_call_sample {
     dirty_slice action; /* empty: unknown */
     unsigned outcome;   /* an error code; 0: a value */
     bool resolved;      /* the app knows the action */
-    uint64_t queue_ns; /* from the first byte of the request to its lane */
-    uint64_t run_ns;   /* 0: it did not run */
+    uint64_t queue_ns;  /* from the first byte of the request to its lane */
+    uint64_t run_ns;    /* 0: it did not run */
 } dirty_call_sample;
 
 /* Count a call. Only the lane calls it. An action is counted by its name once it is

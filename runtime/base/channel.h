@@ -19,10 +19,10 @@
  * the end of the channel, the lane closes its apps and ends.
  *
  * From the first RESUME on the lane also serves shared connections (base/board.h). It
- * sends NEED for a connection of which it has no descriptor and gets COPY; BOUNCED for one
- * that it can't serve; START for a request that it took itself and whose deadline is near;
- * WANT after a request if `wanted` is set in its page. After WANT or DONE it waits on the
- * channel alone while `wanted` is set, until DISPATCH or RESUME comes. */
+ * sends NEED for a connection of which it has no descriptor and gets COPY; BOUNCED for
+ * one that it can't serve; START for a request that it took itself and whose deadline is
+ * near; WANT after a request if `wanted` is set in its page. After WANT or DONE it waits
+ * on the channel alone while `wanted` is set, until DISPATCH or RESUME comes. */
 #ifndef DIRTY_CHANNEL_H
 #define DIRTY_CHANNEL_H
 
@@ -116,8 +116,8 @@ typedef struct dirty_msg_start {
     uint64_t seq; /* of the baton */
 } dirty_msg_start;
 
-/* READY and STOP, RESUME and WANT, and the head of BOOT_FAILED and NO_DESCRIPTOR. After BOOT_FAILED
- * follows the text, after NO_DESCRIPTOR the DISPATCH with its own head. */
+/* READY and STOP, RESUME and WANT, and the head of BOOT_FAILED and NO_DESCRIPTOR. After
+ * BOOT_FAILED follows the text, after NO_DESCRIPTOR the DISPATCH with its own head. */
 typedef struct dirty_msg_plain {
     uint32_t kind;
     uint32_t len; /* bytes that follow */

@@ -35,13 +35,13 @@ struct dirty_lane {
     dirty_channel channel;
     dirty_ready ready;         /* shared connections */
     dirty_call_counts *counts; /* shared with the arbiter */
-    uint32_t short_calls; /* since dirty_pin_signals ran last */
+    uint32_t short_calls;      /* since dirty_pin_signals ran last */
 };
 
 /* One request and what comes of it. */
 typedef struct job {
     const dirty_msg_dispatch *dispatch;
-    int fd; /* borrowed from the channel: the client's connection */
+    int fd;      /* borrowed from the channel: the client's connection */
     bool direct; /* of a shared connection */
     uint64_t began_ns;
     dirty_call call;
@@ -297,8 +297,7 @@ static void handle(dirty_lane *lane, job *j, int rc) {
 }
 
 static void increment(_Atomic uint64_t *number) {
-    atomic_store_explicit(number,
-                          atomic_load_explicit(number, memory_order_relaxed) + 1,
+    atomic_store_explicit(number, atomic_load_explicit(number, memory_order_relaxed) + 1,
                           memory_order_relaxed);
 }
 
@@ -315,8 +314,8 @@ static void log_memory(const dirty_lane *lane, const job *j) {
               "app=%s action=%s run_ms=%llu worker=%u worker_pid=%d caller_pid=%d "
               "lua_bytes=%llu",
               lane->start->apps[d->app]->name, DIRTY_LOG_QUOTE(action_of(j, action)),
-              (unsigned long long)(j->done.run_ns / DIRTY_NS_PER_MS),
-              lane->start->number, (int)getpid(), (int)d->peer_pid,
+              (unsigned long long)(j->done.run_ns / DIRTY_NS_PER_MS), lane->start->number,
+              (int)getpid(), (int)d->peer_pid,
               (unsigned long long)dirty_host_bytes(lane->host));
 }
 
@@ -329,8 +328,8 @@ static void log_slow(const dirty_lane *lane, const job *j, uint64_t queue_ns) {
               lane->start->apps[d->app]->name, DIRTY_LOG_QUOTE(action_of(j, action)),
               j->done.outcome ? dirty_code_name(j->done.outcome) : "OK",
               (unsigned long long)(queue_ns / DIRTY_NS_PER_MS),
-              (unsigned long long)(j->done.run_ns / DIRTY_NS_PER_MS),
-              lane->start->number, (int)getpid(), (int)d->peer_pid);
+              (unsigned long long)(j->done.run_ns / DIRTY_NS_PER_MS), lane->start->number,
+              (int)getpid(), (int)d->peer_pid);
 }
 
 /* Count a request that this lane has answered. The arbiter counts those that it has
@@ -430,7 +429,8 @@ static int conclude(dirty_lane *lane, job *j) {
 
 /* Serve a request that the arbiter sent. */
 static int serve_dispatch(dirty_lane *lane) {
-    job j = job_of(&lane->channel.message.dispatch, lane->channel.peer_fd, dirty_now_ns());
+    job j =
+        job_of(&lane->channel.message.dispatch, lane->channel.peer_fd, dirty_now_ns());
     int rc = dirty_request_reader_read(&lane->reader, &lane->channel);
     if (rc == -EINPROGRESS) {
         j.saved = dirty_request_reader_save(&lane->reader);

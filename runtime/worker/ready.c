@@ -42,7 +42,8 @@ static void drop_copy(dirty_ready_copy *copy) {
 }
 
 static void close_copies(dirty_ready *r) {
-    for (uint32_t i = 0; r->copies != NULL && i < r->start->sharing.board->slot_count; i++)
+    for (uint32_t i = 0; r->copies != NULL && i < r->start->sharing.board->slot_count;
+         i++)
         drop_copy(&r->copies[i]);
 }
 
@@ -111,8 +112,8 @@ static int send_plain(const dirty_ready *r, uint32_t kind) {
     return dirty_channel_send(r->channel, &m, sizeof m, NULL, 0);
 }
 
-/* Give the connection that this lane owns to the arbiter, with what was received of it. If
- * that fails, the channel is broken, and the next use of it says so. */
+/* Give the connection that this lane owns to the arbiter, with what was received of it.
+ * If that fails, the channel is broken, and the next use of it says so. */
 static void send_bounced(dirty_ready *r, uint32_t end, size_t len) {
     r->owned = false;
     dirty_msg_bounced m = {.kind = DIRTY_MSG_BOUNCED,
@@ -154,6 +155,7 @@ static void bounce(dirty_ready *r, size_t len) {
 
 /* Say which connection is taken, before it is: see the order in ready.h. */
 static void announce(dirty_ready *r) {
+    atomic_store(&r->page->received, 0);
     memset(r->page->head, 0, DIRTY_DIRECT_MARK_BYTES);
     atomic_store(&r->page->connection, (uint64_t)r->ticket << 32 | r->slot);
 }
@@ -225,9 +227,8 @@ static bool is_servable(dirty_ready *r, size_t len, uint64_t now_ns) {
         return false;
     int app = find_app(r, route.app);
     uint64_t silent_ns = now_ns - atomic_load(&r->start->sharing.board->alive_ns);
-    if (app < 0 ||
-        ((int64_t)silent_ns > 0 &&
-         silent_ns > r->start->sharing.arbiter_timeout_ms * DIRTY_NS_PER_MS))
+    if (app < 0 || ((int64_t)silent_ns > 0 &&
+                    silent_ns > r->start->sharing.arbiter_timeout_ms * DIRTY_NS_PER_MS))
         return false;
     dirty_msg_dispatch *d = &r->request;
     d->kind = DIRTY_MSG_DISPATCH;
@@ -260,6 +261,8 @@ static step receive(dirty_ready *r, uint32_t events) {
         become_idle(r);
         return STEP_AGAIN;
     }
+    atomic_store_explicit(&r->page->received, n > 0 ? (uint32_t)n : 0,
+                          memory_order_release);
     uint64_t now_ns = dirty_now_ns();
     atomic_store_explicit(&r->page->received_ns, now_ns, memory_order_relaxed);
     dirty_step("received");
@@ -341,7 +344,7 @@ static step sleep_in_epoll(dirty_ready *r) {
     if (n < 0)
         return error == EINTR ? STEP_AGAIN : STEP_BROKEN;
     return n > 0 && (uint32_t)e.data.u64 < s->board->slot_count ? take(r, &e)
-                                                                 : STEP_AGAIN;
+                                                                : STEP_AGAIN;
 }
 
 dirty_ready_event dirty_ready_next(dirty_ready *r) {
@@ -378,7 +381,7 @@ void dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
         send_bounced(r, done->connection, 0);
         return;
     }
-    r->owned = r->again = dirty_board_release(word_of(r), r->ticket, r->me, 1) ==
-                          DIRTY_BOARD_AGAIN;
+    r->owned = r->again =
+        dirty_board_release(word_of(r), r->ticket, r->me, 1) == DIRTY_BOARD_AGAIN;
     dirty_step("released");
 }

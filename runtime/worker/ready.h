@@ -2,9 +2,9 @@
  *
  * All lanes that are ready sleep in one epoll, which the arbiter fills. The kernel wakes
  * one of them for each connection that has input. That lane takes the connection on the
- * board (base/board.h), receives the request, and runs it; the arbiter is not needed. What
- * it can't serve goes to the arbiter: a request that has not come whole, or with bytes
- * behind it; one for an app of other workers; a caller that hung up.
+ * board (base/board.h), receives the request, and runs it; the arbiter is not needed.
+ * What it can't serve goes to the arbiter: a request that has not come whole, or with
+ * bytes behind it; one for an app of other workers; a caller that hung up.
  *
  * The order of the steps is a contract with arbiter/ready_lanes.c, which must be able to
  * tell from outside how far a lane got, also when it died between two steps:
@@ -16,8 +16,8 @@
  * So a connection that a lane owns on the board is always the one in page.connection, and
  * while page.head begins with zeros, nothing of its request was read.
  *
- * Only for workers with one lane: with several, one could close a descriptor while another
- * receives from it. */
+ * Only for workers with one lane: with several, one could close a descriptor while
+ * another receives from it. */
 #ifndef DIRTY_READY_H
 #define DIRTY_READY_H
 
@@ -46,10 +46,10 @@ typedef struct dirty_ready {
     /* The connection that it has taken. */
     uint64_t seq; /* of the baton */
     uint32_t slot, ticket;
-    int fd;           /* borrowed from copies */
-    bool owned;       /* the board says so */
-    bool half_closed; /* the caller has shut down its sending side */
-    bool again;       /* answered, and an event came meanwhile: look again */
+    int fd;                     /* borrowed from copies */
+    bool owned;                 /* the board says so */
+    bool half_closed;           /* the caller has shut down its sending side */
+    bool again;                 /* answered, and an event came meanwhile: look again */
     dirty_msg_dispatch request; /* as if the arbiter had sent it */
 } dirty_ready;
 
@@ -70,8 +70,8 @@ dirty_ready_event dirty_ready_next(dirty_ready *r);
 /* Note a message that was received from the channel. RESUME lets the lane join. */
 void dirty_ready_note(dirty_ready *r);
 
-/* Call it before the request runs: tells the arbiter if its deadline is near. Returns 0 or
- * the error of dirty_channel_send. */
+/* Call it before the request runs: tells the arbiter if its deadline is near. Returns 0
+ * or the error of dirty_channel_send. */
 int dirty_ready_begin(dirty_ready *r);
 
 /* Let go of the connection after the answer, or give it to the arbiter. */

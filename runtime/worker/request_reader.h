@@ -40,7 +40,8 @@ typedef struct dirty_request_reader {
  * is slow and the credit is used up); or -errno of the connection. */
 int dirty_request_reader_read(dirty_request_reader *r, dirty_channel *channel);
 
-/* Take a request that is whole already: `len` bytes at `bytes`, borrowed until its end. */
+/* Take a request that is whole already: `len` bytes at `bytes`, borrowed until its end.
+ */
 void dirty_request_reader_take(dirty_request_reader *r, const uint8_t *bytes, size_t len);
 
 /* After -EINPROGRESS: write the received bytes to a new file in memory. Returns its

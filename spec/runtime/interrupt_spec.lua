@@ -379,7 +379,7 @@ describe("max_memory", function()
         local rt = start [[workers = 1; max_memory = "24m"; apps = { "interrupted" }]]
         timed(rt, 20, "interrupted", "grow")
         wait.until_true(function()
-            return rt:log():find('level=warn who=arbiter pid=%d+ msg="call ran out of memory" '
+            return rt:log():find('level=warn who=worker:1 pid=%d+ msg="call ran out of memory" '
                 .. 'app=interrupted action="grow" run_ms=%d+ worker=1 worker_pid=%d+ '
                 .. "caller_pid=%d+ lua_bytes=%d+\n")
         end, 10, function() return "a line of it\n" .. rt:log() end)

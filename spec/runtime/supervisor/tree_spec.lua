@@ -105,7 +105,8 @@ describe("the tree", function()
         local function check_workers()
             local owners = {}
             for _, worker in ipairs(rt:status().workers) do
-                assert.equal(2, pages_of(tempdir.read(("/proc/%d/maps"):format(worker.pid)),
+                -- the page and the counters of each of its two lanes
+                assert.equal(4, pages_of(tempdir.read(("/proc/%d/maps"):format(worker.pid)),
                     worker.number, owners))
             end
         end
