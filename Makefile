@@ -361,7 +361,7 @@ SEED  ?= 1
 COUNT ?= 40
 
 .PHONY: mutants
-mutants: deps ## break COUNT (40) lines, chosen by SEED (1), and see the tests notice (an hour)
+mutants: deps ## break COUNT (40) lines, chosen by SEED (1), and see the tests notice (40 minutes)
 	@SEED=$(SEED) COUNT=$(COUNT) ONLY=$(ONLY) $(LUA) spec/mutants/run.lua
 
 # -- fuzz: libFuzzer over what reads bytes of peers ----------------------------------------
