@@ -117,15 +117,17 @@ local seconds = {}
 
 -- The words for spec/run.sh of the tests that name the file's words most often; quick ones first.
 local function tests_for(path)
-    local stem, list, tests = path:match "([%w_]+)%.%a+$", {}, {}
+    local part, stem = path:match "([%w_]+)/([%w_]+)%.%a+$"
+    local list, tests = {}, {}
     for _, file in ipairs(TESTS) do
         local text = read(file)
-        local named = select(2, text:gsub(stem, ""))
+        local named = select(2, text:gsub(stem, "")) + 0.1 * select(2, text:gsub(part, ""))
         local binary = file:match "c/(test_[%w_]+)%.c$"
         local resty = path:find("resty", 1, true) ~= nil
         local near = (file:find("openresty", 1, true) ~= nil) == resty
         if near and not (binary and path:find "^lua/") then
-            local bonus = file:find(stem, 1, true) and 1000 or 0
+            local bonus = (file:find(stem, 1, true) and 1000 or 0) + (file:find(part, 1, true) and
+                100 or 0) - (file:find "spec/package" and 100 or 0) -- those build, and take long
             local words = binary and "c build/spec/" .. binary or "lua " .. file
             seconds[words] = seconds[words] or (binary and 1 or 10) + #text / 1e4
             list[#list + 1] = { words = words,
