@@ -6,12 +6,12 @@
 -- makes it wrong: another comparison, a condition turned, a number one higher, a call left out.
 -- Each change is built and tested in a copy of what git tracks; one that the compiler refuses is
 -- replaced by the next. The RELATED (20) tests run that name most often what the changed file is
--- about, each a C program or a file of specs: JOBS (twice the CPUs) at a time, the quickest first,
--- as far as earlier runs tell. A failure may be a busy machine's. So a test notices when it fails
--- once more, alone, and passes alone in a second copy, where nothing is changed. Then the others
--- are ended, with all that they started. The last line is "N noticed, N unnoticed". Environment:
--- SEED, COUNT, RELATED, JOBS; ONLY=FILE:LINE (that line alone, each change to it);
--- MUTANT_SECONDS, the limit of one test (120).
+-- about, each a C program or a file of specs: JOBS (twice the CPUs) at a time, quick and near ones
+-- first, each file of specs up to its first failure. A failure may be a busy machine's. So a test
+-- notices when it fails once more, alone, and passes alone in a second copy, where nothing is
+-- changed. Then the others are ended, with all that they started. The last line is "N noticed, N
+-- unnoticed". Environment: SEED, COUNT, RELATED, JOBS; ONLY=FILE:LINE (that line alone, each
+-- change to it); MUTANT_SECONDS, the limit of one test (120).
 local seed = tonumber(os.getenv "SEED") or 1
 local count = tonumber(os.getenv "COUNT") or 40
 local only = os.getenv "ONLY"
@@ -115,10 +115,11 @@ local TESTS = lines_of "git ls-files spec | grep -E 'c/test_.*[.]c$|_spec[.]lua$
 -- What a test took when it passed, by its words for spec/run.sh. Until then: C programs are quick.
 local seconds = {}
 
--- The words for spec/run.sh of the tests that name the file's words most often; quick ones first.
+-- The words for spec/run.sh of the tests that name the file's words most often. First comes what
+-- is to notice soonest: what takes little time, and names them more often than others do.
 local function tests_for(path)
     local part, stem = path:match "([%w_]+)/([%w_]+)%.%a+$"
-    local list, tests = {}, {}
+    local list, tests, cost = {}, {}, {}
     for _, file in ipairs(TESTS) do
         local text = read(file)
         local named = select(2, text:gsub(stem, "")) + 0.1 * select(2, text:gsub(part, ""))
@@ -128,7 +129,7 @@ local function tests_for(path)
         if near and not (binary and path:find "^lua/") then
             local bonus = (file:find(stem, 1, true) and 1000 or 0) + (file:find(part, 1, true) and
                 100 or 0) - (file:find "spec/package" and 100 or 0) -- those build, and take long
-            local words = binary and "c build/spec/" .. binary or "lua " .. file
+            local words = binary and "c build/spec/" .. binary or "lua --no-keep-going " .. file
             seconds[words] = seconds[words] or (binary and 1 or 10) + #text / 1e4
             list[#list + 1] = { words = words,
                 score = bonus + named * 1000 / #text - #text / 1e6 }
@@ -137,14 +138,15 @@ local function tests_for(path)
     table.sort(list, function(a, b) return a.score > b.score end)
     for i = 1, math.min(related, #list) do
         tests[i] = list[i].words
+        cost[tests[i]] = i * (seconds[tests[i]] + 1)
     end
-    table.sort(tests, function(a, b) return seconds[a] < seconds[b] end)
+    table.sort(tests, function(a, b) return cost[a] < cost[b] end)
     return tests
 end
 
 -- Build the product and what these tests run. False: the compiler refuses it.
 local function build(tests)
-    local programs = table.concat(tests, " "):gsub("lua %S+", ""):gsub("c (build)", "%1")
+    local programs = table.concat(tests, " "):gsub("lua %S+ %S+", ""):gsub("c (build)", "%1")
     return os.execute(("cd %s && make -s -j%d test-programs TESTS_C='%s' CFLAGS='-O1 -Werror' "
         .. ">log 2>&1"):format(copy, jobs, programs)) == 0
 end
