@@ -8,7 +8,7 @@
 -- replaced by the next. The RELATED (20) tests run that name most often what the changed file is
 -- about, each a C program or a file of specs: JOBS (twice the CPUs) at a time, quick and near ones
 -- first, each file of specs up to its first failure. A failure may be a busy machine's. So a test
--- notices when it fails once more, alone, and passes alone in a second copy, where nothing is
+-- notices when it fails twice more, alone, and passes alone in a second copy, where nothing is
 -- changed. Then the others are ended, with all that they started. The last line is "N noticed, N
 -- unnoticed". Environment: SEED, COUNT, RELATED, JOBS; ONLY=FILE:LINE (that line alone, each
 -- change to it); MUTANT_SECONDS, the limit of one test (120).
@@ -210,7 +210,7 @@ local function notice(tests)
     if not failed then
         return nil
     elseif passes_there[failed] ~= false and first_failure(copy, { failed }, 1) and
-        is_sound(failed) then
+        first_failure(copy, { failed }, 1) and is_sound(failed) then
         return failed
     end
     local rest = {}
