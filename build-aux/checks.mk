@@ -13,7 +13,7 @@ lint-run:
 SEED  ?= 1
 COUNT ?= 40
 
-mutants: deps ## break COUNT (40) lines, chosen by SEED (1), and see the tests notice (an hour)
+mutants: deps ## break COUNT (40) lines, chosen by SEED (1), and see the tests notice (40 minutes)
 	@SEED=$(SEED) COUNT=$(COUNT) ONLY=$(ONLY) $(LUA) spec/mutants/run.lua
 
 # The images are built and run without an engine.

@@ -145,6 +145,68 @@ static void big_values_go_both_ways(void **state) {
     free(big);
 }
 
+/* Send an answer byte by byte, each when the test asks for it. */
+static void send_when_asked(fake *f, int fd, const uint8_t *bytes, size_t len) {
+    const int *asked = f->arg;
+    char any;
+    for (size_t i = 0; i < len && read(*asked, &any, 1) == 1; i++)
+        fake_send(fd, bytes + i, 1);
+}
+
+/* A value, then an error. */
+static void serve_byte_by_byte(fake *f, int fd, int number) {
+    static const uint8_t payload[] = {0, 1, 'b', 0, 0, 0, 5, 'p', 'a', 'r', 't', 's'};
+    uint8_t header[DIRTY_FRAME_HEADER_LEN];
+    dirty_buf error = {0};
+    (void)number;
+    if (!fake_read_request(f, fd))
+        return;
+    dirty_frame_encode(header, DIRTY_FRAME_RESPONSE, sizeof payload, f->id);
+    send_when_asked(f, fd, header, sizeof header);
+    send_when_asked(f, fd, payload, sizeof payload);
+    if (!fake_read_request(f, fd))
+        return;
+    dirty_error_encode(&error, f->id, 7, dirty_slice_cstr("too many wait"),
+                       "{\"started\":\"no\"}");
+    send_when_asked(f, fd, error.base, error.len);
+    dirty_buf_deinit(&error);
+}
+
+/* Ask for a byte as soon as the one before has been read. */
+static void run_byte_by_byte(dirty_async *a, int ask) {
+    uint64_t until_ns = dirty_now_ns() + 20000 * DIRTY_NS_PER_MS;
+    while (dirty_async_pending(a) > 0) {
+        struct pollfd p = {.fd = dirty_async_fd(a), .events = POLLIN};
+        assert_true(dirty_now_ns() < until_ns);
+        assert_int_equal(write(ask, "", 1), 1);
+        while (dirty_async_pending(a) > 0 && poll(&p, 1, 2) > 0)
+            dirty_async_ready(a);
+    }
+}
+
+static void an_answer_may_come_byte_by_byte(void **state) {
+    (void)state;
+    fake f;
+    got g[2] = {0};
+    int asked[2];
+    assert_int_equal(pipe(asked), 0);
+    fake_start(&f, 64, serve_byte_by_byte, &asked[0]);
+    dirty_async *a = open_async(&f, 15000, 1);
+    assert_int_equal(dirty_async_call(a, make("x"), note, &g[0], NULL), 0);
+    run_byte_by_byte(a, asked[1]);
+    assert_int_equal(g[0].err, 0);
+    assert_string_equal(g[0].text, "parts");
+    assert_int_equal(dirty_async_call(a, make("x"), note, &g[1], NULL), 0);
+    run_byte_by_byte(a, asked[1]);
+    assert_int_equal(g[1].err, DIRTY_EOVERLOADED);
+    assert_string_equal(g[1].message, "too many wait");
+    assert_int_equal(f.connections, 1);
+    dirty_async_free(a);
+    close(asked[1]);
+    fake_stop(&f);
+    close(asked[0]);
+}
+
 static void serve_error(fake *f, int fd, int number) {
     (void)number;
     while (fake_read_request(f, fd))
@@ -936,6 +998,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(every_call_gets_its_answer),
         cmocka_unit_test(no_descriptor_is_passed_on),
         cmocka_unit_test(big_values_go_both_ways),
+        cmocka_unit_test(an_answer_may_come_byte_by_byte),
         cmocka_unit_test(errors_are_typed),
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(waits_end_with_the_budget),

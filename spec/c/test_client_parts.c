@@ -243,6 +243,37 @@ static void test_peeking_at_garbage(void **state) {
     }
 }
 
+static void expect_unescaped(const char *text, const char *expected) {
+    size_t len = strlen(text);
+    char *exact = malloc(len + 1), out[64]; /* so that valgrind sees a step too far */
+    memcpy(exact, text, len);
+    dirty_slice value = {exact, len};
+    assert_string_equal(dirty_json_unescape(value, out, sizeof out), expected);
+    for (size_t size = 1; size <= strlen(expected); size++) {
+        memset(out, '#', sizeof out);
+        assert_int_equal(strlen(dirty_json_unescape(value, out, size)), size - 1);
+        assert_memory_equal(out, expected, size - 1);
+        assert_int_equal(out[size], '#');
+    }
+    free(exact);
+}
+
+/* Words for a log: what is no ASCII and was escaped becomes a question mark. */
+static void test_unescaping(void **state) {
+    (void)state;
+    expect_unescaped("", "");
+    expect_unescaped("no escapes", "no escapes");
+    expect_unescaped("\\n\\r\\t\\b\\f", "\n\r\t\b\f");
+    expect_unescaped("a\\\\b\\\"c\\/", "a\\b\"c/");
+    expect_unescaped("<\\u0041\\u006a\\u006Az>", "<Ajjz>");
+    expect_unescaped("\\u0001\\u007f", "\x01\x7f");
+    expect_unescaped("\\u0000\\u0080\\u00e4\\u1041\\ud800", "?????");
+    expect_unescaped("\\u0041\\u0041", "AA");
+    expect_unescaped("a\\", "a\\");
+    expect_unescaped("\\u41", "A");
+    expect_unescaped("\\u", "?");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names_texts_and_statuses),
@@ -254,6 +285,7 @@ int main(void) {
         cmocka_unit_test(test_lines_of_the_log_in_words),
         cmocka_unit_test(test_peeking_at_a_member),
         cmocka_unit_test(test_peeking_at_garbage),
+        cmocka_unit_test(test_unescaping),
     };
     return cmocka_run_group_tests_name("client parts", tests, NULL, NULL);
 }

@@ -400,6 +400,15 @@ static void a_call_tells_where_it_is_and_goes_on(void **state) {
     assert_non_null(strstr(page->stack_text, "main coroutine:"));
 }
 
+/* A stack of an earlier moment would be told as the present one. */
+static void a_stack_that_nobody_asked_for_is_not_told(void **state) {
+    rig *r = *state;
+    for (int i = 0; i < 2; i++) { /* the first could leave something to the second */
+        interrupted(r, "loop", NULL, DIRTY_CODE_TIMEOUT);
+        assert_true(atomic_load(&r->pages[0]->stack_seq) != r->seq);
+    }
+}
+
 /* -- Memory -------------------------------------------------------------------------- */
 
 static void a_call_that_grows_is_ended_and_the_state_stays(void **state) {
@@ -497,6 +506,7 @@ int main(void) {
         cmocka_unit_test(a_signal_between_calls_does_nothing),
         cmocka_unit_test(a_frame_is_written_to_its_end),
         cmocka_unit_test(a_call_tells_where_it_is_and_goes_on),
+        cmocka_unit_test(a_stack_that_nobody_asked_for_is_not_told),
     };
     const struct CMUnitTest limited[] = {
         cmocka_unit_test(a_call_that_grows_is_ended_and_the_state_stays),

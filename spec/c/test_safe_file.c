@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -420,6 +422,37 @@ static void a_pidfile_in_their_directory(void **state) {
     assert_int_equal(access(elsewhere, F_OK), 0);
 }
 
+static bool is_empty(const char *dir) {
+    return rmdir(dir) == 0 && mkdir(dir, 0755) == 0;
+}
+
+/* A full disk, as far as a test can have one: no file may have a byte. */
+static void a_pidfile_that_can_not_be_written_leaves_nothing(void **state) {
+    place *p = *state;
+    dirty_pidfile written = {0};
+    struct rlimit before, none;
+    in(p->ours, "pid", p->file);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    none = (struct rlimit){0, before.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &none);
+    int wrote = dirty_pidfile_write(&written, p->file, getpid());
+    int tried = dirty_pidfile_try(p->file);
+    setrlimit(RLIMIT_FSIZE, &before);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_int_equal(wrote, -EFBIG);
+    assert_int_equal(tried, -EFBIG);
+    assert_int_equal(written.ino, 0);
+    assert_true(is_empty(p->ours));
+    mkdir(p->file, 0755); /* or a directory has its name */
+    assert_int_equal(dirty_pidfile_write(&written, p->file, getpid()), -EISDIR);
+    assert_int_equal(dirty_pidfile_try(p->file), -EISDIR);
+    rmdir(p->file);
+    assert_true(is_empty(p->ours));
+    assert_int_equal(dirty_pidfile_try(p->file), 0);
+    assert_true(is_empty(p->ours));
+}
+
 static void a_pidfile_that_another_has_written_stays(void **state) {
     place *p = *state;
     dirty_pidfile first = {0}, second = {0};
@@ -559,6 +592,7 @@ int main(void) {
         TEST(rights_are_as_before),
         TEST(other_threads_keep_their_rights),
         TEST(a_pidfile_in_their_directory),
+        TEST(a_pidfile_that_can_not_be_written_leaves_nothing),
         TEST(a_pidfile_that_another_has_written_stays),
         TEST(a_socket_in_their_directory),
         TEST(a_socket_by_their_link),
