@@ -111,7 +111,7 @@ int lane_send_stop(lane *l) {
 }
 
 void lane_resume(lane *l) {
-    l->wanted = false;
+    l->wanted = l->unsent = false;
     atomic_store(&l->page->wanted, 0);
     l->joined = true;
     int rc = send_plain(l, DIRTY_MSG_RESUME);
@@ -196,9 +196,9 @@ static bool claim(lane *l) {
 
 /* Rare paths that log are not inlined, so that sending does not pay for the registers and
  * the stack that they need. */
-static __attribute__((noinline, cold)) lane_send_result send_failed(const lane *l,
-                                                                    int rc) {
+static __attribute__((noinline, cold)) lane_send_result send_failed(lane *l, int rc) {
     dirty_baton_end(l->page, l->seq); /* the request was not sent */
+    l->unsent = true;
     if (rc == -EPIPE || rc == -ECONNRESET)
         return LANE_LOST; /* it died: the channel's end is reported soon */
     if (is_shortage(rc)) {

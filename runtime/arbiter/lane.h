@@ -49,6 +49,7 @@ struct lane {
     uint64_t queue_ns;         /* how long the request waited */
     uint64_t served;           /* as the lane says in its page */
     bool joined;               /* it serves shared connections too: RESUME was sent */
+    bool unsent;               /* it may wait for a DISPATCH that could not be sent */
     bool wanted;               /* page->wanted is set: it sends WANT when it is free */
     uint64_t seen_word;        /* ready_lanes: its baton at the last look */
     uint64_t seen_ns;          /* ready_lanes: since when it has that word */

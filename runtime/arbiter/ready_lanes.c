@@ -22,6 +22,8 @@
 #define SLOW_MS 250
 /* Fast looks go on for so many in a row at which lanes waited. */
 #define CALM_LOOKS 10
+/* A fast look asks the kernel about so many connections at most; the next one goes on. */
+#define CONNS_PER_LOOK 1000
 /* How long a request may be left to lanes that make progress. */
 #define PATIENCE_NS (50 * DIRTY_NS_PER_MS)
 /* A lane may be busy without a call that can be adopted for so long; it is a matter of
@@ -37,6 +39,7 @@ struct ready_lanes {
     unsigned calm_looks; /* fast looks in a row at which lanes waited */
     uint64_t served;     /* by all lanes, at the last look */
     bool stopping;       /* take back all connections */
+    uint32_t cursor;     /* slot of the connection looked at last */
 };
 
 static void on_look(uv_timer_t *handle);
@@ -159,6 +162,8 @@ void ready_lanes_adopt(arbiter *a) {
 /* Look at the lane's baton. A call that was there at the last look is adopted. */
 static void look_at_lane(lane *l) {
     uint64_t word = dirty_baton_load(l->page), now_ns = dirty_now_ns();
+    if (l->unsent && !l->busy && dirty_baton_is_idle(word))
+        lane_resume(l); /* it waits for a message that could not be sent */
     if (word != l->seen_word || dirty_baton_is_idle(word)) {
         l->seen_word = word;
         l->seen_ns = now_ns;
@@ -188,17 +193,19 @@ static bool is_due(const arbiter *a, const conn *c, bool moving, uint32_t waitin
            a->queued + waiting > a->o->max_queue;
 }
 
-/* Has the connection input, and has no lane come for it since the last look? */
+/* Has the connection input, and has no lane come for it since the last look? Asks the
+ * kernel only if no lane has used the connection since then. */
 static bool was_seen_before(conn *c, uint64_t now_ns) {
     uint64_t word = atomic_load(&c->a->shared->board->words[c->slot]);
     struct pollfd p = {.fd = c->fd, .events = POLLIN};
-    if (dirty_board_owner(word) != DIRTY_BOARD_NOBODY || poll(&p, 1, 0) <= 0) {
+    if (word != c->seen_word || dirty_board_owner(word) != DIRTY_BOARD_NOBODY ||
+        poll(&p, 1, 0) <= 0) {
+        c->seen_word = word;
         c->seen_ns = 0;
         return false;
     }
-    if (c->seen_ns != 0 && c->seen_word == word)
+    if (c->seen_ns != 0)
         return true;
-    c->seen_word = word;
     c->seen_ns = now_ns;
     return false;
 }
@@ -209,8 +216,10 @@ static void look_at_conns(ready_lanes *r, bool moving) {
     const shared_conns *s = a->shared;
     uint64_t now_ns = dirty_now_ns();
     uint32_t waiting = 0;
-    for (uint32_t i = 1; i <= s->last; i++) {
-        conn *c = s->conns[i];
+    uint32_t count = r->fast && s->last > CONNS_PER_LOOK ? CONNS_PER_LOOK : s->last;
+    for (; count > 0; count--) {
+        r->cursor = r->cursor < s->last ? r->cursor + 1 : 1;
+        conn *c = s->conns[r->cursor];
         if (c == NULL || c->state != CONN_SHARED || !was_seen_before(c, now_ns))
             continue;
         waiting++;

@@ -416,7 +416,7 @@ static int conclude(dirty_lane *lane, job *j) {
     if (dirty_baton_end(lane->page, j->dispatch->seq)) {
         dirty_step("unsaid");
         rc = dirty_channel_send(&lane->channel, &j->done, sizeof j->done, NULL, 0);
-        dirty_ready_told(&lane->ready);
+        dirty_ready_told(&lane->ready, !j->direct);
     }
     dirty_step("idle");
     dirty_host_release(lane->host);

@@ -40,6 +40,7 @@ typedef struct dirty_ready {
     uint32_t messages;               /* received so far */
     bool joined;                     /* RESUME has come */
     bool told;                       /* the arbiter knows that the lane is idle */
+    uint64_t slice_until_ns;         /* it may leave `wanted` for later until then */
     bool stopped;                    /* STOP came while it waited for COPY */
     sigset_t asleep_mask;            /* blocked signals while it waits */
 
@@ -77,9 +78,8 @@ int dirty_ready_begin(dirty_ready *r);
 /* Let go of the connection after the answer, or give it to the arbiter. */
 void dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done);
 
-/* Note that the arbiter knows from a DONE that this lane is idle. */
-static inline void dirty_ready_told(dirty_ready *r) {
-    r->told = true;
-}
+/* Note that the arbiter knows from the DONE of a request that this lane is idle. `sent`:
+ * it had sent that request. */
+void dirty_ready_told(dirty_ready *r, bool sent);
 
 #endif
