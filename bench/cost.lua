@@ -51,10 +51,12 @@ end
 -- @tparam table env `build`, `dir`, `few_requests`, `many_requests`
 function _M.instructions(env)
     local floor = instructions(env, server.floor_pass)
-    local dirty = instructions(env, server.dirty)
+    local dirty = instructions(env, server.general)
+    local fast = instructions(env, server.dirty)
     for _, who in ipairs { "dispatcher", "workers" } do
         if floor[who] and dirty[who] then
-            print(("  %-12s floor %7.0f   dirty %7.0f"):format(who, floor[who], dirty[who]))
+            print(("  %-12s floor %7.0f   general path %7.0f   fast path %7.0f"):format(who,
+                floor[who], dirty[who], fast[who] or 0))
         else
             print(("  %-12s not counted: a process ended without its profile"):format(who))
         end
@@ -143,7 +145,7 @@ end
 -- @tparam table env `build`, `dir`, `traced_requests`
 function _M.system_calls(env)
     for _, connections in ipairs { 1, 64 } do
-        for _, name in ipairs { "floor_pass", "dirty" } do
+        for _, name in ipairs { "floor_pass", "general", "floor_ready", "dirty" } do
             local dispatched, worked = system_calls(env, server[name], connections)
             local label = ("%-5s %2d conn."):format(name:match("^%a+"), connections)
             print(("  %s dispatcher %s"):format(label, describe(dispatched)))

@@ -2,7 +2,7 @@
 --- Measure the runtime against the floors: `make bench`.
 --
 -- Environment: BENCH_QUICK=1 a shorter run for development; BENCH_SECONDS how long a
--- round lasts; BENCH_ROUNDS how many rounds; BENCH_ONLY=speed,pinned,memory,
+-- round lasts; BENCH_ROUNDS how many rounds; BENCH_ONLY=fast,gain,general,pinned,memory,
 -- instructions,syscalls some sections only; DIRTY_BUILD where the programs are (build).
 -- Exit status 0 also where a target is missed, 1 for an error.
 
@@ -41,21 +41,50 @@ function env.queued(status)
     return status.queue.length
 end
 
-local ROWS = {
-    { label = "noop, 1 connection", floor = "pass", connections = 1, call = "noop",
-        target = 0.75 },
-    { label = "noop, 8 connections", floor = "pass", connections = 8, call = "noop",
-        target = 0.75 },
-    { label = "noop, 64 connections", floor = "pass", connections = 64, call = "noop",
-        target = 0.75 },
-    { label = "1 MB echo, 1 connection", floor = "one", connections = 1,
-        call = "echo:1048576", target = 0.8 },
+local function noop(connections, floor, ours, goals, more)
+    local plural = connections > 1 and "s" or ""
+    local row = { label = ("noop, %d connection%s"):format(connections, plural), floor = floor,
+        ours = ours, connections = connections, call = "noop", goals = goals }
+    for key, value in pairs(more or {}) do
+        row[key] = value
+    end
+    return row
+end
+
+local GAIN = { { field = "rate", least = 2.5 }, { field = "cpu_us", most = 0.35 } }
+local RATE = { { field = "rate", least = 0.75 } }
+
+-- The fast path against its floor.
+local FAST_ROWS = {
+    noop(1, "ready", "dirty", RATE),
+    noop(8, "ready", "dirty", RATE),
+    noop(64, "ready", "dirty", RATE),
+    noop(1000, "ready", "dirty", RATE, { seconds = 1, warmup = 0.5, rounds = 5 }),
+    noop(64, "ready32", "dirty32", RATE, { label = "noop, 64 connections, 32 lanes" }),
+    { label = "1 MB echo, 1 connection", floor = "one", ours = "dirty", connections = 1,
+        call = "echo:1048576", goals = { { field = "rate", least = 0.8 } } },
+}
+
+-- The fast path against the general path.
+local GAIN_ROWS = {
+    noop(1, "general", "dirty", { { field = "p50_us", most = 0.7 } }),
+    noop(8, "general", "dirty", GAIN),
+    noop(64, "general", "dirty", GAIN),
+}
+
+-- The general path against its floor.
+local GENERAL_ROWS = {
+    noop(1, "pass", "general", RATE),
+    noop(8, "pass", "general", RATE),
+    noop(64, "pass", "general", RATE),
 }
 
 local PINNED_ROWS = {
-    { label = "noop, 1 connection", floor = "pass", connections = 1, call = "noop" },
-    { label = "noop, 64 connections", floor = "pass", connections = 64, call = "noop" },
-    { label = "1 MB echo, 1 connection", floor = "one", connections = 1,
+    noop(1, "ready", "dirty"),
+    noop(64, "ready", "dirty"),
+    noop(1, "pass", "general"),
+    noop(64, "pass", "general"),
+    { label = "1 MB echo, 1 connection", floor = "one", ours = "dirty", connections = 1,
         call = "echo:1048576" },
 }
 
@@ -106,14 +135,20 @@ end
 
 local function run_all()
     print_setup()
-    section("speed", "speed, requests per second; processes run where the scheduler puts "
-        .. "them. The floor\nof noop passes descriptors to 2 workers, that of 1 MB echo is one "
-        .. "process. Pairs are\nfloor and dirty, medians over the rounds; CPU us is the time all "
-        .. "processes of the server\nworked per request", nil, function()
-        return speed.run(env, ROWS)
+    section("fast", "the fast path and its floor, workers that take ready connections from the "
+        .. "kernel\n(1 MB echo: one process). Requests per second, medians over the rounds; CPU us "
+        .. "is the\ntime all processes of the server worked per request", nil, function()
+        return speed.run(env, FAST_ROWS)
     end)
-    section("pinned", "speed with all processes on one CPU (taskset -c 0), which shows what "
-        .. "a\nrequest costs without the luck of placement", "taskset", function()
+    section("gain", "the general path (fast_path = false) and the fast path", nil, function()
+        return speed.run(env, GAIN_ROWS)
+    end)
+    section("general", "the general path and its floor, which passes descriptors to 2 workers",
+        nil, function()
+        return speed.run(env, GENERAL_ROWS)
+    end)
+    section("pinned", "all processes on one CPU (taskset -c 0), which shows what a request costs\n"
+        .. "without the luck of placement", "taskset", function()
         return speed.run(env, PINNED_ROWS, { "taskset", "-c", "0" })
     end)
     section("memory", "memory", nil, function()

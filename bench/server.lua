@@ -1,4 +1,4 @@
---- The servers that are measured: the two floors and the runtime itself.
+--- The servers that are measured: the three floors and the runtime itself.
 -- A server is a table with `name`, `socket`, `pid` and the methods below.
 -- @module bench.server
 
@@ -50,13 +50,42 @@ function _M.floor_pass(env, wrap)
     return start(env, "pass", wrap, { env.build .. "/bench/floor", "pass", "2", "SOCKET" })
 end
 
---- Start the runtime with the app `apps.echo` on two workers.
+--- Start workers that take ready connections from the kernel, in bare C.
+-- @tparam table env
+-- @tparam[opt] {string,...} wrap
+-- @tparam[opt=2] number workers
+-- @treturn Server
+function _M.floor_ready(env, wrap, workers)
+    return start(env, "ready", wrap, { env.build .. "/bench/floor", "ready",
+        tostring(workers or 2), "SOCKET" })
+end
+
+-- The runtime with the app `apps.echo`.
+local function start_dirty(env, wrap, workers, fast_path)
+    local path = ("%s/dirty-%d-%s.conf.lua"):format(env.dir, workers, tostring(fast_path))
+    local file = assert(io.open(path, "w"))
+    file:write(("workers = %d\nfast_path = %s\napps = { 'apps.echo' }\n"):format(workers,
+        tostring(fast_path)))
+    file:close()
+    return start(env, "dirty", wrap, { env.build .. "/dirty", "serve", "--config", path,
+        "--socket", "SOCKET" })
+end
+
+--- Start the runtime.
+-- @tparam table env
+-- @tparam[opt] {string,...} wrap
+-- @tparam[opt=2] number workers
+-- @treturn Server
+function _M.dirty(env, wrap, workers)
+    return start_dirty(env, wrap, workers or 2, true)
+end
+
+--- Start the runtime with `fast_path = false`, so that all calls go through the arbiter.
 -- @tparam table env
 -- @tparam[opt] {string,...} wrap
 -- @treturn Server
-function _M.dirty(env, wrap)
-    return start(env, "dirty", wrap, { env.build .. "/dirty", "serve", "--app", "apps.echo",
-        "--workers", "2", "--socket", "SOCKET" })
+function _M.general(env, wrap)
+    return start_dirty(env, wrap, 2, false)
 end
 
 --- Wait until the server answers; raises if it does not come up.

@@ -396,12 +396,14 @@ void ready_lanes_step(arbiter *a) {
 
 void ready_lanes_wake(arbiter *a) {
     worker *w;
-    if (a->ready == NULL || uv_is_active((uv_handle_t *)&a->ready->timer))
+    if (a->ready == NULL)
         return;
     atomic_store(&a->shared->board->alive_ns, dirty_now_ns());
     DL_FOREACH (a->workers, w)
         if (w->lanes[0].joined && !w->lanes[0].ended)
             lane_resume(&w->lanes[0]);
+    if (uv_is_active((uv_handle_t *)&a->ready->timer))
+        return; /* there were shared connections a moment ago */
     look_every(a->ready, SLOW_MS);
     pace(a->ready);
 }

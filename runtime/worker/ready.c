@@ -130,18 +130,19 @@ static void send_bounced(dirty_ready *r, uint32_t end, size_t len) {
     dirty_channel_send(r->channel, &m, sizeof m, r->page->head, len);
 }
 
-/* Is there a reason to listen to the channel and to nothing else? */
+/* Is there a reason to listen to the channel and to nothing else? Before it does so, for
+ * whatever reason, the lane answers `wanted`: the arbiter waits for that. */
 static bool must_listen(dirty_ready *r) {
-    if ((int32_t)(atomic_load(&r->page->sent) - r->messages) > 0 ||
-        atomic_load(&r->start->sharing.board->shared_count) == 0)
-        return true;
-    if (atomic_load(&r->page->wanted) == 0 ||
-        (r->slice_until_ns != 0 && dirty_now_ns() < r->slice_until_ns))
-        return false;
-    r->slice_until_ns = 0;
-    if (!r->told)
+    bool wanted = atomic_load(&r->page->wanted) != 0;
+    bool in_slice = r->slice_until_ns != 0 && dirty_now_ns() < r->slice_until_ns;
+    bool has_message = (int32_t)(atomic_load(&r->page->sent) - r->messages) > 0;
+    bool listen = has_message || (wanted && !in_slice) ||
+                  atomic_load(&r->start->sharing.board->shared_count) == 0;
+    if (listen)
+        r->slice_until_ns = 0;
+    if (listen && wanted && !r->told)
         r->told = send_plain(r, DIRTY_MSG_WANT) == 0;
-    return true;
+    return listen;
 }
 
 /* -- Taking ------------------------------------------------------------------------ */

@@ -72,7 +72,7 @@ static void a_page_full_of_garbage_reads_as_idle(void **state) {
     dirty_lane_page page;
     memset(&page, 0xff, sizeof page);
     assert_int_equal(dirty_baton_read(&page, UINT64_MAX >> 8), DIRTY_BATON_IDLE);
-    atomic_store(&page.baton, (uint64_t)5 << 8 | 6);
+    atomic_store(&page.baton, (uint64_t)5 << 8 | 7);
     assert_int_equal(dirty_baton_read(&page, 5), DIRTY_BATON_IDLE);
 }
 

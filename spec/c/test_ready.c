@@ -345,6 +345,49 @@ static void requests_that_go_back_to_the_arbiter(void **state) {
     rig_stop(&r, 0);
 }
 
+/* The only shared connection ends, and at once there is another: lanes that have stopped
+ * to wait for shared connections begin again. */
+static void one_shared_connection_after_another(void **state) {
+    (void)state;
+    rig r;
+    start(&r, 1, true);
+    for (int i = 0; i < 50; i++) {
+        int fd = rig_connect(&r);
+        for (uint64_t id = 1; id < 6; id++) {
+            call(fd, id, 0);
+            rig_expect_value(fd, id);
+        }
+        close(fd);
+    }
+    assert_true(counter(&r, "direct") > 50);
+    rig_stop(&r, 0);
+}
+
+/* Many callers whose first requests have to be queued: they come to the fast path. */
+static void many_callers_leave_the_queue(void **state) {
+    (void)state;
+    rig r;
+    start(&r, 2, true);
+    enum { CALLERS = 300 };
+    static int fds[CALLERS];
+    uint64_t id = 0, until_ns = dirty_now_ns() + WAIT_MS * DIRTY_NS_PER_MS;
+    for (int i = 0; i < CALLERS; i++)
+        fds[i] = rig_connect(&r);
+    for (unsigned long long direct = 0, before; direct < CALLERS * 9 / 10;) {
+        assert_true(dirty_now_ns() < until_ns);
+        before = counter(&r, "direct");
+        id++;
+        for (int i = 0; i < CALLERS; i++)
+            call(fds[i], id, 0);
+        for (int i = 0; i < CALLERS; i++)
+            rig_expect_value(fds[i], id);
+        direct = counter(&r, "direct") - before;
+    }
+    for (int i = 0; i < CALLERS; i++)
+        close(fds[i]);
+    rig_stop(&r, 0);
+}
+
 /* A request and the end of the caller's sending side: the answer, then the end. */
 static void a_half_closed_caller_gets_its_answer(void **state) {
     (void)state;
@@ -417,6 +460,8 @@ int main(void) {
         cmocka_unit_test(a_lane_stopped_at_each_step),
         cmocka_unit_test(a_caller_that_leaves_at_each_step),
         cmocka_unit_test(requests_that_go_back_to_the_arbiter),
+        cmocka_unit_test(one_shared_connection_after_another),
+        cmocka_unit_test(many_callers_leave_the_queue),
         cmocka_unit_test(a_half_closed_caller_gets_its_answer),
         cmocka_unit_test(a_stop_takes_the_connections_back),
         cmocka_unit_test(many_lanes),

@@ -163,7 +163,7 @@ describe("process state that apps share", function()
         assert.equal(pid, rt:call("vandal", "pid"))
         local log = rt:log()
         for _, name in ipairs { "SIGURG", "SIGUSR1", "SIGPIPE" } do
-            local line = "set back\" signal=" .. name .. " after=\"vandal\""
+            local line = "restoring it\" signal=" .. name .. " after=\"vandal\""
             assert.truthy(log:find(line, 1, true), log)
         end
     end)
