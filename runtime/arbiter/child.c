@@ -93,7 +93,7 @@ static void close_on_exec(void) {
 static void unmap_others(const arbiter *a, const worker *own) {
     const worker *w;
     if (a->shared != NULL && (own == NULL || !worker_may_share(own)))
-        dirty_board_close(a->shared->board);
+        dirty_board_close(a->shared->board, a->shared->max + 1);
     DL_FOREACH (a->workers, w) {
         for (uint32_t k = 0; w != own && k < w->lane_count; k++)
             if (w->lanes[k].page != NULL)
@@ -119,6 +119,7 @@ static dirty_sharing sharing_of(const worker *w) {
     if (!worker_may_share(w))
         return (dirty_sharing){.board = NULL};
     return (dirty_sharing){.board = a->shared->board,
+                           .slot_count = a->shared->max + 1,
                            .epoll = a->shared->epoll,
                            .bell = a->shared->bell,
                            .lane_id = w->lane_id,

@@ -144,6 +144,8 @@ void conn_close(conn *c) {
 }
 
 void conn_evict(conn *c) {
+    if (c->was_shared)
+        shutdown(c->fd, SHUT_RDWR); /* copies of lanes would keep it open */
     conn_set_state(c, CONN_CLOSING);
 }
 
@@ -301,7 +303,7 @@ void conns_step(arbiter *a) {
 static bool fits(const conn *c) {
     const arbiter *a = c->a;
     return a->shared != NULL && a->shared->open && c->state == CONN_RUNNING &&
-           c->request.whole && c->request.frame_len <= DIRTY_DIRECT_BYTES_MAX &&
+           c->request.whole && c->request.frame_len < DIRTY_DIRECT_BYTES_MAX &&
            c->request.app != NULL && c->request.app->direct && c->in.len == 0 && !c->eof;
 }
 
@@ -384,6 +386,10 @@ void conn_bounced(conn *c, const uint8_t *bytes, size_t len) {
         conn_abandon(c);
         return;
     }
+    uint32_t served = shared_conns_served(c);
+    if (served != c->served_then)
+        c->bounces = 0; /* not in a row */
+    c->served_then = served;
     if (len > 0 && ++c->bounces >= BOUNCES_MAX) {
         c->bounces = 0;
         c->fits_needed *= c->fits_needed < FITS_NEEDED_MAX ? 2 : 1;

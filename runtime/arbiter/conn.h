@@ -61,8 +61,10 @@ struct conn {
 
     /* Sharing: */
     uint32_t slot, ticket; /* on the board; slot 0: not shared */
+    bool was_shared;       /* lanes may have copies of its descriptor */
     uint32_t fits;         /* requests in a row that a lane could have taken itself */
     uint32_t fits_needed;  /* it is shared after so many */
+    uint32_t served_then;  /* the board's count at the last of them */
     uint32_t bounces;      /* in a row that a lane gave back */
     uint64_t seen_word;    /* ready_lanes: the word when it was seen to have input */
     uint64_t seen_ns;      /* ready_lanes: and the time, 0: it was not */

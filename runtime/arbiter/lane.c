@@ -110,12 +110,20 @@ int lane_send_stop(lane *l) {
     return send_plain(l, DIRTY_MSG_STOP);
 }
 
+/* Is it a temporary shortage in the kernel? It says nothing about the lane.
+ * ETOOMANYREFS: too many descriptors of one user are in flight. The others: memory, or
+ * room in the channel. */
+static bool is_shortage(int rc) {
+    return rc == -ETOOMANYREFS || rc == -ENOBUFS || rc == -ENOMEM || rc == -EAGAIN;
+}
+
 void lane_resume(lane *l) {
     l->wanted = l->unsent = false;
     atomic_store(&l->page->wanted, 0);
     l->joined = true;
     int rc = send_plain(l, DIRTY_MSG_RESUME);
-    if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET)
+    l->unsent = is_shortage(rc);
+    if (rc < 0 && !l->unsent && rc != -EPIPE && rc != -ECONNRESET)
         events_of(l)->broken(l, "RESUME can't be sent");
 }
 
@@ -156,13 +164,6 @@ static int send_dispatch(const lane *l, const request *r, int at, struct iovec b
     struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
     dirty_fdpass_attach(&msg, &room, fds, u->open ? 2 : 1);
     return send_message(l, &msg);
-}
-
-/* Is it a temporary shortage in the kernel? It says nothing about the lane.
- * ETOOMANYREFS: too many descriptors of one user are in flight. The others: memory, or
- * room in the channel. */
-static bool is_shortage(int rc) {
-    return rc == -ETOOMANYREFS || rc == -ENOBUFS || rc == -ENOMEM || rc == -EAGAIN;
 }
 
 static void on_retry(uv_timer_t *handle) {

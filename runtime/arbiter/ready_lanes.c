@@ -22,13 +22,14 @@
 #define SLOW_MS 250
 /* Fast looks go on for so many in a row at which lanes waited. */
 #define CALM_LOOKS 10
-/* A fast look asks the kernel about so many connections at most; the next one goes on. */
-#define CONNS_PER_LOOK 1000
+/* A look asks the kernel about so many connections at most; the next one goes on. */
+#define CONNS_PER_FAST_LOOK 1000u
+#define CONNS_PER_SLOW_LOOK 8000u
 /* How long a request may be left to lanes that make progress. */
 #define PATIENCE_NS (50 * DIRTY_NS_PER_MS)
-/* A lane may be busy without a call that can be adopted for so long; it is a matter of
- * microseconds. */
-#define CONTRADICTION_NS (1000 * DIRTY_NS_PER_MS)
+/* A lane may be busy without a call that can be adopted for so long. Usually it is a
+ * matter of microseconds; but it may collect a large heap, or wait for a log. */
+#define CONTRADICTION_NS (5000 * DIRTY_NS_PER_MS)
 
 struct ready_lanes {
     arbiter *a;
@@ -74,6 +75,7 @@ static bool read_head(const lane *l, conn *c) {
     memcpy(head, l->page->head, len);
     if (dirty_frame_decode(head, len, l->a->o->limits.max_message, &frame) !=
             DIRTY_WIRE_OK ||
+        frame.type != DIRTY_FRAME_REQUEST ||
         len != DIRTY_FRAME_HEADER_LEN + (size_t)frame.payload_len ||
         dirty_route_decode(head + DIRTY_FRAME_HEADER_LEN, frame.payload_len,
                            frame.payload_len, &route) != DIRTY_WIRE_OK)
@@ -116,13 +118,6 @@ static bool has_received(const lane *l) {
     return memcmp(l->page->head, zeros, sizeof zeros) != 0;
 }
 
-static void end_contradiction(const lane *l, conn *c) {
-    dirty_log(DIRTY_LOG_WARN, "a lane's page contradicts itself, its worker is killed",
-              "worker=%u worker_pid=%d", l->worker_number, (int)l->worker_pid);
-    conn_close(c);
-    worker_kill(l->worker, "channel");
-}
-
 /* Make the call that the lane took itself a request of the arbiter. Returns false if
  * there is none that is not answered yet. */
 static bool adopt(lane *l) {
@@ -131,17 +126,12 @@ static bool adopt(lane *l) {
     uint64_t word = dirty_baton_load(l->page);
     uint64_t seq = dirty_baton_seq(word);
     conn *c = conn_of(l);
-    if (c == NULL || !has_received(l))
+    /* First read, then swap: that the swap finds the same request proves that what was
+     * read belongs to it. In READING it may be something that the lane will give to us.
+     */
+    if (c == NULL || !has_received(l) || !read_head(l, c) ||
+        !dirty_baton_adopt(l->page, seq))
         return false;
-    /* In READING the lane may have received what it will give to the arbiter. */
-    if (dirty_baton_state_of(word) == DIRTY_BATON_READING && !read_head(l, c))
-        return false;
-    if (!dirty_baton_adopt(l->page, seq))
-        return false;
-    if (!read_head(l, c)) {
-        end_contradiction(l, c);
-        return false;
-    }
     lane_adopt(l, &c->request, seq);
     conn_adopted(c);
     return true;
@@ -170,6 +160,9 @@ static void look_at_lane(lane *l) {
         return;
     }
     if (adopt(l) || l->busy || l->ended || now_ns - l->seen_ns < CONTRADICTION_NS)
+        return;
+    lane_drain_channel(l); /* it may wait for us */
+    if (l->ended || l->page == NULL || dirty_baton_load(l->page) != word)
         return;
     dirty_log(DIRTY_LOG_WARN, "a lane has taken no request but is not idle, it is killed",
               "worker=%u worker_pid=%d", l->worker_number, (int)l->worker_pid);
@@ -210,17 +203,40 @@ static bool was_seen_before(conn *c, uint64_t now_ns) {
     return false;
 }
 
+/* Does the board say of a shared connection what cannot be? Then an app has overwritten
+ * it. */
+static bool is_contradiction(const conn *c) {
+    uint64_t word = atomic_load(&c->a->shared->board->words[c->slot]);
+    uint32_t owner = dirty_board_owner(word);
+    const worker *w;
+    if (dirty_board_ticket(word) != c->ticket)
+        return true;
+    if (owner == DIRTY_BOARD_NOBODY)
+        return false;
+    DL_FOREACH (c->a->workers, w)
+        if (w->lanes[0].joined && owner == owner_of(&w->lanes[0]))
+            return false;
+    return true;
+}
+
 /* Take back the connections whose requests have found no lane. */
 static void look_at_conns(ready_lanes *r, bool moving) {
     arbiter *a = r->a;
     const shared_conns *s = a->shared;
     uint64_t now_ns = dirty_now_ns();
     uint32_t waiting = 0;
-    uint32_t count = r->fast && s->last > CONNS_PER_LOOK ? CONNS_PER_LOOK : s->last;
+    uint32_t most = r->fast ? CONNS_PER_FAST_LOOK : CONNS_PER_SLOW_LOOK;
+    uint32_t count = s->last < most ? s->last : most;
     for (; count > 0; count--) {
         r->cursor = r->cursor < s->last ? r->cursor + 1 : 1;
         conn *c = s->conns[r->cursor];
-        if (c == NULL || c->state != CONN_SHARED || !was_seen_before(c, now_ns))
+        if (c == NULL || c->state != CONN_SHARED)
+            continue;
+        if (is_contradiction(c)) {
+            conn_close(c);
+            continue;
+        }
+        if (!was_seen_before(c, now_ns))
             continue;
         waiting++;
         if (is_due(a, c, moving, waiting, now_ns) && take_back(c))
@@ -263,7 +279,8 @@ static bool a_lane_waits(const arbiter *a) {
     DL_FOREACH (a->workers, w)
         for (uint32_t i = 0; i < w->lane_count; i++) {
             const lane *l = &w->lanes[i];
-            if (l->joined && l->page != NULL && atomic_load(&l->page->asleep) != 0)
+            if (l->joined && !l->ended && l->page != NULL &&
+                atomic_load(&l->page->asleep) != 0)
                 return true;
         }
     return false;
@@ -282,8 +299,11 @@ static void pace(ready_lanes *r) {
         look_every(r, FAST_MS);
     if (r->fast && r->calm_looks >= CALM_LOOKS)
         look_every(r, SLOW_MS);
-    if (!r->fast)
-        atomic_store(&a->shared->board->bell_armed, 1);
+    if (r->fast)
+        return;
+    atomic_store(&a->shared->board->bell_armed, 1);
+    if (!a_lane_waits(a)) /* the last one left before it could see that */
+        look_every(r, FAST_MS);
 }
 
 static void look(ready_lanes *r) {
@@ -386,12 +406,18 @@ void ready_lanes_step(arbiter *a) {
     app *p;
     DL_FOREACH (a->apps, p)
         p->direct = is_direct(a, p);
-    a->shared->open =
-        a->phase == ARBITER_SERVING && a->o->fast_path && !a->ready->stopping;
+    bool some = false;
     worker *w;
-    DL_FOREACH (a->workers, w)
+    DL_FOREACH (a->workers, w) {
+        some = some || may_join(w);
         if (may_join(w) && !w->lanes[0].joined && w->lanes[0].ready)
             lane_resume(&w->lanes[0]);
+    }
+    bool was_open = a->shared->open;
+    a->shared->open =
+        some && a->phase == ARBITER_SERVING && a->o->fast_path && !a->ready->stopping;
+    if (was_open && !a->shared->open && a->phase == ARBITER_SERVING)
+        take_back_all(a); /* nobody would come for their requests */
 }
 
 void ready_lanes_wake(arbiter *a) {
@@ -400,8 +426,8 @@ void ready_lanes_wake(arbiter *a) {
         return;
     atomic_store(&a->shared->board->alive_ns, dirty_now_ns());
     DL_FOREACH (a->workers, w)
-        if (w->lanes[0].joined && !w->lanes[0].ended)
-            lane_resume(&w->lanes[0]);
+        if (w->lanes[0].joined && !w->lanes[0].ended && !lane_has_call(&w->lanes[0]))
+            lane_resume(&w->lanes[0]); /* one with a call sees it by itself */
     if (uv_is_active((uv_handle_t *)&a->ready->timer))
         return; /* there were shared connections a moment ago */
     look_every(a->ready, SLOW_MS);
@@ -484,9 +510,9 @@ static bool give_back_part(const lane *l, conn *c) {
     return true;
 }
 
-/* Read from its page what the dead lane did with the connection that it owned. Returns
- * true if it is the lane's request now. */
-static bool inherit(lane *l, conn *c) {
+/* Read from its page what the dead lane did with the connection that it owned. If it had
+ * begun a request, that is the lane's request now. */
+static void inherit(lane *l, conn *c) {
     uint64_t word = dirty_baton_load(l->page);
     uint64_t connection = atomic_load(&l->page->connection);
     bool named =
@@ -494,7 +520,7 @@ static bool inherit(lane *l, conn *c) {
     dirty_baton_state state = dirty_baton_state_of(word);
     if (!named) {
         conn_close(c); /* a lane owns one connection, the one it names */
-        return false;
+        return;
     }
     bool begun = state == DIRTY_BATON_RUNNING || state == DIRTY_BATON_WRITING ||
                  (state == DIRTY_BATON_READING && has_received(l));
@@ -503,23 +529,24 @@ static bool inherit(lane *l, conn *c) {
         shared_conns_seize(c);
         shared_conns_release(c);
         shared_conns_arm(c);
-        return false;
+        return;
     }
     if (state == DIRTY_BATON_READING && give_back_part(l, c))
-        return false;
+        return;
     if (!read_head(l, c)) {
         conn_close(c);
-        return false;
+        return;
     }
     lane_adopt(l, &c->request, dirty_baton_seq(word));
     conn_adopted(c);
-    return true;
 }
 
 void ready_lanes_settle(lane *l) {
     const shared_conns *s = l->a->shared;
+    uint32_t id = l->worker->lane_id;
     if (s == NULL || !l->joined || l->page == NULL)
         return;
+    atomic_fetch_and(&s->board->waiting[id / 64], ~(1ull << id % 64));
     for (uint32_t i = 1; i <= s->last; i++) {
         conn *c = s->conns[i];
         if (c == NULL || c->state != CONN_SHARED)

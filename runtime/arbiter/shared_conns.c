@@ -33,9 +33,10 @@ void shared_conns_open(arbiter *a) {
     s->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     s->conns = calloc(s->max + 1, sizeof(conn *));
     s->free = calloc(s->max + 1, sizeof *s->free);
+    s->tickets = calloc(s->max + 1, sizeof *s->tickets);
     a->shared = s;
     if (s->board != NULL && s->epoll >= 0 && s->bell >= 0 && s->conns != NULL &&
-        s->free != NULL)
+        s->free != NULL && s->tickets != NULL)
         return;
     dirty_log(DIRTY_LOG_WARN, "fast_path is off: no memory or descriptor for it",
               "remedy=%s", DIRTY_LOG_QUOTE(dirty_log_remedy(-ENOMEM)));
@@ -47,13 +48,14 @@ void shared_conns_close(arbiter *a) {
     a->shared = NULL;
     if (s == NULL)
         return;
-    dirty_board_close(s->board);
+    dirty_board_close(s->board, s->max + 1);
     if (s->epoll >= 0)
         close(s->epoll);
     if (s->bell >= 0)
         close(s->bell);
     free(s->conns);
     free(s->free);
+    free(s->tickets);
     free(s);
 }
 
@@ -70,7 +72,8 @@ bool shared_conns_add(conn *c) {
     c->slot = s->free_count > 0 ? s->free[--s->free_count] : ++s->last;
     _Atomic uint64_t *word = word_of(c);
     /* A lane may still hold a copy of the slot's last connection: another ticket. */
-    c->ticket = (dirty_board_ticket(atomic_load(word)) + 1) & DIRTY_BOARD_TICKET_MASK;
+    c->ticket = s->tickets[c->slot] = (s->tickets[c->slot] + 1) & DIRTY_BOARD_TICKET_MASK;
+    c->was_shared = true;
     s->conns[c->slot] = c;
     atomic_store(&s->board->shared_count, ++s->count);
     atomic_store(word, dirty_board_word(c->ticket));
@@ -128,4 +131,9 @@ conn *shared_conns_find(const arbiter *a, uint32_t at, uint32_t ticket) {
     const shared_conns *s = a->shared;
     conn *c = s != NULL && at <= s->max ? s->conns[at] : NULL;
     return c != NULL && c->ticket == ticket ? c : NULL;
+}
+
+uint32_t shared_conns_served(const conn *c) {
+    return c->slot == 0 ? 0
+                        : (uint32_t)(atomic_load(word_of(c)) / DIRTY_BOARD_SERVED_ONE);
 }

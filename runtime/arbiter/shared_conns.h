@@ -21,9 +21,10 @@ struct shared_conns {
     int epoll;          /* owned; lanes inherit it */
     int bell;           /* owned: an eventfd; lanes inherit it */
     uint32_t count, max;
-    uint32_t last;  /* the highest slot that was used so far */
-    conn **conns;   /* owned, by slot; NULL: free. Slot 0 is not used. */
-    uint32_t *free; /* owned: stack of free slots up to `last` */
+    uint32_t last;     /* the highest slot that was used so far */
+    conn **conns;      /* owned, by slot; NULL: free. Slot 0 is not used. */
+    uint32_t *tickets; /* owned, by slot: of its last connection */
+    uint32_t *free;    /* owned: stack of free slots up to `last` */
     uint32_t free_count;
     bool open; /* connections may become shared */
 };
@@ -56,6 +57,9 @@ void shared_conns_arm(conn *c);
 
 /* The owner on the board. */
 uint32_t shared_conns_owner(const conn *c);
+
+/* How many requests lanes have served of it, modulo 2^21. */
+uint32_t shared_conns_served(const conn *c);
 
 /* Returns the connection of slot `at` with this ticket, NULL: there is none. */
 conn *shared_conns_find(const arbiter *a, uint32_t at, uint32_t ticket);

@@ -263,8 +263,10 @@ void worker_look_at_pages(worker *w) {
         uint64_t starved = atomic_load(&l->page->starved);
         l->served = atomic_load(&l->page->served);
         served += l->served;
-        w->a->counters.direct += direct - l->direct;
-        w->a->counters.requests += direct - l->direct;
+        if (direct - l->direct < UINT32_MAX) { /* an app may have overwritten it */
+            w->a->counters.direct += direct - l->direct;
+            w->a->counters.requests += direct - l->direct;
+        }
         full = full || (starved != l->starved && holds_too_much(l));
         l->direct = direct;
         l->starved = starved;

@@ -25,13 +25,10 @@ dirty_board *dirty_board_open(uint32_t slot_count) {
         munmap(all, bytes + 2 * page);
         return NULL;
     }
-    dirty_board *board = (dirty_board *)(void *)(all + page);
-    board->slot_count = slot_count;
-    return board;
+    return (dirty_board *)(void *)(all + page);
 }
 
-void dirty_board_close(dirty_board *board) {
+void dirty_board_close(dirty_board *board, uint32_t slot_count) {
     if (board != NULL)
-        munmap((char *)board - page_bytes(),
-               board_bytes(board->slot_count) + 2 * page_bytes());
+        munmap((char *)board - page_bytes(), board_bytes(slot_count) + 2 * page_bytes());
 }

@@ -35,7 +35,6 @@
 #define DIRTY_BOARD_SERVED_ONE (1ull << 43)
 
 typedef struct dirty_board {
-    uint32_t slot_count;
     _Atomic uint32_t
         shared_count;            /* arbiter: shared connections; 0: don't wait for any */
     _Atomic uint64_t alive_ns;   /* arbiter: when it was last seen to run */
@@ -47,7 +46,7 @@ typedef struct dirty_board {
 
 /* Map a board with guard pages around it. Children inherit it. NULL: no memory. */
 dirty_board *dirty_board_open(uint32_t slot_count);
-void dirty_board_close(dirty_board *board);
+void dirty_board_close(dirty_board *board, uint32_t slot_count);
 
 static inline uint32_t dirty_board_owner(uint64_t word) {
     return (uint32_t)(word & DIRTY_BOARD_OWNER_MASK);

@@ -53,10 +53,10 @@ static bool has_name(const dirty_action_counts *e, dirty_slice name) {
 static dirty_action_counts *find(dirty_call_counts *counts, const dirty_call_sample *s) {
     dirty_action_counts *entries = counts->entries;
     uint32_t used = atomic_load_explicit(&counts->used, memory_order_relaxed);
-    for (uint32_t i = 0; i < used; i++)
+    for (uint32_t i = 0; i < used && s->action.len > 0; i++)
         if (counts->apps[i] == s->app && has_name(&entries[i], s->action))
             return &entries[i];
-    if (!s->resolved || used >= DIRTY_COUNTS_ACTIONS)
+    if (!s->resolved || s->action.len == 0 || used >= DIRTY_COUNTS_ACTIONS)
         return &entries[DIRTY_COUNTS_ACTIONS + s->app];
     memcpy(entries[used].action, s->action.base, s->action.len);
     counts->apps[used] = (uint16_t)s->app;
@@ -65,7 +65,7 @@ static dirty_action_counts *find(dirty_call_counts *counts, const dirty_call_sam
 }
 
 void dirty_call_counts_add(dirty_call_counts *counts, const dirty_call_sample *s) {
-    if (s->action.len == 0 || s->action.len >= DIRTY_COUNTS_NAME ||
+    if (s->action.len >= DIRTY_COUNTS_NAME || s->app >= counts->app_count ||
         s->outcome >= DIRTY_COUNTS_CODES ||
         atomic_load_explicit(&counts->used, memory_order_relaxed) > DIRTY_COUNTS_ACTIONS)
         return; /* an app may have overwritten it */

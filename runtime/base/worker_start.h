@@ -42,10 +42,11 @@ typedef struct dirty_wire_limits {
 
 /* What a lane needs to serve shared connections. All is inherited by the fork. */
 typedef struct dirty_sharing {
-    dirty_board *board; /* NULL: the worker serves none */
-    int epoll;          /* all shared connections; lanes only wait in it */
-    int bell;           /* an eventfd that wakes the arbiter */
-    uint32_t lane_id;   /* its owner on the board is DIRTY_BOARD_LANE + lane_id */
+    dirty_board *board;  /* NULL: the worker serves none */
+    uint32_t slot_count; /* words of the board: what is in shared memory is not trusted */
+    int epoll;           /* all shared connections; lanes only wait in it */
+    int bell;            /* an eventfd that wakes the arbiter */
+    uint32_t lane_id;    /* its owner on the board is DIRTY_BOARD_LANE + lane_id */
     uint32_t arbiter_timeout_ms; /* don't serve them while the arbiter is silent longer */
 } dirty_sharing;
 

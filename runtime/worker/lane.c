@@ -448,10 +448,12 @@ static int serve_direct(dirty_lane *lane) {
     job j = job_of(d, lane->ready.fd, d->arrived_ns);
     j.direct = true;
     int rc = dirty_ready_begin(&lane->ready);
+    if (rc < 0)
+        return rc; /* the lane ends, and the arbiter says that the request was not started
+                    */
     dirty_request_reader_take(&lane->reader, lane->page->head, d->have_len);
-    if (rc == 0)
-        handle(lane, &j, 0);
-    dirty_ready_answered(&lane->ready, &j.done);
+    handle(lane, &j, 0);
+    rc = dirty_ready_answered(&lane->ready, &j.done);
     int end = conclude(lane, &j);
     return rc < 0 ? rc : end;
 }

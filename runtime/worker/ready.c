@@ -48,8 +48,7 @@ static void drop_copy(dirty_ready_copy *copy) {
 }
 
 static void close_copies(dirty_ready *r) {
-    for (uint32_t i = 0; r->copies != NULL && i < r->start->sharing.board->slot_count;
-         i++)
+    for (uint32_t i = 0; r->copies != NULL && i < r->start->sharing.slot_count; i++)
         drop_copy(&r->copies[i]);
 }
 
@@ -73,7 +72,7 @@ int dirty_ready_open(dirty_ready *r, const dirty_worker_start *start,
     if (start->sharing.board == NULL)
         return 0;
     r->me = DIRTY_BOARD_LANE + start->sharing.lane_id;
-    r->copies = calloc(start->sharing.board->slot_count, sizeof *r->copies);
+    r->copies = calloc(start->sharing.slot_count, sizeof *r->copies);
     if (r->copies == NULL)
         return -ENOMEM;
     of_process = r;
@@ -120,14 +119,14 @@ static int send_plain(const dirty_ready *r, uint32_t kind) {
 
 /* Give the connection that this lane owns to the arbiter, with what was received of it.
  * If that fails, the channel is broken, and the next use of it says so. */
-static void send_bounced(dirty_ready *r, uint32_t end, size_t len) {
+static int send_bounced(dirty_ready *r, uint32_t end, size_t len) {
     r->owned = false;
     dirty_msg_bounced m = {.kind = DIRTY_MSG_BOUNCED,
                            .slot = r->slot,
                            .ticket = r->ticket,
                            .end = end,
                            .len = (uint32_t)len};
-    dirty_channel_send(r->channel, &m, sizeof m, r->page->head, len);
+    return dirty_channel_send(r->channel, &m, sizeof m, r->page->head, len);
 }
 
 /* Is there a reason to listen to the channel and to nothing else? Before it does so, for
@@ -147,6 +146,9 @@ static bool must_listen(dirty_ready *r) {
 
 /* -- Taking ------------------------------------------------------------------------ */
 
+/* A step of dirty_ready_next. AGAIN: wait for the next event. */
+typedef enum step { STEP_AGAIN, STEP_LISTEN, STEP_REQUEST, STEP_BROKEN } step;
+
 /* The lane is idle again, without having answered. */
 static void become_idle(dirty_ready *r) {
     if (!dirty_baton_end(r->page, r->seq))
@@ -157,9 +159,11 @@ static void become_idle(dirty_ready *r) {
 }
 
 /* Give back a connection before a request of it has run. */
-static void bounce(dirty_ready *r, size_t len) {
-    send_bounced(r, DIRTY_CONNECTION_KEEP, len);
+static step bounce(dirty_ready *r, size_t len) {
+    if (send_bounced(r, DIRTY_CONNECTION_KEEP, len) < 0)
+        return STEP_BROKEN;
     become_idle(r);
+    return STEP_AGAIN;
 }
 
 /* Say which connection is taken, before it is: see the order in ready.h. */
@@ -170,10 +174,12 @@ static void announce(dirty_ready *r) {
 }
 
 /* The arbiter has a request for this lane. Let the arbiter have the connection too. */
-static void pass_on(dirty_ready *r) {
+static step pass_on(dirty_ready *r) {
     announce(r);
-    if (dirty_board_take(word_of(r), r->ticket, r->me) == DIRTY_BOARD_DONE)
-        send_bounced(r, DIRTY_CONNECTION_KEEP, 0);
+    if (dirty_board_take(word_of(r), r->ticket, r->me) == DIRTY_BOARD_DONE &&
+        send_bounced(r, DIRTY_CONNECTION_KEEP, 0) < 0)
+        return STEP_BROKEN;
+    return STEP_LISTEN;
 }
 
 /* Wait for the descriptor that NEED asked for. Returns false if the channel is broken. */
@@ -227,7 +233,9 @@ static bool is_servable(dirty_ready *r, size_t len, uint64_t now_ns) {
     const uint8_t *head = r->page->head;
     dirty_frame frame;
     dirty_route route;
-    if (dirty_frame_decode(head, len, r->start->limits.max_message, &frame) !=
+    /* A full buffer says nothing about what comes behind it. */
+    if (len == sizeof r->page->head ||
+        dirty_frame_decode(head, len, r->start->limits.max_message, &frame) !=
             DIRTY_WIRE_OK ||
         frame.type != DIRTY_FRAME_REQUEST ||
         len != DIRTY_FRAME_HEADER_LEN + (size_t)frame.payload_len ||
@@ -250,9 +258,6 @@ static bool is_servable(dirty_ready *r, size_t len, uint64_t now_ns) {
     return true;
 }
 
-/* A step of dirty_ready_next. AGAIN: wait for the next event. */
-typedef enum step { STEP_AGAIN, STEP_LISTEN, STEP_REQUEST, STEP_BROKEN } step;
-
 /* Receive from the connection, which this lane owns. */
 static step receive(dirty_ready *r, uint32_t events) {
     dirty_step("taken");
@@ -260,8 +265,7 @@ static step receive(dirty_ready *r, uint32_t events) {
         return STEP_BROKEN;
     r->half_closed = (events & EPOLLRDHUP) != 0;
     if (r->fd < 0 || (events & (EPOLLHUP | EPOLLERR)) != 0) {
-        bounce(r, 0); /* who hung up while waiting must not be served */
-        return STEP_AGAIN;
+        return bounce(r, 0); /* who hung up while waiting must not be served */
     }
     ssize_t n = recv(r->fd, r->page->head, sizeof r->page->head, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR) && !r->half_closed) {
@@ -277,8 +281,7 @@ static step receive(dirty_ready *r, uint32_t events) {
     dirty_step("received");
     if (n > 0 && is_servable(r, (size_t)n, now_ns))
         return STEP_REQUEST;
-    bounce(r, n > 0 ? (size_t)n : 0);
-    return STEP_AGAIN;
+    return bounce(r, n > 0 ? (size_t)n : 0);
 }
 
 static step take(dirty_ready *r, const struct epoll_event *e) {
@@ -286,8 +289,7 @@ static step take(dirty_ready *r, const struct epoll_event *e) {
     r->ticket = (uint32_t)(e->data.u64 >> 32);
     dirty_step("woken");
     if (!dirty_baton_claim(r->page, 0, &r->seq)) {
-        pass_on(r);
-        return STEP_LISTEN;
+        return pass_on(r);
     }
     r->told = false; /* whatever DONE said: the lane is busy now */
     dirty_step("claimed");
@@ -308,8 +310,7 @@ static step take_again(dirty_ready *r) {
     r->again = false;
     if (must_listen(r) || !dirty_baton_claim(r->page, 0, &r->seq)) {
         memset(r->page->head, 0, DIRTY_DIRECT_MARK_BYTES); /* nothing more was read */
-        send_bounced(r, DIRTY_CONNECTION_KEEP, 0);
-        return STEP_LISTEN;
+        return send_bounced(r, DIRTY_CONNECTION_KEEP, 0) < 0 ? STEP_BROKEN : STEP_LISTEN;
     }
     r->told = false;
     announce(r);
@@ -355,8 +356,7 @@ static step sleep_in_epoll(dirty_ready *r) {
         return STEP_LISTEN;
     if (n < 0)
         return error == EINTR ? STEP_AGAIN : STEP_BROKEN;
-    return n > 0 && (uint32_t)e.data.u64 < s->board->slot_count ? take(r, &e)
-                                                                : STEP_AGAIN;
+    return n > 0 && (uint32_t)e.data.u64 < s->slot_count ? take(r, &e) : STEP_AGAIN;
 }
 
 dirty_ready_event dirty_ready_next(dirty_ready *r) {
@@ -389,17 +389,17 @@ int dirty_ready_begin(dirty_ready *r) {
     return dirty_channel_send(r->channel, &m, sizeof m, NULL, 0);
 }
 
-void dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
+int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
     r->owned = false;
     if (done->dropped || dirty_baton_is_reported(r->page, r->seq))
-        return; /* the arbiter owns the connection, or will with DONE */
+        return 0; /* the arbiter owns the connection, or will with DONE */
     if (done->connection == DIRTY_CONNECTION_LOST)
         shutdown(r->fd, SHUT_RDWR); /* nobody may write behind half a frame */
     if (done->connection != DIRTY_CONNECTION_KEEP || r->half_closed) {
-        send_bounced(r, done->connection, 0);
-        return;
+        return send_bounced(r, done->connection, 0);
     }
     r->owned = r->again =
         dirty_board_release(word_of(r), r->ticket, r->me, 1) == DIRTY_BOARD_AGAIN;
     dirty_step("released");
+    return 0;
 }

@@ -75,8 +75,9 @@ void dirty_ready_note(dirty_ready *r);
  * or the error of dirty_channel_send. */
 int dirty_ready_begin(dirty_ready *r);
 
-/* Let go of the connection after the answer, or give it to the arbiter. */
-void dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done);
+/* Let go of the connection after the answer, or give it to the arbiter. Returns 0 or the
+ * error of dirty_channel_send. */
+int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done);
 
 /* Note that the arbiter knows from the DONE of a request that this lane is idle. `sent`:
  * it had sent that request. */

@@ -363,6 +363,27 @@ static void one_shared_connection_after_another(void **state) {
     rig_stop(&r, 0);
 }
 
+/* Lanes tell the arbiter of each call whose deadline is near. It adopts what runs, however
+ * late it comes to that: the lane may be at the next request by then. */
+static void calls_with_near_deadlines(void **state) {
+    (void)state;
+    rig r;
+    start(&r, 2, true);
+    int fds[4];
+    for (int i = 0; i < 4; i++)
+        fds[i] = share(&r);
+    for (uint64_t id = 1000; id < 2000; id++) {
+        for (int i = 0; i < 4; i++)
+            call(fds[i], id, 450);
+        for (int i = 0; i < 4; i++)
+            rig_expect_value(fds[i], id);
+    }
+    assert_int_equal(counter(&r, "killed"), 0);
+    for (int i = 0; i < 4; i++)
+        close(fds[i]);
+    rig_stop(&r, 0);
+}
+
 /* Many callers whose first requests have to be queued: they come to the fast path. */
 static void many_callers_leave_the_queue(void **state) {
     (void)state;
@@ -461,6 +482,7 @@ int main(void) {
         cmocka_unit_test(a_caller_that_leaves_at_each_step),
         cmocka_unit_test(requests_that_go_back_to_the_arbiter),
         cmocka_unit_test(one_shared_connection_after_another),
+        cmocka_unit_test(calls_with_near_deadlines),
         cmocka_unit_test(many_callers_leave_the_queue),
         cmocka_unit_test(a_half_closed_caller_gets_its_answer),
         cmocka_unit_test(a_stop_takes_the_connections_back),
