@@ -14,8 +14,9 @@
  *
  * A request begins in two ways. The arbiter sends one to the lane, or a lane that serves
  * shared connections (base/board.h) takes one itself. Both swap IDLE(s) or FREE(s) for
- * READING(s + 1), so only one of them succeeds. Only the lane goes back to these. FREE
- * tells the arbiter of a dead worker that the last request was answered.
+ * READING(s + 1), so only one of them succeeds. Only the lane goes back to these (and
+ * the arbiter, if it could not send the request). FREE tells the arbiter of a dead worker
+ * that the last request was answered.
  *
  * The bit REPORT says that the arbiter knows of the request and waits for its DONE. It is
  * set from the start in a request that the arbiter sent. The arbiter sets it later to

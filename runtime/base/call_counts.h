@@ -21,7 +21,7 @@
 #define DIRTY_COUNTS_ACTIONS 128
 #define DIRTY_HISTOGRAM_BUCKETS 16
 
-/* Times by size. The bounds are DIRTY_HISTOGRAM_BOUNDS_S. */
+/* Times by size. The bounds are dirty_histogram_bounds_s. */
 typedef struct dirty_histogram {
     uint64_t buckets[DIRTY_HISTOGRAM_BUCKETS + 1]; /* not cumulative; the last is +Inf */
     uint64_t sum_ns;

@@ -21,8 +21,9 @@
  * From the first RESUME on the lane also serves shared connections (base/board.h). It
  * sends NEED for a connection of which it has no descriptor and gets COPY; BOUNCED for
  * one that it can't serve; START for a request that it took itself and whose deadline is
- * near; WANT after a request if `wanted` is set in its page. After WANT or DONE it waits
- * on the channel alone while `wanted` is set, until DISPATCH or RESUME comes. */
+ * near;  * WANT after a request if `wanted` is set in its page. While `wanted` is set it
+ * waits on the channel alone, until DISPATCH or RESUME comes; only after a request that
+ * the arbiter sent may it first take some itself (worker/ready.h). */
 #ifndef DIRTY_CHANNEL_H
 #define DIRTY_CHANNEL_H
 
