@@ -363,8 +363,8 @@ static void one_shared_connection_after_another(void **state) {
     rig_stop(&r, 0);
 }
 
-/* Lanes tell the arbiter of each call whose deadline is near. It adopts what runs, however
- * late it comes to that: the lane may be at the next request by then. */
+/* Lanes tell the arbiter of each call whose deadline is near. It adopts what runs,
+ * however late it comes to that: the lane may be at the next request by then. */
 static void calls_with_near_deadlines(void **state) {
     (void)state;
     rig r;
