@@ -17,15 +17,15 @@ static size_t board_bytes(uint32_t slot_count) {
 /* Memory of the kernel is reserved when a word is first used, not here. */
 dirty_board *dirty_board_open(uint32_t slot_count) {
     size_t page = page_bytes(), bytes = board_bytes(slot_count);
-    char *all =
+    void *all =
         mmap(NULL, bytes + 2 * page, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (all == MAP_FAILED)
         return NULL;
-    if (mprotect(all + page, bytes, PROT_READ | PROT_WRITE) < 0) {
-        munmap(all, bytes + 2 * page);
-        return NULL;
-    }
-    return (dirty_board *)(void *)(all + page);
+    void *inside = (char *)all + page;
+    if (mprotect(inside, bytes, PROT_READ | PROT_WRITE) == 0)
+        return inside;
+    munmap(all, bytes + 2 * page);
+    return NULL;
 }
 
 void dirty_board_close(dirty_board *board, uint32_t slot_count) {

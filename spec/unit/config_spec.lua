@@ -288,7 +288,8 @@ describe("config.limits", function()
         local declared = { workers = 2, timeout = 5, max_queue = 10, interruptible = false,
             cancel_on_disconnect = true, exclusive = true, isolated = true }
         assert.same({ workers = 0, timeout = 300, max_queue = 1024, interruptible = true,
-            cancel_on_disconnect = false, exclusive = false, isolated = false }, config.limits(conf, {}))
+            cancel_on_disconnect = false, exclusive = false, isolated = false },
+            config.limits(conf, {}))
         assert.same(declared, config.limits(conf, { declared = declared }))
         local own = { workers = 1, timeout = 0, max_queue = 9, interruptible = true,
             cancel_on_disconnect = false, exclusive = false, isolated = false }
