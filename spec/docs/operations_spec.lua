@@ -43,7 +43,11 @@ describe("docs/operations.md", function()
         local rt = runtime.start { apps = { "apps.echo" }, args = { "--workers", "1" } }
         finally(function() rt:close() end)
         rt:call("apps.echo", "noop")
-        local metrics, seen = rt:call("@arbiter", "metrics"), 0
+        local metrics, seen
+        wait.until_true(function() -- a lane counts a call just after its answer
+            metrics, seen = rt:call("@arbiter", "metrics"), 0
+            return metrics:find("dirty_request_run_seconds_count", 1, true)
+        end, 10, "the call in the metrics")
         for name in TEXT:gmatch "`(dirty_[%w_]+)[`{]" do
             assert.truthy(metrics:find("\n" .. name, 1, true), name)
             seen = seen + 1
