@@ -16,6 +16,10 @@ COUNT ?= 40
 mutants: deps ## break COUNT (40) lines, chosen by SEED (1), and see the tests notice (40 minutes)
 	@SEED=$(SEED) COUNT=$(COUNT) ONLY=$(ONLY) $(LUA) spec/mutants/run.lua
 
+model: ## search a model of the fast path for errors (two minutes)
+	@build-aux/deps.sh $(DEPS_MODEL)
+	@spec/model/run.sh
+
 # The images are built and run without an engine.
 images: deps ## build and run the images of examples/docker (root; some minutes)
 	@build-aux/deps.sh $(DEPS_IMAGES)
@@ -32,9 +36,9 @@ check-trixie check-bookworm: check-%:
 
 # What takes too long for every change (.ci/run).
 LONG_CHECKS = 'asan' 'tsan' 'memcheck' 'chaos' 'random ASAN=1' 'crowd' 'reloads' 'storm' 'fuzz' \
-              'check-trixie' 'check-bookworm' 'images' 'bench' 'bench-openresty'
+              'model' 'check-trixie' 'check-bookworm' 'images' 'bench' 'bench-openresty'
 
 check-all: ## run every check that .ci/run leaves out (two hours, root)
 	@.ci/run $(LONG_CHECKS)
 
-.PHONY: check-all check-bookworm check-trixie images lint lint-run mutants
+.PHONY: check-all check-bookworm check-trixie images lint lint-run model mutants

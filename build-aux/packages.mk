@@ -11,6 +11,7 @@ DEPS_TEST  = luajit2/luajit libcmocka-dev lua-busted lua-posix liblua5.1-0-dev l
              python3-vega-datasets valgrind libmicrohttpd-dev groff-base procps git
 DEPS_LINT  = clang-format-19 clang-tidy-19 cppcheck lua-check shellcheck g++ yamllint docker-compose
 DEPS_FUZZ  = clang libclang-rt-dev
+DEPS_MODEL = spin gcc libc6-dev
 DEPS_BENCH = valgrind strace
 DEPS_BENCH_OPENRESTY = nginx libnginx-mod-http-lua wrk php-fpm
 DEPS_IMAGES = buildah mmdebstrap curl
