@@ -549,11 +549,11 @@ void ready_lanes_settle(lane *l) {
     atomic_fetch_and(&s->board->waiting[id / 64], ~(1ull << id % 64));
     for (uint32_t i = 1; i <= s->last; i++) {
         conn *c = s->conns[i];
-        if (c == NULL || c->state != CONN_SHARED)
+        if (c == NULL)
             continue;
-        if (shared_conns_owner(c) == owner_of(l))
+        if (c->state == CONN_SHARED && shared_conns_owner(c) == owner_of(l))
             inherit(l, c);
-        else if (shared_conns_owner(c) == DIRTY_BOARD_NOBODY)
+        else
             shared_conns_arm(c); /* the lane may have swallowed its event */
     }
 }

@@ -308,12 +308,10 @@ static step take(dirty_ready *r, const struct epoll_event *e) {
  * last request. A new round of the baton lets the arbiter have the lane instead. */
 static step take_again(dirty_ready *r) {
     r->again = false;
-    if (must_listen(r) || !dirty_baton_claim(r->page, 0, &r->seq)) {
-        memset(r->page->head, 0, DIRTY_DIRECT_MARK_BYTES); /* nothing more was read */
+    announce(r); /* before READING: the page must not show the last request any more */
+    if (must_listen(r) || !dirty_baton_claim(r->page, 0, &r->seq))
         return send_bounced(r, DIRTY_CONNECTION_KEEP, 0) < 0 ? STEP_BROKEN : STEP_LISTEN;
-    }
     r->told = false;
-    announce(r);
     struct pollfd p = {.fd = r->fd, .events = POLLIN | POLLRDHUP};
     return receive(r, poll(&p, 1, 0) > 0 ? (uint32_t)p.revents : 0);
 }

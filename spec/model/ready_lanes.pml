@@ -42,8 +42,7 @@
  * drains; errors of send; lanes that write nonsense; the start of a new worker; a takeover
  * while the lane writes. Endless loops are not looked for.
  *
- * Each of these puts a mistake in, and the search must find an error. ARM_FREE_ONLY
- * and ZERO_LATE are what the C code still does:
+ * Each of these puts a mistake in, and the search must find an error:
  *   MORE_BY_STORE      MORE is set without a look whether there still is an owner
  *   MORE_IGNORED       a release does not look at MORE
  *   NO_ARM             the arbiter does not arm the epoll for a dead lane
