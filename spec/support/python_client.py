@@ -187,8 +187,9 @@ def servers_that_break_the_rules():
     fails("PROTOCOL yes", next, late)
     assert client.call("app", "twice") == [b"once"]
     fails("PROTOCOL unknown", client.call, "app", "fine")
-    fails("OVERLOADED no", client.call, "app", "fine", b"x" * (8 << 20))
-    fails("CONNECTION no", dirty.Client(HOSTILE + ".deaf").call, "app", "fine", b"x" * (8 << 20))
+    fails("OVERLOADED no", client.call, "app", "fine", b"x" * (8 << 20), timeout=10)
+    fails("CONNECTION no", dirty.Client(HOSTILE + ".deaf").call, "app", "fine", b"x" * (8 << 20),
+          timeout=10)
 
 
 for check in (values_come_back, streams_end_are_left_and_fail, errors_are_typed,
