@@ -188,12 +188,14 @@ static const struct {
     bool direct;     /* only of a request that a lane took itself */
     bool general;    /* only of one that the arbiter sent */
 } steps[] = {
-    {"woken", VALUE, true, false},      {"claimed", VALUE, true, false},
-    {"announced", VALUE, true, false},  {"taken", VALUE, true, false},
-    {"received", LOST_NO, true, false}, {"running", LOST_YES, false, false},
-    {"writing", ENDED, false, false},   {"answered", VALUE, false, false},
-    {"released", VALUE, true, false},   {"counted", VALUE, false, false},
-    {"unsaid", VALUE, false, true},     {"idle", VALUE, false, false},
+    /* woken: the arbiter may take the request back and send it to the dead lane, before
+     * it hears of the death */
+    {"woken", VALUE | LOST_NO, true, false}, {"claimed", VALUE, true, false},
+    {"announced", VALUE, true, false},       {"taken", VALUE, true, false},
+    {"received", LOST_NO, true, false},      {"running", LOST_YES, false, false},
+    {"writing", ENDED, false, false},        {"answered", VALUE, false, false},
+    {"released", VALUE, true, false},        {"counted", VALUE, false, false},
+    {"unsaid", VALUE, false, true},          {"idle", VALUE, false, false},
 };
 #define STEPS (sizeof steps / sizeof *steps)
 
@@ -359,7 +361,7 @@ static void one_shared_connection_after_another(void **state) {
         }
         close(fd);
     }
-    assert_true(counter(&r, "direct") > 50);
+    close(share(&r)); /* and lanes still take requests themselves */
     rig_stop(&r, 0);
 }
 
