@@ -244,18 +244,26 @@ static void a_part_of_a_request_survives_its_lane(void **state) {
     (void)state;
     rig r;
     start(&r, 2, true);
-    for (size_t part = 1; part < 40; part += 6) {
+    for (size_t part = 1; part < 40;) {
         int fd = share(&r);
         unsigned long long respawns = counter(&r, "respawns");
         uint8_t *bytes;
         size_t len = rig_request(&bytes, 90, "apps.echo", "noop", 0, 0);
         arm("received", SIGKILL);
         rig_send(fd, bytes, part);
-        wait_replaced(&r, respawns + 1);
+        uint64_t until_ns = dirty_now_ns() + BEHIND_MS * DIRTY_NS_PER_MS;
+        while (atomic_load(&orders->pid) == 0 && dirty_now_ns() < until_ns)
+            poll(NULL, 0, 1);
+        int one =
+            1; /* a slow lane: the arbiter has taken the request back before it came */
+        bool unhurt = atomic_compare_exchange_strong(&orders->armed, &one, 0);
+        if (!unhurt)
+            wait_replaced(&r, respawns + 1);
         rig_send(fd, bytes + part, len - part);
         free(bytes);
         rig_expect_value(fd, 90);
         close(fd);
+        part += unhurt ? 0 : 6;
     }
     rig_stop(&r, 0);
 }
