@@ -31,6 +31,9 @@
  * matter of microseconds; but it may collect a large heap, or wait for a log. */
 #define CONTRADICTION_NS (5000 * DIRTY_NS_PER_MS)
 
+/* How many connections are looked at to find one to evict. */
+#define EVICT_TRIES 32
+
 struct ready_lanes {
     arbiter *a;
     uv_timer_t timer;
@@ -73,12 +76,7 @@ static bool read_head(const lane *l, conn *c) {
     if (len == 0 || len > sizeof head)
         return false;
     memcpy(head, l->page->head, len);
-    if (dirty_frame_decode(head, len, l->a->o->limits.max_message, &frame) !=
-            DIRTY_WIRE_OK ||
-        frame.type != DIRTY_FRAME_REQUEST ||
-        len != DIRTY_FRAME_HEADER_LEN + (size_t)frame.payload_len ||
-        dirty_route_decode(head + DIRTY_FRAME_HEADER_LEN, frame.payload_len,
-                           frame.payload_len, &route) != DIRTY_WIRE_OK)
+    if (!dirty_request_is_whole(head, len, l->a->o->limits.max_message, &frame, &route))
         return false;
     r->app = find_hosted(l, route.app);
     if (r->app == NULL)
@@ -255,11 +253,18 @@ static void take_back_all(arbiter *a) {
 
 bool ready_lanes_evict(arbiter *a) {
     const shared_conns *s = a->shared;
-    for (uint32_t i = 1; s != NULL && i <= s->last; i++) {
+    int tries = 0;
+    for (uint32_t i = 1; s != NULL && i <= s->last && tries < EVICT_TRIES; i++) {
         conn *c = s->conns[i];
         if (c == NULL || c->state != CONN_SHARED || !shared_conns_take(c))
             continue;
-        /* No request can come from here on, and lanes' copies don't matter. */
+        tries++;
+        if (conn_has_input(c)) { /* its next request has come: not idle any more */
+            shared_conns_release(c);
+            shared_conns_arm(c);
+            continue;
+        }
+        /* No request can come from here on. One may have come just before. */
         shutdown(c->fd, SHUT_RD);
         conn_set_state(c, CONN_IDLE);
         if (!conn_has_input(c)) {

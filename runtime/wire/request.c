@@ -89,6 +89,15 @@ dirty_wire_fault dirty_route_decode(const uint8_t *payload, size_t have,
     return extended ? take_extension(payload, have, payload_len, out) : DIRTY_WIRE_OK;
 }
 
+bool dirty_request_is_whole(const uint8_t *bytes, size_t len, uint32_t max_message,
+                            dirty_frame *frame, dirty_route *route) {
+    return dirty_frame_decode(bytes, len, max_message, frame) == DIRTY_WIRE_OK &&
+           frame->type == DIRTY_FRAME_REQUEST &&
+           len == DIRTY_FRAME_HEADER_LEN + (size_t)frame->payload_len &&
+           dirty_route_decode(bytes + DIRTY_FRAME_HEADER_LEN, frame->payload_len,
+                              frame->payload_len, route) == DIRTY_WIRE_OK;
+}
+
 static uint64_t plus_ms(uint64_t at_ns, uint32_t ms) {
     return ms ? at_ns + ms * DIRTY_NS_PER_MS : 0;
 }

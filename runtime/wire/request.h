@@ -9,6 +9,7 @@
 #ifndef DIRTY_REQUEST_H
 #define DIRTY_REQUEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,11 @@ typedef struct dirty_route {
  * ASCII (0x21..0x7e). An extension block has at most DIRTY_EXTENSION_MAX bytes. */
 dirty_wire_fault dirty_route_decode(const uint8_t *payload, size_t have,
                                     size_t payload_len, dirty_route *out);
+
+/* Are these bytes one whole request, and nothing behind it? Then frame and route are set.
+ * False also for what is no request, or breaks a rule of frame or route. */
+bool dirty_request_is_whole(const uint8_t *bytes, size_t len, uint32_t max_message,
+                            dirty_frame *frame, dirty_route *route);
 
 /* When the caller or the server gives up, in ns. 0: never. `arrived_ns` is when the first
  * byte was read, `timeout_ms` the server's limit (0: none). */

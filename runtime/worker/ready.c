@@ -120,7 +120,6 @@ static int send_plain(const dirty_ready *r, uint32_t kind) {
 /* Give the connection that this lane owns to the arbiter, with what was received of it.
  * If that fails, the channel is broken, and the next use of it says so. */
 static int send_bounced(dirty_ready *r, uint32_t end, size_t len) {
-    r->owned = false;
     dirty_msg_bounced m = {.kind = DIRTY_MSG_BOUNCED,
                            .slot = r->slot,
                            .ticket = r->ticket,
@@ -235,12 +234,7 @@ static bool is_servable(dirty_ready *r, size_t len, uint64_t now_ns) {
     dirty_route route;
     /* A full buffer says nothing about what comes behind it. */
     if (len == sizeof r->page->head ||
-        dirty_frame_decode(head, len, r->start->limits.max_message, &frame) !=
-            DIRTY_WIRE_OK ||
-        frame.type != DIRTY_FRAME_REQUEST ||
-        len != DIRTY_FRAME_HEADER_LEN + (size_t)frame.payload_len ||
-        dirty_route_decode(head + DIRTY_FRAME_HEADER_LEN, frame.payload_len,
-                           frame.payload_len, &route) != DIRTY_WIRE_OK)
+        !dirty_request_is_whole(head, len, r->start->limits.max_message, &frame, &route))
         return false;
     int app = find_app(r, route.app);
     uint64_t silent_ns = now_ns - atomic_load(&r->start->sharing.board->alive_ns);
@@ -270,7 +264,7 @@ static step receive(dirty_ready *r, uint32_t events) {
     ssize_t n = recv(r->fd, r->page->head, sizeof r->page->head, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR) && !r->half_closed) {
         dirty_board_result end = dirty_board_release(word_of(r), r->ticket, r->me, 0);
-        r->owned = r->again = end == DIRTY_BOARD_AGAIN;
+        r->again = end == DIRTY_BOARD_AGAIN;
         become_idle(r);
         return STEP_AGAIN;
     }
@@ -296,7 +290,7 @@ static step take(dirty_ready *r, const struct epoll_event *e) {
     announce(r);
     dirty_step("announced");
     switch (dirty_board_take(word_of(r), r->ticket, r->me)) {
-    case DIRTY_BOARD_DONE: r->owned = true; return receive(r, e->events);
+    case DIRTY_BOARD_DONE: return receive(r, e->events);
     case DIRTY_BOARD_STALE: drop_copy(&r->copies[r->slot]); break;
     default: break;
     }
@@ -388,7 +382,6 @@ int dirty_ready_begin(dirty_ready *r) {
 }
 
 int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
-    r->owned = false;
     if (done->dropped || dirty_baton_is_reported(r->page, r->seq))
         return 0; /* the arbiter owns the connection, or will with DONE */
     if (done->connection == DIRTY_CONNECTION_LOST)
@@ -396,8 +389,7 @@ int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
     if (done->connection != DIRTY_CONNECTION_KEEP || r->half_closed) {
         return send_bounced(r, done->connection, 0);
     }
-    r->owned = r->again =
-        dirty_board_release(word_of(r), r->ticket, r->me, 1) == DIRTY_BOARD_AGAIN;
+    r->again = dirty_board_release(word_of(r), r->ticket, r->me, 1) == DIRTY_BOARD_AGAIN;
     dirty_step("released");
     return 0;
 }

@@ -48,7 +48,6 @@ typedef struct dirty_ready {
     uint64_t seq; /* of the baton */
     uint32_t slot, ticket;
     int fd;                     /* borrowed from copies */
-    bool owned;                 /* the board says so */
     bool half_closed;           /* the caller has shut down its sending side */
     bool again;                 /* answered, and an event came meanwhile: look again */
     dirty_msg_dispatch request; /* as if the arbiter had sent it */
