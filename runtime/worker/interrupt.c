@@ -3,12 +3,16 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include <lauxlib.h>
 #include <luajit.h>
 
 #include "base/clock.h"
 #include "worker/lua_trace.h"
+
+/* The alarm repeats its signal, as the arbiter does. */
+#define ALARM_NS (10 * DIRTY_NS_PER_MS)
 
 /* LuaJIT's profiler with a check in every line of compiled code. The mode needs a timer
  * interval; we stop that timer at once, so that only we send SIGPROF. */
@@ -53,8 +57,12 @@ static void interrupt(dirty_interrupt *in, unsigned reason) {
 static void look(dirty_interrupt *in) {
     uint64_t seq = atomic_load_explicit(&in->running, memory_order_relaxed);
     uint64_t word = atomic_load(&in->page->interrupt);
-    if (seq == 0 || word >> 8 != seq ||
-        dirty_baton_read(in->page, seq) != DIRTY_BATON_RUNNING)
+    uint64_t own_deadline_ns = atomic_load(&in->own_deadline_ns);
+    if (seq == 0 || dirty_baton_read(in->page, seq) != DIRTY_BATON_RUNNING)
+        return;
+    if (own_deadline_ns != 0 && dirty_now_ns() >= own_deadline_ns)
+        interrupt(in, DIRTY_CODE_TIMEOUT);
+    if (word >> 8 != seq)
         return;
     switch (word & 0xff) {
     case DIRTY_CODE_TIMEOUT:
@@ -185,6 +193,26 @@ void dirty_interrupt_tell(dirty_interrupt *in, const char *app, dirty_slice acti
     in->trace_len = 0;
 }
 
+/* -- The alarm -------------------------------------------------------------------- */
+
+/* Make a timer that signals this thread. A process may have none left: then the lane
+ * serves no calls that would need it. */
+static void make_alarm(dirty_interrupt *in) {
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID,
+                             .sigev_signo = DIRTY_INTERRUPT_SIGNAL};
+    event._sigev_un._tid = gettid();
+    in->has_alarm = timer_create(CLOCK_MONOTONIC, &event, &in->alarm) == 0;
+}
+
+void dirty_interrupt_bound(dirty_interrupt *in, uint64_t deadline_ns) {
+    struct itimerspec when = {
+        .it_interval.tv_nsec = ALARM_NS,
+        .it_value.tv_sec = (time_t)(deadline_ns / (1000 * DIRTY_NS_PER_MS)),
+        .it_value.tv_nsec = (long)(deadline_ns % (1000 * DIRTY_NS_PER_MS))};
+    atomic_store(&in->own_deadline_ns, deadline_ns);
+    timer_settime(in->alarm, TIMER_ABSTIME, &when, NULL);
+}
+
 /* -- Opening and closing ---------------------------------------------------------- */
 
 void dirty_interrupt_handle_signals(void) {
@@ -252,6 +280,7 @@ int dirty_interrupt_open(dirty_interrupt *in, lua_State *L,
         in->heap.ctx = in;
         dirty_lua_limit_install(&in->heap, L, options->max_memory);
     }
+    make_alarm(in);
     current = in;
     return 0;
 }
@@ -261,6 +290,8 @@ void dirty_interrupt_close(dirty_interrupt *in) {
         return;
     if (current == in)
         current = NULL;
+    if (in->has_alarm)
+        timer_delete(in->alarm);
     if (in->compiled)
         luaJIT_profile_stop(in->L);
     dirty_lua_limit_remove(&in->heap, in->L);

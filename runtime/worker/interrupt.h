@@ -24,6 +24,9 @@
  * The collector uses it for steps during a call, which then goes on
  * (worker/lua_collector.h).
  *
+ * While the arbiter is silent, a timer of the lane's own sends the same signal at the
+ * deadline of a call (dirty_interrupt_bound).
+ *
  * The owner embeds the struct, zeroed. Nothing interrupts before dirty_interrupt_open. */
 #ifndef DIRTY_INTERRUPT_H
 #define DIRTY_INTERRUPT_H
@@ -32,6 +35,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <lua.h>
 
@@ -50,10 +54,14 @@ typedef struct dirty_interrupt {
     atomic_bool armed;        /* our hook is set */
     atomic_bool asked;        /* the arbiter wants a traceback */
     atomic_bool due;          /* the hook must run the collector */
-    bool booting;             /* apps' code runs outside of a call: only `due` applies */
-    bool compiled;            /* compiled code of this state can be reached */
-    lua_State *L;             /* the main coroutine; borrowed; NULL: not open */
-    dirty_lane_page *page;    /* borrowed */
+    _Atomic uint64_t
+        own_deadline_ns;   /* end the call then, 0: leave that to the arbiter */
+    bool booting;          /* apps' code runs outside of a call: only `due` applies */
+    bool compiled;         /* compiled code of this state can be reached */
+    lua_State *L;          /* the main coroutine; borrowed; NULL: not open */
+    dirty_lane_page *page; /* borrowed */
+    timer_t alarm;         /* owned: signals this thread */
+    bool has_alarm;
     dirty_lua_limit heap;
     void (*collect)(void *ctx, lua_State *L, bool all);
     void *collect_ctx;
@@ -86,6 +94,10 @@ int dirty_interrupt_open(dirty_interrupt *in, lua_State *L,
 /* Restore the allocator of L. Call it before that allocator is removed and before
  * lua_close. */
 void dirty_interrupt_close(dirty_interrupt *in);
+
+/* End the next call at its deadline without the arbiter, as far as it ends by an
+ * interrupt at all. 0: don't. Call it while no call runs, and only if `has_alarm`. */
+void dirty_interrupt_bound(dirty_interrupt *in, uint64_t deadline_ns);
 
 /* Fill `error` for a call that was interrupted. Call it after leave. */
 void dirty_interrupt_tell(dirty_interrupt *in, const char *app, dirty_slice action,

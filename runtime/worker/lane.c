@@ -98,7 +98,8 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
                                           .page = lane->page,
                                           .patience_ms = start->patience_ms};
     if (rc == 0)
-        rc = dirty_ready_open(&lane->ready, start, lane->page, &lane->channel);
+        rc = dirty_ready_open(&lane->ready, start, lane->page, &lane->channel,
+                              dirty_host_has_alarm(lane->host));
     if (rc < 0)
         dirty_lane_close(lane);
     else
@@ -451,8 +452,13 @@ static int serve_direct(dirty_lane *lane) {
     if (rc < 0)
         return rc; /* the lane ends, and the arbiter says that the request was not started
                     */
+    bool alone = lane->ready.alone && d->deadline_ns != 0;
+    if (alone)
+        dirty_host_bound(lane->host, d->deadline_ns);
     dirty_request_reader_take(&lane->reader, lane->page->head, d->have_len);
     handle(lane, &j, 0);
+    if (alone)
+        dirty_host_bound(lane->host, 0);
     rc = dirty_ready_answered(&lane->ready, &j.done);
     int end = conclude(lane, &j);
     return rc < 0 ? rc : end;

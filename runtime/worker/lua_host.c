@@ -236,6 +236,14 @@ static dirty_outcome run(dirty_host *h, int args) {
     return h->outcome == DIRTY_OUTCOME_FAILED ? dirty__fail(h, status) : h->outcome;
 }
 
+bool dirty_host_has_alarm(const dirty_host *h) {
+    return h->interrupt.has_alarm;
+}
+
+void dirty_host_bound(dirty_host *h, uint64_t deadline_ns) {
+    dirty_interrupt_bound(&h->interrupt, deadline_ns);
+}
+
 char *dirty_host_seat(dirty_host *h, size_t len) {
     return dirty_lua_memory_seat(&h->memory, len);
 }

@@ -59,6 +59,13 @@ int dirty_host_try(dirty_host *h, uint32_t app, const char *step, dirty_buf *rep
  * receive it elsewhere. The next call that is `seated` takes it; release frees it. */
 char *dirty_host_seat(dirty_host *h, size_t len);
 
+/* Can the host end calls at their deadlines without the arbiter? Call it after listen. */
+bool dirty_host_has_alarm(const dirty_host *h);
+
+/* End the next call at its deadline without the arbiter, if it can be interrupted at all.
+ * 0: leave that to the arbiter again. Only if the host has an alarm. */
+void dirty_host_bound(dirty_host *h, uint64_t deadline_ns);
+
 /* Run a call. `call` is borrowed until dirty_host_release. */
 dirty_outcome dirty_host_call(dirty_host *h, const dirty_call *call);
 

@@ -66,9 +66,10 @@ static int move_up(int fd) {
 }
 
 int dirty_ready_open(dirty_ready *r, const dirty_worker_start *start,
-                     dirty_lane_page *page, dirty_channel *channel) {
+                     dirty_lane_page *page, dirty_channel *channel, bool has_alarm) {
     static bool registered;
-    *r = (dirty_ready){.start = start, .page = page, .channel = channel};
+    *r = (dirty_ready){
+        .start = start, .page = page, .channel = channel, .has_alarm = has_alarm};
     if (start->sharing.board == NULL)
         return 0;
     r->me = DIRTY_BOARD_LANE + start->sharing.lane_id;
@@ -226,6 +227,12 @@ static int find_app(const dirty_ready *r, dirty_slice name) {
     return -1;
 }
 
+static bool is_arbiter_silent(const dirty_ready *r, uint64_t now_ns) {
+    const dirty_sharing *s = &r->start->sharing;
+    int64_t silent_ns = (int64_t)(now_ns - atomic_load(&s->board->alive_ns));
+    return silent_ns > (int64_t)(s->arbiter_timeout_ms * DIRTY_NS_PER_MS);
+}
+
 /* Can this lane serve what it has received? Then `request` describes it. Everything else
  * is for the arbiter to answer. */
 static bool is_servable(dirty_ready *r, size_t len, uint64_t now_ns) {
@@ -237,9 +244,7 @@ static bool is_servable(dirty_ready *r, size_t len, uint64_t now_ns) {
         !dirty_request_is_whole(head, len, r->start->limits.max_message, &frame, &route))
         return false;
     int app = find_app(r, route.app);
-    uint64_t silent_ns = now_ns - atomic_load(&r->start->sharing.board->alive_ns);
-    if (app < 0 || ((int64_t)silent_ns > 0 &&
-                    silent_ns > r->start->sharing.arbiter_timeout_ms * DIRTY_NS_PER_MS))
+    if (app < 0)
         return false;
     dirty_msg_dispatch *d = &r->request;
     d->kind = DIRTY_MSG_DISPATCH;
@@ -249,7 +254,9 @@ static bool is_servable(dirty_ready *r, size_t len, uint64_t now_ns) {
     d->deadline_ns =
         dirty_route_deadline_ns(&route, now_ns, r->start->apps[app]->timeout_ms);
     d->frame_len = d->have_len = (uint32_t)len;
-    return true;
+    r->alone = is_arbiter_silent(r, now_ns);
+    return !r->alone || d->deadline_ns == 0 ||
+           (r->has_alarm && r->start->apps[app]->interruptible);
 }
 
 /* Receive from the connection, which this lane owns. */
@@ -375,7 +382,7 @@ void dirty_ready_told(dirty_ready *r, bool sent) {
 
 int dirty_ready_begin(dirty_ready *r) {
     const dirty_msg_dispatch *d = &r->request;
-    if (d->deadline_ns == 0 || d->deadline_ns > d->arrived_ns + NEAR_NS)
+    if (r->alone || d->deadline_ns == 0 || d->deadline_ns > d->arrived_ns + NEAR_NS)
         return 0;
     dirty_msg_start m = {.kind = DIRTY_MSG_START, .seq = r->seq};
     return dirty_channel_send(r->channel, &m, sizeof m, NULL, 0);

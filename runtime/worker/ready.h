@@ -6,6 +6,10 @@
  * What it can't serve goes to the arbiter: a request that has not come whole, or with
  * bytes behind it; one for an app of other workers; a caller that hung up.
  *
+ * While the arbiter is silent for longer than arbiter_timeout, the lane serves only calls
+ * that need no arbiter to end in time: those without a deadline, and, with an alarm of
+ * its own, those of apps that can be interrupted.
+ *
  * The order of the steps is a contract with arbiter/ready_lanes.c, which must be able to
  * tell from outside how far a lane got, also when it died between two steps:
  *
@@ -38,6 +42,7 @@ typedef struct dirty_ready {
     dirty_ready_copy *copies;        /* owned, by slot: descriptors of connections */
     uint32_t me;                     /* this lane as an owner on the board */
     uint32_t messages;               /* received so far */
+    bool has_alarm;                  /* the lane can end a call at its deadline itself */
     bool joined;                     /* RESUME has come */
     bool told;                       /* the arbiter knows that the lane is idle */
     uint64_t slice_until_ns;         /* it may leave `wanted` for later until then */
@@ -49,6 +54,7 @@ typedef struct dirty_ready {
     uint32_t slot, ticket;
     int fd;                     /* borrowed from copies */
     bool half_closed;           /* the caller has shut down its sending side */
+    bool alone;                 /* the arbiter is silent: the lane keeps the deadline */
     bool again;                 /* answered, and an event came meanwhile: look again */
     dirty_msg_dispatch request; /* as if the arbiter had sent it */
 } dirty_ready;
@@ -59,9 +65,10 @@ typedef enum dirty_ready_event {
     DIRTY_READY_BROKEN   /* the channel or the epoll is unusable */
 } dirty_ready_event;
 
-/* Returns 0 or -ENOMEM. Does nothing if the worker serves no shared connections. */
+/* `has_alarm`: the lane can end a call at its deadline itself. Returns 0 or -ENOMEM. Does
+ * nothing if the worker serves no shared connections. */
 int dirty_ready_open(dirty_ready *r, const dirty_worker_start *start,
-                     dirty_lane_page *page, dirty_channel *channel);
+                     dirty_lane_page *page, dirty_channel *channel, bool has_alarm);
 void dirty_ready_close(dirty_ready *r);
 
 /* Wait for a request or a message. */
@@ -70,8 +77,8 @@ dirty_ready_event dirty_ready_next(dirty_ready *r);
 /* Note a message that was received from the channel. RESUME lets the lane join. */
 void dirty_ready_note(dirty_ready *r);
 
-/* Call it before the request runs: tells the arbiter if its deadline is near. Returns 0
- * or the error of dirty_channel_send. */
+/* Call it before the request runs: tells the arbiter if its deadline is near, unless it
+ * is silent. Returns 0 or the error of dirty_channel_send. */
 int dirty_ready_begin(dirty_ready *r);
 
 /* Let go of the connection after the answer, or give it to the arbiter. Returns 0 or the

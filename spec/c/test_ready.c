@@ -15,11 +15,14 @@
 #include "base/clock.h"
 #include "base/step.h"
 #include "wire/code.h"
+#include "wire/request.h"
 #include "worker/worker.h"
 
 #define WAIT_MS 20000
 /* How long a lane that has answered may take to come to the last step. */
 #define BEHIND_MS 200
+/* How long an arbiter may be silent before lanes know it. */
+#define SILENCE_MS 700
 
 /* What the hook in the lanes does: orders that the test and all lanes share. */
 static struct orders {
@@ -59,7 +62,7 @@ static const char *lua_path(void) {
     return path;
 }
 
-static void start(rig *r, uint32_t workers, bool fast_path) {
+static void prepare(rig *r, uint32_t workers, bool fast_path) {
     if (orders == NULL)
         orders = mmap(NULL, sizeof *orders, PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -77,8 +80,16 @@ static void start(rig *r, uint32_t workers, bool fast_path) {
     r->o.lua_cpath = NULL;        /* the default of Lua */
     r->o.timeout_grace_ms = 3000; /* a busy machine is no reason to kill a worker */
     r->o.worker_main = hooked_main;
+}
+
+static void begin(rig *r) {
     rig_start(r);
     rig_wait_status(r, "\"ready\":true");
+}
+
+static void start(rig *r, uint32_t workers, bool fast_path) {
+    prepare(r, workers, fast_path);
+    begin(r);
 }
 
 static void call(int fd, uint64_t id, uint32_t budget_ms) {
@@ -394,6 +405,64 @@ static void calls_with_near_deadlines(void **state) {
     rig_stop(&r, 0);
 }
 
+/* Stop the arbiter until lanes know that it is silent. */
+static void stop_arbiter(rig *r) {
+    uint64_t until_ns = dirty_now_ns() + 2 * SILENCE_MS * DIRTY_NS_PER_MS;
+    kill(r->pid, SIGSTOP);
+    while (dirty_now_ns() < until_ns)
+        poll(NULL, 0, 10);
+}
+
+/* Call an action of which a call with an argument lasts that many milliseconds. */
+static void call_spin(int fd, uint64_t id, uint32_t budget_ms, const char *ms) {
+    dirty_buf b = {0};
+    dirty_route route = {.budget_ms = budget_ms,
+                         .priority = 5,
+                         .argc = 1,
+                         .app = dirty_slice_cstr("apps.echo"),
+                         .action = dirty_slice_cstr("spin")};
+    dirty_request_encode_head(&b, id, &route, DIRTY_VALUE_HEAD_LEN + strlen(ms));
+    dirty_value_append(&b, DIRTY_TAG_JSON, ms, (uint32_t)strlen(ms));
+    rig_send(fd, b.base, b.len);
+    dirty_buf_deinit(&b);
+}
+
+/* While the arbiter is stopped, a lane serves the calls that it can end itself: those of
+ * an app that can be interrupted. The others wait for the arbiter. */
+static void a_stopped_arbiter(void **state) {
+    (void)state;
+    rig r;
+    prepare(&r, 1, true);
+    r.apps[1] = r.apps[0];
+    r.apps[1].name = "fixed";
+    r.apps[1].interruptible = false;
+    r.o.app_count = 2;
+    r.o.arbiter_timeout_ms = SILENCE_MS;
+    begin(&r);
+    int soft = share(&r), fixed = share(&r);
+    stop_arbiter(&r);
+    for (uint64_t id = 2; id < 5; id++) {
+        call(soft, id, 5000);
+        rig_expect_value(soft, id);
+    }
+    uint64_t begun_ns = dirty_now_ns();
+    call_spin(soft, 5, 300, "60000");
+    free(rig_expect_error(soft, 5, DIRTY_CODE_TIMEOUT));
+    assert_true(dirty_now_ns() - begun_ns >= 300 * DIRTY_NS_PER_MS);
+    call_spin(soft, 6, 5000, "1"); /* the alarm is off: it ends no other call */
+    rig_expect_value(soft, 6);
+    struct pollfd p = {.fd = fixed, .events = POLLIN};
+    rig_call(fixed, 7, "fixed", "noop");
+    call(soft, 8, 5000); /* the same lane has seen both when it answers this one */
+    rig_expect_value(soft, 8);
+    assert_int_equal(poll(&p, 1, 0), 0);
+    kill(r.pid, SIGCONT);
+    rig_expect_value(fixed, 7);
+    close(soft);
+    close(fixed);
+    rig_stop(&r, 0);
+}
+
 /* Many callers whose first requests have to be queued: they come to the fast path. */
 static void many_callers_leave_the_queue(void **state) {
     (void)state;
@@ -493,6 +562,7 @@ int main(void) {
         cmocka_unit_test(requests_that_go_back_to_the_arbiter),
         cmocka_unit_test(one_shared_connection_after_another),
         cmocka_unit_test(calls_with_near_deadlines),
+        cmocka_unit_test(a_stopped_arbiter),
         cmocka_unit_test(many_callers_leave_the_queue),
         cmocka_unit_test(a_half_closed_caller_gets_its_answer),
         cmocka_unit_test(a_stop_takes_the_connections_back),
