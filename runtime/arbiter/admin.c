@@ -10,6 +10,7 @@
 #include "arbiter/listener.h"
 #include "arbiter/metrics.h"
 #include "arbiter/pool.h"
+#include "arbiter/recent.h"
 #include "arbiter/ready_lanes.h"
 #include "arbiter/reply.h"
 #include "arbiter/reload.h"
@@ -291,21 +292,52 @@ static void do_stack(conn *c) {
     dirty_buf_deinit(&json);
 }
 
+/* The last failed and slow calls. Arguments: how many, and the time after which they
+ * ended, in seconds since 1970. */
+static void do_recent(conn *c) {
+    char most_text[16] = "50", after_text[32] = "0", *end;
+    get_argument(c, 0, most_text, sizeof most_text);
+    get_argument(c, 1, after_text, sizeof after_text);
+    unsigned long most = strtoul(most_text, &end, 10);
+    if (*most_text < '0' || *most_text > '9' || *end != '\0' || most == 0 ||
+        most > RECENT_MOST) {
+        reply_bad_argument(c, "recent \"%s\": must be a number of calls from 1 to %d",
+                           most_text, RECENT_MOST);
+        return;
+    }
+    double after_s = strtod(after_text, &end);
+    if (*after_text < '0' || *after_text > '9' || *end != '\0') {
+        reply_bad_argument(c, "recent after \"%s\": must be seconds since 1970",
+                           after_text);
+        return;
+    }
+    dirty_buf json = {0};
+    recent_append(c->a, after_s, (uint32_t)most, &json);
+    if (dirty_buf_failed(&json))
+        conn_fail(c);
+    else
+        answer_json(c, json.base, json.len);
+    dirty_buf_deinit(&json);
+}
+
+/* Who may use an action. */
+typedef enum action_right {
+    FOR_ALL,
+    FOR_READERS, /* who may_change; it is not logged, because tools ask often */
+    FOR_CHANGES  /* who may_change; it is logged */
+} action_right;
+
 static const struct {
     const char *name;
-    bool changes; /* only for callers who may_change */
+    action_right right;
     void (*run)(conn *c);
 } actions[] = {
-    {"status", false, do_status},
-    {"metrics", false, do_metrics},
-    {"ping", false, do_ping},
-    {"stop", true, do_stop},
-    {"reload", true, do_reload},
-    {"scale", true, do_scale},
-    {"kill", true, do_kill},
-    {"cancel", true, do_cancel},
-    {"reopen_logs", true, do_reopen_logs},
-    {"stack", true, do_stack},
+    {"status", FOR_ALL, do_status},     {"metrics", FOR_ALL, do_metrics},
+    {"ping", FOR_ALL, do_ping},         {"recent", FOR_READERS, do_recent},
+    {"stop", FOR_CHANGES, do_stop},     {"reload", FOR_CHANGES, do_reload},
+    {"scale", FOR_CHANGES, do_scale},   {"kill", FOR_CHANGES, do_kill},
+    {"cancel", FOR_CHANGES, do_cancel}, {"reopen_logs", FOR_CHANGES, do_reopen_logs},
+    {"stack", FOR_CHANGES, do_stack},
 };
 #define ACTION_COUNT (sizeof actions / sizeof *actions)
 
@@ -367,15 +399,14 @@ static void reply_denied(conn *c) {
 }
 
 static void run_action(conn *c, size_t i) {
-    if (actions[i].changes) {
-        if (!may_change(c)) {
-            reply_denied(c);
-            return;
-        }
+    if (actions[i].right != FOR_ALL && !may_change(c)) {
+        reply_denied(c);
+        return;
+    }
+    if (actions[i].right == FOR_CHANGES)
         dirty_log(DIRTY_LOG_INFO, "admin request", "action=%s by_pid=%d by_uid=%u",
                   c->request.action, (int)c->request.peer_pid,
                   (unsigned)c->request.peer_uid);
-    }
     actions[i].run(c);
 }
 

@@ -338,6 +338,7 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
         dirty_log_msg(DIRTY_LOG_ERROR, "event loop still has handles");
     dirty_log(DIRTY_LOG_INFO, "ended", "status=%d", status);
     free(a->spare);
+    free(a->recent);
     while (a->spare_input_count > 0)
         dirty_buf_deinit(&a->spare_inputs[--a->spare_input_count]);
     dirty_buf_deinit(&a->last_words);

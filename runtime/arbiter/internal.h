@@ -129,12 +129,13 @@ struct arbiter {
     conn *lingering;       /* list of lingering ones whose answer is sent, oldest first */
     conn *looks;           /* list of those whose next request is read in this turn */
     uint64_t upload_bytes; /* total size of all upload files (upload.h) */
-    answer_cache answer_cache; /* owned: answers that every caller may ask for */
-    dirty_buf last_words;      /* owned; allocated early, for errors when memory is out */
-    shared_conns *shared;      /* owned; NULL: fast_path is off */
-    hangup_watch *hangups;     /* owned */
-    ready_lanes *ready;        /* owned; NULL: fast_path is off */
-    conn *spare;               /* owned: memory of the next connection, may be NULL */
+    answer_cache answer_cache;  /* owned: answers that every caller may ask for */
+    dirty_recent_calls *recent; /* owned: of its own answers and of ended workers */
+    dirty_buf last_words;  /* owned; allocated early, for errors when memory is out */
+    shared_conns *shared;  /* owned; NULL: fast_path is off */
+    hangup_watch *hangups; /* owned */
+    ready_lanes *ready;    /* owned; NULL: fast_path is off */
+    conn *spare;           /* owned: memory of the next connection, may be NULL */
     dirty_buf
         spare_inputs[SPARE_INPUTS]; /* owned, empty: for requests that have to wait */
     uint32_t spare_input_count;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "arbiter/availability.h"
+#include "arbiter/recent.h"
 #include "arbiter/worker.h"
 #include "base/clock.h"
 
@@ -52,6 +53,7 @@ void reply_error(conn *c, const error_reply *r, const char *format, ...) {
                               .queue_ns = c->request.arrived_ns
                                               ? dirty_now_ns() - c->request.arrived_ns
                                               : 0});
+    recent_note(c->a, &c->request, r->code, *r->started == 'y', message);
     bool keep = !r->end && c->request.whole;
     if (dirty_buf_failed(&frame))
         conn_fail(c);

@@ -15,6 +15,7 @@
 
 #include "arbiter/app.h"
 #include "arbiter/child.h"
+#include "arbiter/recent.h"
 #include "base/clock.h"
 #include "base/json_peek.h"
 #include "base/log.h"
@@ -479,8 +480,10 @@ void worker_note_exit(worker *w, int wait_status) {
     end_lanes(w);
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_drain_channel(&w->lanes[i]);
-    for (uint32_t i = 0; i < w->lane_count; i++)
+    for (uint32_t i = 0; i < w->lane_count; i++) {
         lane_fold_counts(&w->lanes[i]);
+        recent_keep(&w->lanes[i]);
+    }
     worker_look_at_pages(w);
     worker_exit_note(w, wait_status, expected);
     arbiter_mark(a, MARK_CHANGED);

@@ -29,6 +29,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/recent_calls.h"
+
 typedef enum dirty_baton_state {
     DIRTY_BATON_IDLE = 0,    /* no request */
     DIRTY_BATON_READING = 1, /* the lane has the request and may still read its payload */
@@ -90,6 +92,7 @@ typedef struct dirty_lane_page {
     uint32_t stack_len;
     char stack_text[DIRTY_STACK_TEXT_MAX]; /* lane: the traceback that STACK asked for */
     uint8_t head[DIRTY_DIRECT_BYTES_MAX]; /* lane: the request that it has taken itself */
+    dirty_recent_calls recent;            /* lane: its last failed and slow calls */
 } dirty_lane_page;
 
 #define DIRTY_BATON_REPORT 0x80u

@@ -308,6 +308,31 @@ static const char *action_of(const job *j, char room[DIRTY_COUNTS_NAME]) {
     return room;
 }
 
+/* Note a call that failed or was slow, for operators who ask. */
+static void note_recent(const dirty_lane *lane, const job *j, uint64_t queue_ns) {
+    const dirty_lane_error *f = dirty_host_error(lane->host);
+    dirty_recent_facts facts = {
+        .ended_ns = dirty_now_ns(),
+        .queue_ns = queue_ns,
+        .run_ns = j->done.run_ns,
+        .code = j->done.outcome,
+        .worker = lane->start->number,
+        .worker_pid = getpid(),
+        .caller_pid = j->dispatch->peer_pid,
+        .caller_uid = j->dispatch->peer_uid,
+        .app = dirty_slice_cstr(lane->start->apps[j->dispatch->app]->name),
+        .action = j->call.action};
+    if (j->done.outcome == DIRTY_CODE_CONNECTION)
+        facts.message =
+            dirty_slice_cstr("the caller hung up, or did not read, before the answer");
+    else if (j->done.outcome != DIRTY_CODE_NONE) {
+        facts.message = (dirty_slice){(const char *)f->message.base, f->message.len};
+        facts.traceback =
+            (dirty_slice){(const char *)f->traceback.base, f->traceback.len};
+    }
+    dirty_recent_add(&lane->page->recent, &facts);
+}
+
 static void log_memory(const dirty_lane *lane, const job *j) {
     const dirty_msg_dispatch *d = j->dispatch;
     char action[DIRTY_COUNTS_NAME];
@@ -350,8 +375,11 @@ static void count_call(dirty_lane *lane, const job *j) {
                              .run_ns = j->done.run_ns});
     if (outcome == DIRTY_CODE_MEMORY)
         log_memory(lane, j);
-    if (slow_ns > 0 && queue_ns + j->done.run_ns >= slow_ns)
+    bool slow = slow_ns > 0 && queue_ns + j->done.run_ns >= slow_ns;
+    if (slow)
         log_slow(lane, j, queue_ns);
+    if (slow || outcome != DIRTY_CODE_NONE)
+        note_recent(lane, j, queue_ns);
 }
 
 static void count_request(dirty_lane *lane, const job *j) {

@@ -79,6 +79,20 @@ With --json: a list of worker, pid, lane, app, action, running_ms, traceback (nu
 Example:
    dirty stack 2]]
 
+local TAIL = [[
+Prints the last calls that failed, and those that took longer than slow_log_threshold: when they
+ended, the code, app and action, how long they ran and waited, worker, caller, message and
+traceback. Each lane remembers its last 32; a worker's are kept when it ends. With --follow it goes
+on with new ones until it is interrupted.
+With --json: one object a line, with at (seconds since 1970), code, app, action, queue_ms, run_ms,
+worker, worker_pid, caller_pid, caller_uid, message, traceback (null: none).
+]] .. STATUS .. [[
+
+
+Examples:
+   dirty tail --follow
+   dirty tail --number 200 --json | jq -r .code | sort | uniq -c]]
+
 local PING = [[
 Asks the arbiter to answer, which needs no worker: it shows whether the runtime is up, not whether
 its apps are (for that, use `dirty status --ready`).
@@ -144,6 +158,12 @@ local COMMANDS = {
         command:argument("worker", "The worker's number from `dirty status`."):argname("WORKER")
             :args("?")
         command:flag("--json", "Print the tracebacks as JSON.")
+    end },
+    { "tail", "Show the last calls that failed or were slow.", TAIL, 5, function(command)
+        command:option("-n --number", "How many calls to begin with, up to 200. Default: 20.")
+            :argname("N")
+        command:flag("-f --follow", "Go on with new ones.")
+        command:flag("--json", "Print the calls as JSON, one a line.")
     end },
     { "cancel", "End the call that a lane runs.", CANCEL, 5, function(command)
         add_worker(command, "lane", "The worker's number from `dirty status`, or WORKER.LANE.")

@@ -180,12 +180,13 @@ end
 -- @tparam table parsed the command line
 -- @tparam string action one that changes nothing
 -- @tparam number patience seconds
+-- @tparam[opt] {string,...} args
 -- @treturn any the value, decoded
 -- @treturn nil|number exit status; the value is nil then
-function _M.ask_next_arbiter(parsed, action, patience)
+function _M.ask_next_arbiter(parsed, action, patience, args)
     local give_up = sys.now() + patience
     while true do
-        local answer, info, err = ask(parsed, action)
+        local answer, info, err = ask(parsed, action, args)
         if answer then
             return decode(parsed, answer)
         elseif not info then
