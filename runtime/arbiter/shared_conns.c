@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "arbiter/conn.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 
 /* More connections than this are not shared at a time. */
@@ -29,8 +30,8 @@ void shared_conns_open(arbiter *a) {
     uint64_t max = a->descriptor_max / 2;
     s->max = max < SLOTS_MAX ? (uint32_t)max : SLOTS_MAX - 1;
     s->board = dirty_board_open(s->max + 1);
-    s->epoll = epoll_create1(EPOLL_CLOEXEC);
-    s->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    s->epoll = dirty_descriptors_move_up(epoll_create1(EPOLL_CLOEXEC));
+    s->bell = dirty_descriptors_move_up(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     s->conns = calloc(s->max + 1, sizeof(conn *));
     s->free = calloc(s->max + 1, sizeof *s->free);
     s->tickets = calloc(s->max + 1, sizeof *s->tickets);

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -60,4 +61,12 @@ void dirty_descriptors_close_given(void) {
             st.st_ino == given[i].ino)
             close(given[i].fd);
     given_count = 0;
+}
+
+int dirty_descriptors_move_up(int fd) {
+    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, DIRTY_DESCRIPTORS_HIGH);
+    if (high < 0)
+        return fd;
+    close(fd);
+    return high;
 }

@@ -16,4 +16,11 @@ void dirty_descriptors_note_given(void);
  * privileges than the one that opened them. */
 void dirty_descriptors_close_given(void);
 
+/* Give a descriptor a high number, from DIRTY_DESCRIPTORS_HIGH on: an app that closes a
+ * number that is not its own is most likely to hit a low one. Returns the new number,
+ * with close-on-exec, and the old one is closed; or `fd` itself if it is negative or the
+ * limit of open files is low. */
+int dirty_descriptors_move_up(int fd);
+#define DIRTY_DESCRIPTORS_HIGH 1000
+
 #endif

@@ -12,13 +12,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/descriptors.h"
 #include "base/step.h"
 #include "wire/frame.h"
 #include "wire/request.h"
 
-/* Copies of descriptors get numbers from here on: an app that closes a number that is not
- * its own is most likely to hit a low one. */
-#define HIGH_NUMBER 1000
 /* The arbiter looks at lanes every 250 ms when it has no other reason. It must know of a
  * call whose deadline is nearer than two looks. */
 #define NEAR_NS (500 * DIRTY_NS_PER_MS)
@@ -55,14 +53,6 @@ static void close_copies(dirty_ready *r) {
 static void on_fork_in_child(void) {
     if (of_process != NULL)
         close_copies(of_process);
-}
-
-static int move_up(int fd) {
-    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, HIGH_NUMBER);
-    if (high < 0)
-        return fd; /* the limit of open files is low */
-    close(fd);
-    return high;
 }
 
 int dirty_ready_open(dirty_ready *r, const dirty_worker_start *start,
@@ -107,6 +97,8 @@ void dirty_ready_note(dirty_ready *r) {
     uint32_t kind = r->channel->message.plain.kind;
     r->messages++;
     r->told = false;
+    if (r->channel->peer_fd >= 0)
+        r->starved = false;
     if (kind == DIRTY_MSG_RESUME && !r->joined && r->copies != NULL)
         join(r);
     if (kind == DIRTY_MSG_STOP)
@@ -135,7 +127,7 @@ static bool must_listen(dirty_ready *r) {
     bool wanted = atomic_load(&r->page->wanted) != 0;
     bool in_slice = r->slice_until_ns != 0 && dirty_now_ns() < r->slice_until_ns;
     bool has_message = (int32_t)(atomic_load(&r->page->sent) - r->messages) > 0;
-    bool listen = has_message || (wanted && !in_slice) ||
+    bool listen = has_message || r->starved || (wanted && !in_slice) ||
                   atomic_load(&r->start->sharing.board->shared_count) == 0;
     if (listen)
         r->slice_until_ns = 0;
@@ -194,8 +186,8 @@ static bool await_copy(dirty_ready *r, dirty_ready_copy *copy) {
         if (m->kind != DIRTY_MSG_COPY)
             continue;
         drop_copy(copy);
-        *copy = (dirty_ready_copy){move_up(r->channel->peer_fd) + 1, m->ticket,
-                                   m->peer_pid, m->peer_uid};
+        *copy = (dirty_ready_copy){dirty_descriptors_move_up(r->channel->peer_fd) + 1,
+                                   m->ticket, m->peer_pid, m->peer_uid};
         r->channel->peer_fd = -1;
         return true;
     }
@@ -213,6 +205,7 @@ static bool find_copy(dirty_ready *r) {
             return false;
     }
     r->fd = copy->ticket == r->ticket ? copy->fd_plus_one - 1 : -1;
+    r->starved = r->fd < 0;
     r->request.peer_pid = copy->peer_pid;
     r->request.peer_uid = copy->peer_uid;
     return true;
@@ -259,6 +252,19 @@ static bool is_servable(dirty_ready *r, size_t len, uint64_t now_ns) {
            (r->has_alarm && r->start->apps[app]->interruptible);
 }
 
+/* Receive into the page. An app may have closed the copy: then get another one. Returns
+ * what recv does. */
+static ssize_t receive_bytes(dirty_ready *r) {
+    for (int tries = 0;; tries++) {
+        ssize_t n = recv(r->fd, r->page->head, sizeof r->page->head, MSG_DONTWAIT);
+        if (n >= 0 || (errno != EBADF && errno != ENOTSOCK) || tries > 0)
+            return n;
+        r->copies[r->slot].fd_plus_one = 0; /* the number is the app's now, or nobody's */
+        if (!find_copy(r) || r->fd < 0)
+            return -1;
+    }
+}
+
 /* Receive from the connection, which this lane owns. */
 static step receive(dirty_ready *r, uint32_t events) {
     dirty_step("taken");
@@ -268,7 +274,7 @@ static step receive(dirty_ready *r, uint32_t events) {
     if (r->fd < 0 || (events & (EPOLLHUP | EPOLLERR)) != 0) {
         return bounce(r, 0); /* who hung up while waiting must not be served */
     }
-    ssize_t n = recv(r->fd, r->page->head, sizeof r->page->head, MSG_DONTWAIT);
+    ssize_t n = receive_bytes(r);
     if (n < 0 && (errno == EAGAIN || errno == EINTR) && !r->half_closed) {
         dirty_board_result end = dirty_board_release(word_of(r), r->ticket, r->me, 0);
         r->again = end == DIRTY_BOARD_AGAIN;

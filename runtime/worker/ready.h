@@ -44,10 +44,11 @@ typedef struct dirty_ready {
     uint32_t messages;               /* received so far */
     bool has_alarm;                  /* the lane can end a call at its deadline itself */
     bool joined;                     /* RESUME has come */
-    bool told;                       /* the arbiter knows that the lane is idle */
-    uint64_t slice_until_ns;         /* it may leave `wanted` for later until then */
-    bool stopped;                    /* STOP came while it waited for COPY */
-    sigset_t asleep_mask;            /* blocked signals while it waits */
+    bool starved;            /* it could not get a descriptor: too many are open */
+    bool told;               /* the arbiter knows that the lane is idle */
+    uint64_t slice_until_ns; /* it may leave `wanted` for later until then */
+    bool stopped;            /* STOP came while it waited for COPY */
+    sigset_t asleep_mask;    /* blocked signals while it waits */
 
     /* The connection that it has taken. */
     uint64_t seq; /* of the baton */

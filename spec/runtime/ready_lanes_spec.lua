@@ -27,6 +27,18 @@ local APP = [==[
     function app:noop() end
     function app:pid() return tonumber(read("/proc/self/stat"):match "^%d+") end
     function app:copies() return copies() end
+    function app:close_copies()
+        local pipe = io.popen("ls -l /proc/" .. ffi.C.getpid() .. "/fd")
+        local text, count = pipe:read("*a"), 0
+        pipe:close()
+        for number in text:gmatch "(%d+) %-> socket:" do
+            if tonumber(number) >= 1000 then
+                count = count + 1
+                ffi.C.close(tonumber(number))
+            end
+        end
+        return count
+    end
     function app:maps()
         return select(2, read("/proc/self/maps"):gsub("rw%-s %x+ %x+:%x+ %d+ +/dev/zero", ""))
     end
@@ -110,6 +122,24 @@ describe("workers that hold connections of many callers", function()
         end
     end)
 
+    it("get new copies when an app has closed theirs", function()
+        start "workers = 1\napps = { 'shared' }"
+        connect(4)
+        wait.until_true(function() return callers[1]:execute("shared", "copies") == 4 end, 10,
+            "a copy of each")
+        local other = rt:client { timeout = 10 * wait.SLOW }
+        local pid = other:execute("shared", "pid")
+        assert.equal(4, (other:execute("shared", "close_copies")))
+        other:close()
+        local bounced = rt:status().counters.bounced
+        for _ = 1, 20 do
+            assert_served()
+        end
+        assert.is_true(rt:status().counters.bounced <= bounced + 4)
+        assert.equal(pid, (callers[1]:execute("shared", "pid")))
+        assert.is_true(callers[1]:execute("shared", "copies") > 0)
+    end)
+
     it("give no copy to a child that an app forks", function()
         start "workers = 1\napps = { 'shared' }"
         connect(4)
@@ -122,7 +152,7 @@ describe("workers that hold connections of many callers", function()
         start "workers = 2\napps = { 'shared' }"
         connect(2)
         callers[1]:execute("shared", "exhaust")
-        local more = {}
+        local more, bounced = {}, rt:status().counters.bounced
         for i = 1, 8 do
             more[i] = rt:client { timeout = 10 * wait.SLOW }
             callers[#callers + 1] = more[i]
@@ -133,6 +163,8 @@ describe("workers that hold connections of many callers", function()
                 assert.is_nil(err)
             end
         end
+        -- the lane without descriptors leaves the connections to the other one
+        assert.is_true(rt:status().counters.bounced - bounced < 40)
     end)
 
     it("are not those of an isolated app", function()
