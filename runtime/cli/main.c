@@ -4,6 +4,7 @@
  * dirty.sys and dirty.core. Everything runs in a protected call: an internal error prints
  * its traceback and exits with 70. The command never ends silently. */
 #include <fcntl.h>
+#include <limits.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <luajit.h>
@@ -21,6 +22,7 @@
 #include "cli/sys.h"
 #include "luabind/core.h"
 #include "supervisor/spawner.h"
+#include "worker/lua_modules.h"
 #include "worker/pin.h"
 
 #define EXIT_INTERNAL 70 /* EX_SOFTWARE of sysexits.h */
@@ -66,6 +68,34 @@ static void preload(lua_State *L, const char *name, lua_CFunction open) {
     lua_pop(L, 2);
 }
 
+/* Push package.searchpath("cjson", package.cpath): a path, or nil. [-0, +1] */
+static void push_cjson_path(lua_State *L) {
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "searchpath");
+    lua_pushliteral(L, "cjson");
+    lua_getfield(L, -3, "cpath");
+    lua_call(L, 2, 1);
+    lua_remove(L, -2);
+}
+
+/* Read our own modules before any of them is loaded. The processes of a runtime use what
+ * is read here for as long as the runtime lives. */
+static void keep_own_modules(lua_State *L) {
+    char at[PATH_MAX] = "";
+    int top = lua_gettop(L);
+    dirty_paths_push(L);
+    lua_getfield(L, -1, "own");
+    int rc = lua_isstring(L, -1) ? dirty_lua_modules_read(lua_tostring(L, -1), at) : 0;
+    if (rc < 0)
+        luaL_error(L, "can't read %s, a part of dirty: %s", at, strerror(-rc));
+    push_cjson_path(L);
+    if (lua_isstring(L, -1)) /* if it can't be kept, it is used from its file */
+        dirty_lua_modules_keep_cjson(lua_tostring(L, -1));
+    dirty_lua_modules_add("dirty.core", luaopen_dirty_core);
+    dirty_lua_modules_open(L);
+    lua_settop(L, top);
+}
+
 /* require("dirty.cli").main({argv[1], ...}) -> exit status */
 static void run_main(lua_State *L, struct command *command) {
     lua_getglobal(L, "require");
@@ -88,6 +118,8 @@ static int run_unprotected(lua_State *L) {
     dirty_paths_setup(L);
     preload(L, "dirty.sys", luaopen_dirty_sys);
     preload(L, "dirty.core", luaopen_dirty_core);
+    if (command->argc > 1 && strcmp(command->argv[1], "serve") == 0)
+        keep_own_modules(L);
     run_main(L, command);
     return 0;
 }

@@ -58,14 +58,16 @@ static bool push_dir(lua_State *L, const char *base, const char *const *dirs,
     return false;
 }
 
-/* Set templates.lua and templates.apps to the directories of our Lua modules and of the
- * included apps; "" if there is none. Without our own modules only LuaJIT's places are
- * used. [-0, +0] */
+/* Set templates.own to the directory of our Lua modules; and templates.lua and
+ * templates.apps to what finds them and the included apps, "" if there is none. Without
+ * our own modules only LuaJIT's places are used. [-0, +0] */
 static void set_lua_templates(lua_State *L, int templates, const char *exe_dir) {
     lua_pushliteral(L, "");
     lua_pushliteral(L, "");
     if (push_dir(L, exe_dir, lua_dirs, "dirty/cli.lua")) {
         const char *dir = lua_tostring(L, -1);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, templates, "own");
         lua_pushfstring(L, "%s/?.lua;%s/?/init.lua", dir, dir);
         lua_replace(L, -4);
         if (push_dir(L, dir, app_dirs, "apps/echo.lua")) {
@@ -109,7 +111,7 @@ static void keep_default(lua_State *L, int package, const char *field, int templ
 void dirty_paths_setup(lua_State *L) {
     lua_getglobal(L, "package");
     int package = lua_gettop(L);
-    lua_createtable(L, 0, 5);
+    lua_createtable(L, 0, 6);
     int templates = lua_gettop(L);
     const char *exe_dir = push_exe_dir(L);
     set_lua_templates(L, templates, exe_dir);

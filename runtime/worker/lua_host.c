@@ -15,6 +15,7 @@
 #include "worker/lua_call.h"
 #include "worker/lua_error.h"
 #include "worker/lua_state.h"
+#include "worker/lua_modules.h"
 #include "worker/worker.h"
 
 /* -- State ------------------------------------------------------------------------ */
@@ -71,6 +72,7 @@ static int open_state(lua_State *L) {
      * directory where the apps are. */
     set_absolute_path(L, "path", h->start->lua_path);
     set_absolute_path(L, "cpath", h->start->lua_cpath);
+    dirty_lua_modules_open(L);
     dirty_lua_memory_try_seat(&h->memory, L);
     dirty_lua_api_open(L, &h->scope);
     lua_getglobal(L, "require");

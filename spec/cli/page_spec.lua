@@ -78,6 +78,15 @@ describe("the page of dirty status", function()
         assert.truthy(text_of({ counters = { new = 7 } }):find("new 7", 1, true))
     end)
 
+    it("tells if another version is installed than the one that runs", function()
+        local status = { versions = { dirty = "0.1.0" } }
+        assert.equal("version 0.1.0 runs, 0.2.0 is installed: restart the runtime to use that",
+            page.lines(status, "0.2.0")[1])
+        for _, line in ipairs(page.lines(status, "0.1.0")) do
+            assert.falsy(line:find("installed", 1, true))
+        end
+    end)
+
     it("tells what went wrong, and what is about to happen", function()
         local text = text_of {
             arbiter = { pid = 9, supervisor_pid = 8, restarts = 2, last_exit = "signal 9" },

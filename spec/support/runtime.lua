@@ -36,8 +36,8 @@ end
 -- @tparam table o `apps` (specs), `args` (further flags), `config` (text of a
 --   configuration file), `files` (text by name, written to the runtime's directory `dir`,
 --   which --lua-path then names), `env`, `cwd` (the repository's root), `stdout_path`,
---   `stderr_path`, `wrap`
---   (words before the command: a program that becomes it, as setsid does)
+--   `stderr_path`, `program` (instead of the built `dirty`), `wrap` (words before the command: a
+--   program that becomes it, as setsid does)
 -- @treturn table runtime: `dir`, `socket`, `pid` (the supervisor's)
 function _M.launch(o)
     local self = setmetatable({ dir = tempdir.new() }, mt)
@@ -50,7 +50,7 @@ function _M.launch(o)
         args[#args + 1] = "--lua-path"
         args[#args + 1] = self.dir .. "/?.lua"
     end
-    table.insert(args, 1, process.dirty())
+    table.insert(args, 1, o.program or process.dirty())
     for i, word in ipairs(o.wrap or {}) do
         table.insert(args, i, word)
     end

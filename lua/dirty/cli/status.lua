@@ -6,6 +6,7 @@ local exit = require "dirty.cli.exit"
 local page = require "dirty.cli.status_page"
 local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"
+local sys = require "dirty.sys"
 
 local _M = {}
 
@@ -32,7 +33,7 @@ function _M.run(parsed)
         end
         return why and exit.FAILED or exit.OK
     end
-    say.lines(page.lines(status))
+    say.lines(page.lines(status, sys.version.dirty))
     return exit.OK
 end
 

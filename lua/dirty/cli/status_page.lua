@@ -74,6 +74,18 @@ local function counts(map)
     return table.concat(out, ", ")
 end
 
+-- -- The version -----------------------------------------------------------------------------
+
+-- A line if the runtime is of another version than the command.
+local function version_lines(status, installed)
+    local running = table_of(status.versions).dirty
+    if type(running) ~= "string" or not installed or running == installed then
+        return {}
+    end
+    return { ("version %s runs, %s is installed: restart the runtime to use that"):format(running,
+        installed) }
+end
+
 -- -- The arbiter -----------------------------------------------------------------------------
 
 local function arbiter_lines(status)
@@ -235,12 +247,13 @@ end
 
 --- Format the page.
 -- @tparam table status the decoded answer of `@arbiter` `status`
+-- @tparam[opt] string installed the version of this command
 -- @treturn {string,...} its lines, which contain text of others
-function _M.lines(status)
+function _M.lines(status, installed)
     local out = {}
-    for _, part in ipairs { arbiter_lines, reload_lines, worker_lines, app_lines,
+    for _, part in ipairs { version_lines, arbiter_lines, reload_lines, worker_lines, app_lines,
         counter_lines } do
-        for _, line in ipairs(part(status)) do
+        for _, line in ipairs(part(status, installed)) do
             out[#out + 1] = line
         end
     end
