@@ -468,6 +468,9 @@ static void a_program_that_is_another(void **state) {
     t->o.program = "/bin/false";
     expect_failure(t, DIRTY_ENO_WORKERS, "exit status 1");
     dirty_runtime_free(t->rt);
+    t->o.program = "/bin/true";
+    expect_failure(t, DIRTY_EINVALID, "the runtime ended at once");
+    dirty_runtime_free(t->rt);
     snprintf(script, sizeof script, "%s/script", t->dir);
     write_file(t, "script", "#!/bin/sh\nkill -KILL $$\n", 0700);
     t->o.program = script;
