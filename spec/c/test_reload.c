@@ -386,6 +386,10 @@ static void scales_by_signal_and_by_action(void **state) {
     call_with_text(fd, 2, "scale", "+2");
     rig_expect_value(fd, 2);
     rig_wait_status(r, "\"t\":{\"workers\":3,");
+    kill(r->pid, SIGTTOU); /* one at a time */
+    rig_wait_status(r, "\"t\":{\"workers\":2,");
+    kill(r->pid, SIGTTIN);
+    rig_wait_status(r, "\"t\":{\"workers\":3,");
     call_with_text(fd, 3, "scale", "none");
     free(rig_expect_error(fd, 3, DIRTY_CODE_APP));
     call_with_text(fd, 4, "scale", "0");
