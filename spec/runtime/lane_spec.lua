@@ -239,3 +239,21 @@ return deep]] }, [[
         end
     end)
 end)
+
+describe("an app that calls its own actions by name", function()
+    it("gets what a caller would get, refusals included", function()
+        local rt = start({ ["own.lua"] = [[
+            local own = {}
+            function own:add(a, b) return a + b end
+            function own:_hidden() return "hidden" end
+            function own:pass(...) return self:call(...) end
+            return own]] }, "apps = { 'own' }")
+        finally(function() rt:close() end)
+        assert.equal(5, (rt:call("own", "pass", "add", 2, 3)))
+        for _, action in ipairs { "nothing", "_hidden" } do
+            local _, _, info = rt:call("own", "pass", action)
+            assert.equal("ACTION_NOT_FOUND", info.code)
+        end
+        assert.equal(5, (rt:call("own", "add", 2, 3)))
+    end)
+end)
