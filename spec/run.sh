@@ -28,6 +28,10 @@ export DIRTY_BUILD LUA_PATH LUA_CPATH
 # variables make puts into the environment too
 unset MAKEFLAGS MFLAGS MAKELEVEL BUILD SANITIZE SPEC
 
+# busted by the interpreter itself, where that finds it: the command starts another first
+busted="${LUA:-luajit} spec/support/busted.lua --ignore-lua"
+${LUA:-luajit} -e 'require "busted.runner"' 2>/dev/null || busted="busted --lua=${LUA:-luajit}"
+
 out=$(mktemp -d) || exit 1
 trap 'rm -rf "$out"' EXIT
 
@@ -39,39 +43,40 @@ say_how_it_ended() { # status, what ran
     esac
 }
 
-# A runner and all that it starts have this mark in their environment.
-mark_of() { # what runs
-    echo "DIRTY_TEST_RUN=$run.$1"
-}
+# A runner and all that it starts have DIRTY_TEST_RUN=$run.NAME in their environment: a mark.
 run=$$.$(date +%s)
 
-# What is left of them once the runner has ended is given time to end too; then it is told,
-# killed, and counts as a failure.
+# Starting a process costs more than most of what these functions do. So they read files
+# themselves, and leave what they found in variables.
+
+# What is left of them once the runner has ended is given time to end too; then it is told (in
+# `words`), killed, and counts as a failure.
 end_what_is_left() { # what ran
-    local mark left pid tries=0
-    mark=$(mark_of "$1")
-    while left=$(grep -lzsxF "$mark" /proc/[0-9]*/environ | cut -d / -f 3) && [ -n "$left" ]; do
+    local left pid tries=0
+    while left=$(exec grep -lzsxF "DIRTY_TEST_RUN=$run.$1" /proc/[0-9]*/environ); [ -n "$left" ]; do
         tries=$((tries + 1))
         [ "$tries" -lt 50 ] || break
         sleep 0.1
     done
-    for pid in $left; do
-        echo "[  FAILED  ] $1 left process $pid: $(cat "/proc/$pid/comm" 2>/dev/null)"
+    left=${left//\/environ/}
+    for pid in ${left//\/proc\//}; do
+        words+="[  FAILED  ] $1 left process $pid: $(cat "/proc/$pid/comm" 2>/dev/null)"$'\n'
         kill -KILL "$pid" 2>/dev/null
     done
     [ -z "$left" ]
 }
 
 # -- one file, in a process of its own -----------------------------------------------------
-# What it counted goes to a file, which `sum` reads; its words are shown together at the end.
-tell() { # what ran, passed, failed, skipped; stdin: its words
+# What it counted (`ok`, `bad`, `skip`) goes to a file, which is summed at the end; its words are
+# shown together.
+tell() { # what ran
     local name=${1#/}
     name=${name//\//.}
-    echo "$2 $3 $4 $((SECONDS - begun)) $1" >"$out/$name.counts"
+    echo "$ok $bad $skip $((SECONDS - begun)) $1" >"$out/$name.counts"
+    [ "$bad" -eq 0 ] || printf %s "$words" >"$out/$name.failures"
     {
         flock 9
-        echo "== $1: $2 passed, $3 failed, $((SECONDS - begun)) s"
-        if [ "$3" -eq 0 ]; then cat; else tee "$out/$name.failures"; fi
+        printf '== %s: %d passed, %d failed, %d s\n%s' "$1" "$ok" "$bad" $((SECONDS - begun)) "$words"
     } 9>"$out/lock"
 }
 
@@ -86,52 +91,53 @@ repeat_failures() {
 
 # cmocka says one line a test on stdout and the reasons of failures on stderr.
 run_c() { # binary
-    local name begun=$SECONDS words status=0 ok bad skip
-    name=$(basename "$1")
-    words=$out/$name
-    env "$(mark_of "$name")" timeout -k 5 "${TEST_SECONDS:-120}" "$1" \
-        >"$words.stdout" 2>"$words.stderr" </dev/null || status=$?
-    grep -aE '^\[ +(OK|FAILED|SKIPPED) +\]' "$words.stdout" >"$words"
-    ok=$(grep -ac '^\[       OK \]' "$words")
-    bad=$(grep -ac '^\[  FAILED  \]' "$words")
-    skip=$(grep -ac '^\[  SKIPPED \]' "$words")
+    local name=${1##*/} begun=$SECONDS status=0 ok=0 bad=0 skip=0 words='' seed='' test='' line
+    DIRTY_TEST_RUN=$run.$name timeout -k 5 "${TEST_SECONDS:-120}" "$1" \
+        >"$out/$name.stdout" 2>"$out/$name.stderr" </dev/null || status=$?
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in
+        '[       OK ]'*) ok=$((ok + 1)) ;;
+        '[  FAILED  ]'*) bad=$((bad + 1)) ;;
+        '[  SKIPPED ]'*) skip=$((skip + 1)) ;;
+        '[ RUN      ] '*) test=${line#*] } && continue ;;
+        seed:*) seed+=$line$'\n' && continue ;;
+        *) continue ;;
+        esac
+        words+=$line$'\n'
+    done <"$out/$name.stdout"
     if [ "$status" -ne 0 ]; then
         if [ "$bad" -eq 0 ]; then
             bad=1
-            say_how_it_ended "$status" "$(sed -n 's/^\[ RUN      \] //p' "$words.stdout" |
-                tail -n 1)" >>"$words"
+            words+=$(say_how_it_ended "$status" "$test")$'\n'
         fi
-        grep -a '^seed:' "$words.stdout" >>"$words"
-        cat "$words.stderr" >>"$words"
+        words+=$seed$(tr -d '\0' <"$out/$name.stderr")$'\n'
     fi
-    end_what_is_left "$name" >>"$words" || bad=$((bad + 1))
-    tell "$name" "$ok" "$bad" "$skip" <"$words"
-}
-
-# The number before a word of busted's own summary line; 0 where there is no such line.
-counted() { # word, busted's output
-    local number
-    number=$(grep -aE '^[0-9]+ success(es)? / ' "$2" | tail -n 1 |
-        sed -nE "s,.*\b([0-9]+) $1.*,\1,p")
-    echo "${number:-0}"
+    end_what_is_left "$name" || bad=$((bad + 1))
+    tell "$name"
 }
 
 run_spec() { # file, busted's other arguments
-    local file=$1 begun=$SECONDS words=$out/${1//\//.} status=0 ok bad skip
+    local file=$1 begun=$SECONDS status=0 ok=0 bad=0 skip=0 words='' line
+    local said=$out/${1//\//.}
+    local sum='^([0-9]+) success(es)? / ([0-9]+) failures? / ([0-9]+) errors? / ([0-9]+) pending'
     shift
-    env "$(mark_of "$file")" timeout -k 5 "${SPEC_SECONDS:-600}" busted \
-        --lua="${LUA:-luajit}" --output=plainTerminal "$@" "$file" >"$words" 2>&1 </dev/null ||
-        status=$?
-    ok=$(counted success "$words") skip=$(counted pending "$words")
-    bad=$(($(counted failure "$words") + $(counted error "$words")))
+    # shellcheck disable=SC2086  # a command and its first arguments
+    DIRTY_TEST_RUN=$run.$file timeout -k 5 "${SPEC_SECONDS:-600}" $busted \
+        --output=plainTerminal "$@" "$file" >"$said" 2>&1 </dev/null || status=$?
+    while IFS= read -r line || [ -n "$line" ]; do
+        if [[ $line =~ $sum ]]; then
+            ok=${BASH_REMATCH[1]} skip=${BASH_REMATCH[5]}
+            bad=$((BASH_REMATCH[3] + BASH_REMATCH[4]))
+        elif [[ $line == *[^-+.~*]* ]]; then # more than the dots of its progress
+            words+=$line$'\n'
+        fi
+    done <"$said"
     if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
         bad=1
-        say_how_it_ended "$status" "$file" >>"$words"
+        words+=$(say_how_it_ended "$status" "$file")$'\n'
     fi
-    end_what_is_left "$file" >>"$words" || bad=$((bad + 1))
-    # but the dots, and a summary that says what tell says
-    grep -avE '^[-+.~*]*$|^[0-9]+ success(es)? / ' "$words" |
-        tell "$file" "$ok" "$bad" "$skip"
+    end_what_is_left "$file" || bad=$((bad + 1))
+    tell "$file"
 }
 
 # -- many files beside one another ---------------------------------------------------------
@@ -142,8 +148,8 @@ run_file() { # file, busted's other arguments
     esac
 }
 
-export -f counted end_what_is_left mark_of run_c run_file run_spec say_how_it_ended tell
-export out run
+export -f end_what_is_left run_c run_file run_spec say_how_it_ended tell
+export out run busted
 
 # How many seconds each file took when it last ran: "SECONDS NAME" lines.
 took=$DIRTY_BUILD/test-seconds
