@@ -34,26 +34,28 @@ put_link() { # what it points to, its place
     fi
 }
 
-put_modules() { # directory
-    (cd lua && find . -name '*.lua') | while read -r file; do
-        put 644 "lua/$file" "$PREFIX/$1/${file#./}"
-    done
-}
-
-put_tree() { # directory here, its place
-    find "$1" -type f | while read -r file; do
-        put 644 "$file" "$2/$file"
-    done
+# A process for each directory, not for each file: an install is two hundred files.
+put_tree() { # directory here, its place, what the files are called
+    here=$1 place=$DESTDIR$2 called=$3
+    if [ "$action" = install ]; then
+        find "$here" -type d | while read -r dir; do
+            set --
+            for file in "$dir"/$called; do
+                [ ! -f "$file" ] || set -- "$@" "$file"
+            done
+            [ $# -eq 0 ] || install -D -m 644 -t "$place${dir#"$here"}" "$@"
+        done
+    elif [ -d "$place" ]; then
+        (cd "$here" && find . -type f -name "$called" -print0) | (cd "$place" && xargs -0 rm -f)
+    fi
 }
 
 if [ "$action" = rock ]; then
     action=install DESTDIR=
     put 755 "$BUILD/dirty" "$ROCK_BINDIR/dirty"
     put 755 "$BUILD/lua/dirty/core.so" "$ROCK_LIBDIR/dirty/core.so"
-    (cd lua && find . -name '*.lua') | while read -r file; do
-        put 644 "lua/$file" "$ROCK_LUADIR/${file#./}"
-    done
-    put_tree apps "$ROCK_LUADIR/lua-dirty"
+    put_tree lua "$ROCK_LUADIR" '*.lua'
+    put_tree apps "$ROCK_LUADIR/lua-dirty/apps" '*'
     exit
 fi
 
@@ -70,7 +72,7 @@ sed "s,@PREFIX@,$PREFIX,; s,@LIBDIR@,$(relative "$LIBDIR"),; s,@INCDIR@,$(relati
     runtime/client/dirty.pc.in >"$pc"
 
 put 755 "$BUILD/dirty" "$BINDIR/dirty"
-put_modules $lua51
+put_tree lua "$PREFIX/$lua51" '*.lua'
 put 755 "$BUILD/lua/dirty/core.so" "$PREFIX/lib/lua/5.1/dirty/core.so"
 
 put 755 "$BUILD/libdirty.so" "$LIBDIR/$libdirty"
@@ -84,14 +86,14 @@ done
 
 # The module for Lua 5.4 where it was built (make lua54).
 if [ "$action" = uninstall ] || [ -e "$BUILD/lua5.4/dirty/core.so" ]; then
-    put_modules $lua54
+    put_tree lua "$PREFIX/$lua54" '*.lua'
     put 755 "$BUILD/lua5.4/dirty/core.so" "$PREFIX/lib/lua/5.4/dirty/core.so"
 fi
 
 put 644 "$BUILD/dirty.1" "$PREFIX/share/man/man1/dirty.1"
-put_tree apps "$share"
-put_tree examples "$share"
-put_tree docs "$doc"
+put_tree apps "$share/apps" '*'
+put_tree examples "$share/examples" '*'
+put_tree docs "$doc/docs" '*'
 for file in README.md CHANGELOG.md LICENSE; do
     put 644 $file "$doc/$file"
 done

@@ -110,7 +110,8 @@ run_c() { # binary
             bad=1
             words+=$(say_how_it_ended "$status" "$test")$'\n'
         fi
-        words+=$seed$(tr -d '\0' <"$out/$name.stderr")$'\n'
+        seed+=$(tr -d "\0" <"$out/$name.stderr")
+        words+=${seed:+$seed$'\n'}
     fi
     end_what_is_left "$name" || bad=$((bad + 1))
     tell "$name"
