@@ -3,7 +3,7 @@
 local process = require "support.process"
 local tempdir = require "support.tempdir"
 
--- Objects of the plain build spare the first rock a compilation; others are not for it.
+-- Objects of the plain build spare the rocks a compilation; others are not for them.
 local OBJECTS = "build"
 local ROCKSPEC = "rockspec/lua-dirty-0.1.0-1.rockspec"
 local CLIENT_ROCKSPEC = "rockspec/lua-resty-dirty-0.1.0-1.rockspec"
@@ -37,6 +37,15 @@ end
 -- The Lua modules of a tree, a path a line.
 local function find_modules(tree)
     return assert_sh("cd %s/share/lua/5.1 && find . -name '*.lua' | sort", tree)
+end
+
+-- Give a source tree the objects. What they were made of has to be in the tree all the same: make
+-- compiles one again whose header is missing there, and links no object whose source is.
+local function seed(source)
+    assert_sh([[
+        mkdir -p %s/build
+        [ ! -d %s/obj ] || cp -r %s/luajit.flags %s/obj %s/build]],
+        source, OBJECTS, OBJECTS, OBJECTS, source)
 end
 
 -- Serve and call with nothing of the checkout in reach.
@@ -78,14 +87,14 @@ describe("the rock lua-dirty", function()
     it("is made from a source tree", function()
         -- a copy: LuaRocks builds where the rockspec is
         assert_sh([[
-            mkdir -p %s/source
+            mkdir %s/source
             tar -cf - Makefile VERSION runtime lua apps docs examples rockspec build-aux \
                 README.md CHANGELOG.md LICENSE | tar -xf - -C %s/source
-            mkdir -p %s/source/build
-            [ ! -d %s/obj ] || cp -r %s/luajit.flags %s/obj %s/source/build
+        ]], dir, dir)
+        seed(dir .. "/source")
+        assert_sh([[
             cd %s/source
-            luarocks --lua-version=5.1 make --deps-mode=none --tree=%s %s]],
-            dir, dir, dir, OBJECTS, OBJECTS, OBJECTS, dir, dir, tree, ROCKSPEC)
+            luarocks --lua-version=5.1 make --deps-mode=none --tree=%s %s]], dir, tree, ROCKSPEC)
         local alone = find_modules(tree)
         assert_sh("luarocks --lua-version=5.1 make --deps-mode=none --tree=%s %s", tree,
             CLIENT_ROCKSPEC)
@@ -101,8 +110,15 @@ describe("the rock lua-dirty", function()
         assert_sh([[
             make -s src-rock BUILD=%s
             cd %s
-            luarocks --lua-version=5.1 build --deps-mode=none --tree=%s ./*.src.rock CFLAGS=-O0]],
-            dir, dir, tree)
+            luarocks --lua-version=5.1 unpack ./*.src.rock]], dir, dir)
+        -- what `luarocks build` does with it, but for the objects
+        local rock = dir .. "/" .. ROCKSPEC:match("([^/]+)%.rockspec$")
+        local source = rock .. "/" .. read_rockspec(ROCKSPEC).source.dir
+        seed(source)
+        assert_sh([[
+            cd %s
+            luarocks --lua-version=5.1 make --deps-mode=none --tree=%s ../*.rockspec CFLAGS=-O0]],
+            source, tree)
         assert_serves(tree, dir)
     end)
 
