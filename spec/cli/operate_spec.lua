@@ -110,18 +110,26 @@ describe("dirty reload", function()
     end)
 
     it("ends with status 6 when only a part of the workers could be replaced", function()
-        start { apps = { "shop" }, files = { ["shop.lua"] = app_of "v1" },
+        -- calls that take a while: of two at once each gets a worker of its own
+        local slow = [[
+            local ffi = require "ffi"
+            ffi.cdef "int usleep(unsigned);"
+            local app = {}
+            function app:version()
+                ffi.C.usleep(300000)
+                return %q
+            end
+            %s
+            return app]]
+        start { apps = { "shop" }, files = { ["shop.lua"] = slow:format("v1", "") },
             args = { "--workers", "2" } }
         -- the first worker boots, no other does
-        tempdir.write(rt.dir .. "/shop.lua", ([[
-            local app = {}
+        tempdir.write(rt.dir .. "/shop.lua", slow:format("v2", ([[
             function app:init()
                 local path = %q
                 if io.open(path) then error "one licence only" end
                 io.open(path, "w"):close()
-            end
-            function app:version() return "v2" end
-            return app]]):format(rt.dir .. "/taken"))
+            end]]):format(rt.dir .. "/taken")))
         local r = expect(6, "reload 1: partial: worker 2 can't boot: ", "reload", "--wait")
         contains(r.stderr, "one licence only")
         contains(r.stderr, "everything else uses the new code and configuration")

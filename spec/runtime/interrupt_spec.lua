@@ -163,7 +163,7 @@ end)
 
 -- DIRTY_STORM=n: so many interrupts (make storm); DIRTY_SEED=n repeats a run's choices.
 describe("many interrupts", function()
-    local COUNT = tonumber(os.getenv("DIRTY_STORM")) or 600
+    local COUNT = tonumber(os.getenv("DIRTY_STORM")) or 300
     local SIZES = { 600, 4000, 8000 }
     local SEED = tonumber(os.getenv("DIRTY_SEED")) or os.time()
 
