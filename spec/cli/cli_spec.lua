@@ -115,10 +115,10 @@ describe("dirty", function()
         end)
         after_each(function() tempdir.remove(dir) end)
 
-        -- Run a command there with each LUA_PATH; its last result.
-        local function run(args)
+        -- Run a command there with each LUA_PATH, or some; its last result.
+        local function run(args, paths)
             local r
-            for _, path in ipairs(RELATIVE) do
+            for _, path in ipairs(paths or RELATIVE) do
                 path = path and path:format(dir .. "/nowhere")
                 r = dirty(args, { cwd = dir .. "/here", env = {
                     LUA_PATH = path, LUA_CPATH = path and path:gsub("%.lua", ".so") } })
@@ -130,12 +130,17 @@ describe("dirty", function()
         end
 
         it("does not load modules from there, whatever LUA_PATH says", function()
+            run { "call", "-s", "/nowhere/s", "a", "b", '{"a":1}' }
+        end)
+
+        -- LUA_PATH has been read before the command is: one form, and none.
+        it("does not load modules from there, whatever the command is", function()
             for _, args in ipairs { { "--version" }, { "--help" }, { "status", "-s", "/nowhere/s" },
-                { "call", "-s", "/nowhere/s", "a", "b", '{"a":1}' }, { "stop", "-s", "/nowhere/s" },
-                { "stack", "-s", "/nowhere/s" }, { "reload", "-s", "/nowhere/s" },
+                { "stop", "-s", "/nowhere/s" }, { "stack", "-s", "/nowhere/s" },
+                { "reload", "-s", "/nowhere/s" },
                 { "ping", "-s", "/nowhere/s" }, { "metrics", "-s", "/nowhere/s" },
                 { "config", "--json" } } do
-                run(args)
+                run(args, { "%s/?.lua;./?.lua;./?/init.lua;;", false })
             end
         end)
 

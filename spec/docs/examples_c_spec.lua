@@ -62,10 +62,10 @@ describe("the C examples", function()
         command = command:gsub("^cc ", "cc -Wall -Wextra -Werror " .. (options or ""))
             :gsub("%S+%.c ", path .. " ")
             :gsub("%$%(pkg%-config", "$(pkg-config --define-variable=prefix=" .. root)
-            :gsub("%-o %S+$", "-o " .. dir .. "/" .. name)
+            :gsub("%-o %S+$", "-o " .. dest .. "/" .. name)
         local r = process.run({ "sh", "-c", command }, { seconds = 60, env = environment() })
         assert.same({ 0, "" }, { r.exit, r.stderr })
-        return dir .. "/" .. name
+        return dest .. "/" .. name
     end
 
     local function serve(apps)
@@ -123,10 +123,11 @@ describe("the C examples", function()
     end)
 
     describe("with an HTTP server", function()
-        local server, port
+        local program, server, port
+
+        setup(function() program = compile "c-server/server.c" end)
 
         before_each(function()
-            local program = compile "c-server/server.c"
             server = process.start({ program, "0" },
                 { env = environment { DIRTY_SOCKET = dir .. "/s" } })
             port = tonumber(wait.until_true(function()

@@ -1,5 +1,6 @@
 -- The script that installs missing packages, with stand-ins for dpkg-query, apt-get and sudo.
 local process = require "support.process"
+local stat = require "posix.sys.stat"
 local tempdir = require "support.tempdir"
 local unistd = require "posix.unistd"
 
@@ -10,6 +11,15 @@ local REAL = { "sh", "env", "mktemp", "rm", "cat" }
 
 describe("build-aux/deps.sh", function()
     local dir
+    local places = {} -- of the real ones, by name
+
+    setup(function()
+        local r = process.run { "sh", "-c", ("for name in %s; do command -v $name; done"):format(
+            table.concat(REAL, " ")) }
+        for path in r.stdout:gmatch "%S+" do
+            places[path:match "[^/]+$"] = path
+        end
+    end)
 
     before_each(function()
         dir = tempdir.new()
@@ -21,15 +31,14 @@ describe("build-aux/deps.sh", function()
 
     local function tool(name, text)
         tempdir.write(dir .. "/bin/" .. name, "#!/bin/sh\n" .. text .. "\n")
-        assert.equal(0, process.run({ "chmod", "+x", dir .. "/bin/" .. name }).exit)
+        assert(stat.chmod(dir .. "/bin/" .. name, tonumber("755", 8)))
     end
 
     -- Run with these tools alone; what apt-get and sudo were given is in the file "asked".
     local function run(tools, ...)
-        assert.equal(0, process.run({ "mkdir", "-p", dir .. "/bin" }).exit)
-        for _, name in ipairs(REAL) do
-            local there = process.run({ "sh", "-c", "command -v " .. name }).stdout:match("%S+")
-            process.run { "ln", "-s", there, dir .. "/bin/" .. name }
+        stat.mkdir(dir .. "/bin") -- that of an earlier run stays
+        for name, path in pairs(places) do
+            unistd.link(path, dir .. "/bin/" .. name, true)
         end
         for name, text in pairs(tools) do
             tool(name, text)

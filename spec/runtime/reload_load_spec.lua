@@ -6,6 +6,10 @@ local wait = require "support.wait"
 
 local start, versioned = shop.start, shop.versioned
 
+-- Seconds that a call takes, without CPU: so the queue is never empty, and there is CPU left for the
+-- reloads.
+local A_WHILE = 0.002
+
 describe("a reload under load", function()
     local rt, callers
     after_each(function()
@@ -22,7 +26,7 @@ describe("a reload under load", function()
     it("loses no call with an init of 5 s; the old code serves meanwhile", function()
         rt = start()
         callers = load.start(rt.socket, 8, function(client)
-            return client:execute("shop", "version")
+            return client:execute("shop", "sleep", A_WHILE)
         end)
         rt:write("shop.lua", (versioned("v2"):gsub("self.options = options", [[%0
             local ffi = require "ffi"
@@ -48,7 +52,7 @@ describe("a reload under load", function()
     it("loses no call with broken new code", function()
         rt = start()
         callers = load.start(rt.socket, 8, function(client)
-            local version, err = client:execute("shop", "version")
+            local version, err = client:execute("shop", "sleep", A_WHILE)
             return version == "v1" or nil, err or version
         end)
         rt:write("shop.lua", "return {")

@@ -11,9 +11,16 @@ local wait = require "support.wait"
 local RELOADS = tonumber(os.getenv "DIRTY_RELOADS" or "") or 10
 local CALLERS = tonumber(os.getenv "DIRTY_CALLERS" or "") or 8
 
+-- A call takes a millisecond, in which it needs no CPU: the queue is never empty, and there is CPU
+-- left for the reloads.
 local APP = [[
+    local ffi = require "ffi"
+    ffi.cdef "int usleep(unsigned);"
     local App = require("dirty").app { timeout = 20 }
-    function App:version() return %d end
+    function App:version()
+        ffi.C.usleep(1000)
+        return %d
+    end
     return App]]
 
 local function descriptors(pid)

@@ -126,7 +126,7 @@ describe("a pidfile that can't be written", function()
         local rt = runtime.launch { apps = { "gated" }, args = { "--pidfile", dir .. "/run/pid",
             "--workers", "1" }, files = { gate = "", ["gated.lua"] = [[
                 local dir = debug.getinfo(1, "S").source:match("@(.*)/")
-                os.execute(("while test -e %s/gate; do sleep 0.01; done"):format(dir))
+                os.execute(("while test -e %s/gate; do sleep 0.05; done"):format(dir))
                 return { value = print }]] } }
         defer(function()
             rt:close()

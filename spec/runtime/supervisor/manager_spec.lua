@@ -123,7 +123,7 @@ describe("the service manager", function()
         local rt, notify = start_notified(name, { env = { WATCHDOG_USEC = "400000" },
             apps = { "gated", "leaks" }, gated = [[
                 local dir = debug.getinfo(1, "S").source:match("@(.*)/")
-                os.execute(("while test -e %s/gate; do sleep 0.01; done"):format(dir))
+                os.execute(("while test -e %s/gate; do sleep 0.05; done"):format(dir))
                 return { value = print }]] })
         local held
         defer(function()

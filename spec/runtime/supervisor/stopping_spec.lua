@@ -162,7 +162,7 @@ describe("a stop", function()
     local APP = [[
         local dir = debug.getinfo(1, "S").source:match("@(.*)/")
         local function pass(gate)
-            os.execute(("while test -e %s/%s; do sleep 0.01; done"):format(dir, gate))
+            os.execute(("while test -e %s/%s; do sleep 0.1; done"):format(dir, gate))
         end
         pass "load"
         return { init = function() pass "init" end, value = function() return 1 end,
