@@ -414,7 +414,7 @@ static void a_stack_that_nobody_asked_for_is_not_told(void **state) {
 static void a_call_that_grows_is_ended_and_the_state_stays(void **state) {
     rig *r = *state;
     int count = atoi(call(r, "count", NULL).text);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 3; i++) {
         answer a = call(r, "grow", NULL);
         assert_error(a, DIRTY_CODE_MEMORY,
                      "target.grow was stopped: the Lua heap of its ");
@@ -454,7 +454,7 @@ static void no_way_to_use_memory_harms_the_state(void **state) {
     int ways = atoi(call(&r, "ways", NULL).text);
     assert_in_range(ways, 1, 100);
     char text[16];
-    for (int i = 0; i < 3 * ways; i++) {
+    for (int i = 0; i < 2 * ways; i++) {
         snprintf(text, sizeof text, "%d", i % ways + 1);
         answer a = call(&r, "eat", text);
         if (a.code != DIRTY_CODE_MEMORY)
