@@ -6,8 +6,8 @@ local wait = require "support.wait"
 
 local start, versioned = shop.start, shop.versioned
 
--- Seconds that a call takes, without CPU: so the queue is never empty, and there is CPU left for the
--- reloads.
+-- Seconds that a call takes, without CPU: so the queue is never empty, and there is CPU left for
+-- the reloads.
 local A_WHILE = 0.002
 
 describe("a reload under load", function()

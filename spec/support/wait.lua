@@ -5,9 +5,9 @@ local time = require "posix.time"
 
 local _M = {}
 
--- A condition is looked at again after a tenth of the time that it has been waited for: many
+-- A condition is looked at again after an eighth of the time that it has been waited for: many
 -- conditions cost more than the rest of a spec (a call, a process, a log to read).
-local SHORTEST, LONGEST = 0.001, 0.02
+local SHORTEST, LONGEST = 0.001, 0.04
 
 local function sleep(seconds)
     time.nanosleep { tv_sec = 0, tv_nsec = seconds * 1e9 }
@@ -42,7 +42,7 @@ function _M.until_true(condition, seconds, what)
         if value then
             return value
         end
-        sleep(math.min(math.max((_M.now() - began) / 10, SHORTEST), LONGEST))
+        sleep(math.min(math.max((_M.now() - began) / 8, SHORTEST), LONGEST))
     until _M.now() > deadline
     local text = type(what) == "function" and what() or what or "the condition"
     error(("after %g s still not: %s"):format(seconds, text), 2)
