@@ -372,8 +372,9 @@ describe("a request", function()
 
         -- What slow requests hold is bounded as soon as a lane gives one back.
         it("is refused where all of them hold 256 MiB already", function()
-            start("workers = 2\n")
-            local whole = request(7, "note", "length", {}, ("x"):rep(60 * 2 ^ 20))
+            start("workers = 2\nrecv_timeout = 300\n")
+            local whole = request(7, "note", "length", { budget_ms = 300000 },
+                ("x"):rep(60 * 2 ^ 20)) -- none may end before the last has come
             local most = whole:sub(1, 58 * 2 ^ 20)
             for count = 1, 4 do
                 send(most)
