@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -141,6 +142,13 @@ void dirty_lua_modules_add(const char *name, lua_CFunction open) {
     kept.in_c[kept.in_c_count++].open = open;
 }
 
+/* Files in memory are subject to the limit of file sizes too. */
+static bool may_have(off_t size) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
+           (rlim_t)size <= limit.rlim_cur;
+}
+
 /* A copy of the file in memory. Returns its descriptor or -errno. */
 static int copy_to_memory(const char *path) {
     struct stat st;
@@ -149,6 +157,8 @@ static int copy_to_memory(const char *path) {
         return -errno;
     int to = memfd_create("cjson", MFD_CLOEXEC);
     int rc = to < 0 || fstat(from, &st) < 0 ? -errno : 0;
+    if (rc == 0 && !may_have(st.st_size))
+        rc = -EFBIG;
     while (rc == 0 && st.st_size > 0) {
         ssize_t n = sendfile(to, from, NULL, (size_t)st.st_size);
         if (n <= 0)
