@@ -79,10 +79,27 @@ static void quotes_and_backslashes_of_labels_are_escaped(void **state) {
     dirty_buf_deinit(&out);
 }
 
+/* The bounds that are counted by are those that Prometheus is told. */
+static void a_time_is_in_its_bucket(void **state) {
+    (void)state;
+    for (int i = 0; i < DIRTY_HISTOGRAM_BUCKETS; i++) {
+        dirty_histogram h = {0};
+        uint64_t bound_ns = (uint64_t)(dirty_histogram_bounds_s[i] * 1e9 + 0.5);
+        dirty_histogram_add(&h, bound_ns);
+        assert_int_equal(h.buckets[i], 1);
+        dirty_histogram_add(&h, bound_ns + 1);
+        assert_int_equal(h.buckets[i], 1);
+        assert_int_equal(h.buckets[i + 1], 1);
+        assert_int_equal(h.count, 2);
+        assert_int_equal(h.sum_ns, 2 * bound_ns + 1);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_line_has_the_labels_of_its_action),
         cmocka_unit_test(quotes_and_backslashes_of_labels_are_escaped),
+        cmocka_unit_test(a_time_is_in_its_bucket),
     };
     return cmocka_run_group_tests_name("meter", tests, NULL, NULL);
 }
