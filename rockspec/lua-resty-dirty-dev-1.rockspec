@@ -43,6 +43,7 @@ build = {
          ["dirty.wire"] = "lua/dirty/wire.lua",
          ["dirty.wire.decode"] = "lua/dirty/wire/decode.lua",
          ["dirty.wire.encode"] = "lua/dirty/wire/encode.lua",
+         ["dirty.wire.pack"] = "lua/dirty/wire/pack.lua",
          ["dirty.wire.reader"] = "lua/dirty/wire/reader.lua",
          ["dirty.wire.constants"] = "lua/dirty/wire/constants.lua",
          ["resty.dirty"] = "lua/resty/dirty.lua",

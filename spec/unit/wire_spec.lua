@@ -1,5 +1,6 @@
 local checks = require "support.wire_checks"
 local fixtures = require "support.fixtures"
+local pack = require "dirty.wire.pack"
 local wire = require "dirty.wire"
 
 local codec = wire.new()
@@ -35,6 +36,31 @@ describe("the fixtures in Lua", function()
             pipe:close()
             assert.truthy(output:find("^%d+ passed\n$"), lua .. ": " .. output)
         end
+    end)
+end)
+
+describe("the head of a request", function()
+    it("is the same with FFI and without", function()
+        local names = codec:encode_names(("a"):rep(255), "b")
+        local deadlines = { false, 0, 1, 2 ^ 32 - 1, 2 ^ 32, 1.5e18 + 0.75, 2 ^ 63 - 1024, 2 ^ 63,
+            2 ^ 70 }
+        for _, id in ipairs { 0, 1, 255, 2 ^ 31, 2 ^ 32 - 1, 2 ^ 32, 2 ^ 53 - 1 } do
+            for _, len in ipairs { 0, 300, 2 ^ 31, 2 ^ 32 - 1 } do
+                for _, deadline_ns in ipairs(deadlines) do
+                    local head = { id, len, 2 ^ 32 - 1 - id % 2, 9, 3, 65535 - id % 2, names,
+                        deadline_ns or nil }
+                    assert.equal(pack.joined(unpack(head, 1, 8)), pack.written(unpack(head, 1, 8)))
+                end
+            end
+        end
+    end)
+
+    it("has no room for what does not fit", function()
+        local long = ("x"):rep(600)
+        assert.equal(pack.joined(1, 2, 3, 4, 0, 0, long, 5),
+            pack.written(1, 2, 3, 4, 0, 0, long, 5))
+        assert.has_error(function() pack.written(1, 2, 2 ^ 32, 4, 0, 0, "", 5) end)
+        assert.has_error(function() pack.written(1, 2, 3, 4, 0, 65536, "", 5) end)
     end)
 end)
 

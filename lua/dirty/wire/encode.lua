@@ -4,40 +4,24 @@
 -- @module dirty.wire.encode
 
 local constants = require "dirty.wire.constants"
+local pack = require "dirty.wire.pack"
 
-local byte, char, sub = string.byte, string.char, string.sub
+local byte, char = string.byte, string.char
 local type = type
 
 local _M = {}
 
 local fault = constants.fault
-local REQUEST, ERROR, END = constants.REQUEST, constants.ERROR, constants.END
+local u16_bytes, u32_bytes = pack.u16_bytes, pack.u32_bytes
+local ERROR, END = constants.ERROR, constants.END
 local TAG_BYTES, TAG_JSON = constants.TAG_BYTES, constants.TAG_JSON
 local HEADER_LEN, VALUE_HEAD_LEN = constants.HEADER_LEN, constants.VALUE_HEAD_LEN
 local NAME_MAX = constants.NAME_MAX
 local PRIORITY_LAST, PRIORITY_DEFAULT = constants.PRIORITY_LAST, constants.PRIORITY_DEFAULT
 local FLAG_METADATA, FLAG_EXTENSION = constants.FLAG_METADATA, constants.FLAG_EXTENSION
-local DEADLINE_MAX = 2 ^ 63
 local MAGIC_1, MAGIC_2, VERSION = 0x44, 0x57, constants.PROTOCOL_VERSION
 local U32 = 4294967296
--- The head of a block of extensions with a deadline: its length, type 1, 8 bytes.
-local DEADLINE_HEAD, DEADLINE_LEN = char(0, 11, constants.EXTENSION_DEADLINE, 0, 8), 13
-local DEADLINE_LAST = DEADLINE_HEAD .. "\127\255\255\255\255\255\255\255"
 local ROUTE_HEAD_LEN = 8 -- the lengths of the names go with the names
-
-local function u16_bytes(n)
-    local low = n % 256
-    return (n - low) / 256, low
-end
-
-local function u32_bytes(n)
-    local d = n % 256
-    n = (n - d) / 256
-    local c = n % 256
-    n = (n - c) / 256
-    local b = n % 256
-    return (n - b) / 256, b, c, d
-end
 
 local function header(kind, len, id)
     local l1, l2, l3, l4 = u32_bytes(len)
@@ -124,36 +108,6 @@ function _M:encode_names(app, action)
     return char(#app, #action) .. app .. action
 end
 
--- Encode what comes before the names: header, budget, priority, flags, argc.
-local function request_head(id, len, call, argc)
-    if type(id) == "string" then
-        local head = request_head(0, len, call, argc)
-        return sub(head, 1, 8) .. id .. sub(head, 17)
-    end
-    local l1, l2, l3, l4 = u32_bytes(len)
-    local low = id % U32
-    local h1, h2, h3, h4 = u32_bytes((id - low) / U32)
-    local i1, i2, i3, i4 = u32_bytes(low)
-    local b1, b2, b3, b4 = u32_bytes(call.budget_ms or 0)
-    local n1, n2 = u16_bytes(argc)
-    local flags = (call.metadata and FLAG_METADATA or 0)
-        + (call.deadline_ns and FLAG_EXTENSION or 0)
-    return char(MAGIC_1, MAGIC_2, VERSION, REQUEST, l1, l2, l3, l4, h1, h2, h3, h4, i1, i2, i3,
-        i4, b1, b2, b3, b4, call.priority or PRIORITY_DEFAULT, flags, n1, n2)
-end
-
--- Encode the block of extensions with a deadline.
-local function deadline_block(ns)
-    if ns >= DEADLINE_MAX then
-        return DEADLINE_LAST
-    end
-    ns = ns - ns % 1
-    local low = ns % U32
-    local h1, h2, h3, h4 = u32_bytes((ns - low) / U32)
-    local l1, l2, l3, l4 = u32_bytes(low)
-    return DEADLINE_HEAD .. char(h1, h2, h3, h4, l1, l2, l3, l4)
-end
-
 -- Check the parts of a call. Returns its encoded names if all are valid.
 local function check_call(self, call, argc)
     local priority, deadline_ns = call.priority or PRIORITY_DEFAULT, call.deadline_ns
@@ -199,15 +153,16 @@ function _M:encode_request(id, call, args, argc, pieces)
         return nil, args_len, why
     end
     local deadline_ns = call.deadline_ns
-    local len = ROUTE_HEAD_LEN + #names + (deadline_ns and DEADLINE_LEN or 0) + metadata_len
+    local len = ROUTE_HEAD_LEN + #names + (deadline_ns and pack.DEADLINE_LEN or 0) + metadata_len
         + args_len
     local ok
     ok, fault_name, text = check_len(self, len)
     if not ok then
         return nil, fault_name, text
     end
-    local head = request_head(id, len, call, argc)
-    pieces[1] = deadline_ns and head .. names .. deadline_block(deadline_ns) or head .. names
+    local flags = (call.metadata and FLAG_METADATA or 0) + (deadline_ns and FLAG_EXTENSION or 0)
+    pieces[1] = pack.request(id, len, call.budget_ms or 0, call.priority or PRIORITY_DEFAULT,
+        flags, argc, names, deadline_ns)
     trim(pieces, last)
     return pieces, HEADER_LEN + len
 end
