@@ -32,8 +32,9 @@ local wire = require "dirty.wire"
 
 local clear = require "table.clear"
 
-local get_phase = ngx.get_phase
-local getmetatable, select, setmetatable, unpack = getmetatable, select, setmetatable, unpack
+local get_phase, tcp = ngx.get_phase, ngx.socket.tcp
+local getmetatable, pcall, select, setmetatable = getmetatable, pcall, select, setmetatable
+local unpack = unpack
 
 local _M = { _VERSION = "0.1.0" }
 
@@ -49,6 +50,8 @@ local BODY = {
     where = "the body of a request is available in rewrite, access and content",
     rewrite = true, server_rewrite = true, access = true, content = true,
 }
+-- The arguments of a call that has none. Nobody writes to it.
+local NO_ARGS = {}
 -- Names of calls that a client keeps encoded.
 local CALLS_MAX = 1000
 
@@ -95,9 +98,20 @@ local function learn(self, method, app, action)
     return call
 end
 
+-- Whether Lua can wait here. A phase that is not known, of a later nginx, is tried.
+local function can_wait()
+    return CALLS[get_phase()] or (pcall(tcp))
+end
+
 -- Make a call and read the first frame of its answer. Returns the exchange; or nil, err, info.
--- `known` has the earlier calls of its kind. Raises for the caller of our caller.
-local function begin(self, method, known, app, action, args, argc)
+-- Raises for the caller of our caller.
+local function begin(self, method, app, action, args, argc)
+    if getmetatable(self) ~= mt then
+        error(base.NOT_A_CLIENT:format(method), 3)
+    elseif not can_wait() then
+        error(messages.phase(method, get_phase(), CALLS.where), 3)
+    end
+    local known = method == "arbiter" and self._calls.of_arbiter or self._calls.by_app
     local by_action = known[app]
     local call = by_action and by_action[action] or learn(self, method, app, action)
     if not call then
@@ -115,22 +129,25 @@ local function begin(self, method, known, app, action, args, argc)
     ok, err, info = exchange.run(x)
     if ok then
         return x
-    elseif not err then
-        error(messages.phase(method, get_phase(), CALLS.where), 3)
     end
     exchange.give_back(self, x)
     return nil, err, info
 end
 
--- Return the values of a call that has been answered. Gives its exchange back.
-local function values_of(self, x, app, action)
+-- Return the values behind `x`. Gives the exchange back.
+local function with_values(self, x, ...)
+    exchange.give_back(self, x)
+    return ...
+end
+
+-- Return the values of a call that has been answered; or nil, err, info.
+local function results(self, x, app, action)
     exchange.finish(x)
     local list, count = x.values, x.count
-    exchange.give_back(self, x)
     if count > exchange.VALUES_MAX then
-        return exchange.too_many({ app = app, action = action }, count)
+        return with_values(self, x, exchange.too_many({ app = app, action = action }, count))
     end
-    return unpack(list, 1, count)
+    return with_values(self, x, unpack(list, 1, count))
 end
 
 --- Call an action and wait for its values, for at most the timeout plus 2 s. Other requests go on
@@ -144,13 +161,18 @@ end
 -- @return the action's values; or nil, err, info (see dirty.client.outcome). Any code of
 -- docs/protocol.md. Wrong use raises
 function methods:execute(app, action, ...)
-    check_use(self, "execute")
-    local x, err, info = begin(self, "execute", self._calls.by_app, app, action, { ... },
-        select("#", ...))
+    local argc = select("#", ...)
+    local x, err, info = begin(self, "execute", app, action, argc > 0 and { ... } or NO_ARGS, argc)
     if not x then
         return nil, err, info
     end
-    return values_of(self, x, app, action)
+    if x.count ~= 1 then
+        return results(self, x, app, action)
+    end
+    exchange.finish(x)
+    local value = x.values[1]
+    exchange.give_back(self, x)
+    return value -- LuaJIT compiles this from the receive on, but no tail call
 end
 
 --- Call an action that streams, and wait for its first chunk. The timeout covers the whole
@@ -164,9 +186,8 @@ end
 -- for token in s do ngx.print(token) end
 -- if s.err then ngx.log(ngx.ERR, s.err) end
 function methods:stream(app, action, ...)
-    check_use(self, "stream")
-    local x, err, info = begin(self, "stream", self._calls.by_app, app, action, { ... },
-        select("#", ...))
+    local argc = select("#", ...)
+    local x, err, info = begin(self, "stream", app, action, argc > 0 and { ... } or NO_ARGS, argc)
     if not x then
         return nil, err, info
     end
@@ -198,13 +219,13 @@ end
 -- @param[opt] ... arguments
 -- @return the action's values; or nil, err, info as for `execute`
 function methods:arbiter(action, ...)
-    check_use(self, "arbiter")
-    local x, err, info = begin(self, "arbiter", self._calls.of_arbiter, "@arbiter", action, { ... },
-        select("#", ...))
+    local argc = select("#", ...)
+    local args = argc > 0 and { ... } or NO_ARGS
+    local x, err, info = begin(self, "arbiter", "@arbiter", action, args, argc)
     if not x then
         return nil, err, info
     end
-    return values_of(self, x, "@arbiter", action)
+    return results(self, x, "@arbiter", action)
 end
 
 --- Get the body of the current HTTP request, from memory or from nginx's temporary file. Waits

@@ -33,8 +33,9 @@ local GRACE_MS = 50
 -- Chunks after which nginx must update its clock: it stands still while no chunk is waited for.
 local CLOCK_EVERY = 64
 local IDS = 2 ^ 53
--- Exchanges that a client keeps for later calls, and the pieces that such an exchange may have.
-local SPARE_MAX, PIECES_FEW = 64, 32
+-- Exchanges that a client keeps for later calls, and the pieces and values that such an exchange
+-- may have.
+local SPARE_MAX, FEW = 64, 32
 -- The errors of a send to a peer that is gone. What it sent before may still be readable.
 local GONE = {
     ["broken pipe"] = true,
@@ -172,7 +173,6 @@ end
 
 -- Decode the payload of a frame that has arrived completely.
 local function take_payload(x, kind, frame)
-    local why
     if kind == ERROR then
         local error, _, text = x.codec:decode_error(sub(frame, HEADER_LEN + 1))
         if not error then
@@ -183,10 +183,11 @@ local function take_payload(x, kind, frame)
         x.values, x.count = false, 0
         return true
     end
-    x.values, x.count, why = x.codec:decode_values(frame, nil, HEADER_LEN + 1)
-    if not x.values then
+    local values, count, why = x.codec:decode_values(frame, x.list, HEADER_LEN + 1)
+    if not values then
         return fail_protocol(x, why)
     end
+    x.values, x.count = values, count
     return true
 end
 
@@ -285,10 +286,8 @@ end
 local function try(x, now, fresh)
     x.sent_whole, x.first_write_failed, x.retry, x.first_frame = false, false, false, true
     x.started, x.kind = "no", false
-    local opened, err, no_cosockets = x.conn:open(x.peer, now, x.deadline_ms, x.until_ms, fresh)
-    if no_cosockets then
-        return nil
-    elseif not opened then
+    local opened, err = x.conn:open(x.peer, now, x.deadline_ms, x.until_ms, fresh)
+    if not opened then
         return fail(x, messages.connect(x.peer.path, err, x.budget_ms))
     end
     local ok, why, info = send(x, opened)
@@ -306,7 +305,7 @@ local function new()
         len = 0, conn = connection.new(), id = 0, streams = false, budget_ms = 0, start_ms = 0,
         deadline_ms = 0, until_ms = 0, started = "no", sent_whole = false, retry = false,
         first_write_failed = false, first_frame = false, kind = false, frame_id = 0,
-        values = false, count = 0, chunks = 0, is_late = false,
+        list = {}, values = false, count = 0, chunks = 0, is_late = false,
     }
 end
 
@@ -329,7 +328,7 @@ function _M.begin(client, call, args, argc)
     local begun_ns = machine_ns()
     route.deadline_ns = begun_ns and begun_ns + budget_ms * 1e6
     x.until_ms = now + budget_ms + MARGIN_MS
-    x.chunks, x.is_late = 0, false
+    x.count, x.chunks, x.is_late = 0, 0, false
     local ok, fault, text = encode(x, budget_ms)
     if not ok then
         return nil, fault, text
@@ -340,7 +339,7 @@ end
 --- Make the call and read the first frame of its answer. Sends the request again if the first one
 -- reached nobody.
 -- @tparam table x exchange
--- @treturn boolean|nil true; nil, err, info; nil alone if nginx has no cosockets here
+-- @treturn boolean|nil true; nil, err, info
 function _M.run(x)
     local ok, err, info = try(x, x.start_ms, false)
     if not ok and x.retry then
@@ -364,8 +363,9 @@ end
 function _M.give_back(client, x)
     local spare, pieces = client._spare, x.pieces
     local count = #spare
-    if count < SPARE_MAX and #pieces <= PIECES_FEW then
+    if count < SPARE_MAX and #pieces <= FEW and x.count <= FEW then
         clear(pieces)
+        clear(x.list)
         x.args, x.values, x.route.metadata = false, false, nil
         spare[count + 1] = x
     end
