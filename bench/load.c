@@ -3,7 +3,8 @@
  * Each connection has one request out at a time and sends the next when the answer is
  * there. Ids and payloads of all answers are checked; the first wrong one, an ERROR frame
  * or an ended connection ends the program with status 1. The result is one line of JSON
- * on stdout. Times are those the caller sees, from before the send to after the check. */
+ * on stdout. Times are those the caller sees, from before the send to after the check;
+ * caller_us is the CPU time of this process per request. */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -53,6 +55,7 @@ static volatile bool stopped;
 /* The run so far. Answers to requests sent before from_ns are not counted. */
 static struct {
     uint64_t start_ns, from_ns, until_ns, last_ns;
+    uint64_t cpu_ns; /* of this process, from the first request to the last answer */
     uint64_t next_id, started, answered, out;
     uint64_t idle_left;
     unsigned turn, turns;
@@ -257,7 +260,14 @@ static void settle_idle(void) {
     fflush(stdout);
 }
 
+static uint64_t cpu_now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 static void run_load(void) {
+    uint64_t cpu_ns = cpu_now_ns();
     run.start_ns = dirty_now_ns();
     run.from_ns = run.start_ns + (uint64_t)(options.warmup * 1e9);
     run.last_ns = run.from_ns;
@@ -273,6 +283,7 @@ static void run_load(void) {
         if (dirty_now_ns() >= drain_ns)
             bench_die("%llu requests unanswered", (unsigned long long)run.out);
     }
+    run.cpu_ns = cpu_now_ns() - cpu_ns;
     while (options.connections == 0 && may_start(dirty_now_ns()))
         wait_events(run.until_ns);
 }
@@ -288,10 +299,11 @@ static void report_latency(const bench_histogram *h) {
 static void report(void) {
     double seconds = (double)(run.last_ns - run.from_ns) / 1e9;
     printf("{\"connections\": %llu, \"idle\": %llu, \"seconds\": %.4f, \"rate\": %.1f, "
-           "\"sent\": %llu, ",
+           "\"sent\": %llu, \"caller_us\": %.2f, ",
            (unsigned long long)options.connections, (unsigned long long)options.idle,
            seconds, seconds > 0 ? (double)run.answered / seconds : 0.0,
-           (unsigned long long)run.started);
+           (unsigned long long)run.started,
+           run.started ? (double)run.cpu_ns / 1e3 / (double)run.started : 0.0);
     report_latency(&run.latency);
     printf(", \"calls\": [");
     for (unsigned i = 0; i < call_count; i++) {

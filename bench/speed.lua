@@ -62,15 +62,15 @@ local function measure(env, row, floor, dirty)
     end
     table.sort(ratios)
     local m = { lowest = ratios[1], highest = ratios[#ratios] }
-    for _, field in ipairs { "rate", "p50_us", "p99_us", "cpu_us" } do
+    for _, field in ipairs { "rate", "p50_us", "p99_us", "cpu_us", "caller_us" } do
         m[field] = { median_of(floors, field), median_of(dirties, field) }
     end
     return m
 end
 
-local HEAD = "  %-29s %9s %9s %6s  %10s  %11s  %11s  %11s"
+local HEAD = "  %-29s %9s %9s %6s  %10s  %11s  %11s  %11s  %11s"
 local FORMAT = "  %-29s %9.0f %9.0f %6.2f  %4.2f..%-4.2f  %5.0f %5.0f  %5.0f %5.0f  "
-    .. "%5.1f %5.1f  %s"
+    .. "%5.1f %5.1f  %5.1f %5.1f  %s"
 
 -- The goals of a row: a field's ratio of ours to theirs, and on which side of a number it is
 -- wanted. Returns the words for the row, and adds those of missed goals to a list.
@@ -94,7 +94,7 @@ end
 local function print_row(row, m, verdict)
     print(FORMAT:format(row.label, m.rate[1], m.rate[2], m.rate[2] / m.rate[1], m.lowest,
         m.highest, m.p50_us[1], m.p50_us[2], m.p99_us[1], m.p99_us[2], m.cpu_us[1], m.cpu_us[2],
-        verdict))
+        m.caller_us[1], m.caller_us[2], verdict))
     io.stdout:flush()
 end
 
@@ -133,7 +133,8 @@ function _M.run(env, rows, wrap)
         get(row.ours)
     end
     env.load_wrap = wrap
-    print(HEAD:format("", "other", "ours", "ratio", "spread", "p50 us", "p99 us", "CPU us"))
+    print(HEAD:format("", "other", "ours", "ratio", "spread", "p50 us", "p99 us", "CPU us",
+        "caller us"))
     for _, row in ipairs(rows) do
         local m = measure(env, row, get(row.floor), get(row.ours))
         print_row(row, m, judge(row, m, missed))
