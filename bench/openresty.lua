@@ -2,8 +2,9 @@
 --- Measure calls from nginx: `make bench-openresty`.
 --
 -- A real nginx with one worker, loaded by wrk, calls the no-op of two dirty workers, of
--- PHP-FPM and of nginx's own threads, in rounds that alternate; then the tail of an empty
--- location is measured while both dirty workers spin.
+-- PHP-FPM and of nginx's own threads, in rounds that alternate. Two floors send the bytes of a
+-- call by hand, to the dirty workers and to workers in bare C. Then the tail of an empty location
+-- is measured while both dirty workers spin.
 --
 -- Environment: BENCH_QUICK=1 a shorter run for development; BENCH_ROUNDS how many rounds;
 -- BENCH_ONLY=speed,pinned,tail some sections only; DIRTY_BUILD where the programs are.
@@ -22,9 +23,11 @@ local only = os.getenv("BENCH_ONLY")
 local ROUNDS = tonumber(os.getenv("BENCH_ROUNDS")) or (quick and 3 or 7)
 local SECONDS, SPIN_SECONDS = 1, 2
 local CONNECTIONS, PINNED_CONNECTIONS = { 2, 8, 32 }, { 32 }
-local CALLERS = { -- by location; `wanted` is our rate divided by theirs
+-- By location; `wanted` is our rate divided by theirs, `cpu_wanted` the same of nginx's CPU time.
+local CALLERS = {
     { uri = "/dirty", label = "resty.dirty, 2 workers" },
-    { uri = "/floor", label = "its bytes, by a bare cosocket" },
+    { uri = "/floor", label = "its bytes, by a bare cosocket", cpu_wanted = 1.15 },
+    { uri = "/ready", label = "the same, from floor ready" },
     { uri = "/php", label = "PHP-FPM, kept-alive socket", wanted = 2 },
     { uri = "/thread", label = "ngx.run_worker_thread, 2 threads", wanted = 0.5 },
 }
@@ -66,6 +69,16 @@ end
 local HEAD = "  %-34s %9s %8s %9s %9s  %s"
 local ROW = "  %-34s %9.0f %8.0f %9.1f %9.1f  %s"
 
+-- CPU time hardly depends on where the scheduler puts processes, so it is always judged.
+local function compare_cpu(caller, reports, where)
+    local ratio = median(field(reports["/dirty"], "nginx_us"))
+        / median(field(reports[caller.uri], "nginx_us"))
+    local met = ratio <= caller.cpu_wanted
+    local words = ("%s, nginx's CPU time, against %s: %.2f times, wanted <= %.2f"):format(where,
+        caller.label, ratio, caller.cpu_wanted)
+    return (", nginx us %.2f, <= %.2f %s"):format(ratio, caller.cpu_wanted, verdict(met, words))
+end
+
 local function compare(caller, reports, where, judged)
     if caller.uri == "/dirty" then
         return ""
@@ -77,7 +90,9 @@ local function compare(caller, reports, where, judged)
     end
     table.sort(ratios)
     local text = ("%.2f (%.2f..%.2f)"):format(ratio, ratios[1], ratios[#ratios])
-    if not judged or not caller.wanted then
+    if caller.cpu_wanted then
+        return text .. compare_cpu(caller, reports, where)
+    elseif not judged or not caller.wanted then
         return text
     end
     local met = ratio >= caller.wanted

@@ -35,18 +35,19 @@ local HTTP = [[
         local wire = require("dirty.wire").new()
         local call = { app = "apps.echo", action = "noop", budget_ms = 30000 }
         local frame = table.concat((wire:encode_request(1, call, {}, 0)))
-        local pool = { pool = "floor" }
-        function floor() -- the same bytes both ways, by hand
+        floor_pool, ready_pool = { pool = "floor" }, { pool = "ready" }
+        -- the same bytes both ways, by hand
+        function floor(address, pool)
             local sock = ngx.socket.tcp()
             sock:settimeouts(30000, 32000, 32000)
-            local ok = sock:connect("unix:$socket", pool) and sock:send(frame)
+            local ok = sock:connect(address, pool) and sock:send(frame)
             local answer = ok and sock:receiveany(65536)
             return answer and sock:setkeepalive(60000, 100)
         end
     }
 ]]
 
--- The first four answer alike: status 200, no body.
+-- The first five answer alike: status 200, no body.
 local SERVER = [[
     listen 127.0.0.1:$port backlog=4096;
     location = /dirty {
@@ -56,7 +57,14 @@ local SERVER = [[
         }
     }
     location = /floor {
-        content_by_lua_block { ngx.exit(floor() and 200 or 500) }
+        content_by_lua_block {
+            ngx.exit(floor("unix:$socket", floor_pool) and 200 or 500)
+        }
+    }
+    location = /ready {
+        content_by_lua_block {
+            ngx.exit(floor("unix:$ready", ready_pool) and 200 or 500)
+        }
     }
     location = /thread {
         content_by_lua_block {
@@ -122,6 +130,16 @@ local function start_php(self, children)
     end), "PHP-FPM does not come up: see " .. self.dir .. "/fpm.log")
 end
 
+-- The workers of bare C that take ready connections from the kernel.
+local function start_ready(self)
+    self.ready_socket = self.dir .. "/ready.sock"
+    self.ready = process.start({ (os.getenv("DIRTY_BUILD") or "build") .. "/bench/floor", "ready",
+        tostring(_M.WORKERS), self.ready_socket }, nil, self.dir .. "/ready.err")
+    assert(process.poll(BOOT_TIMEOUT_S, function()
+        return unistd.access(self.ready_socket, "f") == 0
+    end), "floor ready does not come up")
+end
+
 --- Start everything and wait until every location answers.
 -- @tparam table env `dir`, `children` (of PHP-FPM: it keeps one busy for each connection that
 --   is kept alive)
@@ -131,17 +149,20 @@ function _M.start(env)
     self.runtime = runtime.start { apps = { "apps.echo" },
         args = { "--workers", tostring(_M.WORKERS) } }
     start_php(self, env.children)
+    start_ready(self)
     self.nginx = nginx.start { main = MAIN, http = HTTP, server = SERVER, files = FILES,
         level = "error", words = {
-            socket = self.runtime.socket, php = self.dir .. "/php.sock", port = self.port,
-            children = env.children, threads = _M.WORKERS,
+            socket = self.runtime.socket, ready = self.ready_socket,
+            php = self.dir .. "/php.sock", port = self.port, children = env.children,
+            threads = _M.WORKERS,
         } }
-    self.behind = { ["/dirty"] = {}, ["/php"] = process.children(self.php) }
+    self.behind = { ["/dirty"] = {}, ["/php"] = process.children(self.php),
+        ["/ready"] = process.children(self.ready) }
     for i, entry in ipairs(self.runtime:tree()) do
         self.behind["/dirty"][i] = entry.pid
     end
     self.behind["/floor"] = self.behind["/dirty"]
-    for _, uri in ipairs { "/empty", "/dirty", "/floor", "/thread", "/php", "/spin" } do
+    for _, uri in ipairs { "/empty", "/dirty", "/floor", "/ready", "/thread", "/php", "/spin" } do
         local r = self.nginx:request(uri)
         assert(r.status < 300, ("%s answers %d: %s"):format(uri, r.status, self.nginx:log()))
     end
@@ -223,6 +244,7 @@ end
 function Web:stop()
     self.nginx:close()
     process.stop(self.php)
+    process.stop(self.ready)
     self.runtime:close()
 end
 

@@ -7,7 +7,7 @@ bench: deps ## measure against the floors (BENCH_QUICK=1: a short run; see docs/
 
 bench-openresty: deps ## measure calls from nginx, against PHP-FPM and nginx's threads
 	@build-aux/deps.sh $(DEPS_BENCH_OPENRESTY)
-	@$(MAKE) --no-print-directory --silent all
+	@$(MAKE) --no-print-directory --silent all $(BENCH_TOOLS)
 	@DIRTY_BUILD=$(BUILD) $(LUA) bench/openresty.lua
 
 .PHONY: bench bench-openresty
