@@ -193,6 +193,14 @@ function _M.cpu_seconds(pid)
     return sum / 1e9
 end
 
+--- How often a process has gone to sleep: the voluntary context switches of its first thread.
+-- @tparam number pid
+-- @treturn number
+function _M.sleeps(pid)
+    local text = assert(_M.read(("/proc/%d/status"):format(pid)))
+    return tonumber(text:match("\nvoluntary_ctxt_switches:%s*(%d+)"))
+end
+
 --- Memory of a process in KiB.
 -- @tparam number pid
 -- @treturn table `rss` what is in memory, `pss` the same with shared pages divided among

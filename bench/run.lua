@@ -2,8 +2,10 @@
 --- Measure the runtime against the floors: `make bench`.
 --
 -- Environment: BENCH_QUICK=1 a shorter run for development; BENCH_SECONDS how long a
--- round lasts; BENCH_ROUNDS how many rounds; BENCH_ONLY=fast,gain,general,pinned,memory,
--- instructions,syscalls some sections only; DIRTY_BUILD where the programs are (build).
+-- round lasts; BENCH_ROUNDS how many rounds; BENCH_CROWD_SECONDS how long each of the 5 runs of
+-- the section crowd lasts (4; 20 is long enough to see a rare collapse); BENCH_ONLY=fast,gain,
+-- general,pinned,beside,wakeups,crowd,memory,instructions,syscalls some sections only; DIRTY_BUILD
+-- where the programs are (build).
 -- Exit status 0 also where a target is missed, 1 for an error.
 
 local root = (arg[0]:match("^(.*)/bench/[^/]+$") or ".")
@@ -11,6 +13,7 @@ package.path = root .. "/?.lua;" .. package.path
 
 local process = require "bench.process"
 local speed = require "bench.speed"
+local steady = require "bench.steady"
 local memory = require "bench.memory"
 local cost = require "bench.cost"
 
@@ -21,6 +24,8 @@ local env = {
     seconds = tonumber(os.getenv("BENCH_SECONDS")) or (quick and 0.15 or 0.2),
     rounds = tonumber(os.getenv("BENCH_ROUNDS")) or (quick and 7 or 25),
     warmup = quick and 0.03 or 0.05,
+    steady_seconds = quick and 0.5 or 2,
+    crowd_seconds = tonumber(os.getenv("BENCH_CROWD_SECONDS")) or (quick and 2 or 4),
     few_requests = quick and 1000 or 4000,
     many_requests = quick and 3000 or 14000,
     traced_requests = quick and 1000 or 4000,
@@ -137,7 +142,8 @@ local function run_all()
     print_setup()
     section("fast", "the fast path and its floor, workers that take ready connections from the "
         .. "kernel\n(1 MB echo: one process). Requests per second, medians over the rounds; CPU us "
-        .. "is the\ntime all processes of the server worked per request", nil, function()
+        .. "is the\ntime all processes of the server worked per request, caller us that of the "
+        .. "load generator", nil, function()
         return speed.run(env, FAST_ROWS)
     end)
     section("gain", "the general path (fast_path = false) and the fast path", nil, function()
@@ -151,6 +157,17 @@ local function run_all()
         .. "without the luck of placement", "taskset", function()
         return speed.run(env, PINNED_ROWS, { "taskset", "-c", "0" })
     end)
+    section("beside", "short calls beside a long one", nil, function()
+        return steady.beside_long(env)
+    end)
+    section("wakeups", "how often the arbiter wakes up while lanes take requests themselves", nil,
+        function()
+            return steady.wakeups(env)
+        end)
+    section("crowd", "1,000 connections: the calls of each second, by the status", nil,
+        function()
+            return steady.crowd(env)
+        end)
     section("memory", "memory", nil, function()
         return memory.run(env)
     end)

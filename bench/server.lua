@@ -141,11 +141,22 @@ end
 --- Start the load generator and leave it running.
 -- @tparam table args
 -- @treturn number pid, for `process.wait`
--- @treturn string path of the file its reports go to
+-- @treturn string path of the file its reports go to, for `report_of`
 function Server:start_load(args)
     local out = ("%s.load-%d"):format(self.scratch, started)
     started = started + 1
     return process.start(load_argv(self, args), out, out .. ".err"), out
+end
+
+--- The report of a load that was started before and has ended; raises if it has failed.
+-- @tparam string out of `start_load`
+-- @treturn table
+function Server:report_of(out)
+    local line = (process.read(out) or ""):match("([^\n]+)\n?$")
+    if not line then
+        error(("load of %s: %s"):format(self.name, process.read(out .. ".err") or ""), 0)
+    end
+    return cjson.decode(line)
 end
 
 --- What `dirty status --json` tells of the runtime.
