@@ -99,13 +99,26 @@ static bool attempt(dirty_lua_collector *c, lua_State *L, int kib) {
     return status == 0;
 }
 
+/* How much garbage a cycle is worth. A few large strings would make a small heap twice as
+ * large, and so cause a cycle each. They are left to the full collection after
+ * DIRTY_LUA_GARBAGE_BYTES of them, unless the heap may not grow that much. */
+static size_t least_garbage(const dirty_lua_collector *c) {
+    const dirty_lua_memory *m = c->memory;
+    bool has_large = m->used_bytes + m->kept_bytes > 0;
+    bool is_quick = m->held_bytes - m->used_bytes < DIRTY_LUA_QUICK_BYTES;
+    bool has_room = c->limit_bytes == 0 ||
+                    m->held_bytes + 2 * DIRTY_LUA_GARBAGE_BYTES < c->limit_bytes;
+    return has_large && is_quick && has_room ? DIRTY_LUA_GARBAGE_BYTES
+                                             : DIRTY_LUA_IDLE_STEP_BYTES;
+}
+
 /* End a cycle. The next one becomes due where LuaJIT would begin it. */
 static void end_cycle(dirty_lua_collector *c, lua_State *L) {
     size_t heap = c->memory->held_bytes;
     int pause = lua_gc(L, LUA_GCSETPAUSE, 200);
     lua_gc(L, LUA_GCSETPAUSE, pause);
     size_t due = heap / 100 * (pause > 0 ? (size_t)pause : 0);
-    size_t least = heap + DIRTY_LUA_IDLE_STEP_BYTES;
+    size_t least = heap + least_garbage(c);
     c->due_bytes = due > least ? due : least;
 }
 

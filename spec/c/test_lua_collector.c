@@ -213,6 +213,37 @@ static void a_limit_is_not_passed_for_it(void **state) {
     assert_true(most < f->collector.limit_bytes);
 }
 
+static void push_large(fixture *f, int serial) {
+    static char bytes[1 << 20];
+    memcpy(bytes, &serial, sizeof serial); /* no string twice */
+    lua_pushlstring(f->L, bytes, sizeof bytes);
+    lua_pop(f->L, 1);
+}
+
+/* How many steps are due for `count` strings of 1 MiB that nobody keeps. */
+static int steps_for_large(fixture *f, int count) {
+    int steps = 0;
+    for (int i = 0; i < count; i++) {
+        push_large(f, i);
+        if (dirty_lua_collector_is_due(&f->collector)) {
+            dirty_lua_collector_step(&f->collector, f->L);
+            steps++;
+        }
+    }
+    return steps;
+}
+
+static void large_strings_cause_few_cycles(void **state) {
+    fixture *f = *state;
+    assert_in_range(steps_for_large(f, 100), 15, 30);
+    assert_int_equal(f->alarms, 0);
+    dirty_lua_collector_full(&f->collector, f->L);
+    f->collector.limit_bytes = f->memory.held_bytes + 6 * MIB;
+    dirty_lua_collector_full(&f->collector, f->L);
+    assert_in_range(steps_for_large(f, 100), 45, 100);
+    assert_true(f->memory.held_bytes < f->collector.limit_bytes);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -225,6 +256,7 @@ int main(void) {
         TEST(turns_end_a_cycle),
         TEST(the_app_keeps_its_own_measure),
         TEST(a_limit_is_not_passed_for_it),
+        TEST(large_strings_cause_few_cycles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
