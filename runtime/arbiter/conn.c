@@ -16,13 +16,11 @@
 #include "arbiter/shared_conns.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/room.h"
 
 /* Cut the peer off after this much discarded input. A client whose send then fails
  * still finds our answer in its receive buffer. */
 #define LINGER_DISCARD_MAX (256u * 1024)
-/* Send buffer size per connection. A lane is free as soon as the rest of its answer
- * fits in. The usual kernel default is less than half of this. */
-#define ANSWER_ROOM_BYTES (512 * 1024)
 
 /* A connection is shared after so many requests in a row that a lane could have taken
  * itself. If lanes give it back BOUNCES_MAX times in a row, twice as many are needed. */
@@ -69,15 +67,6 @@ static uint64_t after_ms(uint32_t ms) {
 
 /* -- Creation and closing -------------------------------------------------------- */
 
-/* Set half of the size: the kernel doubles it. net.core.wmem_max bounds it. */
-static void widen(int fd) {
-    int bytes = 0, half = ANSWER_ROOM_BYTES / 2;
-    socklen_t len = sizeof bytes;
-    if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &len) == 0 &&
-        bytes < ANSWER_ROOM_BYTES)
-        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &half, sizeof half);
-}
-
 int conn_prepare(arbiter *a) {
     if (a->spare == NULL)
         a->spare = calloc(1, sizeof *a->spare);
@@ -117,7 +106,7 @@ int conn_open(arbiter *a, int fd, conn **out) {
     c->request.conn = c;
     c->closed = on_handle_closed;
     c->fits_needed = FITS_NEEDED;
-    widen(fd);
+    dirty_room_widen(fd); /* a lane is free as soon as the rest of its answer fits in */
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0) {
         c->request.peer_pid = peer.pid;
         c->request.peer_uid = peer.uid;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/room.h"
 
 /* Maximum number of pieces for one sendmsg(2). */
 #define SEND_PIECES 64
@@ -66,6 +67,7 @@ int dirty_conn_open(dirty_conn *conn, const struct sockaddr_un *address,
         close(fd);
         return rc;
     }
+    dirty_room_widen(fd); /* for long requests */
     conn->fd = fd;
     conn->owner = getpid();
     conn->born++;
