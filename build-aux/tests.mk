@@ -11,9 +11,11 @@ $(patsubst %,$(BUILD)/spec/test_%,arbiter ends listener moments ready ready_thre
     scarce_memory waits): \
     $(BUILD)/obj/spec/c/arbiter_rig.o
 
-# Its workers are threads: it stands between the arbiter and what starts and ends processes.
+# Its workers are threads: it stands between the arbiter and what starts and ends processes. And
+# it keeps the arbiter from rescuing requests.
 $(BUILD)/spec/test_ready_threads: $(BUILD)/obj/spec/c/thread_workers.o
-$(BUILD)/spec/test_ready_threads: WRAP = $(patsubst %,-Wl$(comma)--wrap=%,child_start waitid waitpid kill syscall)
+$(BUILD)/spec/test_ready_threads: WRAP = $(patsubst %,-Wl$(comma)--wrap=%,child_start waitid waitpid kill \
+    syscall shared_conns_take)
 comma = ,
 
 $(BUILD)/spec/%: spec/c/%.c $(SPEC_OBJ) $(CORE_OBJ) build-aux/tests.mk

@@ -4,6 +4,7 @@ local ffi = require("ffi")
 
 ffi.cdef([[
     void counted_ran(unsigned call);
+    void counted_hold(void);
     int counted_poll(void *, unsigned long, int) __asm__("poll");
 ]])
 
@@ -19,6 +20,13 @@ end
 function Counted:sleep(call)
     C.counted_ran(call)
     C.counted_poll(nil, 0, 1 + call % 15)
+    return call
+end
+
+--- Hold the lane until the test lets go of it.
+function Counted:hold(call)
+    C.counted_ran(call)
+    C.counted_hold()
     return call
 end
 

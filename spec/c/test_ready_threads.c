@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "arbiter/shared_conns.h"
 #include "arbiter_rig.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -39,6 +40,7 @@ __attribute__((visibility("default"))) const char *__tsan_default_suppressions(v
 
 static rig the_rig;
 static pthread_t arbiter_thread;
+static atomic_int arbiter_tid;
 static int arbiter_status;
 
 /* How often each call has run. The app calls this. */
@@ -47,6 +49,26 @@ void counted_ran(unsigned call);
 __attribute__((visibility("default"))) void counted_ran(unsigned call) {
     if (call < CALLERS * CALLS_MAX)
         atomic_fetch_add(&ran[call], 1);
+}
+
+/* Calls that hold a lane, until `held` is false. */
+static atomic_uint holders;
+static atomic_bool held;
+void counted_hold(void);
+__attribute__((visibility("default"))) void counted_hold(void) {
+    atomic_fetch_add(&holders, 1);
+    while (atomic_load(&held))
+        poll(NULL, 0, 1);
+    atomic_fetch_sub(&holders, 1);
+}
+
+/* The arbiter looks for requests that no lane has come for, and takes them. That hides
+ * events that got lost. While this is set, it takes none. */
+static atomic_bool nobody_looks;
+bool __real_shared_conns_take(conn *c);
+bool __wrap_shared_conns_take(conn *c);
+bool __wrap_shared_conns_take(conn *c) {
+    return !atomic_load(&nobody_looks) && __real_shared_conns_take(c);
 }
 
 /* -- What happens to lanes ----------------------------------------------------------- */
@@ -120,14 +142,14 @@ static void connect_again(caller *c) {
     c->fd = rig_connect(&the_rig);
 }
 
-static void add_request(caller *c, unsigned call, const char *app, const char *action,
+static void add_request(caller *c, unsigned call, const char *name, const char *action,
                         uint32_t budget_ms, size_t blob) {
     char text[16];
     size_t len = (size_t)snprintf(text, sizeof text, "%u", call);
     dirty_route route = {.budget_ms = budget_ms,
                          .priority = 5,
                          .argc = 1 + (blob > 0),
-                         .app = dirty_slice_cstr(app),
+                         .app = dirty_slice_cstr(name),
                          .action = dirty_slice_cstr(action)};
     size_t all =
         DIRTY_VALUE_HEAD_LEN + len + (blob > 0 ? DIRTY_VALUE_HEAD_LEN + blob : 0);
@@ -333,16 +355,21 @@ typedef struct outcome {
 
 static unsigned next_call[CALLERS];
 
-static void start_callers(caller *callers, unsigned count, bool wild) {
+static void prepare_callers(caller *callers, unsigned count, bool wild) {
     const char *given = getenv("DIRTY_RIG_SECONDS");
     uint64_t seconds = given ? strtoull(given, NULL, 10) : SECONDS;
     uint64_t until_ns = dirty_now_ns() + seconds * 1000 * DIRTY_NS_PER_MS;
     for (unsigned i = 0; i < count; i++) {
         callers[i] = (caller){.number = i, .wild = wild, .until_ns = until_ns, .fd = -1};
         callers[i].first = callers[i].next = i * CALLS_MAX + next_call[i];
+    }
+}
+
+static void start_callers(caller *callers, unsigned count, bool wild) {
+    prepare_callers(callers, count, wild);
+    for (unsigned i = 0; i < count; i++)
         assert_int_equal(
             pthread_create(&callers[i].thread, NULL, make_calls, &callers[i]), 0);
-    }
 }
 
 static outcome await_callers(caller *callers, unsigned count) {
@@ -386,6 +413,19 @@ static void await_lanes(unsigned count) {
     rig_wait_status(&the_rig, words);
 }
 
+/* How often the arbiter has gone to sleep so far. */
+static unsigned long long arbiter_sleeps(void) {
+    char path[64], line[128];
+    unsigned long long sleeps = 0;
+    snprintf(path, sizeof path, "/proc/self/task/%d/status", atomic_load(&arbiter_tid));
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        sscanf(line, "voluntary_ctxt_switches: %llu", &sleeps);
+    fclose(f);
+    return sleeps;
+}
+
 static outcome run_callers(unsigned count, bool wild) {
     caller callers[CALLERS];
     start_callers(callers, count, wild);
@@ -394,12 +434,16 @@ static outcome run_callers(unsigned count, bool wild) {
 
 /* -- Tests --------------------------------------------------------------------------- */
 
+/* And the arbiter sleeps. */
 static void one_caller_and_two_lanes(void **state) {
     (void)state;
-    unsigned long long direct = counter("direct");
+    unsigned long long direct = counter("direct"), sleeps = arbiter_sleeps();
     outcome all = run_callers(1, false);
+    sleeps = arbiter_sleeps() - sleeps;
     assert_int_equal(all.values, all.calls);
     assert_true(counter("direct") - direct > all.calls / 2);
+    if (sleeps > 500 + all.calls / 5)
+        fail_msg("the arbiter woke %llu times in %u calls", sleeps, all.calls);
 }
 
 static void callers_beside_one_another(void **state) {
@@ -426,13 +470,120 @@ static void lanes_that_stand_still(void **state) {
     assert_int_equal(all.ended, 0);
 }
 
+static void lanes_lose_no_event(void **state) {
+    (void)state;
+    atomic_store(&nobody_looks, true);
+    outcome all = run_callers(CALLERS, false);
+    atomic_store(&trouble.pause, 1000);
+    outcome more = run_callers(CALLERS, true);
+    atomic_store(&trouble.pause, 0);
+    atomic_store(&nobody_looks, false);
+    assert_int_equal(all.values, all.calls);
+    assert_int_equal(more.lost, 0);
+    assert_int_equal(more.ended, 0);
+}
+
+/* A caller that leaves while its request waits for a lane is not served, also if the
+ * arbiter is late to see it. */
+static void who_leaves_while_it_waits_is_not_served(void **state) {
+    caller c[4];
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        c[i] = (caller){.number = (unsigned)i, .fd = -1};
+        c[i].next = (unsigned)i * CALLS_MAX + next_call[i];
+    }
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < 4; i++) {
+            if (c[i].fd < 0)
+                connect_again(&c[i]);
+            for (int k = 0; k < 6; k++)
+                call_plainly(&c[i], "run", 0, 0, 0);
+        }
+        atomic_store(&nobody_looks, round % 2 == 0);
+        atomic_store(&held, true);
+        for (int i = 0; i < 2; i++) {
+            add_request(&c[i], c[i].next, "counted", "hold", 0, 0);
+            send_requests(&c[i], 0);
+            uint64_t until_ns = dirty_now_ns() + WAIT_MS * DIRTY_NS_PER_MS;
+            while (atomic_load(&holders) <= (unsigned)i) {
+                assert_true(dirty_now_ns() < until_ns);
+                poll(NULL, 0, 1);
+            }
+        }
+        unsigned left = c[2].next++;
+        add_request(&c[2], left, "counted", "run", 0, 0);
+        send_requests(&c[2], 0);
+        hang_up(&c[2]);
+        add_request(&c[3], c[3].next, "counted", "run", 0, 0);
+        send_requests(&c[3], 0);
+        atomic_store(&held, false);
+        for (int i = 0; i < 4; i++)
+            if (i != 2)
+                expect(&c[i], c[i].next++);
+        atomic_store(&nobody_looks, false);
+        assert_int_equal(atomic_load(&ran[left]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        hang_up(&c[i]);
+        dirty_buf_deinit(&c[i].out);
+        next_call[i] = c[i].next - (unsigned)i * CALLS_MAX;
+        assert_string_equal(c[i].complaint, "");
+    }
+}
+
+/* Two callers of one lane, of which one has a shared connection, and the other comes by
+ * the arbiter. They send at the same time, and both must get answers before they go on.
+ * So if lane and arbiter miss each other, nothing else wakes them. */
+static atomic_uint rounds[2];
+
+static void *meet(void *arg) {
+    caller *c = arg;
+    while (c->next < c->number * CALLS_MAX + CALLS_MAX - 1 && c->complaint[0] == '\0' &&
+           dirty_now_ns() < c->until_ns) {
+        unsigned call = c->next++;
+        unsigned round = atomic_fetch_add(&rounds[c->number], 1);
+        while (atomic_load(&rounds[1 - c->number]) <= round &&
+               dirty_now_ns() < c->until_ns)
+            sched_yield();
+        for (volatile unsigned spin = dice(3000); spin > 0; spin--)
+            continue;
+        add_request(c, call, c->number == 0 ? "counted" : "general", "run", 0, 0);
+        send_requests(c, 0);
+        expect(c, call);
+    }
+    hang_up(c);
+    dirty_buf_deinit(&c->out);
+    return NULL;
+}
+
+static void lane_and_arbiter_do_not_miss_each_other(void **state) {
+    caller callers[2];
+    (void)state;
+    kill(getpid(), SIGTTOU);
+    await_lanes(1);
+    atomic_store(&nobody_looks, true);
+    prepare_callers(callers, 2, false);
+    for (int i = 0; i < 2; i++) {
+        connect_again(&callers[i]);
+        assert_int_equal(pthread_create(&callers[i].thread, NULL, meet, &callers[i]), 0);
+    }
+    outcome all = await_callers(callers, 2);
+    atomic_store(&nobody_looks, false);
+    kill(getpid(), SIGTTIN);
+    await_lanes(2);
+    assert_int_equal(all.values, all.calls);
+    assert_true(all.calls > 100);
+}
+
 static void lanes_that_die(void **state) {
     (void)state;
+    atomic_store(&nobody_looks, true);
     atomic_store(&trouble.pause, 1000);
     atomic_store(&trouble.death, 400);
     outcome all = run_callers(CALLERS, true);
     atomic_store(&trouble.pause, 0);
     atomic_store(&trouble.death, 0);
+    atomic_store(&nobody_looks, false);
     await_lanes(2);
     assert_true(all.deaths > 0);
     assert_true(all.lost + all.ended <= all.deaths);
@@ -458,6 +609,7 @@ static void lanes_that_come_and_go(void **state) {
 
 static void *run_arbiter(void *arg) {
     const rig *r = arg;
+    atomic_store(&arbiter_tid, gettid());
     arbiter_status = dirty_arbiter_run(&r->o);
     return NULL;
 }
@@ -478,6 +630,11 @@ static int set_up(void **state) {
                                   .timeout_ms = 60000,
                                   .max_queue = 1000,
                                   .interruptible = true};
+    /* An app of which lanes take no requests themselves. */
+    r->apps[1] = r->apps[0];
+    r->apps[1].name = "general";
+    r->apps[1].exclusive = true;
+    r->o.app_count = 2;
     r->o.workers = 2;
     r->o.fast_path = true;
     r->o.lua_path = path;
@@ -513,6 +670,9 @@ int main(void) {
         cmocka_unit_test(callers_beside_one_another),
         cmocka_unit_test(callers_that_do_what_they_like),
         cmocka_unit_test(lanes_that_stand_still),
+        cmocka_unit_test(lanes_lose_no_event),
+        cmocka_unit_test(who_leaves_while_it_waits_is_not_served),
+        cmocka_unit_test(lane_and_arbiter_do_not_miss_each_other),
         cmocka_unit_test(lanes_that_die),
         cmocka_unit_test(lanes_that_come_and_go),
     };
