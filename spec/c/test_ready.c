@@ -568,5 +568,6 @@ int main(void) {
         cmocka_unit_test(a_stop_takes_the_connections_back),
         cmocka_unit_test(many_lanes),
     };
+    harness_choose_tests();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

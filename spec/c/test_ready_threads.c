@@ -676,5 +676,6 @@ int main(void) {
         cmocka_unit_test(lanes_that_die),
         cmocka_unit_test(lanes_that_come_and_go),
     };
+    harness_choose_tests();
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
