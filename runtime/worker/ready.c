@@ -394,9 +394,20 @@ int dirty_ready_begin(dirty_ready *r) {
     return dirty_channel_send(r->channel, &m, sizeof m, NULL, 0);
 }
 
+/* The event with the request has told this lane alone that the caller sends no more. Make
+ * the arbiter look for itself when it lets go of the connection. If it has let go
+ * already, it gets the connection once more. */
+static int tell_half_closed(dirty_ready *r) {
+    if (dirty_board_take(word_of(r), r->ticket, r->me) != DIRTY_BOARD_DONE)
+        return 0;
+    return send_bounced(r, DIRTY_CONNECTION_KEEP, 0);
+}
+
 int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
-    if (done->dropped || dirty_baton_is_reported(r->page, r->seq))
-        return 0; /* the arbiter owns the connection, or will with DONE */
+    if (done->dropped)
+        return 0; /* the arbiter owns the connection */
+    if (dirty_baton_is_reported(r->page, r->seq))
+        return r->half_closed ? tell_half_closed(r) : 0; /* it will with DONE */
     if (done->connection == DIRTY_CONNECTION_LOST)
         shutdown(r->fd, SHUT_RDWR); /* nobody may write behind half a frame */
     if (done->connection != DIRTY_CONNECTION_KEEP || r->half_closed) {
