@@ -21,7 +21,7 @@ model: ## search a model of the fast path for errors (two minutes)
 	@spec/model/run.sh
 
 pitfalls: deps ## put known mistakes into the fast path and see tests fail; ONLY=name (20 minutes)
-	@+$(SUBMAKE) all
+	@+$(SUBMAKE) BUILD=build all build/spec/test_ready build/spec/test_ready_threads
 	@ONLY=$(ONLY) $(LUA) spec/mutants/pitfalls.lua
 
 # The images are built and run without an engine.

@@ -4,10 +4,10 @@
 --
 -- Each is a mistake that one makes easily, and that a measurement or a prototype has shown to cost
 -- a request, a connection or the gain. The first nine are those that spec/model/run.sh puts into
--- the model, by the same names. They are put into a copy of what git tracks, which is built and
--- tested. A test that fails must have passed in the sound copy before. The last line is
--- "N passed, N failed". Environment: ONLY=NAME (that one alone), TEST_SECONDS, the limit of one
--- test (100).
+-- the model, by the same names. They are put into a copy of what git tracks and of build/, which is
+-- built and tested. A test that fails must have passed in the sound copy before. The last line is
+-- "N passed, N failed". Environment: ONLY=NAMES (these alone), TEST_SECONDS, the limit of one test
+-- (100).
 local only = os.getenv "ONLY"
 only = only ~= "" and only or nil
 local limit_s = tonumber(os.getenv "TEST_SECONDS") or 100
@@ -15,6 +15,7 @@ local limit_s = tonumber(os.getenv "TEST_SECONDS") or 100
 -- Words of a shell that run one test of a file.
 local STEPS = "DIRTY_TEST='%s' spec/run.sh c build/spec/test_ready" -- killed between two steps
 local THREADS = "DIRTY_TEST='%s' spec/run.sh c build/spec/test_ready_threads" -- at full speed
+local LONG = "DIRTY_RIG_SECONDS=10 " .. THREADS
 local APPS = "spec/run.sh lua --filter=%s spec/runtime/ready_lanes_spec.lua"
 
 local BOARD = "runtime/base/board.h"
@@ -24,7 +25,9 @@ local SHARED = "runtime/arbiter/shared_conns.c"
 local LOOKS = "runtime/arbiter/ready_lanes.c"
 local HANGUPS = "runtime/arbiter/hangup_watch.c"
 
--- Name, the file of the test that notices, its name; then file, text, what takes its place.
+-- Where a mistake needs a bad moment, it waits there, or makes a step at which the test may stop
+-- the lane. In each: its name, the file and the name of the test that notices; then file, text, and
+-- what takes its place.
 local PITFALLS = {
     -- -- as in the model ----------------------------------------------------------------------
     -- MORE is set on a word that has become free meanwhile.
@@ -43,18 +46,20 @@ local PITFALLS = {
     { "NO_ARM", THREADS, "lanes_that_die", LOOKS, [[
             shared_conns_arm(c); /* the lane may have swallowed its event */]], [[
             continue;]] },
-    { "ARM_FREE_ONLY", THREADS, "lanes_that_die", LOOKS, [[
+    { "ARM_FREE_ONLY", LONG, "lanes_that_die", LOOKS, [[
         else
             shared_conns_arm(c); /* the lane may have swallowed its event */]], [[
         else if (shared_conns_owner(c) == DIRTY_BOARD_NOBODY)
             shared_conns_arm(c);]] },
     -- The lane reads `wanted` before it is idle.
     { "WANTED_EARLY", THREADS, "lane_and_arbiter_do_not_miss_each_other", READY, [[
-static bool must_listen(dirty_ready *r) {
-    bool wanted = atomic_load(&r->page->wanted) != 0;]], [[
+static void join(dirty_ready *r) {]], [[
 static _Thread_local bool wanted_before;
-static bool must_listen(dirty_ready *r) {
-    bool wanted = wanted_before;]], READY, [[
+static void join(dirty_ready *r) {]], READY, [[
+    bool wanted = atomic_load(&r->page->wanted) != 0;
+    bool in_slice]], [[
+    bool wanted = wanted_before;
+    bool in_slice]], READY, [[
     if (!dirty_baton_end(r->page, r->seq))
         return;]], [[
     wanted_before = atomic_load(&r->page->wanted) != 0;
@@ -78,25 +83,27 @@ int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
         announce(r);
         return receive(r, e->events);]] },
     -- A lane that looks again begins while its page shows the last request.
-    { "ZERO_LATE", THREADS, "lanes_that_*", READY, [[
+    { "ZERO_LATE", LONG, "lanes_that_die", READY, [[
     announce(r); /* before READING: the page must not show the last request any more */
 ]], "", READY, [[
     r->told = false;
     struct pollfd p]], [[
     r->told = false;
-    dirty_step("claimed");
+    dirty_step("again");
     announce(r);
     struct pollfd p]] },
     -- The arbiter reads which request it is after it has adopted it.
     { "HEAD_LATE", STEPS, "calls_with_near_deadlines", LOOKS, [[
 !read_head(l, c) || !dirty_baton_adopt(l->page, seq))]], [[
-!dirty_baton_adopt(l->page, seq) || !read_head(l, c))]] },
+!dirty_baton_adopt(l->page, seq) ||
+        poll(NULL, 0, 1) != 0 || !read_head(l, c))]] },
     -- The lane looks for messages before it says that it sleeps.
     { "SLEEP_UNSAID", THREADS, "lane_and_arbiter_do_not_miss_each_other", READY, [[
     atomic_store(&r->page->asleep, 1);
     atomic_fetch_or_explicit(waiting, bit, memory_order_relaxed);
     bool listen = must_listen(r);]], [[
     bool listen = must_listen(r);
+    dirty_step("mistake");
     atomic_store(&r->page->asleep, 1);
     atomic_fetch_or_explicit(waiting, bit, memory_order_relaxed);]] },
 
@@ -105,8 +112,9 @@ int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
     { "WANTED_UNTRIED", THREADS, "lane_and_arbiter_do_not_miss_each_other", LANE, [[
     atomic_store(&l->page->wanted, 1);
     return dirty_baton_claim(l->page, DIRTY_BATON_REPORT, &l->seq);]], [[
+    poll(NULL, 0, 1);
     atomic_store(&l->page->wanted, 1);
-    return false;]] },
+    return false;]], LANE, "#include <errno.h>", "#include <errno.h>\n#include <poll.h>" },
     -- It looks whether the lane sleeps before it has sent the message.
     { "ASLEEP_EARLY", THREADS, "lane_and_arbiter_do_not_miss_each_other", LANE, [[
     ssize_t n;
@@ -118,6 +126,7 @@ int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
     wake(l);]], [[
     ssize_t n;
     bool asleep = l->page != NULL && atomic_load(&l->page->asleep) != 0;
+    poll(NULL, 0, 1);
     do
         n = sendmsg(l->fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
@@ -126,21 +135,18 @@ int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
     if (asleep)
         wake(l);
     else
-        atomic_fetch_add(&l->page->sent, 1);]] },
+        atomic_fetch_add(&l->page->sent, 1);]],
+        LANE, "#include <errno.h>", "#include <errno.h>\n#include <poll.h>" },
     -- The signal that wakes a lane is not blocked before it sleeps.
     { "WAKE_UNBLOCKED", THREADS, "lane_and_arbiter_do_not_miss_each_other", READY, [[
         n = epoll_pwait(]], [[
         pthread_sigmask(SIG_SETMASK, &r->asleep_mask, NULL);
+        dirty_step("mistake");
         n = epoll_pwait(]] },
     -- Nobody wakes the lanes when the first connection is shared.
     { "SHARED_UNSAID", STEPS, "one_shared_connection_after_another", SHARED, [[
             arbiter_mark(c->a, MARK_SHARED);]], [[
             return true;]] },
-    -- A lane waits for shared connections when there are none, and a stop comes late.
-    -- A fast caller keeps its lane from the queue.
-    { "AGAIN_UNASKED", THREADS, "lane*", READY, [[
-    if (must_listen(r) || !dirty_baton_claim(r->page, 0, &r->seq))]], [[
-    if (!dirty_baton_claim(r->page, 0, &r->seq))]] },
 
     -- -- death --------------------------------------------------------------------------------
     -- The page still shows the last request.
@@ -166,6 +172,10 @@ int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
     { "HALF_CLOSED_LOST", STEPS, "a_half_closed_caller_gets_its_answer",
         HANGUPS, [[.events = EPOLLET, .data.ptr = c]],
         [[.events = EPOLLET | EPOLLRDHUP, .data.ptr = c]] },
+    -- The arbiter does not learn of a half-closed caller whose call it has adopted.
+    { "HALF_CLOSED_UNSAID", THREADS, "a_half_closed_caller_whose_call_is_adopted", READY, [[
+        return r->half_closed ? tell_half_closed(r) : 0; /* it will with DONE */]], [[
+        return (void)tell_half_closed, 0;]] },
     -- EPOLLPRI, as UV_PRIORITIZED: a unix socket reports it with every byte.
     { "HANGUP_BY_PRIORITY", THREADS, "one_caller_and_two_lanes",
         HANGUPS, [[.events = EPOLLET, .data.ptr = c]],
@@ -182,12 +192,9 @@ int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
     { "TICKET_KEPT", STEPS, "one_shared_connection_after_another", SHARED, [[
 (s->tickets[c->slot] + 1) & DIRTY_BOARD_TICKET_MASK]], [[
 s->tickets[c->slot] & DIRTY_BOARD_TICKET_MASK]] },
-    -- The registration in the epoll outlives the connection, as lanes have copies.
-    { "REGISTERED_ON", THREADS, "*", SHARED, [[
-    control(c, EPOLL_CTL_DEL);]], "" },
     -- Copies have low numbers.
     { "LOW_COPIES", APPS, "give.no.copy",
-        "runtime/base/descriptors.c", [[F_DUPFD_CLOEXEC, HIGH_NUMBER]],
+        "runtime/base/descriptors.c", [[F_DUPFD_CLOEXEC, DIRTY_DESCRIPTORS_HIGH]],
         [[F_DUPFD_CLOEXEC, 3]] },
     -- A child that an app forks keeps the copies.
     { "COPIES_IN_CHILD", APPS, "give.no.copy", READY, [[
@@ -196,9 +203,13 @@ s->tickets[c->slot] & DIRTY_BOARD_TICKET_MASK]] },
 
     -- -- the queue ----------------------------------------------------------------------------
     -- Without patience one late look puts everybody into the queue.
-    { "NO_PATIENCE", STEPS, "many_callers_leave_the_queue", LOOKS, [[
+    { "NO_PATIENCE", STEPS, "who_waits_for_a_moment_is_not_queued", LOOKS, [[
     return !moving || now_ns - c->seen_ns >= PATIENCE_NS ||]], [[
     return true || !moving || now_ns - c->seen_ns >= PATIENCE_NS ||]] },
+    -- A connection that the arbiter has taken back counts as one that lanes can't serve.
+    { "TAKEN_BACK_COUNTS", STEPS, "many_callers_leave_the_queue", "runtime/arbiter/conn.c", [[
+    if (len > 0 && ++c->bounces >= BOUNCES_MAX) {]], [[
+    if (++c->bounces >= BOUNCES_MAX) {]] },
     -- A lane that the arbiter wants takes none itself.
     { "NO_SLICE", STEPS, "many_callers_leave_the_queue", READY, [[
 #define SLICE_NS (DIRTY_NS_PER_MS / 5)]], [[
@@ -215,7 +226,8 @@ local function lines_of(command)
 end
 
 local place = lines_of("mktemp -d /tmp/pXXXXXX")[1]
-assert(os.execute(("git ls-files -z | xargs -0 cp --parents -t %s"):format(place)) == 0)
+assert(os.execute(("git ls-files -z | xargs -0 cp -p --parents -t %s && cp -a build %s")
+    :format(place, place)) == 0)
 
 local function read(path)
     local file = assert(io.open(place .. "/" .. path, "rb"))
@@ -240,7 +252,7 @@ local function replace(text, from, to)
 end
 
 local function build(test)
-    local target = test:match "build/spec/%S+" or "test-programs"
+    local target = test:match "build/spec/%S+" or "all"
     return os.execute(("make -s -j$(nproc) -C %s CFLAGS=-O1 %s >%s/log 2>&1"):format(place, target,
         place)) == 0
 end
@@ -298,7 +310,7 @@ end
 io.stdout:setvbuf "line"
 local chosen, totals = {}, { passed = 0, failed = 0 }
 for _, pitfall in ipairs(PITFALLS) do
-    if not only or only == pitfall[1] then
+    if not only or (" " .. only .. " "):find(" " .. pitfall[1] .. " ", 1, true) then
         chosen[#chosen + 1] = { pitfall, pitfall[2]:format(pitfall[3]) }
     end
 end
