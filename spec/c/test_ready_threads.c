@@ -97,8 +97,28 @@ static bool is_sore(const char *step) {
            strcmp(step, "announced") == 0 || strcmp(step, "again") == 0;
 }
 
+/* One lane is to stand behind its answer, still the owner of its connection, while
+ * another that has the next event of it dies. */
+enum { NOTHING, TO_STAND, STANDS, DIED, GO_ON };
+static atomic_int act;
+
+static bool plays(const char *step) {
+    static _Thread_local bool is_direct;
+    is_direct = strcmp(step, "received") == 0 || (is_direct && strcmp(step, "idle") != 0);
+    int to_stand = TO_STAND, stands = STANDS;
+    uint64_t until_ns = dirty_now_ns() + WAIT_MS * DIRTY_NS_PER_MS;
+    if (is_direct && strcmp(step, "answered") == 0 &&
+        atomic_compare_exchange_strong(&act, &to_stand, STANDS))
+        while (atomic_load(&act) != GO_ON && dirty_now_ns() < until_ns)
+            poll(NULL, 0, 1);
+    return strcmp(step, "woken") == 0 &&
+           atomic_compare_exchange_strong(&act, &stands, DIED);
+}
+
 /* A lane stands still for a moment, or dies: see thread_workers.h. */
 static bool on_step(const char *step) {
+    if (atomic_load(&act) != NOTHING && plays(step))
+        return true;
     if (hits(atomic_load(&trouble.pause)))
         poll(NULL, 0, (int)dice(dice(8) == 0 ? 30 : 2));
     uint64_t now_ns = dirty_now_ns(), next_ns = atomic_load(&next_death_ns);
@@ -598,8 +618,9 @@ static void *meet(void *arg) {
         while (atomic_load(&rounds[1 - c->number]) <= round &&
                dirty_now_ns() < c->until_ns)
             sched_yield();
-        for (volatile unsigned spin = dice(3000); spin > 0; spin--)
-            continue;
+        for (volatile unsigned spin = dice(c->number == 0 ? 1000 : 100000); spin > 0;
+             spin--)
+            continue; /* the lane gets both at any distance */
         add_request(c, call, c->number == 0 ? "counted" : "general", "run", 0, 0);
         send_requests(c, 0);
         expect(c, call);
@@ -628,6 +649,33 @@ static void lane_and_arbiter_do_not_miss_each_other(void **state) {
     await_lanes(2);
     assert_int_equal(all.values, all.calls);
     assert_true(all.calls > 100);
+}
+
+/* A lane dies with the event of a connection that another one owns. */
+static void an_event_that_dies_beside_its_owner(void **state) {
+    caller c = connect_caller(0);
+    (void)state;
+    share(&c);
+    atomic_store(&nobody_looks, true);
+    unsigned long long respawns = counter("respawns");
+    uint64_t until_ns = dirty_now_ns() + WAIT_MS * DIRTY_NS_PER_MS;
+    atomic_store(&act, TO_STAND);
+    while (atomic_load(&act) == TO_STAND && dirty_now_ns() < until_ns) {
+        call_plainly(&c, "run", 0, 0, 0);
+        poll(NULL, 0, 1); /* a lane may be between its answer and the step */
+    }
+    unsigned call = c.next++;
+    add_request(&c, call, "counted", "run", 0, 0);
+    send_requests(&c, 0);
+    while (counter("respawns") == respawns && dirty_now_ns() < until_ns)
+        poll(NULL, 0, 1);
+    await_lanes(2);
+    assert_int_equal(atomic_load(&act), DIED);
+    atomic_store(&act, GO_ON);
+    expect(&c, call);
+    atomic_store(&act, NOTHING);
+    atomic_store(&nobody_looks, false);
+    disconnect_caller(&c);
 }
 
 static void lanes_that_die(void **state) {
@@ -729,6 +777,7 @@ int main(void) {
         cmocka_unit_test(who_leaves_while_it_waits_is_not_served),
         cmocka_unit_test(a_half_closed_caller_whose_call_is_adopted),
         cmocka_unit_test(lane_and_arbiter_do_not_miss_each_other),
+        cmocka_unit_test(an_event_that_dies_beside_its_owner),
         cmocka_unit_test(lanes_that_die),
         cmocka_unit_test(lanes_that_come_and_go),
     };

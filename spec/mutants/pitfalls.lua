@@ -46,7 +46,7 @@ local PITFALLS = {
     { "NO_ARM", THREADS, "lanes_that_die", LOOKS, [[
             shared_conns_arm(c); /* the lane may have swallowed its event */]], [[
             continue;]] },
-    { "ARM_FREE_ONLY", LONG, "lanes_that_die", LOOKS, [[
+    { "ARM_FREE_ONLY", THREADS, "an_event_that_dies_beside_its_owner", LOOKS, [[
         else
             shared_conns_arm(c); /* the lane may have swallowed its event */]], [[
         else if (shared_conns_owner(c) == DIRTY_BOARD_NOBODY)
