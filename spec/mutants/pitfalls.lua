@@ -103,7 +103,7 @@ int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
     atomic_fetch_or_explicit(waiting, bit, memory_order_relaxed);
     bool listen = must_listen(r);]], [[
     bool listen = must_listen(r);
-    dirty_step("mistake");
+    poll(NULL, 0, 1);
     atomic_store(&r->page->asleep, 1);
     atomic_fetch_or_explicit(waiting, bit, memory_order_relaxed);]] },
 
@@ -141,7 +141,7 @@ int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
     { "WAKE_UNBLOCKED", THREADS, "lane_and_arbiter_do_not_miss_each_other", READY, [[
         n = epoll_pwait(]], [[
         pthread_sigmask(SIG_SETMASK, &r->asleep_mask, NULL);
-        dirty_step("mistake");
+        poll(NULL, 0, 1);
         n = epoll_pwait(]] },
     -- Nobody wakes the lanes when the first connection is shared.
     { "SHARED_UNSAID", STEPS, "one_shared_connection_after_another", SHARED, [[
@@ -202,18 +202,14 @@ s->tickets[c->slot] & DIRTY_BOARD_TICKET_MASK]] },
         (void)on_fork_in_child;]] },
 
     -- -- the queue ----------------------------------------------------------------------------
+    -- A request counts as one for the lanes only if no other waits: who comes by the queue stays.
+    { "SHARED_IN_CALM", STEPS, "many_callers_leave_the_queue", "runtime/arbiter/conn.c", [[
+    return a->shared != NULL && a->shared->open && c->state == CONN_RUNNING &&]], [[
+    return a->queued == 0 && a->shared != NULL && a->shared->open && c->state == CONN_RUNNING &&]] },
     -- Without patience one late look puts everybody into the queue.
     { "NO_PATIENCE", STEPS, "who_waits_for_a_moment_is_not_queued", LOOKS, [[
     return !moving || now_ns - c->seen_ns >= PATIENCE_NS ||]], [[
     return true || !moving || now_ns - c->seen_ns >= PATIENCE_NS ||]] },
-    -- A connection that the arbiter has taken back counts as one that lanes can't serve.
-    { "TAKEN_BACK_COUNTS", STEPS, "many_callers_leave_the_queue", "runtime/arbiter/conn.c", [[
-    if (len > 0 && ++c->bounces >= BOUNCES_MAX) {]], [[
-    if (++c->bounces >= BOUNCES_MAX) {]] },
-    -- A lane that the arbiter wants takes none itself.
-    { "NO_SLICE", STEPS, "many_callers_leave_the_queue", READY, [[
-#define SLICE_NS (DIRTY_NS_PER_MS / 5)]], [[
-#define SLICE_NS 0]] },
 }
 
 local function lines_of(command)
