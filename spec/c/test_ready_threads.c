@@ -604,6 +604,30 @@ static void a_half_closed_caller_whose_call_is_adopted(void **state) {
         disconnect_caller(&c[i]);
 }
 
+/* The same if the lane can't serve the request, and gives it to the arbiter. */
+static void a_half_closed_caller_whose_request_goes_back(void **state) {
+    caller c[3];
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        c[i] = connect_caller(i);
+        share(&c[i]);
+    }
+    atomic_store(&nobody_looks, true);
+    hold_lane(&c[0]);
+    hold_lane(&c[1]);
+    add_request(&c[2], c[2].next, "nobody", "run", 0, 0);
+    send_requests(&c[2], 0);
+    shutdown(c[2].fd, SHUT_WR);
+    atomic_fetch_add(&let_go, 2);
+    for (int i = 0; i < 2; i++)
+        expect(&c[i], c[i].next++);
+    assert_int_equal(expect(&c[2], c[2].next++), REFUSED);
+    expect_end(&c[2], c[2].next - 1);
+    atomic_store(&nobody_looks, false);
+    for (int i = 0; i < 3; i++)
+        disconnect_caller(&c[i]);
+}
+
 /* Two callers of one lane, of which one has a shared connection, and the other comes by
  * the arbiter. They send at the same time, and both must get answers before they go on.
  * So if lane and arbiter miss each other, nothing else wakes them. */
@@ -776,6 +800,7 @@ int main(void) {
         cmocka_unit_test(lanes_lose_no_event),
         cmocka_unit_test(who_leaves_while_it_waits_is_not_served),
         cmocka_unit_test(a_half_closed_caller_whose_call_is_adopted),
+        cmocka_unit_test(a_half_closed_caller_whose_request_goes_back),
         cmocka_unit_test(lane_and_arbiter_do_not_miss_each_other),
         cmocka_unit_test(an_event_that_dies_beside_its_owner),
         cmocka_unit_test(lanes_that_die),

@@ -202,10 +202,11 @@ s->tickets[c->slot] & DIRTY_BOARD_TICKET_MASK]] },
         (void)on_fork_in_child;]] },
 
     -- -- the queue ----------------------------------------------------------------------------
-    -- A request counts as one for the lanes only if no other waits: who comes by the queue stays.
-    { "SHARED_IN_CALM", STEPS, "many_callers_leave_the_queue", "runtime/arbiter/conn.c", [[
-    return a->shared != NULL && a->shared->open && c->state == CONN_RUNNING &&]], [[
-    return a->queued == 0 && a->shared != NULL && a->shared->open && c->state == CONN_RUNNING &&]] },
+    -- Who had to wait in the queue is not shared.
+    { "QUEUED_UNSHARED", STEPS, "many_callers_leave_the_queue", "runtime/arbiter/conn.c", [[
+    if (!conn_set_state(c, CONN_QUEUED))]], [[
+    c->fits = 0;
+    if (!conn_set_state(c, CONN_QUEUED))]] },
     -- Without patience one late look puts everybody into the queue.
     { "NO_PATIENCE", STEPS, "who_waits_for_a_moment_is_not_queued", LOOKS, [[
     return !moving || now_ns - c->seen_ns >= PATIENCE_NS ||]], [[
