@@ -111,13 +111,17 @@ static int send_plain(const dirty_ready *r, uint32_t kind) {
 }
 
 /* Give the connection that this lane owns to the arbiter, with what was received of it.
- * If that fails, the channel is broken, and the next use of it says so. */
+ * This lane has had its event, and so perhaps the news that the caller sends no more,
+ * which the arbiter does not see behind a request. MORE makes it arm the connection anew.
+ * If the message can't be sent, the channel is broken, and the next use of it says so. */
 static int send_bounced(dirty_ready *r, uint32_t end, size_t len) {
     dirty_msg_bounced m = {.kind = DIRTY_MSG_BOUNCED,
                            .slot = r->slot,
                            .ticket = r->ticket,
                            .end = end,
                            .len = (uint32_t)len};
+    if (end == DIRTY_CONNECTION_KEEP)
+        dirty_board_take(word_of(r), r->ticket, r->me); /* it has an owner: sets MORE */
     return dirty_channel_send(r->channel, &m, sizeof m, r->page->head, len);
 }
 
