@@ -176,6 +176,10 @@ int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
     { "HALF_CLOSED_UNSAID", THREADS, "a_half_closed_caller_whose_call_is_adopted", READY, [[
         return r->half_closed ? tell_half_closed(r) : 0; /* it will with DONE */]], [[
         return (void)tell_half_closed, 0;]] },
+    -- Nor of one whose request a lane gives back.
+    { "HALF_CLOSED_BACK", THREADS, "a_half_closed_caller_whose_request_goes_back", READY, [[
+    if (end == DIRTY_CONNECTION_KEEP)
+        dirty_board_take(word_of(r), r->ticket, r->me); /* it has an owner: sets MORE */]], "" },
     -- EPOLLPRI, as UV_PRIORITIZED: a unix socket reports it with every byte.
     { "HANGUP_BY_PRIORITY", THREADS, "one_caller_and_two_lanes",
         HANGUPS, [[.events = EPOLLET, .data.ptr = c]],
