@@ -24,7 +24,10 @@ LOWDOWN ?= lowdown
 
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
        -Wformat=2 -Wvla $(if $(WERROR),-Werror)
-SAN  = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+SAN  = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined \
+       $(if $(filter thread,$(SANITIZE)),$(CALLED)))
+# The thread sanitizer does not see these where the compiler writes them out.
+CALLED = -fno-builtin-memcmp -fno-builtin-memcpy -fno-builtin-memset
 OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) $(SAN) \
        -Iruntime -Iruntime/include -I. -DDIRTY_VERSION='"$(VERSION)"'
 ifeq ($(LUAJIT_PREFIX),)

@@ -20,6 +20,10 @@ model: ## search a model of the fast path for errors (two minutes)
 	@build-aux/deps.sh $(DEPS_MODEL)
 	@spec/model/run.sh
 
+pitfalls: deps ## put known mistakes into the fast path and see tests fail; ONLY=name (20 minutes)
+	@+$(SUBMAKE) BUILD=build all build/spec/test_ready build/spec/test_ready_threads
+	@ONLY=$(ONLY) $(LUA) spec/mutants/pitfalls.lua
+
 # The images are built and run without an engine.
 images: deps ## build and run the images of examples/docker (root; some minutes)
 	@build-aux/deps.sh $(DEPS_IMAGES)
@@ -36,9 +40,9 @@ check-trixie check-bookworm: check-%:
 
 # What takes too long for every change (.ci/run).
 LONG_CHECKS = 'asan' 'tsan' 'memcheck' 'chaos' 'random ASAN=1' 'crowd' 'reloads' 'storm' 'fuzz' \
-              'model' 'check-trixie' 'check-bookworm' 'images' 'bench' 'bench-openresty'
+              'model' 'pitfalls' 'check-trixie' 'check-bookworm' 'images' 'bench' 'bench-openresty'
 
 check-all: ## run every check that .ci/run leaves out (two hours, root)
 	@.ci/run $(LONG_CHECKS)
 
-.PHONY: check-all check-bookworm check-trixie images lint lint-run model mutants
+.PHONY: check-all check-bookworm check-trixie images lint lint-run model mutants pitfalls

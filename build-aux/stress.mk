@@ -8,9 +8,10 @@ storm: all $(BUILD)/spec/test_interrupt ## interrupt STORM (10000) calls in one 
 
 CHAOS_SECONDS ?= 60
 
-chaos: deps ## kill workers under load for CHAOS_SECONDS (60) and account for every call
+chaos: deps ## kill workers under load for CHAOS_SECONDS (60), or CALLS, and account for every call
 	@$(MAKE) --no-print-directory --silent all $(SPEC_TOOLS) $(BUILD)/bench/load
-	@DIRTY_BUILD=$(BUILD) CHAOS_SECONDS=$(CHAOS_SECONDS) $(LUA) spec/chaos/run.lua
+	@DIRTY_BUILD=$(BUILD) CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_CALLS=$(CALLS) CHAOS_BEHEAD_S=$(BEHEAD_S) \
+	    $(LUA) spec/chaos/run.lua
 
 CROWD_SECONDS ?= 60
 

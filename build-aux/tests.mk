@@ -7,12 +7,20 @@ TESTS_C  = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(wildcard spec/c/test_*.c))
 # The client's tests share a fake server; those that have an arbiter in them share how it is set up.
 $(patsubst %,$(BUILD)/spec/test_%,client client_faults client_connect client_memory stream async free_order): \
     $(patsubst %,$(BUILD)/obj/spec/c/%.o,fake_server client_rig)
-$(patsubst %,$(BUILD)/spec/test_%,arbiter ends listener moments ready reload scarce_memory waits): \
+$(patsubst %,$(BUILD)/spec/test_%,arbiter ends listener moments ready ready_threads reload \
+    scarce_memory waits): \
     $(BUILD)/obj/spec/c/arbiter_rig.o
+
+# Its workers are threads: it stands between the arbiter and what starts and ends processes. And
+# it keeps the arbiter from rescuing requests.
+$(BUILD)/spec/test_ready_threads: $(BUILD)/obj/spec/c/thread_workers.o
+$(BUILD)/spec/test_ready_threads: WRAP = $(patsubst %,-Wl$(comma)--wrap=%,child_start waitid waitpid kill \
+    syscall shared_conns_take)
+comma = ,
 
 $(BUILD)/spec/%: spec/c/%.c $(SPEC_OBJ) $(CORE_OBJ) build-aux/tests.mk
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(OUR_CFLAGS) $(LUAJIT_CFLAGS) $(UV_CFLAGS) -MMD -MP -rdynamic $(filter %.c %.o,$^) \
+	$(CC) $(CFLAGS) $(OUR_CFLAGS) $(LUAJIT_CFLAGS) $(UV_CFLAGS) -MMD -MP -rdynamic $(filter %.c %.o,$^) $(WRAP) \
 	    $(LUAJIT_LIBS) $(UV_LIBS) -lcmocka -lpthread -ldl -lm -o $@
 
 # -- spec/run.sh runs them and sums both runners -----------------------------------------

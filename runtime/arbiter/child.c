@@ -163,13 +163,11 @@ static void set_title(uint32_t number, const deal *d) {
     dirty_log_who(who);
 }
 
-_Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
+static _Noreturn void run_worker(worker *w, const int *channels, const int *outputs) {
     const dirty_arbiter_options *o = w->plan->o;
     pid_t arbiter_pid = w->a->pid; /* known before the fork */
     w->pid = getpid();
-    setpgid(0, 0);
     dirty_proc_mark();
-    reset_signals();
     unmap_others(w->a, w);
     take_outputs(outputs);
     set_title(w->number, w->deal);
@@ -215,8 +213,6 @@ _Noreturn void child_run(worker *w, const int *channels, const int *outputs) {
     _exit(status);
 }
 
-/* -- Other children -------------------------------------------------------------- */
-
 /* Fork a child that leads a process group and has default signals. Signals are blocked
  * until then: otherwise the arbiter's handlers would take the child's signals for their
  * own. */
@@ -237,6 +233,15 @@ static pid_t fork_plain(void) {
     errno = saved;
     return pid;
 }
+
+pid_t child_start(worker *w, const int *channels, const int *outputs) {
+    pid_t pid = fork_plain();
+    if (pid == 0)
+        run_worker(w, channels, outputs);
+    return pid;
+}
+
+/* -- Other children -------------------------------------------------------------- */
 
 static void become(arbiter *a, const char *title, const char *who) {
     unmap_others(a, NULL);

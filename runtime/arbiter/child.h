@@ -1,13 +1,14 @@
-/* child: what a forked worker process does before and after its body. */
+/* child: forks the arbiter's children, and what they do before and after their body. */
 #ifndef DIRTY_ARBITER_CHILD_H
 #define DIRTY_ARBITER_CHILD_H
 
 #include "arbiter/worker.h"
 
-/* Run in the child: set the process group, default signals and title, drop foreign
- * descriptors and pages, call post_fork, then run the body. `channels` are the lanes'
- * ends (lane_count of them). `outputs` become stdout and stderr. Never returns. */
-_Noreturn void child_run(worker *w, const int *channels, const int *outputs);
+/* Fork a worker. The child sets its process group, default signals and title, drops
+ * foreign descriptors and pages, calls post_fork, then runs the body. `channels` are the
+ * lanes' ends (lane_count of them). `outputs` become its stdout and stderr. Returns its
+ * pid, or -1 with errno. */
+pid_t child_start(worker *w, const int *channels, const int *outputs);
 
 /* Fork the child that loads the pending configuration's apps (source.probe) and writes
  * its report to `report_fd`. Returns its pid, or -1 with errno. */

@@ -111,11 +111,6 @@ static conn *conn_of(const lane *l) {
                : NULL;
 }
 
-static bool has_received(const lane *l) {
-    static const uint8_t zeros[DIRTY_DIRECT_MARK_BYTES];
-    return memcmp(l->page->head, zeros, sizeof zeros) != 0;
-}
-
 /* Make the call that the lane took itself a request of the arbiter. Returns false if
  * there is none that is not answered yet. */
 static bool adopt(lane *l) {
@@ -126,9 +121,8 @@ static bool adopt(lane *l) {
     conn *c = conn_of(l);
     /* First read, then swap: that the swap finds the same request proves that what was
      * read belongs to it. In READING it may be something that the lane will give to us.
-     */
-    if (c == NULL || !has_received(l) || !read_head(l, c) ||
-        !dirty_baton_adopt(l->page, seq))
+     * The page's zeros say nothing of a lane that lives: it may receive meanwhile. */
+    if (c == NULL || !read_head(l, c) || !dirty_baton_adopt(l->page, seq))
         return false;
     lane_adopt(l, &c->request, seq);
     conn_adopted(c);
@@ -495,6 +489,12 @@ void ready_lanes_hung_up(conn *c) {
 }
 
 /* -- Death of a lane --------------------------------------------------------------- */
+
+/* Has the dead lane received something, even if it could not say so any more? */
+static bool has_received(const lane *l) {
+    static const uint8_t zeros[DIRTY_DIRECT_MARK_BYTES];
+    return memcmp(l->page->head, zeros, sizeof zeros) != 0;
+}
 
 /* The dead lane had received a part of a request, which it would have sent to the
  * arbiter. Read on from there. Returns false if it was a whole request, or if the page

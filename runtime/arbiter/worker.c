@@ -88,23 +88,6 @@ static int open_outputs(worker *w, int theirs[2]) {
     return rc < 0 ? rc : output_pipe(&w->outputs[1], "stderr", &theirs[1]);
 }
 
-static pid_t fork_worker(worker *w, const int *theirs, const int *outputs) {
-    sigset_t all, before;
-    /* Block signals until the child has reset its handlers. Otherwise the arbiter's
-     * handlers would take the child's signals for their own. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    pid_t pid = fork();
-    if (pid == 0)
-        child_run(w, theirs, outputs);
-    int saved = errno;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (pid > 0)
-        setpgid(pid, pid); /* the child does it too: either may come first */
-    errno = saved;
-    return pid;
-}
-
 static void free_worker(worker *w) {
     for (uint32_t i = 0; i < w->lane_count; i++)
         lane_close(&w->lanes[i], NULL);
@@ -191,7 +174,7 @@ int worker_spawn(arbiter *a, worker_seat seat, plan *by, const deal *d, worker *
     if (rc == 0)
         rc = open_outputs(w, outputs);
     if (rc == 0) {
-        w->pid = fork_worker(w, theirs, outputs);
+        w->pid = child_start(w, theirs, outputs);
         rc = w->pid < 0 ? -errno : 0;
     }
     close_all(theirs, w->lane_count);

@@ -111,13 +111,17 @@ static int send_plain(const dirty_ready *r, uint32_t kind) {
 }
 
 /* Give the connection that this lane owns to the arbiter, with what was received of it.
- * If that fails, the channel is broken, and the next use of it says so. */
+ * This lane has had its event, and so perhaps the news that the caller sends no more,
+ * which the arbiter does not see behind a request. MORE makes it arm the connection anew.
+ * If the message can't be sent, the channel is broken, and the next use of it says so. */
 static int send_bounced(dirty_ready *r, uint32_t end, size_t len) {
     dirty_msg_bounced m = {.kind = DIRTY_MSG_BOUNCED,
                            .slot = r->slot,
                            .ticket = r->ticket,
                            .end = end,
                            .len = (uint32_t)len};
+    if (end == DIRTY_CONNECTION_KEEP)
+        dirty_board_take(word_of(r), r->ticket, r->me); /* it has an owner: sets MORE */
     return dirty_channel_send(r->channel, &m, sizeof m, r->page->head, len);
 }
 
@@ -394,9 +398,20 @@ int dirty_ready_begin(dirty_ready *r) {
     return dirty_channel_send(r->channel, &m, sizeof m, NULL, 0);
 }
 
+/* The event with the request has told this lane alone that the caller sends no more. Make
+ * the arbiter look for itself when it lets go of the connection. If it has let go
+ * already, it gets the connection once more. */
+static int tell_half_closed(dirty_ready *r) {
+    if (dirty_board_take(word_of(r), r->ticket, r->me) != DIRTY_BOARD_DONE)
+        return 0;
+    return send_bounced(r, DIRTY_CONNECTION_KEEP, 0);
+}
+
 int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
-    if (done->dropped || dirty_baton_is_reported(r->page, r->seq))
-        return 0; /* the arbiter owns the connection, or will with DONE */
+    if (done->dropped)
+        return 0; /* the arbiter owns the connection */
+    if (dirty_baton_is_reported(r->page, r->seq))
+        return r->half_closed ? tell_half_closed(r) : 0; /* it will with DONE */
     if (done->connection == DIRTY_CONNECTION_LOST)
         shutdown(r->fd, SHUT_RDWR); /* nobody may write behind half a frame */
     if (done->connection != DIRTY_CONNECTION_KEEP || r->half_closed) {

@@ -23,6 +23,13 @@ static inline uint64_t harness_seed(void) {
     return seed | 1; /* xorshift stands still at 0 */
 }
 
+/* Run only the tests that DIRTY_TEST names, if it is set: a pattern with * and ?. */
+static inline void harness_choose_tests(void) {
+    const char *only = getenv("DIRTY_TEST");
+    if (only != NULL)
+        cmocka_set_test_filter(only);
+}
+
 static inline uint32_t harness_random(uint64_t *seed, uint32_t below) {
     *seed ^= *seed << 13;
     *seed ^= *seed >> 7;

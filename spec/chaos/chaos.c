@@ -27,6 +27,7 @@ static struct {
     const char *socket, *once;
     uint32_t callers;
     double calm, storm;
+    uint64_t calls;
     uint32_t strength_ms;
     uint64_t seed;
     monkey_options monkey;
@@ -77,10 +78,12 @@ static void step(uint64_t until_ns) {
         caller_tick(&callers[i], now_ns);
 }
 
-static void go_on(double seconds, bool storm) {
+/* For so long, or until so many calls have ended in all. 0: any number. */
+static void go_on(double seconds, uint64_t calls, bool storm) {
     uint64_t end_ns = dirty_now_ns() + (uint64_t)(seconds * 1e9);
     ape.next_ns = dirty_now_ns();
-    for (uint64_t now_ns; (now_ns = dirty_now_ns()) < end_ns;) {
+    for (uint64_t now_ns; (now_ns = dirty_now_ns()) < end_ns &&
+                          (calls == 0 || world.tally.ended < calls);) {
         monkey_tick(&ape, now_ns, storm);
         step(ape.next_ns > now_ns && ape.next_ns < end_ns ? ape.next_ns : end_ns);
     }
@@ -149,6 +152,7 @@ static const char usage[] =
     "  --callers N     connections that call all the time (32)\n"
     "  --calm S        seconds before and after the storm (1)\n"
     "  --storm S       seconds of it (5)\n"
+    "  --calls N       end it earlier, after so many calls (0: not)\n"
     "  --kill-ms N     from one kill to the next (50)\n"
     "  --reload N      every so many kills a reload (0: none)\n"
     "  --scale N       every so many kills a worker more or less (0: none)\n"
@@ -156,6 +160,7 @@ static const char usage[] =
     "  --steady-ms N   from one reload to the next in calm (0: none)\n"
     "  --brood N       weight of the calls that leave a child process behind (0)\n"
     "  --spin N        weight of the calls that run past their deadline (2)\n"
+    "  --counted N     weight of the calls whose runs the app counts (14)\n"
     "  --grace-ms N    timeout_grace of the server (500)\n"
     "  --margin-ms N   what an answer may take after it (100)\n"
     "  --strength-ms N from the last kill to full strength, at most (1000)\n"
@@ -174,12 +179,16 @@ static uint32_t number(const char *text) {
 }
 
 static const struct option names[] = {
-    {"socket", 1, NULL, 's'},    {"pid", 1, NULL, 'p'},         {"callers", 1, NULL, 'c'},
-    {"calm", 1, NULL, 'q'},      {"storm", 1, NULL, 't'},       {"kill-ms", 1, NULL, 'k'},
-    {"reload", 1, NULL, 'r'},    {"scale", 1, NULL, 'w'},       {"behead", 1, NULL, 'b'},
-    {"steady-ms", 1, NULL, 'y'}, {"brood", 1, NULL, 'B'},       {"spin", 1, NULL, 'S'},
-    {"grace-ms", 1, NULL, 'g'},  {"margin-ms", 1, NULL, 'm'},   {"once", 1, NULL, 'o'},
-    {"seed", 1, NULL, 'x'},      {"strength-ms", 1, NULL, 'z'}, {NULL, 0, NULL, 0}};
+    {"socket", 1, NULL, 's'},      {"pid", 1, NULL, 'p'},
+    {"callers", 1, NULL, 'c'},     {"calm", 1, NULL, 'q'},
+    {"storm", 1, NULL, 't'},       {"kill-ms", 1, NULL, 'k'},
+    {"reload", 1, NULL, 'r'},      {"scale", 1, NULL, 'w'},
+    {"behead", 1, NULL, 'b'},      {"steady-ms", 1, NULL, 'y'},
+    {"brood", 1, NULL, 'B'},       {"spin", 1, NULL, 'S'},
+    {"grace-ms", 1, NULL, 'g'},    {"margin-ms", 1, NULL, 'm'},
+    {"once", 1, NULL, 'o'},        {"seed", 1, NULL, 'x'},
+    {"strength-ms", 1, NULL, 'z'}, {"calls", 1, NULL, 'n'},
+    {"counted", 1, NULL, 'O'},     {NULL, 0, NULL, 0}};
 
 static void parse_option(int option, const char *value) {
     switch (option) {
@@ -194,6 +203,8 @@ static void parse_option(int option, const char *value) {
     case 'b': options.monkey.behead = number(value); break;
     case 'y': options.monkey.steady_ms = number(value); break;
     case 'B': world.weights[CALL_BROOD] = number(value); break;
+    case 'n': options.calls = number(value); break;
+    case 'O': world.weights[CALL_ONCE] = number(value); break;
     case 'S': world.weights[CALL_SPIN] = number(value); break;
     case 'g': world.grace_ms = number(value); break;
     case 'm': world.margin_ms = number(value); break;
@@ -238,11 +249,11 @@ int main(int argc, char **argv) {
     monkey_init(&ape, &options.monkey, options.seed ^ 0x9e3779b97f4a7c15ull);
     for (uint32_t i = 0; i < options.callers; i++)
         caller_init(&callers[i], &world);
-    go_on(options.calm, false);
+    go_on(options.calm, 0, false);
     if (options.storm > 0) {
-        go_on(options.storm, true);
+        go_on(options.storm, options.calls, true);
         await_strength();
-        go_on(options.calm, false);
+        go_on(options.calm, 0, false);
     }
     run_out();
     report();

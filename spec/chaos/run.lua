@@ -2,8 +2,11 @@
 --- Kill the processes of a runtime under load, at length: `make chaos`.
 --
 -- Environment: CHAOS_SECONDS how long it may take, about (60), and the random clients as long
--- again; CHAOS_SEED repeats a run's choices; DIRTY_BUILD where the programs are (build). The last
--- line is "N passed, N failed". Exit status 0 if nothing failed.
+-- again; CHAOS_SEED repeats a run's choices; DIRTY_BUILD where the programs are (build).
+-- CHAOS_CALLS runs one storm only, of so many calls, once with the fast path and once without it;
+-- in it the arbiter is killed every CHAOS_BEHEAD_S seconds (12: after one that has lived less than
+-- 10 s the supervisor makes pauses). The last line is "N passed, N failed". Exit status 0 if
+-- nothing failed.
 
 package.path = "./lua/?.lua;./lua/?/init.lua;./spec/?.lua;" .. package.path
 package.cpath = (os.getenv("DIRTY_CORE") or (os.getenv("DIRTY_BUILD") or "build") .. "/lua")
@@ -17,6 +20,8 @@ local runtime = require "support.runtime"
 local wait = require "support.wait"
 
 local seconds = tonumber(os.getenv("CHAOS_SECONDS")) or 60
+local calls = tonumber(os.getenv("CHAOS_CALLS"))
+local behead_s = tonumber(os.getenv("CHAOS_BEHEAD_S")) or 12
 local seed = os.getenv("CHAOS_SEED")
 local passed, failed = 0, 0
 
@@ -37,9 +42,10 @@ local KILLS_PER_S = 20
 local function storm(title, share, o)
     section(title, function()
         o.grace, o.margin_ms, o.calm, o.seed = 0.5, 250, 1, seed
-        o.storm = math.max(2, seconds * share - OVERHEAD_S)
+        o.storm = o.storm or math.max(2, seconds * share - OVERHEAD_S)
         -- More deaths of arbiters in a row, and the supervisor makes pauses between them.
         o.behead = o.behead and math.floor(o.storm * KILLS_PER_S / o.behead)
+        o.behead = o.behead_s and o.behead_s * KILLS_PER_S or o.behead
         local report, log = chaos.run(o)
         local text = chaos.describe(report)
         if #report.problems > 0 then
@@ -48,6 +54,29 @@ local function storm(title, share, o)
         return text
     end)
 end
+
+local function finish()
+    print(("%d passed, %d failed"):format(passed, failed))
+    os.exit(failed == 0 and 0 or 1)
+end
+
+-- -- So many calls --------------------------------------------------------------------------
+
+-- How many calls of this mix end in a second on a slow machine, at least.
+local SLOWEST = 200
+-- The runs of most calls are counted, and none runs past its deadline.
+for _, fast_path in ipairs(calls and { true, false } or {}) do
+    storm(("%d calls of 32 callers, %s the fast path: kills of workers every 50 ms and of the "
+        .. "arbiter every %g s, reloads"):format(calls, fast_path and "with" or "without",
+        behead_s), 1,
+        { workers = 4, threads = 1, fast_path = fast_path, calls = calls, callers = 32,
+            storm = calls / SLOWEST, reload = 40, behead_s = behead_s, counted = 100, spin = 0 })
+end
+if calls then
+    finish()
+end
+
+-- -- Storms -----------------------------------------------------------------------------------
 
 storm("4 workers of one lane: kills of workers every 50 ms, reloads, scaling", 0.35,
     { workers = 4, threads = 1, reload = 20, scale = 15, brood = 1 })
@@ -147,5 +176,4 @@ queue("10,000 callers of large requests wait for one lane", { count = 10000, byt
 queue("1,500 callers at an arbiter that may have 1.5 MiB more (RLIMIT_AS)",
     { count = 1500, bytes = 60000, headroom_kib = 1500 })
 
-print(("%d passed, %d failed"):format(passed, failed))
-os.exit(failed == 0 and 0 or 1)
+finish()

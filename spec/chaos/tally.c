@@ -24,6 +24,7 @@ static const char *ran(outcome what, const call_error *error) {
 
 void tally_count(tally *t, const call *c, outcome what, const call_error *error) {
     t->calls[c->kind][what]++;
+    t->ended++;
     if (c->kind == CALL_ONCE && t->once != NULL)
         fprintf(t->once, "%016llx %s\n", (unsigned long long)c->seed, ran(what, error));
 }

@@ -29,6 +29,7 @@ typedef enum outcome {
 
 typedef struct tally {
     uint64_t calls[CALL_KINDS][OUTCOMES];
+    uint64_t ended; /* all of them */
     uint64_t wrong, lost, hung, late, resent;
     double worst_late_ms; /* the most that an answer came after its deadline */
     FILE *once;           /* the fate of each CALL_ONCE, a line each; NULL: not noted */

@@ -18,6 +18,7 @@ local CONFIG = [[
 workers = %d
 threads = %d
 timeout_grace = %g
+fast_path = %s
 log_level = "info"
 apps = {
     "apps.echo",
@@ -53,7 +54,7 @@ local function storm(rt, o)
         "--margin-ms", tostring(o.margin_ms * wait.SLOW),
         "--strength-ms", tostring((o.strength_ms or 1000) * wait.SLOW) }
     for _, name in ipairs { "seed", "callers", "calm", "storm", "kill-ms", "reload", "scale",
-        "behead", "steady-ms", "brood", "spin" } do
+        "behead", "steady-ms", "brood", "spin", "calls", "counted" } do
         local value = o[name:gsub("%-", "_")]
         if value then
             argv[#argv + 1] = "--" .. name
@@ -107,7 +108,7 @@ local function run(rt, o, mark)
 end
 
 --- Start a runtime, let its processes be killed under load, stop it.
--- @tparam table o `workers`, `threads`, `grace` (seconds), `margin_ms`, and what
+-- @tparam table o `workers`, `threads`, `grace` (seconds), `margin_ms`, `fast_path`, and what
 --   the program of spec/chaos takes: `calm`, `storm` (seconds), `seed`, `kill_ms`, `reload`, …
 -- @treturn table the program's report, with `problems` (a list of texts, empty if all is well),
 --   `before` and `after` (what the arbiter holds), `once` (calls whose runs were counted)
@@ -116,7 +117,8 @@ function _M.run(o)
     local mark = ("%d-%d"):format(require("posix.unistd").getpid(), math.random(2 ^ 31 - 1))
     local scratch = tempdir.new()
     local rt = runtime.start { env = census.env(mark), seconds = 30,
-        config = CONFIG:format(o.workers, o.threads, o.grace, scratch .. "/once.log") }
+        config = CONFIG:format(o.workers, o.threads, o.grace, o.fast_path ~= false,
+            scratch .. "/once.log") }
     rt.scratch = scratch
     local ok, report = xpcall(function() return run(rt, o, mark) end, debug.traceback)
     local log = rt:log()
@@ -137,7 +139,7 @@ end
 function _M.queue(o)
     local scratch = tempdir.new()
     local rt = runtime.start { config = "max_queue = 20000\n"
-        .. CONFIG:format(1, 1, 0.5, scratch .. "/once.log") }
+        .. CONFIG:format(1, 1, 0.5, true, scratch .. "/once.log") }
     local ok, report = xpcall(function()
         local pid = assert(rt:call("@arbiter", "status")).arbiter.pid
         if o.headroom_kib then
