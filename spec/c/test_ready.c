@@ -21,7 +21,7 @@
 
 #define WAIT_MS 20000
 /* How long a lane that has answered may take to come to the last step. */
-#define BEHIND_MS 200
+#define BEHIND_MS 2000
 /* How long an arbiter may be silent before lanes know it. */
 #define SILENCE_MS 700
 
