@@ -162,8 +162,9 @@ _M.list = {
         help = "debug, info, warn or error.",
     },
     {
-        name = "log_format", kind = types.choice { "logfmt", "json" }, default = "logfmt",
-        help = "logfmt (key=value) or json (one object per line).",
+        name = "log_format", kind = types.choice { "logfmt", "json", "text" },
+        default = "logfmt",
+        help = "logfmt (key=value), json (one object per line) or text (for people).",
     },
     {
         name = "slow_log_threshold", kind = types.seconds("off"), default = 0,
