@@ -19,6 +19,7 @@
 -- * `modules`: the names of the modules that the file has loaded
 -- * `warnings`: texts
 -- * `kept`: texts about settings that a reload can't change
+-- * `dev`: true with `dirty serve --dev`
 -- * `admin_uids`: the result of `resolve_admins`
 -- * `start`, `directory`: the directory at the start of the runtime, and the one where relative
 --   paths begin. Both by the names that were given, with symlinks
@@ -72,6 +73,9 @@ local function apply_file(config, sys, path)
     local odd = sys.odd_file(path)
     if odd then -- a device or a pipe may never end
         return nil, ("the configuration %s is a %s: it must be a regular file"):format(path, odd)
+    end
+    if sys.loaded then -- `dirty serve --dev` watches the file
+        sys.loaded(path)
     end
     sys.guest_begin()
     local run, wrong = file.run(path)
@@ -160,7 +164,8 @@ end
 
 local function add_warnings(config)
     for _, app in ipairs(config.apps) do
-        if app.workers and app.workers > config.values.workers and config.values.workers > 0 then
+        if app.workers and app.workers > config.values.workers and config.values.workers > 0
+            and config.from.workers ~= "flag --dev" then
             config.warnings[#config.warnings + 1] =
                 ("app %s asks for %d workers, but there are only %d"):format(
                     app.name, app.workers, config.values.workers)
@@ -204,7 +209,23 @@ local function new(start)
         start = start, directory = start }
 end
 
-local function complete(config, sys)
+-- What `dirty serve --dev` changes: the log, unless it is set, and the number of workers, unless
+-- a flag sets it. The file's number is for the machine that serves.
+local function apply_dev(config)
+    local values, from = config.values, config.from
+    if from.workers ~= "flag --workers" then
+        values.workers, from.workers = 1, "flag --dev"
+    end
+    if values.log_format == nil then
+        values.log_format, from.log_format = "text", "flag --dev"
+    end
+end
+
+local function complete(config, sys, flags)
+    config.dev = flags.dev
+    if flags.dev then
+        apply_dev(config)
+    end
     apply_defaults(config, sys)
     make_absolute(config)
     add_warnings(config)
@@ -236,7 +257,7 @@ function _M.load(sys, flags, around)
     if not ok then
         return nil, err
     end
-    return complete(config, sys)
+    return complete(config, sys, flags)
 end
 
 -- Keep the settings that a running runtime can't change. Reports those that were changed.
@@ -311,7 +332,7 @@ function _M.reload(sys, flags, running)
     if not ok then
         return nil, err
     end
-    complete(config, sys)
+    complete(config, sys, flags)
     keep_fixed(config, running)
     ok, err = has_work(config)
     return ok and config, err

@@ -32,6 +32,7 @@ failed to load or init; 5 out of memory, descriptors or processes; 70 internal e
 
 Examples:
    dirty serve --app apps.echo
+   dirty serve --app myapp --dev
    dirty serve --config /etc/dirty.conf.lua --workers 4 --log-level debug
    dirty serve --app myapp.images:2 --timeout 5 --socket /run/myapp/dirty.sock]]
 
@@ -217,6 +218,8 @@ function _M.new()
     root:flag("-V --version", "Print the versions of dirty and its libraries.")
     local serve = new_command(root, "serve", "Run the runtime in the foreground.", SERVE_EPILOG)
     add_config_options(serve)
+    serve:flag("--dev", "For development: reload when code is saved, one worker, a log for people "
+        .. "with the tracebacks of failed calls.")
     local check = new_command(root, "check", "Check the configuration and boot every app once.",
         CHECK_EPILOG)
     add_config_options(check)
