@@ -31,6 +31,7 @@ local suggest = require "dirty.suggest"
 local options = require "dirty.config.options"
 local socket_path = require "dirty.socket_path"
 local spec = require "dirty.config.spec"
+local types = require "dirty.config.types"
 
 local _M = {}
 
@@ -162,8 +163,23 @@ local function make_absolute(config)
     end
 end
 
+local function warn_of_time(config, where, name, seconds)
+    local long = seconds and types.long_time(seconds)
+    if long then
+        config.warnings[#config.warnings + 1] = ("%s%s = %.14g: %s"):format(where, name, seconds,
+            long)
+    end
+end
+
 local function add_warnings(config)
+    for _, option in ipairs(options.list) do
+        if option.kind.name == "seconds" then
+            warn_of_time(config, ("%s: "):format(config.from[option.name]), option.name,
+                config.values[option.name])
+        end
+    end
     for _, app in ipairs(config.apps) do
+        warn_of_time(config, ("app %s: "):format(app.name), "timeout", app.timeout)
         if app.workers and app.workers > config.values.workers and config.values.workers > 0
             and config.from.workers ~= "flag --dev" then
             config.warnings[#config.warnings + 1] =

@@ -144,7 +144,11 @@ local function load_apps(conf, options, child)
     if not reports then
         complain(err)
         return exit.INTERNAL
-    elseif conf.dev then -- the apps that don't load can be mended while the others serve
+    end
+    for _, warning in ipairs(probe.warnings(reports)) do
+        sys.log("warn", warning)
+    end
+    if conf.dev then -- the apps that don't load can be mended while the others serve
         source.mark_faults(reports)
     elseif first and not probe.write(reports, say.err, true) then
         source.fault_of(reports, sys.log_told)
