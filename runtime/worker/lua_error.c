@@ -56,7 +56,8 @@ int dirty__describe(lua_State *L) {
     dirty_host *h = dirty__upvalue_host(L);
     dirty_lane_error *f = &h->failure;
     size_t len;
-    const char *message = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len) : NULL;
+    const char *message =
+        lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len) : NULL;
     if (message != NULL && !may_need_advice(message)) { /* most: they need no Lua */
         dirty_lane_error_say(f, message, len);
         return 0;

@@ -1,4 +1,4 @@
--- Mistakes that the runtime can see: `dirty check` and the log tell them, and errors say what helps.
+-- Mistakes that the runtime can see: the log and `dirty check` tell them, errors say what helps.
 local process = require "support.process"
 local runtime = require "support.runtime"
 local tempdir = require "support.tempdir"
