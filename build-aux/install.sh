@@ -98,6 +98,7 @@ put 644 "$BUILD/completion.zsh" "$PREFIX/share/zsh/site-functions/_dirty"
 put 644 "$BUILD/completion.fish" "$PREFIX/share/fish/vendor_completions.d/dirty.fish"
 put_tree apps "$share/apps" '*'
 put_tree examples "$share/examples" '*'
+put_tree types "$share/types" '*'
 put_tree docs "$doc/docs" '*'
 for file in README.md CHANGELOG.md LICENSE; do
     put 644 $file "$doc/$file"

@@ -71,7 +71,8 @@ _M.list = {
         help = "Connections that can wait to be accepted; the kernel's somaxconn is the maximum.",
     },
     {
-        name = "workers", kind = types.count(0, 4096), flag = "--workers", short = "-w", argname = "N",
+        name = "workers", kind = types.count(0, 4096), flag = "--workers", short = "-w",
+        argname = "N",
         default = function(sys) return sys.cpus(), "default: usable CPUs" end,
         help = "Worker processes; 0 disables the runtime.",
     },
@@ -80,7 +81,8 @@ _M.list = {
         default = 1, help = "Lanes (an OS thread and a LuaJIT state each) per worker.",
     },
     {
-        name = "timeout", kind = types.seconds("no limit"), flag = "--timeout", short = "-t", argname = "S",
+        name = "timeout", kind = types.seconds("no limit"), flag = "--timeout", short = "-t",
+        argname = "S",
         default = 300, help = "Seconds that a call may take, waiting included; 0: no limit.",
     },
     {
