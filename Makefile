@@ -65,7 +65,10 @@ MAIN_OBJ = $(BUILD)/obj/runtime/cli/main.o
 CORE_OBJ = $(filter-out $(MAIN_OBJ),$(LIB_OBJ) $(call objects,supervisor) $(call objects,arbiter) \
            $(call objects,worker) $(call objects,luabind) $(call objects,cli))
 
-OUTPUTS  = dirty dirty.1 libdirty.a libdirty.so lua/dirty/core.so
+OUTPUTS  = dirty $(PAGES) $(SHELLS:%=completion.%) libdirty.a libdirty.so lua/dirty/core.so
+
+PAGES    = dirty.1 dirty.conf.5 dirty.3
+SHELLS   = bash zsh fish
 
 all: $(OUTPUTS:%=$(BUILD)/%) ## build everything
 
@@ -99,13 +102,31 @@ $(BUILD)/libdirty.a: $(LIB_OBJ)
 $(BUILD)/libdirty.so: $(LIB_OBJ)
 	$(CC) $(CFLAGS) $(SAN) -shared -Wl,-soname,libdirty.so.0 $^ -o $@
 
-# The document under a manual page's usual first section.
-$(BUILD)/dirty.1: docs/cli.md Makefile VERSION
+# A manual page of standard input: name, section.
+PAGE = $(LOWDOWN) -s -Tman -Mtitle=$1 -Msection=$2 -Msource='dirty $(VERSION)' -o $@ -
+PAGE_NAME = mkdir -p $(@D) && printf '\# NAME\n\n%s\n\n'
+
+# The documents under a manual page's usual first section.
+$(BUILD)/dirty.1: docs/cli.md Makefile VERSION | lowdown
+	($(PAGE_NAME) 'dirty - runs blocking work of servers in processes of its own' && \
+	    sed '1s/.*/\# DESCRIPTION/' $<) | $(call PAGE,DIRTY,1)
+
+$(BUILD)/dirty.conf.5: docs/configuration.md Makefile VERSION | lowdown
+	($(PAGE_NAME) 'dirty.conf - the configuration dirty.conf.lua of dirty(1)' && \
+	    sed '1s/.*/\# DESCRIPTION/' $<) | $(call PAGE,DIRTY.CONF,5)
+
+$(BUILD)/dirty.3: docs/c-api.md Makefile VERSION | lowdown
+	($(PAGE_NAME) 'dirty - calls actions of dirty apps from C or C++' && \
+	    sed -n '/^\#\# Synopsis/,$$p' $< | sed 's/^\#\#/\#/') | $(call PAGE,DIRTY,3)
+
+lowdown:
 	@command -v $(LOWDOWN) >/dev/null || \
-	    { echo '$(LOWDOWN) is missing, which makes the manual page: run `make deps` first' >&2; false; }
-	@mkdir -p $(@D)
-	(printf '# NAME\n\ndirty - runs blocking work of servers in processes of its own\n\n# DESCRIPTION\n' && \
-	    sed 1d $<) | $(LOWDOWN) -s -Tman -Mtitle=DIRTY -Msection=1 -Msource='dirty $(VERSION)' -o $@ -
+	    { echo '$(LOWDOWN) is missing, which makes the manual pages: run `make deps` first' >&2; false; }
+
+# What completes commands and options in a shell.
+$(BUILD)/completion.%: $(BUILD)/dirty lua/dirty/cli/parser.lua lua/dirty/cli/operator.lua \
+    lua/dirty/config/options.lua
+	$< completion $* >$@.new && mv $@.new $@
 
 # The library inside is the module's own: its names must not meet those of a program that
 # links libdirty itself.
@@ -146,7 +167,7 @@ help: ## list the targets
 	    /^[a-z0-9-]+:.*## / { if (title) print title; title = ""; printf "  %-15s %s\n", $$1, $$2 }' \
 	    Makefile $(PARTS)
 
-.PHONY: FORCE all clean demo help lua54
+.PHONY: FORCE all clean demo help lowdown lua54
 
 # -- the parts ---------------------------------------------------------------------------
 PARTS = $(patsubst %,build-aux/%.mk,programs packages tests checks stress fuzz bench install)

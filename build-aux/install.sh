@@ -91,8 +91,14 @@ if [ "$action" = uninstall ] || [ -e "$BUILD/lua5.4/dirty/core.so" ]; then
 fi
 
 put 644 "$BUILD/dirty.1" "$PREFIX/share/man/man1/dirty.1"
+put 644 "$BUILD/dirty.conf.5" "$PREFIX/share/man/man5/dirty.conf.5"
+put 644 "$BUILD/dirty.3" "$PREFIX/share/man/man3/dirty.3"
+put 644 "$BUILD/completion.bash" "$PREFIX/share/bash-completion/completions/dirty"
+put 644 "$BUILD/completion.zsh" "$PREFIX/share/zsh/site-functions/_dirty"
+put 644 "$BUILD/completion.fish" "$PREFIX/share/fish/vendor_completions.d/dirty.fish"
 put_tree apps "$share/apps" '*'
 put_tree examples "$share/examples" '*'
+put_tree types "$share/types" '*'
 put_tree docs "$doc/docs" '*'
 for file in README.md CHANGELOG.md LICENSE; do
     put 644 $file "$doc/$file"

@@ -4,7 +4,7 @@
 # and 13; the first that is there is installed (build-aux/deps.sh).
 DEPS_BUILD  = gcc libc6-dev make pkg-config libuv1-dev uthash-dev lua-cjson lua-argparse lowdown
 DEPS_LUAJIT = libluajit2-5.1-dev/libluajit-5.1-dev
-DEPS_RUN   = libvips42/libvips42t64 libsvm3
+DEPS_RUN   = libvips42/libvips42t64 libsvm3 lua-dbi-sqlite3
 DEPS_DEMO  = lomiri-wallpapers-20.04
 DEPS_TEST  = luajit2/luajit libcmocka-dev lua-busted lua-posix liblua5.1-0-dev liblua5.4-dev \
              lua5.1 lua5.4 nginx libnginx-mod-http-lua openssl luarocks python3 \

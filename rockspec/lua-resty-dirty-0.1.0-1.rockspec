@@ -38,6 +38,7 @@ build = {
          ["dirty.json_exact"] = "lua/dirty/json_exact.lua",
          ["dirty.json_fit"] = "lua/dirty/json_fit.lua",
          ["dirty.json_flaw"] = "lua/dirty/json_flaw.lua",
+         ["dirty.outside"] = "lua/dirty/outside.lua",
          ["dirty.suggest"] = "lua/dirty/suggest.lua",
          ["dirty.values"] = "lua/dirty/values.lua",
          ["dirty.wire"] = "lua/dirty/wire.lua",

@@ -19,6 +19,7 @@
 -- * `modules`: the names of the modules that the file has loaded
 -- * `warnings`: texts
 -- * `kept`: texts about settings that a reload can't change
+-- * `dev`: true with `dirty serve --dev`
 -- * `admin_uids`: the result of `resolve_admins`
 -- * `start`, `directory`: the directory at the start of the runtime, and the one where relative
 --   paths begin. Both by the names that were given, with symlinks
@@ -30,6 +31,7 @@ local suggest = require "dirty.suggest"
 local options = require "dirty.config.options"
 local socket_path = require "dirty.socket_path"
 local spec = require "dirty.config.spec"
+local types = require "dirty.config.types"
 
 local _M = {}
 
@@ -72,6 +74,9 @@ local function apply_file(config, sys, path)
     local odd = sys.odd_file(path)
     if odd then -- a device or a pipe may never end
         return nil, ("the configuration %s is a %s: it must be a regular file"):format(path, odd)
+    end
+    if sys.loaded then -- `dirty serve --dev` watches the file
+        sys.loaded(path)
     end
     sys.guest_begin()
     local run, wrong = file.run(path)
@@ -158,9 +163,25 @@ local function make_absolute(config)
     end
 end
 
+local function warn_of_time(config, where, name, seconds)
+    local long = seconds and types.long_time(seconds)
+    if long then
+        config.warnings[#config.warnings + 1] = ("%s%s = %.14g: %s"):format(where, name, seconds,
+            long)
+    end
+end
+
 local function add_warnings(config)
+    for _, option in ipairs(options.list) do
+        if option.kind.name == "seconds" then
+            warn_of_time(config, ("%s: "):format(config.from[option.name]), option.name,
+                config.values[option.name])
+        end
+    end
     for _, app in ipairs(config.apps) do
-        if app.workers and app.workers > config.values.workers and config.values.workers > 0 then
+        warn_of_time(config, ("app %s: "):format(app.name), "timeout", app.timeout)
+        if app.workers and app.workers > config.values.workers and config.values.workers > 0
+            and config.from.workers ~= "flag --dev" then
             config.warnings[#config.warnings + 1] =
                 ("app %s asks for %d workers, but there are only %d"):format(
                     app.name, app.workers, config.values.workers)
@@ -204,7 +225,23 @@ local function new(start)
         start = start, directory = start }
 end
 
-local function complete(config, sys)
+-- What `dirty serve --dev` changes: the log, unless it is set, and the number of workers, unless
+-- a flag sets it. The file's number is for the machine that serves.
+local function apply_dev(config)
+    local values, from = config.values, config.from
+    if from.workers ~= "flag --workers" then
+        values.workers, from.workers = 1, "flag --dev"
+    end
+    if values.log_format == nil then
+        values.log_format, from.log_format = "text", "flag --dev"
+    end
+end
+
+local function complete(config, sys, flags)
+    config.dev = flags.dev
+    if flags.dev then
+        apply_dev(config)
+    end
     apply_defaults(config, sys)
     make_absolute(config)
     add_warnings(config)
@@ -236,7 +273,7 @@ function _M.load(sys, flags, around)
     if not ok then
         return nil, err
     end
-    return complete(config, sys)
+    return complete(config, sys, flags)
 end
 
 -- Keep the settings that a running runtime can't change. Reports those that were changed.
@@ -311,7 +348,7 @@ function _M.reload(sys, flags, running)
     if not ok then
         return nil, err
     end
-    complete(config, sys)
+    complete(config, sys, flags)
     keep_fixed(config, running)
     ok, err = has_work(config)
     return ok and config, err

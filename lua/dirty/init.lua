@@ -15,13 +15,13 @@ local error, pairs, rawset, require, setmetatable = error, pairs, rawset, requir
 local tostring, type = tostring, type
 local find, format, gsub = string.find, string.format, string.gsub
 local concat, sort, floor, huge = table.concat, table.sort, math.floor, math.huge
-local io = io
 
 local fault = require("dirty.fault")
+local outside = require("dirty.outside")
 local suggest = require("dirty.suggest")
 
--- Only the lanes of a worker have it.
-local host = package.loaded["dirty.host"]
+-- Only the lanes of a worker have dirty.host.
+local host = package.loaded["dirty.host"] or outside
 
 local _M = { _VERSION = "0.1.0" }
 
@@ -106,22 +106,12 @@ end
 
 -- -- Log --------------------------------------------------------------------------------
 
--- Remove what a terminal takes for a command: control characters, as bytes and as UTF-8. In a
--- worker the runtime's own log does that.
-local function tame(text)
-    return (gsub(gsub(text, "%c", "?"), "\194[\128-\159]", "?"))
-end
-
-local function escaped(text)
-    return gsub(gsub(text, "\n", "\\n"), "\t", "\\t")
-end
-
 local function quoted(value)
     local text = tostring(value)
     if text ~= "" and not find(text, "[%s%c\"=\\]") then
-        return tame(text)
+        return outside.tame(text)
     end
-    return '"' .. tame(escaped(gsub(text, "[\\\"]", "\\%0"))) .. '"'
+    return '"' .. outside.tame(outside.escaped(gsub(text, "[\\\"]", "\\%0"))) .. '"'
 end
 
 -- Format fields as logfmt, sorted by name.
@@ -136,13 +126,7 @@ end
 
 local function log_at(level)
     return function(msg, fields)
-        local text = logfmt(fields)
-        if host then
-            host.log(level, tostring(msg), text)
-        else
-            io.stderr:write(level, ": ", tame(escaped(tostring(msg))), text == "" and "" or " ",
-                text, "\n")
-        end
+        host.log(level, tostring(msg), logfmt(fields))
     end
 end
 
@@ -163,8 +147,8 @@ _M.log = {
 -- fractions; nil if there is none), `pid` and `uid` of the client. Every field is nil while no
 -- request runs. Any other name raises.
 _M.request = setmetatable({}, {
-    __index = host and host.request or function()
-        return nil
+    __index = host ~= outside and host.request or function(_, name)
+        return outside.request(nil, name)
     end,
     __newindex = function()
         error("dirty.request is read-only", 2)
@@ -174,16 +158,13 @@ _M.request = setmetatable({}, {
 --- Get the seconds until the deadline of the running request.
 -- @treturn number negative when it has passed, math.huge without a deadline
 function _M.remaining()
-    return host and host.remaining() or huge
+    return host.remaining() or huge
 end
 
 --- Raise if the result is no longer wanted: the deadline has passed (`TIMEOUT`), or the client
 -- has closed its connection (`CANCELLED`). For long loops. It costs a system call, so call it
 -- some hundred times a second, not a million times.
 function _M.check()
-    if not host then
-        return
-    end
     if _M.remaining() <= 0 then
         fault.raise("TIMEOUT", "the deadline passed while the request ran", { phase = "run" })
     end

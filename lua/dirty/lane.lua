@@ -18,7 +18,13 @@ local actions = require("dirty.lane.actions")
 local errors = require("dirty.lane.errors")
 local globals = require("dirty.lane.globals")
 local json = require("dirty.lane.json")
+local host = require("dirty.host")
+local loaded = require("dirty.loaded")
 local loader = require("dirty.lane.loader")
+
+if host.loaded then -- `dirty serve --dev`
+    loaded.begin(host.loaded)
+end
 
 return {
     booted = globals.booted,

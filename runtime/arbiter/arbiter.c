@@ -13,6 +13,7 @@
 #include "arbiter/quarantine.h"
 #include "arbiter/app.h"
 #include "arbiter/grant.h"
+#include "arbiter/edits.h"
 #include "arbiter/exit_hook.h"
 #include "arbiter/hangup_watch.h"
 #include "arbiter/dispatch.h"
@@ -101,6 +102,7 @@ static void finish(arbiter *a) {
     ready_lanes_close(a);
     hangup_watch_close(a);
     reload_close(a);
+    edits_close(a);
     notify_close(a);
     close_outputs(a);
     DL_FOREACH_SAFE (a->conns, c, next)
@@ -295,6 +297,7 @@ static int start(arbiter *a) {
     if (hangup_watch_open(a, ready_lanes_hung_up) < 0)
         dirty_log_msg(DIRTY_LOG_DEBUG, "hang-ups are watched by libuv");
     ready_lanes_open(a);
+    edits_open(a);
     if (pool_init(a) < 0)
         stop_now(a, DIRTY_EXIT_INTERNAL);
     return DIRTY_EXIT_OK;

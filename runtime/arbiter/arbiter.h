@@ -84,7 +84,8 @@ typedef struct dirty_arbiter_options {
     bool fast_path;                 /* lanes may take requests themselves */
     uint32_t arbiter_timeout_ms;    /* they don't while the arbiter is silent longer, 0:
                                        a default */
-    bool allow_stack;               /* callers may ask for tracebacks of running calls */
+    bool dev;         /* for a developer: reload when code is saved, log failed calls */
+    bool allow_stack; /* callers may ask for tracebacks of running calls */
     uint32_t linger_timeout_ms; /* how long input of an ended connection is discarded */
     dirty_wire_limits limits;
     uint32_t app_count;

@@ -17,6 +17,7 @@
 #include "arbiter/shared_conns.h"
 #include "base/proc.h"
 #include "base/descriptors.h"
+#include "base/loaded.h"
 #include "base/log.h"
 #include "base/title.h"
 
@@ -59,14 +60,15 @@ static void leave_libuv(void) {
  * serve shared connections. */
 static void close_foreign(const int *channels, uint32_t count,
                           const dirty_sharing *sharing) {
-    int keep[DIRTY_THREADS_MAX + 3];
+    int keep[DIRTY_THREADS_MAX + 4];
     assert(count <= DIRTY_THREADS_MAX);
     for (uint32_t i = 0; i < count; i++)
         keep[i] = channels[i];
     keep[count] = dirty_log_fd();
     keep[count + 1] = sharing->board != NULL ? sharing->epoll : -1;
     keep[count + 2] = sharing->board != NULL ? sharing->bell : -1;
-    dirty_descriptors_close_but(keep, count + 3);
+    keep[count + 3] = dirty_loaded_end();
+    dirty_descriptors_close_but(keep, count + 4);
 }
 
 /* Close all descriptors with FD_CLOEXEC: all of ours. Files that the configuration's
@@ -193,6 +195,7 @@ static _Noreturn void run_worker(worker *w, const int *channels, const int *outp
         .counts = counts,
         .sharing = sharing,
         .slow_log_threshold_ms = o->slow_log_threshold_ms,
+        .log_failures = w->a->boot->dev,
         .app_count = w->deal->app_count,
         .apps = w->deal->specs,
         .limits = o->limits,

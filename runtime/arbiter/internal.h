@@ -38,6 +38,7 @@ typedef struct conn conn;
 typedef struct worker worker;
 typedef struct shared_conns shared_conns;
 typedef struct hangup_watch hangup_watch;
+typedef struct edits edits;
 typedef struct ready_lanes ready_lanes;
 typedef struct arbiter arbiter;
 
@@ -115,6 +116,7 @@ struct arbiter {
     worker *workers; /* list of all workers, ending ones included */
     exit_hooks exit_hooks;
     reload *reload; /* owned: the current reload and the last result */
+    edits *edits;   /* owned; NULL: not --dev */
     lane *idle;     /* list of ready, free lanes, last used first */
     uint64_t last_seq;
 

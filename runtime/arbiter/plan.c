@@ -95,7 +95,7 @@ static void deal_apps(plan *p) {
     for (uint32_t i = 0; i < p->o->app_count; i++) {
         uint32_t limit = p->o->apps[i].workers;
         uint32_t wanted = limit == 0 || limit > p->deal_count ? p->deal_count : limit;
-        if (limit > p->deal_count)
+        if (limit > p->deal_count && !p->o->dev)
             dirty_log(DIRTY_LOG_WARN, "app asks for more workers than there are",
                       "app=%s wanted=%u workers=%u", p->o->apps[i].name, limit,
                       p->deal_count);

@@ -47,7 +47,7 @@ static bool blame(slot *p) {
     const app *culprit = can_go(p->a, p->culprit) ? p->culprit : NULL;
     p->blamed_count = culprit != NULL && culprit == p->blamed ? p->blamed_count + 1 : 1;
     p->blamed = culprit;
-    if (culprit == NULL || p->blamed_count < FAILURES)
+    if (culprit == NULL || (p->blamed_count < FAILURES && !p->a->boot->dev))
         return false;
     p->blamed = NULL;
     p->blamed_count = 0;

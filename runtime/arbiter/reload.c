@@ -253,6 +253,9 @@ static void install(reload *r) {
     r->tries = 0;
     r->reason[0] = '\0';
     pool_adjust(a);
+    for (uint32_t i = 0; a->boot->dev && i < a->plan->slot_count; i++)
+        if (a->slots[i]->worker == NULL)
+            slot_fill_now(a->slots[i]); /* it waited for an edit */
     replace(r);
 }
 

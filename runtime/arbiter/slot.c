@@ -148,11 +148,23 @@ static const app *culprit_of(const worker *w) {
     return at < 0 || alone ? NULL : w->deal->apps[at];
 }
 
+/* Boot no more until a file is saved: the same code would fail again, and its traceback
+ * would scroll away. */
+static void wait_for_edit(slot *p) {
+    p->failures = BREAKER_FAILURES;
+    dirty_log(DIRTY_LOG_WARN, "waiting until a file is saved", "worker=%u", p->number);
+    arbiter_mark(p->a, MARK_HOPELESS | MARK_CHANGED);
+}
+
 static void refill(slot *p, const worker *w) {
     uint32_t ms = pause_ms(p, w);
     if (w->ready_ns == 0 && !boot_was_killed(w)) {
         p->boot_failed = true;
         p->culprit = culprit_of(w);
+        if (p->a->boot->dev) {
+            wait_for_edit(p);
+            return;
+        }
     }
     if (ms > 0)
         dirty_log(DIRTY_LOG_WARN, "worker will be replaced after a pause",
@@ -174,10 +186,11 @@ static void lose(slot *p, worker *w, bool was_ready) {
     arbiter *a = p->a;
     bool first = a->phase == ARBITER_STARTING && !was_ready;
     p->worker = NULL;
-    if (first && a->boot->restarts == 0 && !a->start_failed)
+    bool serves_anyway = a->boot->restarts > 0 || a->boot->dev;
+    if (first && serves_anyway)
+        a->start_over = true; /* the apps may work again, or be mended */
+    else if (first && !a->start_failed)
         first_start_failed(p);
-    else if (first && a->boot->restarts > 0)
-        a->start_over = true; /* the previous arbiter's apps may work again */
     if (a->phase != ARBITER_ENDING && !a->start_failed && is_wanted(p))
         refill(p, w);
 }

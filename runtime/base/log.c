@@ -29,7 +29,7 @@ static struct {
     char *path; /* owned; NULL: stderr */
     char who[32];
     void (*tap)(const char *text, size_t len); /* called for errors; NULL: none */
-    bool json;
+    dirty_log_format format;
     bool elsewhere; /* the log is another file than stderr */
     bool echo;      /* copy errors to stderr, if elsewhere */
     int stderr_fd;  /* the real stderr */
@@ -107,8 +107,8 @@ void dirty_log_tap(void (*tap)(const char *text, size_t len)) {
     state.tap = tap;
 }
 
-void dirty_log_as_json(bool json) {
-    state.json = json;
+void dirty_log_as(dirty_log_format format) {
+    state.format = format;
 }
 
 void dirty_log_keep(void) {
@@ -254,10 +254,12 @@ void dirty_log(dirty_log_level level, const char *msg, const char *format, ...) 
     at = dirty_utf8_tame(line, at, "");
     if (level == DIRTY_LOG_ERROR && state.tap != NULL)
         state.tap(line + stamped, at - stamped);
-    if (state.json) {
-        char json[LINE_MAX_LEN];
-        at = dirty_logfmt_to_json(line, at, json, sizeof json - 1);
-        memcpy(line, json, at);
+    if (state.format != DIRTY_LOG_LOGFMT) {
+        char other[LINE_MAX_LEN];
+        at = state.format == DIRTY_LOG_JSON
+                 ? dirty_logfmt_to_json(line, at, other, sizeof other - 1)
+                 : dirty_logfmt_to_text(line, at, other, sizeof other - 1);
+        memcpy(line, other, at);
     }
     if (at > room) /* never true, but the compiler and the linters can't know */
         at = room;

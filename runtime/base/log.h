@@ -47,8 +47,14 @@ void dirty_log_told(const char *msg);
  * without the newline. */
 void dirty_log_pass(const char *line, size_t len);
 
-/* Write JSON objects (true) or logfmt (false) from now on. */
-void dirty_log_as_json(bool json);
+/* Write lines in this format from now on. TEXT is for people: a text with newlines, such
+ * as a traceback, gets lines of its own. */
+typedef enum dirty_log_format {
+    DIRTY_LOG_LOGFMT,
+    DIRTY_LOG_JSON,
+    DIRTY_LOG_TEXT
+} dirty_log_format;
+void dirty_log_as(dirty_log_format format);
 
 /* Open the file by its path again, after it was rotated. Returns 0, or a negative code of
  * base/safe_file.h with the old file kept. */

@@ -86,3 +86,113 @@ size_t dirty_logfmt_to_json(const char *line, size_t len, char *out, size_t size
     dirty_buf_deinit(&text);
     return used;
 }
+
+/* -- Text ------------------------------------------------------------------------ */
+
+/* A value of more bytes, or with a newline, gets lines of its own. */
+#define SHORT_MAX 60
+#define MARGIN "    "
+
+/* One field of a line. `value` is unescaped and owned by the reader. */
+typedef struct field {
+    const char *key;
+    size_t key_len;
+    dirty_buf value;
+} field;
+
+/* Read the field at `p`. Returns the number of bytes used of the line. */
+static size_t read_field(const char *p, size_t len, field *f) {
+    const char *equals = memchr(p, '=', len);
+    f->key = p;
+    f->key_len = equals ? (size_t)(equals - p) : len;
+    f->value.len = 0;
+    size_t at = f->key_len + 1;
+    if (at >= len)
+        return len;
+    if (p[at] == '"')
+        return at + 1 + unquote(p + at + 1, len - at - 1, &f->value);
+    size_t end = at;
+    while (end < len && p[end] != ' ')
+        end++;
+    dirty_buf_append(&f->value, p + at, end - at);
+    return end;
+}
+
+static bool is_key(const field *f, const char *key) {
+    return f->key_len == strlen(key) && memcmp(f->key, key, f->key_len) == 0;
+}
+
+static bool is_value(const field *f, const char *value) {
+    return f->value.len == strlen(value) &&
+           memcmp(f->value.base, value, f->value.len) == 0;
+}
+
+/* Append the value on lines of its own, with a margin. */
+static void append_lines(dirty_buf *out, const dirty_buf *value) {
+    dirty_buf_append_cstr(out, "\n" MARGIN);
+    for (size_t i = 0; i < value->len; i++) {
+        dirty_buf_append(out, value->base + i, 1);
+        if (value->base[i] == '\n')
+            dirty_buf_append_cstr(out, MARGIN);
+    }
+}
+
+static bool is_long(const dirty_buf *value) {
+    return value->len > SHORT_MAX ||
+           (value->len > 0 && memchr(value->base, '\n', value->len) != NULL);
+}
+
+/* The time of day of a time stamp. */
+static void append_time(dirty_buf *out, const dirty_buf *stamp) {
+    const char *t = stamp->len > 0 ? memchr(stamp->base, 'T', stamp->len) : NULL;
+    if (t != NULL)
+        dirty_buf_append(out, t + 1,
+                         stamp->len - (size_t)(t + 1 - (char *)stamp->base) - 1);
+}
+
+static void append_words(dirty_buf *head, dirty_buf *tail, const field *f,
+                         bool *printed) {
+    if (is_key(f, "ts")) {
+        append_time(head, &f->value);
+    } else if (is_key(f, "level") || is_key(f, "who")) {
+        dirty_buf_append_cstr(head, " ");
+        dirty_buf_append(head, f->value.base, f->value.len);
+    } else if (is_key(f, "msg")) {
+        *printed = is_value(f, "output");
+        dirty_buf_append_cstr(head, *printed ? " |" : ": ");
+        if (!*printed)
+            dirty_buf_append(head, f->value.base, f->value.len);
+    } else if (*printed && is_key(f, "text")) {
+        dirty_buf_append_cstr(head, " ");
+        dirty_buf_append(head, f->value.base, f->value.len);
+    } else if (!is_key(f, "pid") && !*printed && is_long(&f->value)) {
+        append_lines(tail, &f->value);
+    } else if (!is_key(f, "pid") && !*printed && f->value.len > 0) {
+        dirty_buf_append_cstr(head, " ");
+        dirty_buf_append(head, f->key, f->key_len + 1);
+        dirty_buf_append(head, f->value.base, f->value.len);
+    }
+}
+
+size_t dirty_logfmt_to_text(const char *line, size_t len, char *out, size_t size) {
+    dirty_buf head = {0}, tail = {0};
+    field f = {0};
+    bool printed = false;
+    for (size_t at = 0; at < len;) {
+        if (line[at] == ' ') {
+            at++;
+            continue;
+        }
+        at += read_field(line + at, len - at, &f);
+        if (!dirty_buf_failed(&f.value))
+            append_words(&head, &tail, &f, &printed);
+    }
+    dirty_buf_append(&head, tail.base, tail.len);
+    size_t used = dirty_buf_failed(&head) ? 0 : head.len < size ? head.len : size;
+    if (used > 0)
+        memcpy(out, head.base, used);
+    dirty_buf_deinit(&f.value);
+    dirty_buf_deinit(&head);
+    dirty_buf_deinit(&tail);
+    return used;
+}

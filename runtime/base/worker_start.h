@@ -60,6 +60,7 @@ typedef struct dirty_worker_start {
     dirty_call_counts *const *counts; /* lane_count: shared with the arbiter */
     dirty_sharing sharing;
     uint32_t slow_log_threshold_ms; /* calls that take this long are logged, 0: none */
+    bool log_failures;              /* calls that fail are logged */
     uint32_t app_count;
     const dirty_app_spec *const *apps; /* app_count; DISPATCH.app indexes it */
     dirty_wire_limits limits;

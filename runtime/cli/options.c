@@ -181,6 +181,7 @@ void dirty_cli_options_push(lua_State *L, int index, dirty_arbiter_options *out)
         .max_memory_bytes = get_size(L, index, "max_memory_bytes"),
         .fast_path = get_boolean(L, index, "fast_path"),
         .arbiter_timeout_ms = get_number(L, index, "arbiter_timeout_ms", INT32_MAX),
+        .dev = get_boolean(L, index, "dev"),
         .allow_stack = get_boolean(L, index, "allow_stack"),
         .linger_timeout_ms = get_number(L, index, "linger_timeout_ms", INT32_MAX),
         .slow_log_threshold_ms = get_number(L, index, "slow_log_threshold_ms", INT32_MAX),

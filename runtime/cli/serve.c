@@ -8,6 +8,7 @@
 #include "arbiter/arbiter.h"
 #include "base/buf.h"
 #include "base/capture.h"
+#include "base/loaded.h"
 #include "base/log.h"
 #include "base/safe_file.h"
 #include "cli/timelimit.h"
@@ -87,7 +88,8 @@ static int log_open(lua_State *L) {
         lua_pushinteger(L, -rc);
         return 3;
     }
-    dirty_log_as_json(strcmp(luaL_optstring(L, 3, "logfmt"), "json") == 0);
+    static const char *const formats[] = {"logfmt", "json", "text", NULL};
+    dirty_log_as((dirty_log_format)luaL_checkoption(L, 3, "logfmt", formats));
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -103,15 +105,33 @@ static int log_echo(lua_State *L) {
     return 0;
 }
 
+static int loaded_open(lua_State *L) {
+    int rc = dirty_loaded_open();
+    if (rc < 0)
+        return push_error(L, rc);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int loaded(lua_State *L) {
+    dirty_loaded_tell(luaL_checkstring(L, 1));
+    return 0;
+}
+
 static int log_told(lua_State *L) {
     dirty_log_told(luaL_checkstring(L, 1));
     return 0;
 }
 
 void dirty_serve_register(lua_State *L) {
-    static const luaL_Reg functions[] = {
-        {"serve", serve},  {"probe", probe},       {"log_open", log_open},
-        {"log", log_text}, {"log_echo", log_echo}, {"log_told", log_told},
-        {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"serve", serve},
+                                         {"probe", probe},
+                                         {"log_open", log_open},
+                                         {"log", log_text},
+                                         {"log_echo", log_echo},
+                                         {"log_told", log_told},
+                                         {"loaded_open", loaded_open},
+                                         {"loaded", loaded},
+                                         {NULL, NULL}};
     luaL_register(L, NULL, functions);
 }

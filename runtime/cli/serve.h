@@ -10,6 +10,8 @@
  *       See worker/probe.h. If `captured`, the apps' output is captured (base/capture.h).
  *   serve(options) -> exit status        returns when the runtime has ended
  *   log_open(path|nil, level, format|nil) -> true | nil, text, errno
+ *   loaded_open() -> true | nil, text, errno
+ *   loaded(path)                                                       (base/loaded.h)
  *   log(level, text)
  *   log_echo(boolean)      log_told(text)                                 (base/log.h)
  *

@@ -160,8 +160,17 @@ int dirty_exchange_describe(dirty_exchange *x) {
     return dirty_err(x->client);
 }
 
+int dirty_refuse_no_place(dirty_client *c) {
+    if (c == NULL || c->broken)
+        return DIRTY_EINVALID;
+    return dirty_failure_set(&c->failure, DIRTY_EINVALID, "no",
+                             "there is no place for the reply");
+}
+
 int dirty_call(dirty_client *c, const dirty_request *r, dirty_reply **out) {
     dirty_exchange x;
+    if (out == NULL)
+        return dirty_refuse_no_place(c);
     *out = NULL;
     if (c == NULL)
         return DIRTY_EMEMORY;

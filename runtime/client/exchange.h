@@ -68,4 +68,7 @@ int dirty_exchange_describe(dirty_exchange *x);
 /* Set the failure for a call without an answer in time. */
 int dirty_exchange_fail_timeout(dirty_exchange *x);
 
+/* Fail a call whose caller has given no place for the reply. Returns DIRTY_EINVALID. */
+int dirty_refuse_no_place(dirty_client *c);
+
 #endif

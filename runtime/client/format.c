@@ -93,6 +93,8 @@ int dirty_callf(dirty_client *c, dirty_reply **out, const char *app, const char 
                 const char *format, ...) {
     dirty_request *r;
     va_list list;
+    if (out == NULL)
+        return dirty_refuse_no_place(c);
     *out = NULL;
     int rc = dirty_request_new(&r, app, action);
     if (rc < 0) {

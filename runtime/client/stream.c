@@ -30,6 +30,8 @@ static void release(dirty_stream *s) {
 }
 
 int dirty_stream_open(dirty_client *c, const dirty_request *r, dirty_stream **out) {
+    if (out == NULL)
+        return dirty_refuse_no_place(c);
     *out = NULL;
     if (c == NULL)
         return DIRTY_EMEMORY;

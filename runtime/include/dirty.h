@@ -188,7 +188,7 @@ typedef struct dirty_reply dirty_reply;
  *     the action streams, which a plain call can't receive;
  *   - DIRTY_EDENIED: also for an app name that starts with '@'; then nothing was sent;
  *   - DIRTY_EMEMORY: no memory in this process;
- *   - DIRTY_EINVALID: the request is invalid.
+ *   - DIRTY_EINVALID: the request is invalid, or `out` is NULL.
  *
  * dirty_err_started tells whether the app may have run. A call that provably reached
  * nobody is sent once more on a new connection. No other call is ever repeated. */

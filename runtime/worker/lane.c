@@ -358,6 +358,22 @@ static void log_slow(const dirty_lane *lane, const job *j, uint64_t queue_ns) {
               (int)getpid(), (int)d->peer_pid);
 }
 
+/* Log a call that failed, for a developer. */
+static void log_failure(const dirty_lane *lane, const job *j) {
+    char action[DIRTY_COUNTS_NAME];
+    char message[DIRTY_RECENT_MESSAGE], trace[DIRTY_RECENT_TRACEBACK];
+    const dirty_lane_error *f = dirty_host_error(lane->host);
+    snprintf(message, sizeof message, "%.*s", (int)f->message.len,
+             f->message.len > 0 ? (const char *)f->message.base : "");
+    snprintf(trace, sizeof trace, "%.*s", (int)f->traceback.len,
+             f->traceback.len > 0 ? (const char *)f->traceback.base : "");
+    dirty_log(DIRTY_LOG_ERROR, "call failed",
+              "app=%s action=%s code=%s error=%s traceback=%s",
+              lane->start->apps[j->dispatch->app]->name,
+              DIRTY_LOG_QUOTE(action_of(j, action)), dirty_code_name(j->done.outcome),
+              DIRTY_LOG_QUOTE(message), DIRTY_LOG_QUOTE(trace));
+}
+
 /* Count a request that this lane has answered. The arbiter counts those that it has
  * answered in this lane's place. */
 static void count_call(dirty_lane *lane, const job *j) {
@@ -378,6 +394,9 @@ static void count_call(dirty_lane *lane, const job *j) {
     bool slow = slow_ns > 0 && queue_ns + j->done.run_ns >= slow_ns;
     if (slow)
         log_slow(lane, j, queue_ns);
+    if (lane->start->log_failures && outcome != DIRTY_CODE_NONE &&
+        outcome != DIRTY_CODE_CONNECTION)
+        log_failure(lane, j);
     if (slow || outcome != DIRTY_CODE_NONE)
         note_recent(lane, j, queue_ns);
 }

@@ -9,6 +9,7 @@
 #include <lua.h>
 
 #include "base/clock.h"
+#include "base/loaded.h"
 #include "base/log.h"
 #include "worker/peer.h"
 #include "worker/lua_json.h"
@@ -47,6 +48,12 @@ static int api_cwd(lua_State *L) {
     char path[PATH_MAX];
     lua_pushstring(L, getcwd(path, sizeof path));
     return 1;
+}
+
+/* loaded(path): the file is code that was loaded, or would have been if it existed */
+static int api_loaded(lua_State *L) {
+    dirty_loaded_tell(luaL_checkstring(L, 1));
+    return 0;
 }
 
 /* booting(phase): publish the phase of the app that boots, for the arbiter */
@@ -145,6 +152,8 @@ void dirty_lua_api_open(lua_State *L, dirty_lua_scope *scope) {
     add(L, scope, "booting", api_booting);
     add(L, scope, "cwd", api_cwd);
     add(L, scope, "request", api_request);
+    if (dirty_loaded_end() >= 0)
+        add(L, scope, "loaded", api_loaded);
     lua_pushcfunction(L, dirty_lua_json_encoder);
     lua_setfield(L, -2, "json_encoder");
     lua_pushinteger(L, getpid());

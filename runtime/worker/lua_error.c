@@ -45,14 +45,20 @@ static const char *static_text(const char *text, const char *const *known) {
     return NULL;
 }
 
+/* Whether dirty.lane.errors may have advice on an error message. */
+static bool may_need_advice(const char *message) {
+    return strstr(message, "global 'ngx'") != NULL;
+}
+
 /* (error) → nothing. Fills the failure's code, message and members. */
 int dirty__describe(lua_State *L) {
     static const char *const phases[] = {"run", "queue", "receive", NULL};
     dirty_host *h = dirty__upvalue_host(L);
     dirty_lane_error *f = &h->failure;
     size_t len;
-    if (lua_type(L, 1) == LUA_TSTRING) { /* most are strings and need no Lua */
-        const char *message = lua_tolstring(L, 1, &len);
+    const char *message =
+        lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len) : NULL;
+    if (message != NULL && !may_need_advice(message)) { /* most: they need no Lua */
         dirty_lane_error_say(f, message, len);
         return 0;
     }

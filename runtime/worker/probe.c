@@ -13,6 +13,7 @@
 #include "base/proc.h"
 #include "base/clock.h"
 #include "base/descriptors.h"
+#include "base/loaded.h"
 #include "base/log.h"
 #include "base/oom.h"
 #include "base/write_all.h"
@@ -84,9 +85,9 @@ static _Noreturn void run_child(const dirty_probe *probe, uint32_t first, int fd
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent || dirty_printed_enter(printed) < 0)
         _exit(1);
-    int keep[] = {fd, dirty_log_fd()};
-    dirty_descriptors_close_but(keep,
-                                2); /* apps must not have the arbiter's descriptors */
+    int keep[] = {fd, dirty_log_fd(), dirty_loaded_end()};
+    /* apps must not have the arbiter's descriptors */
+    dirty_descriptors_close_but(keep, 3);
     dirty_host *host;
     dirty_buf why = {0};
     if (dirty_host_open(&host, probe->start, &why) < 0) {

@@ -411,7 +411,12 @@ static void test_what_is_wrong_with_a_request(void **state) {
     expect_refused(r.client, "the format is NULL", NULL);
     assert_int_equal(dirty_callf(r.client, &reply, "app", "action", NULL),
                      DIRTY_EINVALID);
+    assert_int_equal(dirty_callf(r.client, NULL, "app", "action", ""), DIRTY_EINVALID);
+    assert_string_equal(dirty_errmsg(r.client), "there is no place for the reply");
     assert_int_equal(dirty_request_new(&r.request, "app", "action"), 0);
+    assert_int_equal(dirty_call(r.client, r.request, NULL), DIRTY_EINVALID);
+    assert_int_equal(dirty_stream_open(r.client, r.request, NULL), DIRTY_EINVALID);
+    assert_int_equal(dirty_callf(NULL, NULL, "app", "action", ""), DIRTY_EINVALID);
     dirty_request_set_priority(r.request, 77);
     dirty_request_set_priority(r.request, -1); /* the first failure is the one told */
     rig_expect_failure(&r, DIRTY_EINVALID, "no", "priority is 77");

@@ -302,13 +302,35 @@ static void json_that_does_not_fit_loses_whole_fields(void **state) {
 static void a_json_log_has_an_object_a_line(void **state) {
     place *p = *state;
     assert_int_equal(dirty_log_open(p->path, DIRTY_LOG_INFO), 0);
-    dirty_log_as_json(true);
+    dirty_log_as(DIRTY_LOG_JSON);
     dirty_log(DIRTY_LOG_INFO, "hello \"you\"", "count=%d who2=%s", 3, "x");
-    dirty_log_as_json(false);
+    dirty_log_as(DIRTY_LOG_LOGFMT);
     char *text = content_of(p->path);
     assert_memory_equal(text, "{\"ts\":\"", 7);
     assert_non_null(
         strstr(text, "\"msg\":\"hello \\\"you\\\"\",\"count\":3,\"who2\":\"x\"}\n"));
+}
+
+static void expect_text(const char *line, const char *want) {
+    char out[400];
+    size_t len = dirty_logfmt_to_text(line, strlen(line), out, sizeof out - 1);
+    out[len] = '\0';
+    assert_string_equal(out, want);
+}
+
+#define STAMP "ts=2026-01-02T12:30:05.123Z level=error who=worker:1 pid=7 "
+
+static void logfmt_becomes_text(void **state) {
+    (void)state;
+    expect_text(STAMP "msg=\"call failed\" app=x error=\"a \\\"b\\\"\" empty=\"\"",
+                "12:30:05.123 error worker:1: call failed app=x error=a \"b\"");
+    expect_text(STAMP "msg=\"call failed\" traceback=\"one\\n\\ttwo\" code=APP",
+                "12:30:05.123 error worker:1: call failed code=APP\n"
+                "    one\n    \ttwo");
+    expect_text(STAMP "msg=\"output\" worker=1 stream=stdout text=\"hello = you\"",
+                "12:30:05.123 error worker:1 | hello = you");
+    expect_text("ts=", "");
+    expect_text("msg=\"never", ": never");
 }
 
 /* A pipe that nobody empties must not stop the process; what was lost is told. */
@@ -375,6 +397,7 @@ int main(void) {
         TEST(a_full_pipe_is_never_waited_for),
         TEST(lines_for_a_full_disk_are_counted),
         TEST(logfmt_becomes_json),
+        TEST(logfmt_becomes_text),
         TEST(json_that_does_not_fit_loses_whole_fields),
         TEST(a_json_log_has_an_object_a_line),
     };

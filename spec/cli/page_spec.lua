@@ -52,7 +52,7 @@ end)
 
 describe("the page of dirty status", function()
     local page = require "dirty.cli.status_page"
-    local units = require "dirty.cli.units"
+    local units = require "dirty.units"
 
     local function text_of(status)
         return table.concat(page.lines(status), "\n") .. "\n"

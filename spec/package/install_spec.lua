@@ -84,7 +84,30 @@ describe("make install", function()
                 or text:find("\n%s*DIRTY " .. name:upper():gsub("%p", "%%%0") .. "\n"), name)
             commands = commands + 1
         end
-        assert.equal(15, commands)
+        assert.equal(18, commands)
+    end)
+
+    it("installs manual pages of the configuration and the library", function()
+        for page, title in pairs { ["man5/dirty.conf.5"] = "DIRTY.CONF%(5%)",
+            ["man3/dirty.3"] = "DIRTY%(3%)" } do
+            local r = process.run { "groff", "-t", "-man", "-Tutf8", "-k", "-P-c",
+                root .. "/share/man/" .. page }
+            assert.equal(0, r.exit, r.stderr) -- it warns of tables that are too wide
+            assert.matches("^" .. title, (r.stdout:gsub(".\b", "")))
+        end
+    end)
+
+    it("installs completions that the shells read", function()
+        local bash = root .. "/share/bash-completion/completions/dirty"
+        local r = process.run { "bash", "-c", ". " .. bash .. "\n" .. [[
+            COMP_WORDS=(dirty relo) COMP_CWORD=1 COMP_LINE="dirty relo" COMP_POINT=10
+            words=("${COMP_WORDS[@]}") cword=1 cur=relo prev=dirty
+            _init_completion() { :; }
+            _dirty; echo "${COMPREPLY[@]}"]] }
+        assert.same({ 0, "reload\n" }, { r.exit, r.stdout }, r.stderr)
+        assert.matches("^#compdef dirty", tempdir.read(root .. "/share/zsh/site-functions/_dirty"))
+        assert.matches("complete %-c dirty",
+            tempdir.read(root .. "/share/fish/vendor_completions.d/dirty.fish"))
     end)
 
     it("installs a command that finds its own modules", function()

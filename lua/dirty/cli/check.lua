@@ -49,6 +49,9 @@ function _M.run(parsed)
         return exit.INTERNAL
     end
     local ok = probe.write(reports, say.out, false)
+    for _, warning in ipairs(probe.warnings(reports)) do
+        say.out("warning: %s\n", warning)
+    end
     say.out("%s\n", summary(conf, ok))
     return ok and exit.OK or exit.BOOT
 end

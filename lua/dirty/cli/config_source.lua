@@ -225,6 +225,9 @@ function _M.new(parsed, running)
         end
         local kept = seconds and _M.tell_kept(conf)
         local reports, err = probe.read(lines, conf)
+        for _, warning in ipairs(reports and seconds and probe.warnings(reports) or {}) do
+            sys.log("warn", warning)
+        end
         local fault = err or _M.fault_of(reports)
         local ok = true
         if not fault then

@@ -10,6 +10,7 @@ local _M = {
     TIMEOUT = 4, -- `call`: the deadline passed
     BOOT = 4, -- `serve`, `check`: an app failed to load or init
     CONNECTION = 5, -- no runtime answers at the socket
+    RESOURCES = 5, -- `serve`: out of memory, descriptors or processes
     FAILED = 6, -- `reload --wait`: it failed or is partial; `status --ready`: not ready
     INTERNAL = 70, -- an error of the command itself
 }

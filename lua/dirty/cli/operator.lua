@@ -140,42 +140,42 @@ end
 
 local COMMANDS = {
     { "status", "Show what the runtime is doing.", STATUS_COMMAND, 5, function(command)
-        command:mutex(command:flag("--json", "Print the status as JSON."),
+        command:mutex(command:flag("-j --json", "Print the status as JSON."),
             command:flag("--ready", "Show by the exit status whether every app is served."))
     end },
     { "metrics", "Print counters and measurements for Prometheus.", METRICS, 5 },
     { "reload", "Load new code and configuration without losing a call.", RELOAD,
         "5, with --wait 300", function(command)
         command:flag("--wait", "Wait for the end of the reload and print its result.")
-        command:flag("--json", "Print the number of the reload, and with --wait its result, "
+        command:flag("-j --json", "Print the number of the reload, and with --wait its result, "
             .. "as JSON.")
     end },
     { "scale", "Change the number of workers.", SCALE, 5, function(command)
         command:argument("workers", "The number of workers, or +N, -N."):argname("N")
-        command:flag("--json", "Print the number as JSON.")
+        command:flag("-j --json", "Print the number as JSON.")
     end },
     { "stack", "Show where running calls are in their code.", STACK, 5, function(command)
         command:argument("worker", "The worker's number from `dirty status`."):argname("WORKER")
             :args("?")
-        command:flag("--json", "Print the tracebacks as JSON.")
+        command:flag("-j --json", "Print the tracebacks as JSON.")
     end },
     { "tail", "Show the last calls that failed or were slow.", TAIL, 5, function(command)
         command:option("-n --number", "How many calls to begin with, up to 200. Default: 20.")
             :argname("N")
         command:flag("-f --follow", "Go on with new ones.")
-        command:flag("--json", "Print the calls as JSON, one a line.")
+        command:flag("-j --json", "Print the calls as JSON, one a line.")
     end },
     { "cancel", "End the call that a lane runs.", CANCEL, 5, function(command)
         add_worker(command, "lane", "The worker's number from `dirty status`, or WORKER.LANE.")
-        command:flag("--json", "Print as JSON whether a call was running.")
+        command:flag("-j --json", "Print as JSON whether a call was running.")
     end },
     { "kill", "Kill a worker; a new one takes its place.", KILL, 5, function(command)
         add_worker(command, "worker", "The worker's number from `dirty status`.")
-        command:flag("--json", "Print its pid as JSON.")
+        command:flag("-j --json", "Print its pid as JSON.")
     end },
     { "reopen-logs", "Reopen the log file after it was renamed.", REOPEN, 5 },
     { "ping", "Check whether a runtime answers.", PING, 5, function(command)
-        command:flag("--json", "Print the pid of the arbiter as JSON.")
+        command:flag("-j --json", "Print the pid of the arbiter as JSON.")
     end },
     { "stop", "Stop the runtime gracefully.", STOP, "5, with --wait 60", function(command)
         command:flag("--now", "Stop running calls too.")

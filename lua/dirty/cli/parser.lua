@@ -32,6 +32,7 @@ failed to load or init; 5 out of memory, descriptors or processes; 70 internal e
 
 Examples:
    dirty serve --app apps.echo
+   dirty serve --app myapp --dev
    dirty serve --config /etc/dirty.conf.lua --workers 4 --log-level debug
    dirty serve --app myapp.images:2 --timeout 5 --socket /run/myapp/dirty.sock]]
 
@@ -74,6 +75,12 @@ Exit status: 0; 2 wrong flag or configuration.
 
 Example:
    dirty config --workers 4 > dirty.conf.lua]]
+
+local COMPLETION_EPILOG = [[
+`make install` puts these scripts where the shells look for them. Without it:
+   bash: dirty completion bash > ~/.local/share/bash-completion/completions/dirty
+   zsh:  dirty completion zsh > DIRECTORY/_dirty, with a DIRECTORY of $fpath
+   fish: dirty completion fish > ~/.config/fish/completions/dirty.fish]]
 
 local function has_config_options(command)
     return command == "serve" or command == "check" or command == "config"
@@ -143,7 +150,8 @@ local function refuse_surplus(root, parsed)
     end
 end
 
-_M.COMMANDS = { "help", "serve", "check", "call", "config", unpack(operator.NAMES) }
+_M.COMMANDS = { "help", "version", "completion", "serve", "check", "call", "config",
+    unpack(operator.NAMES) }
 
 local function default_text(option)
     local default = option.default
@@ -183,7 +191,10 @@ local function add_socket_options(command, default_timeout)
 end
 
 local function new_command(root, name, summary, epilog)
-    local command = root:command(name):summary(summary):description(summary):epilog(epilog)
+    local command = root:command(name):summary(summary):description(summary)
+    if epilog then
+        command:epilog(epilog)
+    end
     command._name = name
     return command
 end
@@ -217,6 +228,8 @@ function _M.new()
     root:flag("-V --version", "Print the versions of dirty and its libraries.")
     local serve = new_command(root, "serve", "Run the runtime in the foreground.", SERVE_EPILOG)
     add_config_options(serve)
+    serve:flag("--dev", "For development: reload when code is saved, one worker, a log for people "
+        .. "with the tracebacks of failed calls.")
     local check = new_command(root, "check", "Check the configuration and boot every app once.",
         CHECK_EPILOG)
     add_config_options(check)
@@ -225,7 +238,13 @@ function _M.new()
     local config = new_command(root, "config", "Print the effective configuration.",
         CONFIG_EPILOG)
     add_config_options(config)
-    config:flag("--json", "Print the configuration as JSON.")
+    config:flag("-j --json", "Print the configuration as JSON.")
+    new_command(root, "help", "Show help for a command.", "Example:\n   dirty help call")
+        :argument("topic", "The command; without one: all commands."):args("?"):argname("COMMAND")
+    new_command(root, "version", "Print the versions of dirty and its libraries.")
+    new_command(root, "completion", "Print a script that completes commands and options.",
+        COMPLETION_EPILOG):argument("shell", "bash, zsh or fish."):choices { "bash", "zsh", "fish" }
+        :argname("SHELL")
     for _, command in ipairs(root._commands) do
         if command._name ~= "call" then -- `call` takes any number of arguments
             command:argument("surplus", ""):args("*"):hidden(true)
@@ -267,7 +286,7 @@ function _M.parse(args)
             break
         end
     end
-    if args[1] == "help" then
+    if args[1] == "help" and args[2] ~= "--help" and args[2] ~= "-h" then
         args = { args[2] or "--help", args[2] and "--help" }
     end
     local ok, result = pcall(function()

@@ -4,6 +4,7 @@
 local cjson = require "cjson"
 local spec = require "dirty.config.spec"
 local sys = require "dirty.sys"
+local types = require "dirty.config.types"
 
 local _M = {}
 
@@ -32,6 +33,14 @@ local function take_declared(report)
         end
     end
     report.spec.declared = report.declared
+    local timeout = report.declared and report.declared.timeout
+    local long = timeout and timeout ~= cjson.null and types.long_time(timeout)
+    if long then
+        local warnings = report.warnings or {}
+        warnings[#warnings + 1] = ("app %s: dirty.app { timeout = %g }: %s"):format(report.app,
+            timeout, long)
+        report.warnings = warnings
+    end
 end
 
 --- Read the lines that a probe has written. Stores what the apps declare in their entries of the
@@ -39,7 +48,7 @@ end
 -- @tparam string text
 -- @tparam table conf of dirty.config
 -- @treturn {table,...}|nil a report per app: `{app=, ok=, ms=, file=, phase=, message=,
---   traceback=, declared=}`
+--   traceback=, declared=, warnings=}`
 -- @treturn nil|string why there are none
 function _M.read(text, conf)
     local ok, reports = pcall(decode_lines, text, conf)
@@ -69,6 +78,19 @@ function _M.run(conf, options, boot, captured)
         return nil, "the apps can't be tested: " .. err
     end
     return _M.read(lines, conf)
+end
+
+--- Get the warnings about apps.
+-- @tparam {table,...} reports of `run`
+-- @treturn {string,...}
+function _M.warnings(reports)
+    local out = {}
+    for _, report in ipairs(reports) do
+        for _, warning in ipairs(report.warnings or {}) do
+            out[#out + 1] = warning
+        end
+    end
+    return out
 end
 
 local function write_failure(report, write)

@@ -3,6 +3,7 @@
 
 local config_command = require "dirty.cli.config"
 local exit = require "dirty.cli.exit"
+local loaded = require "dirty.loaded"
 local probe = require "dirty.cli.probe"
 local say = require "dirty.cli.say"
 local socket_path = require "dirty.socket_path"
@@ -133,16 +134,22 @@ local function reread(parsed, conf)
 end
 
 -- Load the apps. The first start fails if an app can't be loaded, and reports it on the terminal
--- and in the log. A later arbiter serves the other apps and logs it.
+-- and in the log. A later arbiter, and every one with --dev, serves the other apps and logs it.
 local function load_apps(conf, options, child)
     local first = child.restarts == 0
-    if not first then
+    if not first and not conf.dev then
         options.boot_timeout_ms = math.min(options.boot_timeout_ms, PATIENCE_MS)
     end
     local reports, err = probe.run(conf, options, false, not first)
     if not reports then
         complain(err)
         return exit.INTERNAL
+    end
+    for _, warning in ipairs(probe.warnings(reports)) do
+        sys.log("warn", warning)
+    end
+    if conf.dev then -- the apps that don't load can be mended while the others serve
+        source.mark_faults(reports)
     elseif first and not probe.write(reports, say.err, true) then
         source.fault_of(reports, sys.log_told)
         complain("an app does not load; `dirty check` boots all apps and reports more")
@@ -191,12 +198,26 @@ local function serve(parsed, conf, rights, child)
     return sys.serve(options)
 end
 
+-- Have all processes tell which files they load as code, for --dev.
+local function watch_files()
+    local ok, err = sys.loaded_open()
+    if not ok then
+        complain("--dev can't watch files: " .. err)
+        return false
+    end
+    loaded.begin(sys.loaded)
+    return true
+end
+
 --- Serve until a signal stops the runtime. Returns in every process of the tree except workers:
 -- in the supervisor with the status of the command, in an arbiter with its own.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)
     sys.spare_children() -- of a script that called exec for this command
+    if parsed.dev and not watch_files() then
+        return exit.RESOURCES
+    end
     local conf, ids = config_command.load(parsed)
     local rights, status = prepare(conf, ids)
     if not rights then

@@ -2,7 +2,7 @@
 -- @module dirty.cli.stack
 
 local cjson = require "cjson"
-local units = require "dirty.cli.units"
+local units = require "dirty.units"
 local exit = require "dirty.cli.exit"
 local say = require "dirty.cli.say"
 local socket = require "dirty.cli.socket"

@@ -76,6 +76,7 @@ function _M.options(conf, ids, templates)
         log_file = values.log_file,
         version_json = cjson.encode(version.all()),
         admin_uids = conf.admin_uids,
+        dev = conf.dev,
         hooks = hooks_of(values), apps = {},
     }
     for _, name in ipairs { "backlog", "workers", "threads", "max_queue", "max_message",

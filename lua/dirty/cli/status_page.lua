@@ -5,7 +5,7 @@
 -- @module dirty.cli.status_page
 
 local cjson = require "cjson"
-local units = require "dirty.cli.units"
+local units = require "dirty.units"
 
 local _M = {}
 

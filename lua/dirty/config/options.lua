@@ -59,11 +59,11 @@ _M.list = {
         help = "Users that can stop, reload and change the runtime over the socket; false: nobody.",
     },
     {
-        name = "user", kind = types.principal("user", "dirty"), flag = "--user",
+        name = "user", kind = types.principal("user", "dirty"), flag = "--user", short = "-u",
         argname = "U", help = "Run arbiter and workers as this user; for root only.",
     },
     {
-        name = "group", kind = types.principal("group", "dirty"), flag = "--group",
+        name = "group", kind = types.principal("group", "dirty"), flag = "--group", short = "-g",
         argname = "G", help = "Run both with this group. Default: the user's group.",
     },
     {
@@ -71,7 +71,8 @@ _M.list = {
         help = "Connections that can wait to be accepted; the kernel's somaxconn is the maximum.",
     },
     {
-        name = "workers", kind = types.count(0, 4096), flag = "--workers", argname = "N",
+        name = "workers", kind = types.count(0, 4096), flag = "--workers", short = "-w",
+        argname = "N",
         default = function(sys) return sys.cpus(), "default: usable CPUs" end,
         help = "Worker processes; 0 disables the runtime.",
     },
@@ -80,7 +81,8 @@ _M.list = {
         default = 1, help = "Lanes (an OS thread and a LuaJIT state each) per worker.",
     },
     {
-        name = "timeout", kind = types.seconds("no limit"), flag = "--timeout", argname = "S",
+        name = "timeout", kind = types.seconds("no limit"), flag = "--timeout", short = "-t",
+        argname = "S",
         default = 300, help = "Seconds that a call may take, waiting included; 0: no limit.",
     },
     {
@@ -162,8 +164,9 @@ _M.list = {
         help = "debug, info, warn or error.",
     },
     {
-        name = "log_format", kind = types.choice { "logfmt", "json" }, default = "logfmt",
-        help = "logfmt (key=value) or json (one object per line).",
+        name = "log_format", kind = types.choice { "logfmt", "json", "text" },
+        default = "logfmt",
+        help = "logfmt (key=value), json (one object per line) or text (for people).",
     },
     {
         name = "slow_log_threshold", kind = types.seconds("off"), default = 0,

@@ -12,7 +12,7 @@ local _M = {}
 local json = require("dirty.json").new(1010)
 
 local FIELDS = { "from", "apps", "file", "path", "modules", "warnings", "kept", "start",
-    "directory", "cwd", "ids", "default_ids", "admin_uids" }
+    "directory", "cwd", "ids", "default_ids", "admin_uids", "dev" }
 
 --- Write the line.
 -- @tparam table conf of dirty.config

@@ -82,6 +82,17 @@ function _M.name_fault(name)
     end
 end
 
+-- What to write in place of a path.
+local function path_fault(text)
+    local path = text:match("^[^:]*")
+    local directory, file = path:match("^(/.*)/([^/]+)$")
+    local module = (file or path):gsub("^%./+", ""):gsub("%.lua$", ""):gsub("/init$", "")
+        :gsub("/+", ".")
+    return ("%q is a path: write %q, as require names it; it is searched for in the working "
+        .. "directory and in lua_path%s"):format(text, module,
+        directory and (" (--lua-path '%s/?.lua')"):format(directory) or "")
+end
+
 --- Parse an app spec.
 -- @tparam string text `module[:Object][:N]`
 -- @treturn table|nil `{name=, module=, object=|nil, workers=|nil}`; name is the spec without `:N`
@@ -89,6 +100,9 @@ end
 -- @usage spec.parse "apps.ml:Model:2" --> {name="apps.ml:Model", module="apps.ml",
 --                                          object="Model", workers=2}
 function _M.parse(text)
+    if text:find("/", 1, true) or text:find("%.lua$") then
+        return nil, path_fault(text)
+    end
     local module, rest = text:match("^([^:]*)(.*)$")
     local object, workers
     for part in rest:gmatch(":([^:]*)") do

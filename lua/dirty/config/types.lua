@@ -6,6 +6,8 @@
 -- would have.
 -- @module dirty.config.types
 
+local units = require "dirty.units"
+
 local _M = {}
 
 -- The runtime's timers and poll(2) count milliseconds in 31 bits.
@@ -67,6 +69,18 @@ function _M.seconds(zero)
             example and (", written without a unit: %s"):format(example) or "")
     end
     return { check = check, from_text = text_to_number, name = "seconds" }
+end
+
+-- Longer times are often milliseconds by mistake.
+local LONG_SECONDS = 3600
+
+--- Spell a time out that is probably meant in another unit.
+-- @tparam number seconds
+-- @treturn string|nil "5000 s is 1 h 23 m: times are in seconds"; nil for a usual time
+function _M.long_time(seconds)
+    if seconds > LONG_SECONDS then
+        return ("%.14g s is %s: times are in seconds"):format(seconds, units.duration(seconds))
+    end
 end
 
 local SIZE_UNITS = { [""] = 1, k = 1024, m = 1024 ^ 2, g = 1024 ^ 3 }

@@ -26,8 +26,10 @@ local function is_action(name)
     return type(name) == "string" and byte(name) ~= UNDERSCORE and not RESERVED[name]
 end
 
--- Names of the actions of an object, sorted.
-local function actions_of(object)
+--- Get the names of the actions of an object, sorted.
+-- @tparam table object
+-- @treturn {string,...}
+function _M.names(object)
     local names, seen = {}, {}
     for _ = 1, CHAIN_MAX do
         if type(object) ~= "table" then
@@ -50,7 +52,7 @@ end
 -- @tparam string app its name
 -- @tparam string action what was asked for
 function _M.no_action(object, app, action)
-    local names = actions_of(object)
+    local names = _M.names(object)
     local found = suggest.nearest(action, names)
     local message = format("app '%s' has no action '%s'%s", app, action,
         suggest.hint(action, names))

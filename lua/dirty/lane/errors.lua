@@ -5,7 +5,7 @@
 -- Taken when the lane opens: apps may change the globals later.
 local getmetatable, pcall, select, tostring, type = getmetatable, pcall, select, tostring, type
 local unpack, xpcall = unpack, xpcall
-local sub = string.sub
+local find, sub = string.find, string.sub
 local sethook, traceback = debug.sethook, debug.traceback
 
 local fault = require("dirty.fault")
@@ -49,6 +49,15 @@ local function safe_text(x, text_of_x)
     return ok and text or "error object: a " .. type(x)
 end
 
+-- Add advice on a common mistake.
+local function with_advice(message)
+    if find(message, "global 'ngx' (a nil value)", 1, true) then
+        return message .. " (apps run outside of nginx, and have no ngx: see \"Code from "
+            .. "OpenResty\" in docs/apps.md)"
+    end
+    return message
+end
+
 --- Describe an error that an app raised or returned.
 -- @param x the error object: whatever was raised, or returned as err
 -- @treturn string message
@@ -61,7 +70,7 @@ function _M.describe(x)
         return x.message, x.code, x.started, x.phase, x.members
     end
     if type(x) == "string" then
-        return x
+        return with_advice(x)
     end
     local text = error_json(x)
     return safe_text(x, text), nil, nil, nil, text and '"error":' .. text or nil

@@ -17,6 +17,7 @@ local find, format, gmatch, gsub = string.find, string.format, string.gmatch, st
 local concat, package = table.concat, package
 
 local actions = require("dirty.lane.actions")
+local advice = require("dirty.lane.advice")
 local dirty = require("dirty")
 local errors = require("dirty.lane.errors")
 local host = require("dirty.host")
@@ -230,6 +231,10 @@ function _M.try(spec, step)
         tried = nil
     end
     local members = '"declared":' .. json.encode(dirty.declared(app))
+    local warnings = advice.on_actions(app, spec.name)
+    if #warnings > 0 then
+        members = members .. ',"warnings":' .. json.encode(warnings)
+    end
     local file = package.searchpath(spec.module, package.path)
     return file and members .. ',"file":' .. json.encode(file) or members
 end

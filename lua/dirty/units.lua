@@ -1,5 +1,5 @@
 --- Formats times and sizes for people.
--- @module dirty.cli.units
+-- @module dirty.units
 
 local _M = {}
 
