@@ -88,7 +88,8 @@ typedef struct dirty_lane_page {
     _Atomic uint32_t asleep;      /* lane: 1 while it waits for shared connections */
     _Atomic uint64_t connection;  /* lane: ticket << 32 | slot of the one it has taken */
     _Atomic uint64_t received_ns; /* lane: when it received the request in `head` */
-    _Atomic uint32_t received;    /* lane: bytes in `head`; 0 until they are all there */
+    _Atomic uint32_t received;    /* lane: bytes in `head`; 0 until they and the time are
+                                     there */
     uint32_t stack_len;
     char stack_text[DIRTY_STACK_TEXT_MAX]; /* lane: the traceback that STACK asked for */
     uint8_t head[DIRTY_DIRECT_BYTES_MAX]; /* lane: the request that it has taken itself */

@@ -285,10 +285,12 @@ static step receive(dirty_ready *r, uint32_t events) {
         become_idle(r);
         return STEP_AGAIN;
     }
+    uint64_t now_ns = dirty_now_ns();
+    /* The arbiter may adopt the request once it sees `received`: the time comes first. */
+    atomic_store_explicit(&r->page->received_ns, now_ns, memory_order_relaxed);
+    dirty_step("noted");
     atomic_store_explicit(&r->page->received, n > 0 ? (uint32_t)n : 0,
                           memory_order_release);
-    uint64_t now_ns = dirty_now_ns();
-    atomic_store_explicit(&r->page->received_ns, now_ns, memory_order_relaxed);
     dirty_step("received");
     if (n > 0 && is_servable(r, (size_t)n, now_ns))
         return STEP_REQUEST;

@@ -317,6 +317,27 @@ static void a_lane_stopped_at_each_step(void **state) {
     rig_stop(&r, 0);
 }
 
+/* The arbiter looks at the first request of a new lane while the lane notes its arrival.
+ * The deadline counts from there, not from a time that the page does not have yet. */
+static void the_first_request_of_a_new_lane(void **state) {
+    (void)state;
+    rig r;
+    uint64_t id;
+    start(&r, 1, true);
+    int fd = share(&r);
+    arm("idle", SIGKILL);
+    hit(&r, fd, 0, &id);
+    rig_expect_value(fd, id);
+    wait_replaced(&r, 1);
+    arm("noted", SIGSTOP);
+    pid_t pid = hit(&r, fd, 30000, &id);
+    free(rig_status(&r)); /* adopts what runs */
+    kill(pid, SIGCONT);
+    rig_expect_value(fd, id);
+    close(fd);
+    rig_stop(&r, 0);
+}
+
 /* The caller hangs up while its lane stands between two steps. */
 static void a_caller_that_leaves_at_each_step(void **state) {
     (void)state;
@@ -603,6 +624,7 @@ int main(void) {
         cmocka_unit_test(the_general_path_too),
         cmocka_unit_test(a_part_of_a_request_survives_its_lane),
         cmocka_unit_test(a_lane_stopped_at_each_step),
+        cmocka_unit_test(the_first_request_of_a_new_lane),
         cmocka_unit_test(a_caller_that_leaves_at_each_step),
         cmocka_unit_test(requests_that_go_back_to_the_arbiter),
         cmocka_unit_test(one_shared_connection_after_another),

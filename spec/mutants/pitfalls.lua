@@ -152,6 +152,16 @@ int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
     -- The page still shows the last request.
     { "NO_ZEROS", STEPS, "a_lane_killed_at_each_step", READY, [[
     memset(r->page->head, 0, DIRTY_DIRECT_MARK_BYTES);]], "" },
+    -- A request is there before the time of its arrival.
+    { "TIME_LATE", STEPS, "the_first_request_of_a_new_lane", LANE, [[
+    atomic_store_explicit(&r->page->received_ns, now_ns, memory_order_relaxed);
+    dirty_step("noted");
+    atomic_store_explicit(&r->page->received, n > 0 ? (uint32_t)n : 0,
+                          memory_order_release);]], [[
+    atomic_store_explicit(&r->page->received, n > 0 ? (uint32_t)n : 0,
+                          memory_order_release);
+    dirty_step("noted");
+    atomic_store_explicit(&r->page->received_ns, now_ns, memory_order_relaxed);]] },
     -- What a dead lane has received in part is lost.
     { "PART_LOST", STEPS, "a_part_of_a_request_survives_its_lane", LOOKS, [[
     if (state == DIRTY_BATON_READING && give_back_part(l, c))
