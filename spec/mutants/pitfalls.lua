@@ -153,7 +153,7 @@ int dirty_ready_answered(dirty_ready *r, const dirty_msg_done *done) {
     { "NO_ZEROS", STEPS, "a_lane_killed_at_each_step", READY, [[
     memset(r->page->head, 0, DIRTY_DIRECT_MARK_BYTES);]], "" },
     -- A request is there before the time of its arrival.
-    { "TIME_LATE", STEPS, "the_first_request_of_a_new_lane", LANE, [[
+    { "TIME_LATE", STEPS, "the_first_request_of_a_new_lane", READY, [[
     atomic_store_explicit(&r->page->received_ns, now_ns, memory_order_relaxed);
     dirty_step("noted");
     atomic_store_explicit(&r->page->received, n > 0 ? (uint32_t)n : 0,
