@@ -424,17 +424,18 @@ static void begin(reload *r, bool same) {
     }
 }
 
-uint64_t reload_start(arbiter *a) {
+reload_answer reload_start(arbiter *a) {
     reload *r = a->reload;
     if (a->phase == ARBITER_DRAINING || a->phase == ARBITER_ENDING)
-        return r->number;
+        return (reload_answer){.start = "refused"};
     /* The running reload may have read the files before they changed. */
     if (!is_free(r) || a->phase == ARBITER_STARTING) {
+        const char *start = r->again ? "merged" : "follows";
         r->again = true;
-        return r->number + 1;
+        return (reload_answer){.number = r->number + 1, .start = start};
     }
     begin(r, false);
-    return r->number;
+    return (reload_answer){.number = r->number, .start = "begun"};
 }
 
 bool reload_start_same(arbiter *a) {
