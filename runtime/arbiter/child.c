@@ -178,6 +178,7 @@ static _Noreturn void run_worker(worker *w, const int *channels, const int *outp
     close_foreign(channels, w->lane_count, &sharing);
     prefer_for_oom();
     enter_directory(w->a, o);
+    dirty_log_set_level_name(o->log_level);
 
     dirty_lane_page *pages[DIRTY_THREADS_MAX];
     dirty_call_counts *counts[DIRTY_THREADS_MAX];

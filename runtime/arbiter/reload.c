@@ -234,10 +234,20 @@ static void change_socket(reload *r) {
     snprintf(r->kept + len, sizeof r->kept - len, "%s%s", len > 0 ? "; " : "", why);
 }
 
+/* Workers have the level of their plan. Those of the old one keep theirs. */
+static void change_log_level(reload *r) {
+    const char *name = r->next->o->log_level;
+    if (name == NULL)
+        return;
+    dirty_log_set_level_name(name);
+    notify_tell(r->a, DIRTY_REPORT_LEVEL, "%s", name);
+}
+
 static void install(reload *r) {
     arbiter *a = r->a;
     plan *next = r->next;
     change_socket(r);
+    change_log_level(r);
     r->next = NULL;
     for (uint32_t i = 0; i < a->plan->o->app_count; i++)
         if (plan_index(next, a->plan->apps[i]) < 0)

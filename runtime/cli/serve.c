@@ -94,6 +94,11 @@ static int log_open(lua_State *L) {
     return 1;
 }
 
+static int log_level(lua_State *L) {
+    dirty_log_set_level((dirty_log_level)check_level(L, 1));
+    return 0;
+}
+
 static int log_text(lua_State *L) {
     dirty_log((dirty_log_level)check_level(L, 1), luaL_checkstring(L, 2), "%s", "");
     return 0;
@@ -128,6 +133,7 @@ void dirty_serve_register(lua_State *L) {
                                          {"probe", probe},
                                          {"log_open", log_open},
                                          {"log", log_text},
+                                         {"log_level", log_level},
                                          {"log_echo", log_echo},
                                          {"log_told", log_told},
                                          {"loaded_open", loaded_open},

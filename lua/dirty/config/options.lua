@@ -216,8 +216,8 @@ for _, option in ipairs(_M.list) do
     _M.names[#_M.names + 1] = option.name
 end
 -- These are used only at the start, so a reload can't change them.
-for _, name in ipairs { "socket", "user", "group", "arbiter_timeout", "log_level", "log_format",
-    "log_file", "pidfile" } do
+for _, name in ipairs { "socket", "user", "group", "arbiter_timeout", "log_format", "log_file",
+    "pidfile" } do
     _M.by_name[name].fixed = true
 end
 for _, hook in ipairs(_M.hooks) do
