@@ -197,6 +197,7 @@ static _Noreturn void run_worker(worker *w, const int *channels, const int *outp
         .sharing = sharing,
         .slow_log_threshold_ms = o->slow_log_threshold_ms,
         .log_failures = w->a->boot->dev,
+        .access_log = o->access_log,
         .app_count = w->deal->app_count,
         .apps = w->deal->specs,
         .limits = o->limits,

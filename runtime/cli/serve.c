@@ -129,15 +129,11 @@ static int log_told(lua_State *L) {
 }
 
 void dirty_serve_register(lua_State *L) {
-    static const luaL_Reg functions[] = {{"serve", serve},
-                                         {"probe", probe},
-                                         {"log_open", log_open},
-                                         {"log", log_text},
-                                         {"log_level", log_level},
-                                         {"log_echo", log_echo},
-                                         {"log_told", log_told},
-                                         {"loaded_open", loaded_open},
-                                         {"loaded", loaded},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"serve", serve},         {"probe", probe},
+        {"log_open", log_open},   {"log", log_text},
+        {"log_level", log_level}, {"log_echo", log_echo},
+        {"log_told", log_told},   {"loaded_open", loaded_open},
+        {"loaded", loaded},       {NULL, NULL}};
     luaL_register(L, NULL, functions);
 }

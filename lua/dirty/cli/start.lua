@@ -74,6 +74,7 @@ function _M.options(conf, ids, templates)
         lua_path = lua_path, lua_cpath = lua_cpath,
         directory = conf.cwd, directory_name = conf.directory,
         log_file = values.log_file, log_level = values.log_level,
+        access_log = values.access_log,
         version_json = cjson.encode(version.all()),
         admin_uids = conf.admin_uids,
         dev = conf.dev,

@@ -174,6 +174,10 @@ _M.list = {
         help = "Log calls that take at least this many seconds, waiting included; 0: none.",
     },
     {
+        name = "access_log", kind = types.boolean(), default = false,
+        help = "Log every call, at the level info.",
+    },
+    {
         name = "log_file", kind = types.path("/var/log/dirty.log"),
         flag = "--log-file", argname = "F", absolute = true,
         help = "Log to this file instead of stderr; USR1 reopens it.",
