@@ -3,9 +3,12 @@
 BINDIR  = $(PREFIX)/bin
 LIBDIR  = $(PREFIX)/lib
 INCDIR  = $(PREFIX)/include
+# logrotate reads /etc only: below another prefix its file is one to copy.
+SYSCONFDIR = $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
 
 INSTALL = BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) VERSION=$(VERSION) \
-          BINDIR=$(BINDIR) LIBDIR=$(LIBDIR) INCDIR=$(INCDIR) build-aux/install.sh
+          BINDIR=$(BINDIR) LIBDIR=$(LIBDIR) INCDIR=$(INCDIR) \
+          SYSCONFDIR=$(SYSCONFDIR) build-aux/install.sh
 
 install: all ## install below PREFIX (/usr/local); DESTDIR goes before it
 	@$(INSTALL) install
