@@ -26,7 +26,7 @@
  *   drop(user, group)    rights(user, group) -> uid, gid, rights    safe_user(rights)
  *   try_pidfile(path) -> true | nil, text
  *   try_log(path) -> true | nil, text
- *   strange_hand(path) -> nil | table | nil, text                                  (cli/supervise.h)
+ *   strange_hand(path) -> nil | table | nil, text       (cli/supervise.h)
  * } */
 int luaopen_dirty_sys(lua_State *L);
 
