@@ -1,6 +1,5 @@
 #include "base/call_log.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -15,11 +14,15 @@ typedef struct text {
     char bytes[DIRTY_RECENT_TRACEBACK];
 } text;
 
-static const char *cstr(text *room, dirty_slice from, size_t most) {
-    size_t len = from.len < most ? from.len : most - 1;
+static void copy(char *out, dirty_slice from, size_t size) {
+    size_t len = from.len < size ? from.len : size - 1;
     if (len > 0)
-        memcpy(room->bytes, from.base, len);
-    room->bytes[len] = '\0';
+        memcpy(out, from.base, len);
+    out[len] = '\0';
+}
+
+static const char *cstr(text *room, dirty_slice from, size_t most) {
+    copy(room->bytes, from, most);
     return room->bytes;
 }
 
@@ -39,6 +42,10 @@ static uint64_t key_of(const dirty_recent_facts *f, const dirty_call_words *word
     return h != 0 ? h : 1;
 }
 
+static uint64_t next_due_ns(uint64_t now_ns) {
+    return now_ns + DIRTY_CALL_LOG_EVERY_MS * DIRTY_NS_PER_MS;
+}
+
 /* Tell how many calls of this kind got no line, and forget the kind. */
 static void settle(dirty_call_kind *k) {
     if (k->left_out > 0)
@@ -52,6 +59,20 @@ void dirty_call_log_flush(dirty_call_log *log, bool all) {
     for (size_t i = 0; i < DIRTY_CALL_LOG_KINDS; i++)
         if (log->kinds[i].left_out > 0 && (all || now_ns >= log->kinds[i].due_ns))
             settle(&log->kinds[i]);
+    if (log->others.left_out > 0 && (all || now_ns >= log->others.due_ns))
+        settle(&log->others);
+}
+
+/* Make room for another kind. A line for each that goes would be one for each call of an
+ * app whose messages are always new. */
+static void evict(dirty_call_log *log, dirty_call_kind *k) {
+    if (k->left_out > 0 && log->others.left_out == 0) {
+        log->others.due_ns = next_due_ns(dirty_now_ns());
+        log->others.level = k->level;
+        log->others.code = "various";
+    }
+    log->others.left_out += k->left_out;
+    *k = (dirty_call_kind){0};
 }
 
 /* The entry of the kind, or the one that is due first, emptied for it. */
@@ -65,8 +86,7 @@ static dirty_call_kind *find(dirty_call_log *log, uint64_t key) {
                         : oldest->key != 0 && k->due_ns < oldest->due_ns)
             oldest = k;
     }
-    settle(oldest);
-    oldest->due_ns = 0;
+    evict(log, oldest);
     return oldest;
 }
 
@@ -94,7 +114,6 @@ void dirty_call_log_failed(dirty_call_log *log, const dirty_recent_facts *f,
         return;
     uint64_t key = key_of(f, words), now_ns = dirty_now_ns();
     dirty_call_kind *k = find(log, key);
-    text app;
     if (k->key == key && now_ns < k->due_ns) {
         k->left_out++;
         return;
@@ -102,8 +121,8 @@ void dirty_call_log_failed(dirty_call_log *log, const dirty_recent_facts *f,
     k->key = key;
     k->level = words->level;
     k->code = words->code;
-    snprintf(k->app, sizeof k->app, "%s", cstr(&app, f->app, sizeof k->app));
-    k->due_ns = now_ns + DIRTY_CALL_LOG_EVERY_MS * DIRTY_NS_PER_MS;
+    copy(k->app, f->app, sizeof k->app);
+    k->due_ns = next_due_ns(now_ns);
     if (!dirty_bucket_pass(&log->lines, BURST, PER_S)) {
         k->left_out++;
         return;

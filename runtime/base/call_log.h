@@ -30,6 +30,7 @@ typedef struct dirty_call_kind {
 /* Zeroed memory is an empty one. */
 typedef struct dirty_call_log {
     dirty_call_kind kinds[DIRTY_CALL_LOG_KINDS];
+    dirty_call_kind others; /* calls of kinds that had to make room */
     dirty_bucket lines;
 } dirty_call_log;
 
