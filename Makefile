@@ -51,7 +51,8 @@ HIDE           = -Wl,--exclude-libs,ALL
 # These goals work before the packages are there; what they build is built by a make of its
 # own, which reads pkg-config again.
 BARE_GOALS = deps demo test lint asan tsan memcheck crowd random fuzz bench bench-openresty chaos clean \
-             help images model reloads uninstall check-trixie check-bookworm
+             help images model reloads uninstall check-trixie check-bookworm \
+             deb check-deb check-deb-here check-deb-trixie check-deb-bookworm
 ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(and $(LUAJIT_LIBS),$(UV_LIBS)),)
 $(error pkg-config finds no luajit or no libuv: run `make deps` first)

@@ -38,11 +38,18 @@ check-trixie check-bookworm: check-%:
 	@build-aux/deps.sh mmdebstrap procps
 	@build-aux/fresh.sh $* $(FRESH)
 
+check-deb: check-deb-trixie check-deb-bookworm ## make and try the packages in Debian 13 and 12
+check-deb-trixie check-deb-bookworm: check-deb-%:
+	@build-aux/deps.sh mmdebstrap procps
+	@build-aux/fresh.sh $* check-deb-here
+
 # What takes too long for every change (.ci/run).
 LONG_CHECKS = 'asan' 'tsan' 'memcheck' 'chaos' 'random ASAN=1' 'crowd' 'reloads' 'storm' 'fuzz' \
-              'model' 'pitfalls' 'check-trixie' 'check-bookworm' 'images' 'bench' 'bench-openresty'
+              'model' 'pitfalls' 'check-trixie' 'check-bookworm' 'check-deb-trixie' \
+              'check-deb-bookworm' 'images' 'bench' 'bench-openresty'
 
 check-all: ## run every check that .ci/run leaves out (two hours, root)
 	@.ci/run $(LONG_CHECKS)
 
-.PHONY: check-all check-bookworm check-trixie images lint lint-run model mutants pitfalls
+.PHONY: check-all check-bookworm check-deb check-deb-bookworm check-deb-trixie check-trixie images \
+        lint lint-run model mutants pitfalls

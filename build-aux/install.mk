@@ -3,9 +3,12 @@
 BINDIR  = $(PREFIX)/bin
 LIBDIR  = $(PREFIX)/lib
 INCDIR  = $(PREFIX)/include
+# logrotate reads /etc only: below another prefix its file is one to copy.
+SYSCONFDIR = $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
 
 INSTALL = BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) VERSION=$(VERSION) \
-          BINDIR=$(BINDIR) LIBDIR=$(LIBDIR) INCDIR=$(INCDIR) build-aux/install.sh
+          BINDIR=$(BINDIR) LIBDIR=$(LIBDIR) INCDIR=$(INCDIR) \
+          SYSCONFDIR=$(SYSCONFDIR) build-aux/install.sh
 
 install: all ## install below PREFIX (/usr/local); DESTDIR goes before it
 	@$(INSTALL) install
@@ -31,4 +34,13 @@ src-rock: dist ## pack $(BUILD)/lua-dirty-VERSION-1.src.rock (needs luarocks)
 	  >$(BUILD)/lua-dirty-$(VERSION)-1.rockspec
 	cd $(BUILD) && luarocks --lua-version=5.1 pack lua-dirty-$(VERSION)-1.rockspec
 
-.PHONY: dist install install-rock rock src-rock uninstall
+deb: ## make the Debian packages in $(BUILD)/deb, for the release of Debian that this is
+	@build-aux/deps.sh $(DEPS_BUILD) $(DEPS_LUAJIT) $(DEPS_DEB)
+	@build-aux/deb.sh $(VERSION) $(BUILD)
+
+# In a fresh system: make check-deb makes one of each release.
+check-deb-here:
+	@build-aux/deps.sh $(DEPS_DEB) lintian mmdebstrap git
+	@build-aux/check-deb.sh $(BUILD)
+
+.PHONY: check-deb-here deb dist install install-rock rock src-rock uninstall

@@ -7,7 +7,8 @@
 # ROCK_LUADIR, ROCK_LIBDIR. The apps go below the modules: LuaRocks' place for other files has
 # the rock's version in its path, which the command could not find.
 #
-# Environment, from the Makefile: BUILD, PREFIX, DESTDIR, VERSION, BINDIR, LIBDIR, INCDIR.
+# Environment, from the Makefile: BUILD, PREFIX, DESTDIR, VERSION, BINDIR, LIBDIR, INCDIR,
+# SYSCONFDIR.
 # The command finds its Lua modules by its own place (bin/../share/lua/5.1), so a tree can be
 # moved as a whole.
 set -eu
@@ -59,8 +60,8 @@ if [ "$action" = rock ]; then
     exit
 fi
 
-pc=$(mktemp)
-trap 'rm -f "$pc"' EXIT
+pc=$(mktemp) service=$(mktemp)
+trap 'rm -f "$pc" "$service"' EXIT
 relative() { # path; by ${prefix} where it is below, so that pkg-config can move the tree
     case $1 in
     "$PREFIX"/*) printf '%s' "\${prefix}${1#"$PREFIX"}" ;;
@@ -100,6 +101,15 @@ put_tree apps "$share/apps" '*'
 put_tree examples "$share/examples" '*'
 put_tree types "$share/types" '*'
 put_tree docs "$doc/docs" '*'
+# Where systemd and its helpers look, which know /usr/local too.
+put_service() { # file here, its place; with the command of this install
+    sed "s,/usr/local/bin/,$BINDIR/,g" "examples/systemd/$1" >"$service"
+    put 644 "$service" "$2"
+}
+put_service dirty.service "$PREFIX/lib/systemd/system/dirty.service"
+put_service dirty.sysusers "$PREFIX/lib/sysusers.d/dirty.conf"
+put_service dirty.tmpfiles "$PREFIX/lib/tmpfiles.d/dirty.conf"
+put_service dirty.logrotate "$SYSCONFDIR/logrotate.d/dirty"
 for file in README.md CHANGELOG.md LICENSE; do
     put 644 $file "$doc/$file"
 done

@@ -14,6 +14,7 @@ DEPS_FUZZ  = clang libclang-rt-dev
 DEPS_MODEL = spin gcc libc6-dev
 DEPS_BENCH = valgrind strace
 DEPS_BENCH_OPENRESTY = nginx libnginx-mod-http-lua wrk php-fpm
+DEPS_DEB   = build-essential debhelper fakeroot
 DEPS_IMAGES = buildah mmdebstrap curl
 
 .PHONY: deps

@@ -17,10 +17,11 @@ compiler. The rock lua-dirty has it too, beside the runtime.]],
    labels = { "openresty", "cosocket", "worker" },
 }
 
--- 5.1: nginx embeds LuaJIT, whose modules are those of Lua 5.1. OpenResty bundles lua-cjson.
+-- 5.1: nginx embeds LuaJIT, whose modules are those of Lua 5.1. lua-cjson is no dependency: its rock
+-- is C and needs a compiler, and LuaRocks does not see the module that OpenResty has or that Debian
+-- packs. The client says so where it needs the module and does not find it.
 dependencies = {
    "lua >= 5.1, < 5.2",
-   "lua-cjson >= 2.1.0",
 }
 
 -- The files are listed under `install`: the build type "builtin" would copy all of lua/ besides.

@@ -1,4 +1,4 @@
---- The configuration: defaults, then `dirty.conf.lua`, then flags.
+--- The configuration: defaults, then `dirty.conf.lua`, then the environment, then flags.
 --
 -- The file is Lua. It sets an option by assigning a global of the option's name:
 --
@@ -37,6 +37,10 @@ local _M = {}
 
 --- The default name of the file.
 _M.FILE = "dirty.conf.lua"
+
+--- The variables of the environment for the path of the file and for apps, as for --config and
+-- --app. Options have their own (`env` in dirty.config.options).
+_M.FILE_VARIABLE, _M.APPS_VARIABLE = "DIRTY_CONFIG", "DIRTY_APPS"
 
 local function shown(value)
     if type(value) == "table" then
@@ -101,26 +105,53 @@ local function apply_file(config, sys, path)
     return true
 end
 
-local function apply_flags(config, flags)
+-- The value of a variable. An empty one is not set: files of containers can't unset them.
+local function variable(name)
+    local text = name and os.getenv(name)
+    return text ~= "" and text or nil
+end
+
+-- The text for an option from its flag or its variable, and where it is from.
+local function text_of(option, flags)
+    if flags[option.name] then
+        return flags[option.name], "flag " .. option.flag, option.flag
+    end
+    local text = variable(option.env)
+    return text, text and "environment " .. option.env, option.env
+end
+
+local function apply_app_words(config, flags)
+    local words, from, name = flags.apps, "flag --app", "--app"
+    if not words or #words == 0 then
+        words, from, name = {}, "environment " .. _M.APPS_VARIABLE, _M.APPS_VARIABLE
+        for word in (variable(_M.APPS_VARIABLE) or ""):gmatch("[^%s,]+") do
+            words[#words + 1] = word
+        end
+    end
+    if #words > 0 then
+        local list, err = spec.list(words)
+        if not list then
+            return nil, name .. ": " .. err
+        end
+        config.apps, config.from.apps = list, from
+    end
+    return true
+end
+
+-- Apply the environment and the flags.
+local function apply_words(config, flags)
     for _, option in ipairs(options.list) do
-        local text = flags[option.name]
+        local text, from, name = text_of(option, flags)
         if text then
             local value, must = option.kind.check(option.kind.from_text(text))
             if value == nil then
-                return nil, ("%s %s: must be %s"):format(option.flag, shown(text), must)
+                return nil, ("%s %s: must be %s"):format(name, shown(text), must)
             end
             config.values[option.name] = value
-            config.from[option.name] = "flag " .. option.flag
+            config.from[option.name] = from
         end
     end
-    if flags.apps and #flags.apps > 0 then
-        local list, err = spec.list(flags.apps)
-        if not list then
-            return nil, "--app: " .. err
-        end
-        config.apps, config.from.apps = list, "flag --app"
-    end
-    return true
+    return apply_app_words(config, flags)
 end
 
 local function apply_defaults(config, sys)
@@ -190,17 +221,20 @@ local function add_warnings(config)
 end
 
 local function find_file(sys, named)
-    if named then
-        return named
-    end
-    return sys.stat(_M.FILE) and _M.FILE or nil
+    return named or variable(_M.FILE_VARIABLE) or sys.stat(_M.FILE) and _M.FILE or nil
 end
 
--- Apply the flags. Go to the directory that a flag names, or else the file.
-local function apply_flags_and_chdir(config, sys, flags)
+-- The directory that the flag or the environment names, and by what.
+local function named_directory(flags)
+    local dir, _, name = text_of(options.by_name.chdir, flags)
+    return dir, name
+end
+
+-- Apply environment and flags. Go to the directory that the file names, if they name none.
+local function apply_words_and_chdir(config, sys, flags)
     local from_file = config.values.chdir
-    local ok, err = apply_flags(config, flags)
-    if ok and from_file and not flags.chdir then
+    local ok, err = apply_words(config, flags)
+    if ok and from_file and not named_directory(flags) then
         ok, err = change_directory(config, sys, from_file, "chdir =")
     end
     return ok, err
@@ -217,7 +251,7 @@ local function apply_all(config, sys, flags, around)
         end
         config.path = absolute(config, path) -- while relative paths still mean the old directory
     end
-    return apply_flags_and_chdir(config, sys, flags)
+    return apply_words_and_chdir(config, sys, flags)
 end
 
 local function new(start)
@@ -252,17 +286,18 @@ end
 --- Make the effective configuration. If `chdir` is set, changes the working directory: for the
 -- flag before it looks for the file, for the file's setting after it has read the file.
 -- @tparam table sys the module dirty.sys
--- @tparam table flags strings by name of option; `config`: the path of the file (default: the
---   `dirty.conf.lua` of the current directory, if it exists); `apps`: a list of specs, instead
---   of the file's
+-- @tparam table flags strings by name of option; `config`: the path of the file (default:
+--   $DIRTY_CONFIG, else the `dirty.conf.lua` of the current directory, if it exists); `apps`: a
+--   list of specs, instead of the file's. What they don't set the environment may set
 -- @tparam[opt] function around `around(path, run)` calls `run` or does not; it returns what
 --   `run` does: true, or nil and what is wrong
 -- @treturn table|nil the configuration
 -- @treturn nil|string what is wrong: file and line or flag, name, value and what it must be
 function _M.load(sys, flags, around)
     local config = new(sys.directory())
-    if flags.chdir then
-        local ok, err = change_directory(config, sys, flags.chdir, "--chdir")
+    local dir, name = named_directory(flags)
+    if dir then
+        local ok, err = change_directory(config, sys, dir, name)
         if not ok then
             return nil, err
         end
@@ -306,12 +341,12 @@ end
 -- Go to the directory in which the file must run: where the runtime was started and --chdir led.
 -- Goes there by name, because a symlink in the path may have been changed.
 local function go_to_start(config, sys, flags)
-    local dir = flags.chdir
+    local dir, name = named_directory(flags)
     local there, err = sys.chdir(config.start)
     if dir and not there and dir:sub(1, 1) ~= "/" then
-        return nil, ("--chdir %s: it begins in %s: %s"):format(shown(dir), config.start, err)
+        return nil, ("%s %s: it begins in %s: %s"):format(name, shown(dir), config.start, err)
     elseif dir then
-        return change_directory(config, sys, dir, "--chdir")
+        return change_directory(config, sys, dir, name)
     end
     return true -- a directory that is gone may not be needed any more
 end
@@ -343,7 +378,7 @@ function _M.reload(sys, flags, running)
         ok, err = run_again(config, sys, running)
     end
     if ok then
-        ok, err = apply_flags_and_chdir(config, sys, flags)
+        ok, err = apply_words_and_chdir(config, sys, flags)
     end
     if not ok then
         return nil, err

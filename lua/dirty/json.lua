@@ -41,7 +41,7 @@ function _M.load()
     local ok, cjson = pcall(require, "cjson")
     if not ok then
         return nil, "tables are sent as JSON, but the Lua module cjson can't be loaded "
-            .. "(install lua-cjson)"
+            .. "(OpenResty has it; Debian: lua-cjson; else the rock lua-cjson, which is C)"
     end
     return cjson
 end

@@ -14,10 +14,8 @@ _M.LEN_MAX = 107
 -- @treturn string where it comes from, for people
 function _M.default(sys)
     local path = sys.default_socket()
-    for _, name in ipairs { "DIRTY_SOCKET", "XDG_RUNTIME_DIR" } do
-        if (os.getenv(name) or "") ~= "" then
-            return path, "environment " .. name
-        end
+    if (os.getenv("XDG_RUNTIME_DIR") or "") ~= "" then
+        return path, "environment XDG_RUNTIME_DIR"
     end
     return path, sys.uid() == 0 and "default for root" or "default for this user"
 end
@@ -52,6 +50,25 @@ local function check_private(sys, dir)
     return true
 end
 
+-- The directory of a default socket, and whether it is this user's alone. Nil for other paths.
+local function default_directory(sys, path)
+    local shared = "/run/dirty"
+    local private = ("/tmp/dirty-%d"):format(sys.uid())
+    local dir = path:match("^(.*)/[^/]*$")
+    if dir == private or dir == shared and sys.uid() == 0 then
+        return dir, dir == private
+    end
+end
+
+--- Whether `prepare` would have to make the directory of the socket.
+-- @tparam table sys the module dirty.sys
+-- @tparam string path
+-- @treturn boolean
+function _M.makes(sys, path)
+    local dir = default_directory(sys, path)
+    return dir ~= nil and not sys.stat(dir)
+end
+
 --- Make the directory of a default socket if it does not exist. For root it is /run/dirty with
 -- mode 0755, because the socket's own mode guards it. In /tmp it has mode 0700 and must belong
 -- to this user. Directories of other paths are never made.
@@ -60,19 +77,17 @@ end
 -- @treturn boolean|nil true
 -- @treturn nil|string what is wrong and what helps
 function _M.prepare(sys, path)
-    local shared = "/run/dirty"
-    local private = ("/tmp/dirty-%d"):format(sys.uid())
-    local dir = path:match("^(.*)/[^/]*$")
-    if dir ~= private and not (dir == shared and sys.uid() == 0) then
+    local dir, is_private = default_directory(sys, path)
+    if not dir then
         return true
     end
     if not sys.stat(dir) then
-        local ok, err = sys.mkdir(dir, tonumber(dir == private and "700" or "755", 8))
+        local ok, err = sys.mkdir(dir, tonumber(is_private and "700" or "755", 8))
         if not ok and not sys.stat(dir) then
             return nil, ("%s can't be created: %s"):format(dir, err)
         end
     end
-    if dir == private then
+    if is_private then
         return check_private(sys, dir)
     end
     return true

@@ -181,8 +181,13 @@ static void do_stop(conn *c) {
 
 static void do_reload(conn *c) {
     char json[64];
-    snprintf(json, sizeof json, "{\"reload\":%llu}",
-             (unsigned long long)reload_start(c->a));
+    reload_answer answer = reload_start(c->a);
+    if (answer.number == 0) {
+        reply_bad_argument(c, "the runtime is stopping: nothing is reloaded");
+        return;
+    }
+    snprintf(json, sizeof json, "{\"reload\":%llu,\"start\":\"%s\"}",
+             (unsigned long long)answer.number, answer.start);
     answer_json(c, json, strlen(json));
 }
 

@@ -260,6 +260,7 @@ static void on_check(uv_timer_t *handle) {
     dirty_oom_forget(&((arbiter *)handle->data)->oom, dirty_now_ns());
     give_back_memory(handle->data);
     flush_outputs(handle->data);
+    dirty_call_log_flush(&((arbiter *)handle->data)->call_log, false);
     listener_look(handle->data);
 }
 
@@ -341,6 +342,7 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
         dirty_log_msg(DIRTY_LOG_ERROR, "event loop still has handles");
     dirty_log(DIRTY_LOG_INFO, "ended", "status=%d", status);
     free(a->spare);
+    dirty_call_log_flush(&a->call_log, true);
     free(a->recent);
     while (a->spare_input_count > 0)
         dirty_buf_deinit(&a->spare_inputs[--a->spare_input_count]);

@@ -81,6 +81,8 @@ typedef struct dirty_arbiter_options {
     uint64_t max_rss_bytes;       /* a larger worker is replaced, 0: never */
     uint64_t max_memory_bytes;    /* limit of a lane's Lua heap, 0: no limit */
     uint32_t slow_log_threshold_ms; /* calls that take this long are logged, 0: none */
+    bool access_log;                /* every call is logged */
+    const char *log_level;          /* of base/log.h; NULL: as it is */
     bool fast_path;                 /* lanes may take requests themselves */
     uint32_t arbiter_timeout_ms;    /* they don't while the arbiter is silent longer, 0:
                                        a default */

@@ -178,6 +178,7 @@ static _Noreturn void run_worker(worker *w, const int *channels, const int *outp
     close_foreign(channels, w->lane_count, &sharing);
     prefer_for_oom();
     enter_directory(w->a, o);
+    dirty_log_set_level_name(o->log_level);
 
     dirty_lane_page *pages[DIRTY_THREADS_MAX];
     dirty_call_counts *counts[DIRTY_THREADS_MAX];
@@ -196,6 +197,7 @@ static _Noreturn void run_worker(worker *w, const int *channels, const int *outp
         .sharing = sharing,
         .slow_log_threshold_ms = o->slow_log_threshold_ms,
         .log_failures = w->a->boot->dev,
+        .access_log = o->access_log,
         .app_count = w->deal->app_count,
         .apps = w->deal->specs,
         .limits = o->limits,

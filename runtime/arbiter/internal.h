@@ -20,6 +20,7 @@
 #include "arbiter/answer_cache.h"
 #include "arbiter/output.h"
 #include "base/buf.h"
+#include "base/call_log.h"
 #include "base/channel.h"
 #include "base/oom.h"
 #include "base/ratelimit.h"
@@ -133,6 +134,7 @@ struct arbiter {
     uint64_t upload_bytes; /* total size of all upload files (upload.h) */
     answer_cache answer_cache;  /* owned: answers that every caller may ask for */
     dirty_recent_calls *recent; /* owned: of its own answers and of ended workers */
+    dirty_call_log call_log;    /* of its own answers */
     dirty_buf last_words;  /* owned; allocated early, for errors when memory is out */
     shared_conns *shared;  /* owned; NULL: fast_path is off */
     hangup_watch *hangups; /* owned */

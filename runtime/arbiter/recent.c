@@ -25,18 +25,23 @@ void recent_note(arbiter *a, const request *r, dirty_code code, bool started,
     dirty_recent_calls *ring = own_ring(a);
     uint64_t now_ns = dirty_now_ns();
     uint64_t took_ns = r->arrived_ns != 0 ? now_ns - r->arrived_ns : 0;
-    if (ring == NULL)
-        return;
-    dirty_recent_add(ring, &(dirty_recent_facts){.ended_ns = now_ns,
-                                                 .queue_ns = started ? 0 : took_ns,
-                                                 .run_ns = started ? took_ns : 0,
-                                                 .code = (uint32_t)code,
-                                                 .caller_pid = r->peer_pid,
-                                                 .caller_uid = r->peer_uid,
-                                                 .app = dirty_slice_cstr(
-                                                     r->app != NULL ? r->app->name : ""),
-                                                 .action = dirty_slice_cstr(r->action),
-                                                 .message = dirty_slice_cstr(message)});
+    dirty_recent_facts facts = {.ended_ns = now_ns,
+                                .queue_ns = started ? 0 : took_ns,
+                                .run_ns = started ? took_ns : 0,
+                                .code = (uint32_t)code,
+                                .caller_pid = r->peer_pid,
+                                .caller_uid = r->peer_uid,
+                                .app =
+                                    dirty_slice_cstr(r->app != NULL ? r->app->name : ""),
+                                .action = dirty_slice_cstr(r->action),
+                                .message = dirty_slice_cstr(message)};
+    if (ring != NULL)
+        dirty_recent_add(ring, &facts);
+    dirty_call_words words = {.code = dirty_code_name(code),
+                              .level = dirty_code_level(code)};
+    dirty_call_log_failed(&a->call_log, &facts, &words);
+    if (a->o->access_log)
+        dirty_call_log_access(&facts, words.code);
 }
 
 void recent_keep(const lane *l) {

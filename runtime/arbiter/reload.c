@@ -234,10 +234,20 @@ static void change_socket(reload *r) {
     snprintf(r->kept + len, sizeof r->kept - len, "%s%s", len > 0 ? "; " : "", why);
 }
 
+/* Workers have the level of their plan. Those of the old one keep theirs. */
+static void change_log_level(reload *r) {
+    const char *name = r->next->o->log_level;
+    if (name == NULL)
+        return;
+    dirty_log_set_level_name(name);
+    notify_tell(r->a, DIRTY_REPORT_LEVEL, "%s", name);
+}
+
 static void install(reload *r) {
     arbiter *a = r->a;
     plan *next = r->next;
     change_socket(r);
+    change_log_level(r);
     r->next = NULL;
     for (uint32_t i = 0; i < a->plan->o->app_count; i++)
         if (plan_index(next, a->plan->apps[i]) < 0)
@@ -424,17 +434,18 @@ static void begin(reload *r, bool same) {
     }
 }
 
-uint64_t reload_start(arbiter *a) {
+reload_answer reload_start(arbiter *a) {
     reload *r = a->reload;
     if (a->phase == ARBITER_DRAINING || a->phase == ARBITER_ENDING)
-        return r->number;
+        return (reload_answer){.start = "refused"};
     /* The running reload may have read the files before they changed. */
     if (!is_free(r) || a->phase == ARBITER_STARTING) {
+        const char *start = r->again ? "merged" : "follows";
         r->again = true;
-        return r->number + 1;
+        return (reload_answer){.number = r->number + 1, .start = start};
     }
     begin(r, false);
-    return r->number;
+    return (reload_answer){.number = r->number, .start = "begun"};
 }
 
 bool reload_start_same(arbiter *a) {

@@ -61,8 +61,16 @@ int reload_init(arbiter *a);
 void reload_close(arbiter *a); /* at the end of the runtime */
 void reload_deinit(arbiter *a);
 
-/* SIGHUP. Returns the number of the reload whose result answers this start. */
-uint64_t reload_start(arbiter *a);
+/* What became of a start. */
+typedef struct reload_answer {
+    uint64_t number; /* of the reload whose result answers this start; 0: none */
+    const char
+        *start; /* "begun"; "follows" the one that runs or the start of the runtime;
+                   "merged" with one that follows already; "refused": it stops */
+} reload_answer;
+
+/* SIGHUP. */
+reload_answer reload_start(arbiter *a);
 
 /* Deal the apps again with the current configuration. Does not read the file: somebody
  * may be editing it. False: a reload is under way. */

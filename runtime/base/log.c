@@ -107,6 +107,10 @@ void dirty_log_tap(void (*tap)(const char *text, size_t len)) {
     state.tap = tap;
 }
 
+void dirty_log_set_level(dirty_log_level level) {
+    state.level = level;
+}
+
 void dirty_log_as(dirty_log_format format) {
     state.format = format;
 }
@@ -134,6 +138,12 @@ int dirty_log_level_parse(const char *name) {
         if (strcmp(level_names[i], name) == 0)
             return i;
     return -1;
+}
+
+void dirty_log_set_level_name(const char *name) {
+    int level = name != NULL ? dirty_log_level_parse(name) : -1;
+    if (level >= 0)
+        dirty_log_set_level((dirty_log_level)level);
 }
 
 const char *dirty_log_quote(dirty_log_quoted *room, const char *text) {

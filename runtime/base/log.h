@@ -47,6 +47,12 @@ void dirty_log_told(const char *msg);
  * without the newline. */
 void dirty_log_pass(const char *line, size_t len);
 
+/* Write lines from `level` up from now on, in this process and those it forks. */
+void dirty_log_set_level(dirty_log_level level);
+
+/* The same by the name of the level. Ignores others, and NULL. */
+void dirty_log_set_level_name(const char *name);
+
 /* Write lines in this format from now on. TEXT is for people: a text with newlines, such
  * as a traceback, gets lines of its own. */
 typedef enum dirty_log_format {

@@ -19,6 +19,7 @@ typedef enum dirty_report_kind {
     DIRTY_REPORT_SAID,        /* text: a piece of its output while it starts */
     DIRTY_REPORT_ENDED,       /* it ends with the exit status within_ms */
     DIRTY_REPORT_LISTENS,     /* the answer to SOCKET */
+    DIRTY_REPORT_LEVEL,       /* a reload has changed the log's level; text: its name */
 
     /* From the supervisor: */
     DIRTY_REPORT_SOCKET, /* text: what is wrong with the socket's files; "": nothing.

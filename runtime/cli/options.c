@@ -185,6 +185,8 @@ void dirty_cli_options_push(lua_State *L, int index, dirty_arbiter_options *out)
         .allow_stack = get_boolean(L, index, "allow_stack"),
         .linger_timeout_ms = get_number(L, index, "linger_timeout_ms", INT32_MAX),
         .slow_log_threshold_ms = get_number(L, index, "slow_log_threshold_ms", INT32_MAX),
+        .access_log = get_boolean(L, index, "access_log"),
+        .log_level = get_string(L, index, "log_level"),
         .limits = get_limits(L, index),
         .lua_path = need_string(L, index, "lua_path"),
         .lua_cpath = need_string(L, index, "lua_cpath"),

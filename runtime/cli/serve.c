@@ -94,6 +94,11 @@ static int log_open(lua_State *L) {
     return 1;
 }
 
+static int log_level(lua_State *L) {
+    dirty_log_set_level((dirty_log_level)check_level(L, 1));
+    return 0;
+}
+
 static int log_text(lua_State *L) {
     dirty_log((dirty_log_level)check_level(L, 1), luaL_checkstring(L, 2), "%s", "");
     return 0;
@@ -124,14 +129,11 @@ static int log_told(lua_State *L) {
 }
 
 void dirty_serve_register(lua_State *L) {
-    static const luaL_Reg functions[] = {{"serve", serve},
-                                         {"probe", probe},
-                                         {"log_open", log_open},
-                                         {"log", log_text},
-                                         {"log_echo", log_echo},
-                                         {"log_told", log_told},
-                                         {"loaded_open", loaded_open},
-                                         {"loaded", loaded},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"serve", serve},         {"probe", probe},
+        {"log_open", log_open},   {"log", log_text},
+        {"log_level", log_level}, {"log_echo", log_echo},
+        {"log_told", log_told},   {"loaded_open", loaded_open},
+        {"loaded", loaded},       {NULL, NULL}};
     luaL_register(L, NULL, functions);
 }

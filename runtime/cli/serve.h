@@ -12,7 +12,7 @@
  *   log_open(path|nil, level, format|nil) -> true | nil, text, errno
  *   loaded_open() -> true | nil, text, errno
  *   loaded(path)                                                       (base/loaded.h)
- *   log(level, text)
+ *   log(level, text)       log_level(level)
  *   log_echo(boolean)      log_told(text)                                 (base/log.h)
  *
  * `options` is the table of cli/options.h. May raise. [-0, +0] */

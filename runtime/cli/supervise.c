@@ -1,8 +1,11 @@
 #include "cli/supervise.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/pidfile.h"
@@ -156,6 +159,20 @@ static int try_pidfile(lua_State *L) {
     return 1;
 }
 
+/* Whether the log can be opened, without making it. */
+static int try_log(lua_State *L) {
+    const char *path = luaL_checkstring(L, 1);
+    int rc = dirty_safe_open(path, O_WRONLY | O_APPEND, 0, DIRTY_SAFE_DEVICES);
+    if (rc >= 0)
+        close(rc);
+    else if (rc == -ENOENT)
+        rc = dirty_pidfile_try(path);
+    if (rc < 0)
+        return push_failure(L, dirty_safe_reason(rc));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int safe_user(lua_State *L) {
     const dirty_credentials *credentials = luaL_checkudata(L, 1, CREDENTIALS);
     const gid_t gid = (gid_t)credentials->gid;
@@ -175,7 +192,10 @@ static int strange_hand(lua_State *L) {
                                         [DIRTY_TRAIL_WRITERS] = "writers",
                                         [DIRTY_TRAIL_NAMES] = "names"};
     dirty_trail_fault fault;
-    if (dirty_trail_judge(luaL_checkstring(L, 1), &fault) <= 0)
+    int rc = dirty_trail_judge(luaL_checkstring(L, 1), &fault);
+    if (rc < 0)
+        return push_failure(L, strerror(-rc));
+    if (rc == 0)
         return 0;
     lua_createtable(L, 0, 6);
     lua_pushstring(L, whats[fault.what]);
@@ -198,6 +218,7 @@ void dirty_supervise_register(lua_State *L) {
                                          {"rights", credentials_of},
                                          {"safe_user", safe_user},
                                          {"strange_hand", strange_hand},
+                                         {"try_log", try_log},
                                          {"try_pidfile", try_pidfile},
                                          {NULL, NULL}};
     luaL_register(L, NULL, functions);

@@ -17,6 +17,7 @@
  *   user_id(name) -> n      group_id(name) -> n         nil where there is none
  *   call(call) -> values        default_socket() -> path                (cli/call.h)
  *   serve(options) -> status    log_open(path, level)    log(level, text)   (cli/serve.h)
+ *   log_level(level)
  *   log_echo(on)    log_told(text)                                     (cli/serve.h)
  *   aside(f, ms) -> line    bounded(f) -> true    odd_file(path) -> kind
  *   end_after(ms, status, text)                                        (cli/forked.h)
@@ -24,7 +25,8 @@
  *   supervise(options) -> status | table    settle(table, rights)
  *   drop(user, group)    rights(user, group) -> uid, gid, rights    safe_user(rights)
  *   try_pidfile(path) -> true | nil, text
- *   strange_hand(path) -> nil | table                                  (cli/supervise.h)
+ *   try_log(path) -> true | nil, text
+ *   strange_hand(path) -> nil | table | nil, text       (cli/supervise.h)
  * } */
 int luaopen_dirty_sys(lua_State *L);
 

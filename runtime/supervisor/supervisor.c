@@ -180,6 +180,9 @@ static void on_report(supervisor *s, const dirty_report *r) {
         s->socket_told = true;
         s->socket_is_new = false;
         break;
+    case DIRTY_REPORT_LEVEL:
+        dirty_log_set_level_name(r->text); /* the next arbiter inherits it */
+        break;
     case DIRTY_REPORT_ENDED:
     case DIRTY_REPORT_SOCKET:
     case DIRTY_REPORT_LOG: break; /* only we send it */

@@ -9,3 +9,17 @@ const char *dirty_code_name(unsigned code) {
         return "UNKNOWN";
     return names[code];
 }
+
+dirty_log_level dirty_code_level(unsigned code) {
+    switch (code) {
+    case DIRTY_CODE_NONE:
+    case DIRTY_CODE_CONNECTION: /* it hung up, or did not read its answer */
+    case DIRTY_CODE_APP_NOT_FOUND:
+    case DIRTY_CODE_ACTION_NOT_FOUND:
+    case DIRTY_CODE_CANCELLED:
+    case DIRTY_CODE_SHUTDOWN:
+    case DIRTY_CODE_PROTOCOL:
+    case DIRTY_CODE_DENIED: return DIRTY_LOG_INFO;
+    default: return DIRTY_LOG_WARN;
+    }
+}

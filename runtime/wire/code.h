@@ -2,6 +2,7 @@
 #ifndef DIRTY_CODE_H
 #define DIRTY_CODE_H
 
+#include "base/log.h"
 #include "dirty_errors.h"
 
 #define DIRTY_CODE_ENUM(name, number, http, started, retry, text) \
@@ -16,5 +17,9 @@ typedef enum dirty_code {
 
 /* The name of a code: "TIMEOUT" for 1. "UNKNOWN" for a number without a code. */
 const char *dirty_code_name(unsigned code);
+
+/* The level at which a call that ended with this code is logged: info for what the caller
+ * or an operator did, warn for the rest. */
+dirty_log_level dirty_code_level(unsigned code);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/call_log.h"
 #include "base/clock.h"
 #include "base/guest.h"
 #include "base/log.h"
@@ -36,6 +37,7 @@ struct dirty_lane {
     dirty_ready ready;         /* shared connections */
     dirty_call_counts *counts; /* shared with the arbiter */
     uint32_t short_calls;      /* since dirty_pin_signals ran last */
+    dirty_call_log call_log;
 };
 
 /* One request and what comes of it. */
@@ -116,6 +118,7 @@ void dirty_lane_close(dirty_lane *lane) {
     dirty_host_close(lane->host);
     dirty_request_reader_deinit(&lane->reader);
     dirty_buf_deinit(&lane->error);
+    dirty_call_log_flush(&lane->call_log, true);
     free(lane);
 }
 
@@ -308,8 +311,8 @@ static const char *action_of(const job *j, char room[DIRTY_COUNTS_NAME]) {
     return room;
 }
 
-/* Note a call that failed or was slow, for operators who ask. */
-static void note_recent(const dirty_lane *lane, const job *j, uint64_t queue_ns) {
+static dirty_recent_facts facts_of(const dirty_lane *lane, const job *j,
+                                   uint64_t queue_ns) {
     const dirty_lane_error *f = dirty_host_error(lane->host);
     dirty_recent_facts facts = {
         .ended_ns = dirty_now_ns(),
@@ -330,7 +333,25 @@ static void note_recent(const dirty_lane *lane, const job *j, uint64_t queue_ns)
         facts.traceback =
             (dirty_slice){(const char *)f->traceback.base, f->traceback.len};
     }
-    dirty_recent_add(&lane->page->recent, &facts);
+    return facts;
+}
+
+/* Remember a call that failed or was slow, for operators who ask, and log it if nobody
+ * has told of it. */
+static void note_call(dirty_lane *lane, const job *j, uint64_t queue_ns, bool slow,
+                      bool told) {
+    unsigned code = j->done.outcome;
+    dirty_recent_facts facts = facts_of(lane, j, queue_ns);
+    dirty_call_words words = {.code = code ? dirty_code_name(code) : "OK",
+                              .level = dirty_code_level(code),
+                              .by_message = true};
+    if (slow || code != DIRTY_CODE_NONE)
+        dirty_recent_add(&lane->page->recent, &facts);
+    /* MEMORY has a line of its own. */
+    if (code != DIRTY_CODE_NONE && code != DIRTY_CODE_MEMORY && !told)
+        dirty_call_log_failed(&lane->call_log, &facts, &words);
+    if (lane->start->access_log)
+        dirty_call_log_access(&facts, words.code);
 }
 
 static void log_memory(const dirty_lane *lane, const job *j) {
@@ -394,11 +415,12 @@ static void count_call(dirty_lane *lane, const job *j) {
     bool slow = slow_ns > 0 && queue_ns + j->done.run_ns >= slow_ns;
     if (slow)
         log_slow(lane, j, queue_ns);
-    if (lane->start->log_failures && outcome != DIRTY_CODE_NONE &&
-        outcome != DIRTY_CODE_CONNECTION)
+    bool told = lane->start->log_failures && outcome != DIRTY_CODE_NONE &&
+                outcome != DIRTY_CODE_CONNECTION;
+    if (told)
         log_failure(lane, j);
-    if (slow || outcome != DIRTY_CODE_NONE)
-        note_recent(lane, j, queue_ns);
+    if (slow || outcome != DIRTY_CODE_NONE || lane->start->access_log)
+        note_call(lane, j, queue_ns, slow, told);
 }
 
 static void count_request(dirty_lane *lane, const job *j) {

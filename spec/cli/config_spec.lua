@@ -26,6 +26,37 @@ describe("dirty config", function()
         contains(r.stdout, 'name = "apps.echo", module = "apps.echo", workers = 2')
     end)
 
+    it("takes variables of the environment before the file, and flags before them", function()
+        tempdir.write(dir .. "/dirty.conf.lua", "socket = '/tmp/f'; workers = 1; timeout = 9")
+        local env = { DIRTY_SOCKET = "/tmp/e", DIRTY_WORKERS = "3", DIRTY_LOG_FORMAT = "json",
+            DIRTY_TIMEOUT = "", DIRTY_FAST_PATH = "false", DIRTY_MAX_RSS = "1g",
+            DIRTY_APPS = "apps.echo:2, apps.image" }
+        local r = dirty({ "config", "--workers", "4" }, { cwd = dir, env = env })
+        assert.equal(0, r.exit, r.stderr)
+        for _, line in ipairs {
+            'socket = "/tmp/e" -- environment DIRTY_SOCKET', "workers = 4 -- flag --workers",
+            'log_format = "json" -- environment DIRTY_LOG_FORMAT',
+            "timeout = 9 -- file dirty.conf.lua:1",
+            "fast_path = false -- environment DIRTY_FAST_PATH",
+            "max_rss = 1073741824 -- environment DIRTY_MAX_RSS",
+            "apps = { -- environment DIRTY_APPS",
+        } do
+            contains(r.stdout, "\n" .. line .. "\n")
+        end
+        contains(r.stdout, '{ name = "apps.echo", module = "apps.echo", workers = 2 }')
+        contains(r.stdout, 'name = "apps.image"')
+        tempdir.write(dir .. "/named.lua", "workers = 6")
+        r = dirty({ "config" }, { cwd = "/", env = { DIRTY_CONFIG = "named.lua",
+            DIRTY_CHDIR = dir } })
+        contains(r.stdout, "\nworkers = 6 -- file named.lua:1\n")
+        for name, part in pairs { DIRTY_WORKERS = "many", DIRTY_FAST_PATH = "yes",
+            DIRTY_APPS = "1:2:3:4" } do
+            r = dirty({ "config" }, { cwd = dir, env = { [name] = part } })
+            assert.equal(2, r.exit)
+            contains(r.stderr, "dirty config: " .. name)
+        end
+    end)
+
     it("prints Lua that it reads again", function()
         local first = dirty({ "config", "--app", "a.b:C:2", "--max-queue", "7" }, { cwd = dir })
         tempdir.write(dir .. "/dirty.conf.lua", first.stdout)

@@ -7,6 +7,7 @@ local runtime = require "support.runtime"
 local signal = require "posix.signal"
 local stat = require "posix.sys.stat"
 local tempdir = require "support.tempdir"
+local terminal = require "support.terminal"
 local wait = require "support.wait"
 
 local function contains(text, part)
@@ -85,10 +86,11 @@ describe("dirty reload", function()
         expect(0, "reload 1: done in ", "reload", "--wait")
         assert.equal("v2", rt:call("shop", "version"))
         tempdir.write(rt.dir .. "/shop.lua", app_of "v3")
-        expect(0, "reload 2 has begun", "reload")
+        expect(0, "reload 2 was asked for and runs; its result is not known yet: see",
+            "reload")
         wait.until_true(function() return rt:call("shop", "version") == "v3" end, 10, "v3")
         wait.until_true(function() return rt:status().reload.state == "idle" end, 10, "its end")
-        assert.same({ reload = 3 }, cjson.decode(dirty("reload", "--json").stdout))
+        assert.same({ reload = 3, start = "begun" }, cjson.decode(dirty("reload", "--json").stdout))
         -- one that waits for its turn is waited for too
         local r = expect(0, "", "reload", "--wait", "--json")
         local answer = cjson.decode(r.stdout)
@@ -155,6 +157,37 @@ describe("dirty reload", function()
         end, 10, "a worker that boots")
         tempdir.write(gate, "")
         wait.until_true(function() return rt:call("shop", "version") == "v2" end, 10, "v2")
+    end)
+end)
+
+describe("dirty reload that does not wait", function()
+    it("says what became of the request", function()
+        start { files = { ["shop.lua"] = app_of "v1" }, apps = { "shop" },
+            args = { "--workers", "1" } }
+        tempdir.write(rt.dir .. "/shop.lua", GATED:format(rt.dir .. "/go"))
+        expect(0, "reload 1 was asked for and runs", "reload")
+        wait.until_true(function() return rt:status().reload.state == "covering" end, 10,
+            "a reload that waits")
+        expect(0, "reload 2 was asked for and waits for", "reload", "--no-wait")
+        expect(0, "reload 2 was asked for already and waits for", "reload")
+        assert.same({ reload = 2, start = "merged" },
+            cjson.decode(dirty("reload", "--json").stdout))
+        tempdir.write(rt.dir .. "/go", "")
+        wait.until_true(function()
+            local last = rt:status().reload.last
+            return type(last) == "table" and last.number == 2
+        end, 20, "the end of both")
+    end)
+end)
+
+describe("dirty reload at a terminal", function()
+    it("waits unless --no-wait is given", function()
+        start { apps = { "apps.echo" }, args = { "--workers", "1" } }
+        local r = terminal.run_dirty { "reload", "--socket", rt.socket }
+        assert.equal(0, r.exit, r.output)
+        contains(r.output, "reload 1: done in ")
+        r = terminal.run_dirty { "reload", "--no-wait", "--socket", rt.socket }
+        contains(r.output, "reload 2 was asked for and runs")
     end)
 end)
 
@@ -517,7 +550,7 @@ describe("a command of somebody else", function()
         -- with hooks the file is run in the arbiter too
         tempdir.write(rt.dir .. "/dirty.conf.lua", config .. "admin_users = false\n"
             .. "function worker_init() end")
-        expect(0, "reload 3 has begun", "reload")
+        expect(0, "reload 3 was asked for and runs", "reload")
         wait.until_true(function() return dirty("scale", "3").exit == 1 end, 20, "its effect")
         -- and so for an arbiter that takes another's place
         local pid = rt:status().arbiter.pid

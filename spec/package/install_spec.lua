@@ -110,6 +110,17 @@ describe("make install", function()
             tempdir.read(root .. "/share/fish/vendor_completions.d/dirty.fish"))
     end)
 
+    it("installs the files for systemd and logrotate with its own paths", function()
+        local unit = tempdir.read(root .. "/lib/systemd/system/dirty.service")
+        assert.truthy(unit:find("\nExecStart=" .. PREFIX .. "/bin/dirty serve ", 1, true), unit)
+        assert.truthy(unit:find("\nExecReload=" .. PREFIX .. "/bin/dirty reload ", 1, true), unit)
+        assert.is_nil(unit:find("/usr/local", 1, true))
+        local rotate = tempdir.read(root .. "/etc/logrotate.d/dirty")
+        assert.truthy(rotate:find(" " .. PREFIX .. "/bin/dirty reopen-logs ", 1, true), rotate)
+        assert.matches("\nu dirty ", tempdir.read(root .. "/lib/sysusers.d/dirty.conf"))
+        assert.matches("\nd /run/dirty ", tempdir.read(root .. "/lib/tmpfiles.d/dirty.conf"))
+    end)
+
     it("installs a command that finds its own modules", function()
         local r = process.run({ root .. "/bin/dirty", "--version" }, { cwd = "/",
             env = { LUA_PATH = false, LUA_CPATH = false } })
@@ -168,6 +179,7 @@ describe("make install", function()
     it("installs an example whose runtime starts in a copy of it", function()
         local copy = dest .. "/copy"
         process.run { "cp", "-r", root .. "/share/lua-dirty/examples/openresty", copy }
+        process.run { "mkdir", copy .. "/run" } -- as its README says
         local r = process.run({ root .. "/bin/dirty", "check", "--config", "dirty.conf.lua" },
             { cwd = copy, env = { LUA_PATH = false, LUA_CPATH = false } })
         assert.same({ 0, "" }, { r.exit, r.stderr }, r.stdout)

@@ -160,6 +160,24 @@ describe("the rock lua-dirty", function()
         end
     end)
 
+    it("has a companion that needs no compiler, no network, and no rock of lua-cjson", function()
+        local output = assert_sh([[
+            mkdir %s/bin
+            for name in cc gcc make; do
+                printf '#!/bin/sh\necho "$0 was run" >&2\nexit 1\n' >%s/bin/$name
+                chmod +x %s/bin/$name
+            done
+            PATH=%s/bin:$PATH luarocks --lua-version=5.1 --only-server=file:///nowhere \
+                make --tree=%s %s
+            LUA_PATH="%s/share/lua/5.1/?.lua;%s/share/lua/5.1/?/init.lua;;" lua5.1 -e '
+                package.preload.cjson = function() error "it is not there" end
+                print(require("dirty.json").load())']], dir, dir, dir, dir, tree, CLIENT_ROCKSPEC,
+            tree, tree)
+        assert.truthy(output:find("nil\ttables are sent as JSON, but the Lua module cjson can't be "
+            .. "loaded (OpenResty has it; Debian: lua-cjson", 1, true), output)
+        assert.falsy(output:find("was run", 1, true), output)
+    end)
+
     it("is packed as every rockspec says", function()
         if no_checkout() then
             return

@@ -208,20 +208,20 @@ describe("a reload with options that can't be changed", function()
         local function configure(more)
             tempdir.write(rt.dir .. "/dirty.conf.lua", CONFIG .. more)
         end
-        configure "max_queue = 7\nlog_level = 'debug'\npidfile = '/nowhere/d.pid'"
+        configure "max_queue = 7\nlog_format = 'json'\npidfile = '/nowhere/d.pid'"
         for _ = 1, 2 do -- as long as it is so
             local r = rt:command("reload", { "--wait" }, { seconds = 30 })
             assert.equal(6, r.exit)
             for _, part in ipairs { "partial: a reload can't change these, restart the runtime: "
-                .. 'log_level = "debug" (file ', "dirty.conf.lua:3) is ignored, it stays "
-                .. '"info"; pidfile = ' } do
+                .. 'log_format = "json" (file ', "dirty.conf.lua:3) is ignored, it stays "
+                .. '"logfmt"; pidfile = ' } do
                 assert.truthy(r.stderr:find(part, 1, true), r.stderr)
             end
             assert.equal(7, rt:status().queue.limit)
         end
         local last = rt:status().reload.last
         assert.equal("partial", last.result)
-        assert.truthy(last.reason:find("log_level", 1, true))
+        assert.truthy(last.reason:find("log_format", 1, true))
         assert.truthy(rt:log():find('msg="reloaded partially"', 1, true))
         assert.falsy(rt:log():find("reload failed", 1, true))
         assert.falsy(rt:log():find("level=debug", 1, true))

@@ -103,12 +103,12 @@ describe("a reload", function()
 
     it("reports and keeps settings that it can't change", function()
         rt = start()
-        rt:configure(CONFIG .. "\nuser = 'nobody'\nlog_level = 'debug'\n"
+        rt:configure(CONFIG .. "\nuser = 'nobody'\nlog_format = 'json'\n"
             .. "pidfile = '/nowhere/d.pid'")
         local last = rt:reload()
         assert.equal("partial", last.result)
         for _, part in ipairs { [[user = \"nobody\" (file ]], "dirty.conf.lua:3) is ignored, it "
-            .. "stays nil", "log_level = ", "pidfile = ", "restart the runtime" } do
+            .. "stays nil", "log_format = ", "pidfile = ", "restart the runtime" } do
             contains(last.reason:gsub('"', '\\"'), part)
             contains(rt:log(), part)
         end

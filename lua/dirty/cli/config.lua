@@ -35,17 +35,18 @@ end
 -- Seconds that the file may take to run, as in a reload.
 local function seconds_of(parsed)
     local option = options.by_name.boot_timeout
-    local seconds = parsed.boot_timeout
-        and option.kind.check(option.kind.from_text(parsed.boot_timeout))
+    local text = parsed.boot_timeout or os.getenv(option.env)
+    local seconds = text and option.kind.check(option.kind.from_text(text))
     return type(seconds) == "number" and seconds > 0 and seconds or option.default
 end
 
 -- Run the file, for dirty.config.load. If it does not end in time, the process exits: nothing
--- is held or served yet. A file that others can change is not run if the flag --user is given.
--- Otherwise the settings of the file decide. `found.strangers` is from before the run.
+-- is held or served yet. A file that others can change is not run if --user or its variable is
+-- given. Otherwise the settings of the file decide. `found.strangers` is from before the run.
 local function run_file(parsed, found, path, run)
     found.strangers = _M.strangers(path)
-    if found.strangers and parsed.user and parsed.command ~= "config" then
+    local user = parsed.user or os.getenv(options.by_name.user.env)
+    if found.strangers and user and parsed.command ~= "config" then
         return nil, found.strangers
     end
     local seconds = seconds_of(parsed)

@@ -13,14 +13,15 @@ the workers one by one. The old workers finish the calls that they run, waiting 
 their queues, so callers notice nothing. If the new code fails to load or init, nothing is changed
 and the old code keeps serving. The signal HUP does the same.
 
-Without --wait it returns when the runtime has accepted the reload. With --wait it returns when
-the reload has ended, and prints the result: done; failed (nothing was changed) or partial (some
-workers could not be replaced and run the old code, or an option can't be changed), with the reason
-on stderr.
+With --wait, or if stdout is a terminal, it returns when the reload has ended, and prints the
+result: done; failed (nothing was changed) or partial (some workers could not be replaced and run
+the old code, or an option can't be changed), with the reason on stderr. Otherwise, with --no-wait
+or with --json alone, it returns when the runtime has accepted the reload, and says so. A reload
+that is asked for while one runs follows it; more of them are merged into that one.
 
-Exit status: 0 accepted, with --wait: done; 6 failed or partial, with the reason on stderr; 2 usage;
-4 TIMEOUT, the reload is still running; 5 CONNECTION; 1 any other error. DENIED is one of those:
-only users in admin_users are allowed, by default root and the socket's owner.
+Exit status: 0 done, or accepted if it did not wait; 6 failed or partial, with the reason on
+stderr; 2 usage; 4 TIMEOUT, the reload is still running; 5 CONNECTION; 1 any other error. DENIED
+is one of those: only users in admin_users are allowed, by default root and the socket's owner.
 
 Example:
    dirty reload --wait && echo "the new code serves"]]
@@ -146,7 +147,10 @@ local COMMANDS = {
     { "metrics", "Print counters and measurements for Prometheus.", METRICS, 5 },
     { "reload", "Load new code and configuration without losing a call.", RELOAD,
         "5, with --wait 300", function(command)
-        command:flag("--wait", "Wait for the end of the reload and print its result.")
+        command:mutex(
+            command:flag("--wait", "Wait for the end of the reload and print its result; the "
+                .. "default at a terminal."),
+            command:flag("--no-wait", "Only ask for the reload."))
         command:flag("-j --json", "Print the number of the reload, and with --wait its result, "
             .. "as JSON.")
     end },

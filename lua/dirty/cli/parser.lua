@@ -22,7 +22,8 @@ An app SPEC is module[:Object][:N]: the Lua module, the field of its table that 
 searched for in ./?.lua;./?/init.lua, then in --lua-path, then in Lua's default path.
 
 All options but --config can be set in dirty.conf.lua, with _ instead of - in their names. The file
-has more options (see docs/configuration.md and `dirty config`). Flags override the file.
+has more options (see docs/configuration.md and `dirty config`). Flags override variables of the
+environment (DIRTY_WORKERS for workers, DIRTY_CONFIG, DIRTY_APPS), which override the file.
 
 Signals: TERM and INT stop gracefully; a second one, and QUIT, stop at once; HUP reloads; USR1
 reopens the log file; TTIN and TTOU add and remove a worker. `dirty reload` and other commands do
@@ -37,9 +38,11 @@ Examples:
    dirty serve --app myapp.images:2 --timeout 5 --socket /run/myapp/dirty.sock]]
 
 local CHECK_EPILOG = [[
-Reads the configuration and boots every app (load, new, init, close) in a temporary child process.
-It does not touch the socket of a running runtime, and leaves no process behind.
-Exit status: 0 all is well; 2 wrong flag or configuration; 4 an app failed; 70 internal error.
+Reads the configuration, tries whether log file, pidfile and socket can be made, and boots every app
+(load, new, init, close) in a temporary child process. It does not touch a running runtime: one that
+serves on the socket is only noted. It leaves no file and no process behind.
+Exit status: 0 all is well; 2 wrong flag or configuration, or a file can't be written; 3 the socket
+can't be made; 4 an app failed; 70 internal error.
 
 Example:
    dirty check --config /etc/dirty.conf.lua && systemctl restart dirty]]
@@ -163,14 +166,15 @@ local function default_text(option)
 end
 
 local DEFAULTS_IN_WORDS = {
-    socket = " Default: $DIRTY_SOCKET, else $XDG_RUNTIME_DIR/dirty.sock, else "
+    socket = " Default: $DIRTY_SOCKET, else that of the configuration, else "
+        .. "$XDG_RUNTIME_DIR/dirty.sock, else "
         .. "/run/dirty/dirty.sock for root, /tmp/dirty-UID/dirty.sock for others.",
     workers = " Default: the number of usable CPUs.",
 }
 
 local function add_config_options(command)
     command:option("-c --config", "Configuration file (Lua). Default: dirty.conf.lua, if it "
-        .. "exists."):argname("FILE")
+        .. "exists; $DIRTY_CONFIG names another."):argname("FILE")
     command:option("-a --app", "Serve this app; can be repeated. Replaces the apps of the "
         .. "file."):argname("SPEC"):count("*"):target("apps")
     for _, option in ipairs(options.list) do
@@ -186,6 +190,8 @@ end
 local function add_socket_options(command, default_timeout)
     command:option("-s --socket", "Unix socket of the runtime." .. DEFAULTS_IN_WORDS.socket)
         :argname("PATH")
+    command:option("-c --config", "Configuration file with the socket. Default: $DIRTY_CONFIG, "
+        .. "else ./dirty.conf.lua, if only root and you can change it."):argname("FILE")
     command:option("-t --timeout", ("Maximum seconds to wait for the answer. Default: %s.")
         :format(default_timeout)):argname("S")
 end

@@ -64,7 +64,30 @@ local function wait_for(parsed, arbiter_pid, number, deadline)
     end
 end
 
---- Reload, and wait for the end with --wait.
+-- What the runtime did with the request, by the field `start` of its answer.
+local STARTS = {
+    begun = "reload %d was asked for and runs",
+    follows = "reload %d was asked for and waits for the start or the reload that runs now",
+    merged = "reload %d was asked for already and waits for the reload that runs now: it reads "
+        .. "the files after that",
+}
+
+-- Say that the end is not known, and how to see it.
+local function write_start(parsed, answer)
+    if parsed.json then
+        say.json(cjson.encode(answer))
+        return
+    end
+    say.out((STARTS[answer.start] or STARTS.begun) .. "; its result is not known yet: see "
+        .. "`reload` in `dirty status`, or wait with `dirty reload --wait`\n", answer.reload)
+end
+
+-- A person wants the result; a script that does not say so has always got an answer at once.
+local function must_wait(parsed)
+    return parsed.wait or not parsed.no_wait and not parsed.json and say.is_to_terminal()
+end
+
+--- Reload, and wait for the end with --wait or at a terminal.
 -- @tparam table parsed the command line
 -- @treturn number exit status
 function _M.run(parsed)
@@ -72,8 +95,8 @@ function _M.run(parsed)
     if not seconds then
         return wrong
     end
-    local deadline = sys.now() + seconds
-    if parsed.wait then
+    local deadline, waits = sys.now() + seconds, must_wait(parsed)
+    if waits then
         parsed.timeout = nil -- it limits the command, not each request
     end
     local status, failed = socket.ask_arbiter_json(parsed, "status")
@@ -84,14 +107,10 @@ function _M.run(parsed)
     answer, failed = socket.ask_arbiter_json(parsed, "reload")
     if not answer then
         return failed
-    elseif parsed.wait then
+    elseif waits then
         return wait_for(parsed, status.arbiter.pid, answer.reload, deadline)
     end
-    if parsed.json then
-        say.json(cjson.encode(answer))
-    else
-        say.out("reload %d has begun; `dirty status` shows how it ends\n", answer.reload)
-    end
+    write_start(parsed, answer)
     return exit.OK
 end
 

@@ -128,6 +128,7 @@ local function reread(parsed, conf)
             .. "it, then reload: " .. err)
         return conf
     end
+    sys.log_level(now.values.log_level)
     log_warnings(now)
     source.tell_kept(now)
     return now

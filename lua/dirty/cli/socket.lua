@@ -3,9 +3,9 @@
 
 local cjson = require "cjson"
 local exit = require "dirty.cli.exit"
+local find_socket = require "dirty.cli.find_socket"
 local types = require "dirty.config.types"
 local say = require "dirty.cli.say"
-local socket_path = require "dirty.socket_path"
 local sys = require "dirty.sys"
 
 local _M = {}
@@ -23,20 +23,20 @@ local function timeout_of(parsed, default)
     return value, must and ("--timeout %q: must be %s"):format(parsed.timeout, must)
 end
 
---- Make a request for dirty.sys.call from the flags --socket and --timeout.
+--- Make a request for dirty.sys.call from the flags --socket, --config and --timeout.
 -- @tparam table parsed the command line
 -- @tparam number default_timeout seconds
 -- @treturn table|nil `{socket=, timeout_ms=, max_message=}`; the caller adds `action`, and `app`
 --   unless the runtime itself is called
 -- @treturn nil|string what is wrong with the flags
 function _M.request(parsed, default_timeout)
-    local path = parsed.socket or (socket_path.default(sys))
-    local fault = socket_path.fault(path)
-    if fault then
-        return nil, ("socket %q: %s"):format(path, fault)
-    end
     local timeout, err = timeout_of(parsed, default_timeout)
     if err then
+        return nil, err
+    end
+    local path
+    path, err = find_socket.find(parsed)
+    if not path then
         return nil, err
     end
     return { socket = path, timeout_ms = math.ceil(timeout * 1000), max_message = MESSAGE_MAX }

@@ -7,7 +7,8 @@
 -- Fields of an option: `name`, `kind` (dirty.config.types), `default` (a value, a function
 -- `default(sys)` that returns a value and where it is from, or nil), `flag` (nil: file
 -- only), `argname` of the flag, `short`, `help` (one or two lines for --help), `fixed` (true:
--- a reload can't change it).
+-- a reload can't change it), `env` (the variable of the environment: made below, for every option
+-- that can be written as a word).
 -- @module dirty.config.options
 
 local types = require "dirty.config.types"
@@ -173,6 +174,10 @@ _M.list = {
         help = "Log calls that take at least this many seconds, waiting included; 0: none.",
     },
     {
+        name = "access_log", kind = types.boolean(), default = false,
+        help = "Log every call, at the level info.",
+    },
+    {
         name = "log_file", kind = types.path("/var/log/dirty.log"),
         flag = "--log-file", argname = "F", absolute = true,
         help = "Log to this file instead of stderr; USR1 reopens it.",
@@ -211,11 +216,12 @@ _M.hooks = {
 _M.by_name, _M.names = {}, { "apps" }
 for _, option in ipairs(_M.list) do
     _M.by_name[option.name] = option
+    option.env = option.kind.from_text and "DIRTY_" .. option.name:upper()
     _M.names[#_M.names + 1] = option.name
 end
 -- These are used only at the start, so a reload can't change them.
-for _, name in ipairs { "socket", "user", "group", "arbiter_timeout", "log_level", "log_format",
-    "log_file", "pidfile" } do
+for _, name in ipairs { "socket", "user", "group", "arbiter_timeout", "log_format", "log_file",
+    "pidfile" } do
     _M.by_name[name].fixed = true
 end
 for _, hook in ipairs(_M.hooks) do

@@ -2,8 +2,8 @@
 --
 -- A kind has a function `check(value)`. It returns the value as the runtime needs it, or
 -- `nil, text`: text follows "must be" in a message. Values from the configuration file have their
--- Lua types. Values from flags are strings: `from_text` of a kind makes of a string what the file
--- would have.
+-- Lua types. Values from flags and the environment are strings: `from_text` of a kind makes of a
+-- string what the file would have.
 -- @module dirty.config.types
 
 local units = require "dirty.units"
@@ -131,7 +131,12 @@ function _M.boolean()
         end
         return nil, "true or false"
     end
-    return { check = check, name = "boolean" }
+    local function from_text(text)
+        local words = { ["true"] = true, ["false"] = false }
+        local value = words[text]
+        return value == nil and text or value
+    end
+    return { check = check, from_text = from_text, name = "boolean" }
 end
 
 --- Permission bits. The digits are octal as for chmod, in a string and in a number. Lua has no

@@ -183,10 +183,13 @@ describe("the service manager", function()
         for name, value in unit:gmatch("\n(%u%w+)=([^\n]*)") do
             settings[name] = value
         end
-        assert.same({ "notify", "mixed", "on-failure", "/bin/kill -HUP $MAINPID", "main" },
+        assert.same({ "notify", "mixed", "on-failure",
+            "/usr/local/bin/dirty reload --wait --timeout 170", "main" },
             { settings.Type, settings.KillMode, settings.Restart, settings.ExecReload,
                 settings.NotifyAccess })
         local stop_seconds = tonumber(settings.TimeoutStopSec)
+        assert.is_true(tonumber(settings.TimeoutStartSec) > 170)
+        assert.is_nil(settings.MemoryDenyWriteExecute) -- LuaJIT's compiler needs both
         assert.is_true(stop_seconds > 2 * options.by_name.graceful_timeout.default + 5)
         local args = {}
         for word in settings.ExecStart:gmatch("%S+") do
@@ -206,6 +209,10 @@ describe("the service manager", function()
             { seconds = 60 })
         assert.equal("", r.stderr)
         assert.equal(0, r.exit)
+        r = process.run({ "systemd-analyze", "security", "--offline=true", "--no-pager",
+            dir .. "/dirty.service" }, { seconds = 60, env = { LC_ALL = "C.UTF-8" } })
+        local exposure = r.stdout:match("Overall exposure level for dirty.service: ([%d.]+)")
+        assert.is_true(tonumber(exposure) <= 5, r.stdout .. r.stderr)
     end)
 end)
 
