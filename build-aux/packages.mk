@@ -1,6 +1,6 @@
 # Debian packages
 #
-# README.md says what each is for. a/b are the names that one has in two releases of Debian, 12
+# docs/install.md says what each is for. a/b are the names that one has in two releases of Debian, 12
 # and 13; the first that is there is installed (build-aux/deps.sh).
 DEPS_BUILD  = gcc libc6-dev make pkg-config libuv1-dev uthash-dev lua-cjson lua-argparse lowdown
 DEPS_LUAJIT = libluajit2-5.1-dev/libluajit-5.1-dev
