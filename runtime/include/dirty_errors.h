@@ -2,7 +2,7 @@
  *
  * It defines the C enum in dirty.h, the names and texts of dirty_err_name() and
  * dirty_strerror(), the numbers on the wire (docs/protocol.md), the Lua codes, and the
- * table in docs/operations.md. Codes are stable: a number is never reused.
+ * table in docs/errors.md. Codes are stable: a number is never reused.
  *
  *   X(name, wire number, HTTP status a server would answer,
  *     started: whether the app may have run ("no", "yes", "unknown", "varies"),
