@@ -134,8 +134,7 @@ describe("a client that can't connect", function()
     end
 
     local function of_python()
-        local document = assert(tempdir.read("docs/other-languages.md"))
-        tempdir.write(dir .. "/dirty.py", document:match "```python\n(# dirty%.py.-)```")
+        tempdir.write(dir .. "/dirty.py", assert(tempdir.read "examples/python/dirty.py"))
         return run({ "python3", "-B", tempdir.write(dir .. "/t.py",
             PYTHON:format(CALLER, CALLER, BUDGET_S)) }, { PYTHONPATH = dir })
     end

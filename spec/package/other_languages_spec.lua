@@ -1,4 +1,4 @@
--- docs/other-languages.md: the Python client that it shows is written out and run, before the
+-- docs/other-languages.md: its example and the Python client of examples/python run, before the
 -- runtime and before servers that break the rules.
 local process = require "support.process"
 local runtime = require "support.runtime"
@@ -20,9 +20,8 @@ describe(DOCUMENT, function()
 
     setup(function()
         dir = tempdir.new()
-        for code in text:gmatch "```python\n(.-)```" do
-            tempdir.write(dir .. "/" .. code:match "^# (%w+%.py)", code)
-        end
+        tempdir.write(dir .. "/example.py", text:match "```python\n(# example%.py\n.-)```")
+        tempdir.write(dir .. "/dirty.py", assert(tempdir.read "examples/python/dirty.py"))
         rt = runtime.start { apps = { "apps.echo" }, args = { "--workers", "1" } }
         hostile = process.start({ process.LUAJIT, "spec/support/hostile.lua", dir .. "/hostile" }, {
             env = { LUA_PATH = "./lua/?.lua;./lua/?/init.lua;./spec/?.lua;;" },

@@ -1,4 +1,4 @@
-"""Checks of the Python client of docs/other-languages.md.
+"""Checks of the Python client, examples/python/dirty.py.
 
     python3 spec/support/python_client.py SOCKET HOSTILE
 
