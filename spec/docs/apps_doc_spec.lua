@@ -20,7 +20,7 @@ end
 
 describe("docs/apps.md", function()
     it("has examples that compile", function()
-        assert.equal(6, #blocks())
+        assert.equal(7, #blocks())
         for _, code in ipairs(blocks()) do
             assert.is_function(loadstring(code))
         end
@@ -43,7 +43,7 @@ describe("docs/apps.md", function()
     end)
 
     it("cleans up and lets the error go on", function()
-        local import = app(5)
+        local import = app(6)
         local seen
         assert.equal(7, import:run("a", function()
             seen = import.running
@@ -52,6 +52,11 @@ describe("docs/apps.md", function()
         assert.equal("a", seen)
         assert.is_false((pcall(import.run, import, "b", function() error("late") end)))
         assert.is_nil(import.running)
+    end)
+
+    it("asks whether somebody waits", function()
+        local report = app(5):sum { 1, 2, 3 }
+        assert.same({ 6, math.huge }, { report.sum, report.left })
     end)
 
     it("streams a file", function()
