@@ -110,11 +110,11 @@ PAGE_NAME = mkdir -p $(@D) && printf '\# NAME\n\n%s\n\n'
 # The documents under a manual page's usual first section.
 $(BUILD)/dirty.1: docs/cli.md Makefile VERSION | lowdown
 	($(PAGE_NAME) 'dirty - runs blocking work of servers in processes of its own' && \
-	    sed '1s/.*/\# DESCRIPTION/' $<) | $(call PAGE,DIRTY,1)
+	    sed '1s/.*/\# DESCRIPTION/; /^\*\*For:/,/^$$/d' $<) | $(call PAGE,DIRTY,1)
 
 $(BUILD)/dirty.conf.5: docs/configuration.md Makefile VERSION | lowdown
 	($(PAGE_NAME) 'dirty.conf - the configuration dirty.conf.lua of dirty(1)' && \
-	    sed '1s/.*/\# DESCRIPTION/' $<) | $(call PAGE,DIRTY.CONF,5)
+	    sed '1s/.*/\# DESCRIPTION/; /^\*\*For:/,/^$$/d' $<) | $(call PAGE,DIRTY.CONF,5)
 
 $(BUILD)/dirty.3: docs/c-api.md Makefile VERSION | lowdown
 	($(PAGE_NAME) 'dirty - calls actions of dirty apps from C or C++' && \
