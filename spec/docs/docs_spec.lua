@@ -5,7 +5,8 @@ local tempdir = require "support.tempdir"
 
 describe("the documents", function()
     local paths = { "README.md", "CHANGELOG.md" }
-    for path in process.run({ "find", "docs", "spec", "-name", "*.md" }).stdout:gmatch "%S+" do
+    local found = process.run { "find", "docs", "spec", "examples", "-name", "*.md" }
+    for path in found.stdout:gmatch "%S+" do
         paths[#paths + 1] = path
     end
 
@@ -30,5 +31,20 @@ describe("the documents", function()
             end
         end
         assert.is_true(links > 50)
+    end)
+
+    it("are all in the index, with one line each, and say first for whom they are", function()
+        local index, pages = document.text "docs/README.md", 0
+        for _, path in ipairs(paths) do
+            local name = path:match "^docs/(.*)$"
+            if name and name ~= "README.md" then
+                local line = ("\n- [%s](%s): "):format(name, name)
+                local _, count = index:gsub(line:gsub("%p", "%%%0"), "")
+                assert.equal(1, count, path .. " in docs/README.md")
+                assert.matches("^#[^\n]+\n\n%*%*For:%*%* ", document.text(path))
+                pages = pages + 1
+            end
+        end
+        assert.is_true(pages > 10)
     end)
 end)
