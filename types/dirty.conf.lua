@@ -127,6 +127,10 @@ log_level = nil
 ---@type "logfmt"|"json"|"text"
 log_format = nil
 
+--- Log every call, without its arguments.
+---@type boolean
+access_log = nil
+
 --- Log calls that take at least this many seconds, waiting included; 0: none.
 ---@type number
 slow_log_threshold = nil
