@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -45,7 +46,8 @@ void dirty_descriptors_note_given(void) {
         return;
     while ((entry = readdir(dir)) != NULL && given_count < GIVEN_MAX) {
         int fd = (int)strtol(entry->d_name, NULL, 10);
-        if (fd <= STDERR_FILENO || fd == dirfd(dir) || fstat(fd, &st) < 0)
+        if (fd <= STDERR_FILENO || fd == dirfd(dir) || fstat(fd, &st) < 0 ||
+            (fcntl(fd, F_GETFD) & FD_CLOEXEC))
             continue;
         given[given_count].fd = fd;
         given[given_count].dev = st.st_dev;
@@ -54,13 +56,26 @@ void dirty_descriptors_note_given(void) {
     closedir(dir);
 }
 
-void dirty_descriptors_close_given(void) {
+static bool is_given(unsigned i) {
     struct stat st;
+    return fstat(given[i].fd, &st) == 0 && st.st_dev == given[i].dev &&
+           st.st_ino == given[i].ino;
+}
+
+void dirty_descriptors_close_given(void) {
     for (unsigned i = 0; i < given_count; i++)
-        if (fstat(given[i].fd, &st) == 0 && st.st_dev == given[i].dev &&
-            st.st_ino == given[i].ino)
+        if (is_given(i))
             close(given[i].fd);
     given_count = 0;
+}
+
+void dirty_descriptors_keep(const int *kept, unsigned count) {
+    close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
+    for (unsigned i = 0; i < given_count; i++)
+        if (is_given(i))
+            fcntl(given[i].fd, F_SETFD, 0);
+    for (unsigned i = 0; i < count; i++)
+        fcntl(kept[i], F_SETFD, 0);
 }
 
 int dirty_descriptors_move_up(int fd) {

@@ -8,13 +8,17 @@
 void dirty_descriptors_close_but(int *keep, unsigned count);
 #define DIRTY_DESCRIPTORS_KEPT 128
 
-/* Record which descriptors above stdio were open when this program started. Call it first
- * in main. */
+/* Record which descriptors above stdio were open when this program started, except those
+ * with close-on-exec, which the program has taken by then. Call it early in main. */
 void dirty_descriptors_note_given(void);
 
 /* Close the recorded descriptors that are still open. Call it in a process with fewer
  * privileges than the one that opened them. */
 void dirty_descriptors_close_given(void);
+
+/* Have exec pass on the recorded descriptors and the `count` in `kept`, and no other
+ * above stdio. */
+void dirty_descriptors_keep(const int *kept, unsigned count);
 
 /* Give a descriptor a high number, from DIRTY_DESCRIPTORS_HIGH on: an app that closes a
  * number that is not its own is most likely to hit a low one. Returns the new number,
