@@ -245,8 +245,63 @@ int dirty_endpoint_open(dirty_endpoint *e, const dirty_endpoint_options *o) {
     return rc;
 }
 
+/* Is `fd` a listening stream socket of the file system? Returns 0 or -errno. */
+static int check_given(int fd) {
+    struct sockaddr_un address = {.sun_family = AF_UNSPEC};
+    int type = 0, listens = 0;
+    socklen_t len = sizeof address, type_len = sizeof type, listens_len = sizeof listens;
+    if (getsockname(fd, (struct sockaddr *)&address, &len) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_len) < 0)
+        return -errno;
+    return address.sun_family == AF_UNIX && type == SOCK_STREAM && listens ? 0
+                                                                           : -EPROTOTYPE;
+}
+
+/* Find the file of the given socket, at the path unless the giver has passed it. */
+static int find_file(dirty_endpoint *e) {
+    struct stat st;
+    if (e->file_fd < 0)
+        e->file_fd = open(e->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (e->file_fd < 0 || fstat(e->file_fd, &st) < 0)
+        return -errno;
+    e->dev = st.st_dev;
+    e->ino = st.st_ino;
+    return S_ISSOCK(st.st_mode) ? 0 : -ENOTSOCK;
+}
+
+int dirty_endpoint_adopt(dirty_endpoint *e, const dirty_endpoint_options *o, int fd,
+                         int file_fd, int lock_fd) {
+    *e = (dirty_endpoint){
+        .fd = fd, .file_fd = file_fd, .lock_fd = lock_fd, .as = *o, .lent = true};
+    e->as.path = NULL;
+    int rc = strlen(o->path) < sizeof e->path ? check_given(fd) : -ENAMETOOLONG;
+    if (rc == 0) {
+        snprintf(e->path, sizeof e->path, "%s", o->path);
+        snprintf(e->lock_path, sizeof e->lock_path, "%s.lock", e->path);
+        rc = find_file(e);
+    }
+    if (rc == 0 && look_at(e->path, e->dev, e->ino) != OURS)
+        rc = -ESTALE;
+    if (rc == 0) {
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        dirty_fdpass_refuse(fd);
+        return 0;
+    }
+    dirty_log(DIRTY_LOG_ERROR, "can't listen at the socket that was passed",
+              "socket=%s reason=%s", DIRTY_LOG_QUOTE(o->path),
+              DIRTY_LOG_QUOTE(rc == -EPROTOTYPE
+                                  ? "it is no unix stream socket that listens"
+                              : rc == -ESTALE ? "another file is at its path"
+                                              : strerror(-rc)));
+    close_socket(e);
+    dirty_endpoint_disown(e);
+    e->path[0] = '\0';
+    return rc;
+}
+
 void dirty_endpoint_unlink(dirty_endpoint *e) {
-    if (e->fd < 0 || e->path[0] == '\0')
+    if (e->fd < 0 || e->path[0] == '\0' || e->lent)
         return;
     /* Remove the socket before the lock: the next holder of the lock must find no socket
      * of ours. */
@@ -353,6 +408,12 @@ bool dirty_endpoint_look(dirty_endpoint *e, int *former) {
     if (e->fd < 0 || e->path[0] == '\0')
         return false;
     at_path found = look_at(e->path, e->dev, e->ino);
+    if (e->lent) {
+        set_trouble(e, found == OURS ? ""
+                                     : "its file was removed or replaced, and belongs to "
+                                       "the service manager: restart its socket unit");
+        return false;
+    }
     bool locked = look_at_lock(e, e->lock_fd) == OURS || lock_again(e, why, sizeof why);
     if (found == OURS) {
         e->strange_looks = 0;
