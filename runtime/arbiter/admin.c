@@ -181,6 +181,11 @@ static void do_stop(conn *c) {
 
 static void do_reload(conn *c) {
     char json[64];
+    if (c->a->heard.upgrades == DIRTY_UPGRADES_BUSY) {
+        reply_bad_argument(c, "an upgrade is running: the new runtime reads the "
+                              "configuration when it starts");
+        return;
+    }
     reload_answer answer = reload_start(c->a);
     if (answer.number == 0) {
         reply_bad_argument(c, "the runtime is stopping: nothing is reloaded");
@@ -188,6 +193,46 @@ static void do_reload(conn *c) {
     }
     snprintf(json, sizeof json, "{\"reload\":%llu,\"start\":\"%s\"}",
              (unsigned long long)answer.number, answer.start);
+    answer_json(c, json, strlen(json));
+}
+
+/* Why no upgrade can begin now. NULL: it can. */
+static const char *upgrade_hindrance(const arbiter *a) {
+    if (a->boot->report_fd <= 0)
+        return "this runtime has no supervisor";
+    if (a->heard.upgrades == DIRTY_UPGRADES_OFF)
+        return "this runtime belongs to the program that has started it by dirty_spawn: "
+               "restart that program";
+    if (a->heard.upgrades == DIRTY_UPGRADES_BUSY)
+        return "an upgrade is running already";
+    if (a->reloads)
+        return "a reload is running: try again when it has ended";
+    return a->phase == ARBITER_SERVING ? NULL : "this runtime is starting or stopping";
+}
+
+/* The argument is the limit of the start, in milliseconds. */
+static void do_upgrade(conn *c) {
+    arbiter *a = c->a;
+    char text[16] = "0", json[64], *end;
+    get_argument(c, 0, text, sizeof text);
+    unsigned long within_ms = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end != '\0' || within_ms > INT32_MAX) {
+        reply_bad_argument(c, "upgrade \"%s\": must be a number of milliseconds", text);
+        return;
+    }
+    const char *hindrance = upgrade_hindrance(a);
+    if (hindrance != NULL) {
+        reply_bad_argument(c, "not upgraded: %s", hindrance);
+        return;
+    }
+    int rc = notify_upgrade(a, (uint32_t)within_ms);
+    if (rc < 0) {
+        reply_bad_argument(c, "not upgraded: the supervisor can't be told: %s",
+                           strerror(-rc));
+        return;
+    }
+    a->heard.upgrades = DIRTY_UPGRADES_BUSY; /* until the supervisor says more */
+    snprintf(json, sizeof json, "{\"upgrade\":%u}", a->heard.upgrade_number + 1);
     answer_json(c, json, strlen(json));
 }
 
@@ -342,7 +387,7 @@ static const struct {
     {"stop", FOR_CHANGES, do_stop},     {"reload", FOR_CHANGES, do_reload},
     {"scale", FOR_CHANGES, do_scale},   {"kill", FOR_CHANGES, do_kill},
     {"cancel", FOR_CHANGES, do_cancel}, {"reopen_logs", FOR_CHANGES, do_reopen_logs},
-    {"stack", FOR_CHANGES, do_stack},
+    {"stack", FOR_CHANGES, do_stack},   {"upgrade", FOR_CHANGES, do_upgrade},
 };
 #define ACTION_COUNT (sizeof actions / sizeof *actions)
 

@@ -106,7 +106,10 @@ static void finish(arbiter *a) {
     notify_close(a);
     close_outputs(a);
     DL_FOREACH_SAFE (a->conns, c, next)
-        if (c->state == CONN_IDLE || c->state == CONN_SHARED || c->state == CONN_READING)
+        if (c->cut_off)
+            conn_set_state(c, CONN_CLOSING); /* no lane has a copy any more */
+        else if (c->state == CONN_IDLE || c->state == CONN_SHARED ||
+                 c->state == CONN_READING)
             conn_close(c);
     uv_timer_start(&a->stop_timer, close_conns, a->conns ? LAST_WORDS_MS : 0, 0);
 }
@@ -273,6 +276,15 @@ static void change_socket(arbiter *a) {
                   DIRTY_LOG_QUOTE(why));
 }
 
+static void on_order(arbiter *a, dirty_report_kind order) {
+    if (order == DIRTY_REPORT_DEPART) {
+        stop_departing(a);
+        return;
+    }
+    change_socket(a); /* it had the options of the runtime before us */
+    listener_begin(a);
+}
+
 static int start(arbiter *a) {
     plan *first = plan_new(a, a->boot);
     if (first == NULL || reload_init(a) < 0 ||
@@ -317,6 +329,7 @@ int dirty_arbiter_run(const dirty_arbiter_options *options) {
     a->boot = a->o = options;
     a->lane_events = &arbiter_lane_events;
     a->reserved_app = admin_answer;
+    a->on_order = on_order;
     a->pid = getpid();
     a->started_ns = dirty_now_ns();
     dirty_oom_open(&a->oom, options->system_root ? options->system_root : "",

@@ -105,6 +105,8 @@ typedef struct dirty_arbiter_options {
      * itself. */
     int socket_fd;         /* O_PATH: the socket's file, 0: the arbiter's own socket */
     int listen_fd;         /* listening at socket_path; don't remove its file here */
+    bool waits;            /* accept only when the supervisor says so */
+    bool socket_lent;      /* the socket's mode and owner are not ours to set */
     int report_fd;         /* destination of base/report.h's messages */
     uint32_t report_ms;    /* interval of ALIVE messages, 0: never */
     pid_t supervisor_pid;  /* for status, like the next two */

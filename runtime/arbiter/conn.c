@@ -148,6 +148,41 @@ bool conn_is_hung_up(const conn *c) {
     return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
+/* Has the kernel a whole request, or one that is broken, of the connection? */
+static bool has_whole_request(const conn *c) {
+    uint8_t head[DIRTY_FRAME_HEADER_LEN];
+    dirty_frame frame;
+    int bytes = 0;
+    if (recv(c->fd, head, sizeof head, MSG_PEEK | MSG_DONTWAIT) < (ssize_t)sizeof head ||
+        ioctl(c->fd, FIONREAD, &bytes) < 0)
+        return false;
+    return dirty_frame_decode(head, sizeof head, c->a->o->limits.max_message, &frame) !=
+               DIRTY_WIRE_OK ||
+           (size_t)bytes >= DIRTY_FRAME_HEADER_LEN + (size_t)frame.payload_len;
+}
+
+void conn_let_go(conn *c) {
+    if (c->state != CONN_IDLE || c->looking || c->cut_off)
+        return;
+    if (conn_has_input(c)) {
+        dispatch_input(c);
+        return;
+    }
+    /* Nothing can come from here on. Something may have come just before. */
+    shutdown(c->fd, SHUT_RD);
+    if (!conn_has_input(c)) {
+        conn_close(c);
+    } else if (has_whole_request(c)) {
+        dispatch_input(c);
+    } else {
+        /* Unread, so that the peer gets ECONNRESET when the last copy is closed. */
+        c->cut_off = true;
+        if (c->slot != 0)
+            shared_conns_remove(c);
+        conn_poll(c, 0);
+    }
+}
+
 void conn_abandon(conn *c) {
     if (c->state != CONN_CLOSING && (c->state != CONN_IDLE || conn_has_input(c)))
         c->a->counters.abandoned++;
@@ -281,7 +316,10 @@ void conns_step(arbiter *a) {
     while (a->looks != NULL) {
         conn *c = a->looks;
         conn_stop_looking(c);
-        dispatch_next(c);
+        if (a->departs && c->in.len == 0 && !c->eof)
+            conn_let_go(c);
+        else
+            dispatch_next(c);
         if (c == last)
             break;
     }
@@ -324,7 +362,7 @@ static void next_request(conn *c) {
         conn_set_state(c, CONN_SHARED);
         return;
     }
-    if (c->in.len == 0 && !c->eof) {
+    if (c->in.len == 0 && !c->eof && !c->a->departs) {
         conn_poll(c, CONN_INPUT);
         return;
     }
@@ -388,6 +426,8 @@ void conn_bounced(conn *c, const uint8_t *bytes, size_t len) {
         dispatch_next(c);
     else
         dispatch_input(c);
+    if (c->a->departs)
+        conn_let_go(c);
     if (c->state != CONN_IDLE || c->slot == 0)
         return;
     if (share(c)) /* there was nothing to read */

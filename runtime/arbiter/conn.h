@@ -56,6 +56,7 @@ struct conn {
     bool gone;         /* the peer has hung up */
     bool watched;      /* hangup_watch reports its hang-up */
     bool looking;      /* linked in arbiter.looks: the step will read `in` */
+    bool cut_off;      /* the rest of its request can't come: conn_let_go */
     uint64_t wake_ns;  /* deadline of the present state, 0: none */
     uint64_t timer_ns; /* when the timer will fire, 0: not armed */
 
@@ -90,6 +91,10 @@ void conn_close(conn *c);
  * a caller that is just sending a request gets EPIPE or ECONNRESET and may send it
  * again. */
 void conn_evict(conn *c);
+
+/* If the connection is idle, end it so that its peer can tell that no request is lost:
+ * its next write gets EPIPE. A request that has come is served first. */
+void conn_let_go(conn *c);
 
 /* Has the peer sent bytes that no lane has? They are in `in` or in the kernel. */
 bool conn_has_input(const conn *c);

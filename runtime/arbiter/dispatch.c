@@ -208,7 +208,7 @@ static void note_route(conn *c, const dirty_route *route, uint64_t now_ns) {
 static void admit(conn *c, const uint8_t *bytes, size_t len, uint64_t now_ns) {
     arbiter *a = c->a;
     size_t have = len < c->request.frame_len ? len : c->request.frame_len;
-    bool open = a->phase == ARBITER_STARTING || a->phase == ARBITER_SERVING;
+    bool open = a->phase <= (a->departs ? ARBITER_DRAINING : ARBITER_SERVING);
     lane *l = NULL;
     give_result given = GIVE_LOST; /* a lost lane is no longer idle */
     while (open && given == GIVE_LOST && (l = find_lane(a, c->request.app)) != NULL)

@@ -24,7 +24,8 @@ static void add_fault(faults *f, const char *what) {
     f->len += n > 0 ? (size_t)n : 0;
 }
 
-/* Change the owner first: the new mode may grant access that is meant for the new
+/* Change the file, unless it belongs to a service manager. Change the owner first: the
+ * new mode may grant access that is meant for the new
  * owner's group. */
 static void change_file(arbiter *a, int fd, const dirty_arbiter_options *o, faults *f) {
     char path[40];
@@ -38,6 +39,8 @@ static void change_file(arbiter *a, int fd, const dirty_arbiter_options *o, faul
         add_fault(f, "the socket's file");
         return;
     }
+    if (a->boot->socket_lent)
+        return;
     if (o->socket_uid >= 0 && st.st_uid != (uid_t)o->socket_uid &&
         fchownat(fd, "", (uid_t)o->socket_uid, (gid_t)-1, AT_EMPTY_PATH) < 0)
         add_fault(f, "socket_user");

@@ -24,6 +24,7 @@
 #include "base/channel.h"
 #include "base/oom.h"
 #include "base/ratelimit.h"
+#include "base/report.h"
 #include "base/slice.h"
 #include "wire/code.h"
 
@@ -88,6 +89,9 @@ typedef struct arbiter_heard {
     uint32_t socket_binds; /* how often the socket was bound again */
     uint32_t log_opens;    /* how often the log was reopened */
     char log[128];         /* why the last reopening failed, "": it did not fail */
+    dirty_upgrades upgrades;
+    uint32_t upgrade_number;                   /* upgrades so far */
+    char upgrade_json[DIRTY_REPORT_TEXT_SIZE]; /* for the status, "": no supervisor */
 } arbiter_heard;
 
 /* Keep this many small buffers for requests that will have to wait. */
@@ -127,6 +131,8 @@ struct arbiter {
     const lane_events *lane_events; /* callbacks for messages of lanes */
     /* Answers a whole request to a reserved app, "@arbiter". */
     void (*reserved_app)(conn *c, dirty_slice app_name);
+    /* Obeys ACCEPT and DEPART of the supervisor. */
+    void (*on_order)(arbiter *a, dirty_report_kind order);
     conn *conns;           /* list of all connections */
     conn *idle_conns;      /* list of the idle ones, longest idle first */
     conn *lingering;       /* list of lingering ones whose answer is sent, oldest first */
@@ -167,6 +173,8 @@ struct arbiter {
     uv_timer_t check_timer; /* checks memory, quarantine, output, listener every second */
     unsigned joins;         /* reloads that quarantine began recently */
     uint64_t join_at_ns;    /* when quarantine may begin the next one */
+    bool departs;           /* another runtime accepts at the socket: DRAINING refuses
+                               nobody, and ends connections between two requests */
     bool ending;            /* stop_now has run: no request waits any more */
     bool finished;          /* the last worker is gone: the loop ends */
     uint8_t scratch[DIRTY_HEAD_BYTES_MAX]; /* first bytes of the current request */

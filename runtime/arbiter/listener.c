@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "arbiter/plan.h"
@@ -265,13 +266,21 @@ static void free_listener(listener *l) {
     free(l);
 }
 
+/* The file tells the owner, if the supervisor has made it or was given it. */
+static uid_t find_owner(const dirty_arbiter_options *o) {
+    struct stat st;
+    if (o->socket_fd > 0 && fstat(o->socket_fd, &st) == 0)
+        return st.st_uid;
+    return o->socket_uid >= 0 ? (uid_t)o->socket_uid : geteuid();
+}
+
 int listener_open(arbiter *a) {
     listener *l = calloc(1, sizeof *l);
     if (l == NULL)
         return -ENOMEM;
     l->a = a;
     l->own.fd = l->own.file_fd = l->own.lock_fd = -1;
-    l->owner = a->boot->socket_uid >= 0 ? (uid_t)a->boot->socket_uid : geteuid();
+    l->owner = find_owner(a->boot);
     int rc = take_socket(l);
     if (rc == 0)
         rc = uv_poll_init(&a->loop, &l->poll, l->fd);
@@ -282,9 +291,16 @@ int listener_open(arbiter *a) {
     uv_timer_init(&a->loop, &l->timer);
     l->poll.data = l->timer.data = l;
     l->open_handles = 2;
-    uv_poll_start(&l->poll, UV_READABLE, on_connection);
+    if (!a->boot->waits)
+        uv_poll_start(&l->poll, UV_READABLE, on_connection);
     a->listener = l;
     return 0;
+}
+
+void listener_begin(arbiter *a) {
+    listener *l = a->listener;
+    if (l != NULL && !l->resting)
+        uv_poll_start(&l->poll, UV_READABLE, on_connection);
 }
 
 static void on_closed(uv_handle_t *handle) {

@@ -8,6 +8,9 @@
  * reason, returns a negative code and leaves a->listener NULL. */
 int listener_open(arbiter *a);
 
+/* Begin to accept, if options.waits has kept listener_open from it. */
+void listener_begin(arbiter *a);
+
 /* Stop accepting and remove an own socket from the file system. Idempotent. */
 void listener_close(arbiter *a);
 

@@ -42,6 +42,13 @@ static void hear_log(arbiter *a, const dirty_report *r) {
              r->text);
 }
 
+static void hear_upgrades(arbiter *a, const dirty_report *r) {
+    arbiter_heard *h = &a->heard;
+    h->upgrades = (dirty_upgrades)(r->within_ms % DIRTY_UPGRADES_NUMBER);
+    h->upgrade_number = r->within_ms / DIRTY_UPGRADES_NUMBER;
+    snprintf(h->upgrade_json, sizeof h->upgrade_json, "%s", r->text);
+}
+
 /* Handle reports. When the supervisor ends, the subreaper ends this process. */
 static void on_report(uv_poll_t *handle, int status, int events) {
     arbiter *a = handle->data;
@@ -54,6 +61,10 @@ static void on_report(uv_poll_t *handle, int status, int events) {
             hear_socket(a, &r, passed);
         else if (r.kind == DIRTY_REPORT_LOG)
             hear_log(a, &r);
+        else if (r.kind == DIRTY_REPORT_UPGRADES)
+            hear_upgrades(a, &r);
+        else if (r.kind == DIRTY_REPORT_ACCEPT || r.kind == DIRTY_REPORT_DEPART)
+            a->on_order(a, (dirty_report_kind)r.kind);
         for (int i = 0; i < DIRTY_REPORT_PASSED; i++)
             if (passed[i] >= 0)
                 close(passed[i]);
@@ -89,6 +100,11 @@ void notify_open(arbiter *a) {
     if (a->boot->report_fd > 0)
         listen_to_supervisor(a);
     tell_within(a, DIRTY_REPORT_STARTED, a->o->boot_timeout_ms);
+}
+
+int notify_upgrade(arbiter *a, uint32_t within_ms) {
+    dirty_report r = {.kind = DIRTY_REPORT_UPGRADE, .within_ms = within_ms};
+    return dirty_report_send(a->boot->report_fd, &r);
 }
 
 void notify_tell(arbiter *a, dirty_report_kind kind, const char *format, ...) {

@@ -18,6 +18,10 @@ void notify_ready(arbiter *a);
 void notify_tell(arbiter *a, dirty_report_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Send UPGRADE. `within_ms` limits the successor's start, 0: the supervisor's limit.
+ * Returns 0 or -errno. */
+int notify_upgrade(arbiter *a, uint32_t within_ms);
+
 /* Send STOPPING with the time that the end may take. */
 void notify_stopping(arbiter *a);
 

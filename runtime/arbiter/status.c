@@ -280,6 +280,10 @@ void status_append(arbiter *a, dirty_buf *out) {
     append_counters(a, out);
     dirty_buf_append_cstr(out, ",");
     append_reload(a->reload, out);
+    dirty_buf_printf(out, ",\"upgrade\":%s",
+                     a->heard.upgrade_json[0] != '\0'
+                         ? a->heard.upgrade_json
+                         : "{\"state\":\"off\",\"last\":null}");
     dirty_buf_printf(out, ",\"versions\":%s}",
                      a->boot->version_json ? a->boot->version_json : "{}");
 }

@@ -18,7 +18,18 @@ static void log_phase(const arbiter *a, const char *msg) {
     dirty_log(DIRTY_LOG_INFO, msg, "sessions=%u queued=%u", a->conn_count, a->queued);
 }
 
+/* Does a request of the connection come, wait or run? */
+static bool is_in_use(const conn *c) {
+    return c->looking ||
+           (c->state != CONN_IDLE && c->state != CONN_LINGER && c->state != CONN_CLOSING);
+}
+
 static bool is_busy(const arbiter *a) {
+    const conn *c;
+    if (a->departs)
+        DL_FOREACH (a->conns, c)
+            if (is_in_use(c))
+                return true;
     if (a->queued > 0 || (a->shared != NULL && a->shared->count > 0))
         return true;
     const worker *w;
@@ -76,6 +87,16 @@ void stop_gracefully(arbiter *a) {
     ready_lanes_stop(a);
     notify_stopping(a);
     uv_timer_start(&a->stop_timer, on_graceful_timeout, a->o->graceful_timeout_ms, 0);
+}
+
+void stop_departing(arbiter *a) {
+    conn *c, *next;
+    if (a->phase == ARBITER_DRAINING || a->phase == ARBITER_ENDING)
+        return;
+    a->departs = true;
+    stop_gracefully(a);
+    DL_FOREACH_SAFE (a->conns, c, next)
+        conn_let_go(c);
 }
 
 void stop_now(arbiter *a, int status) {

@@ -12,6 +12,10 @@
  * stops at once. */
 void stop_gracefully(arbiter *a);
 
+/* The same, for a runtime that another one succeeds at the socket: nobody is refused.
+ * Accepted connections are served, and ended between two requests (conn_let_go). */
+void stop_departing(arbiter *a);
+
 /* End now. Answer SHUTDOWN to all requests that wait or run. Kill the workers. `status`
  * is what dirty_arbiter_run returns if nothing went wrong before. */
 void stop_now(arbiter *a, int status);

@@ -1,6 +1,7 @@
-/* report: messages between arbiter and supervisor, and from a runtime to its spawner
- * (base/lifeline.h). One report is one message on a SOCK_SEQPACKET socket. The sender
- * never blocks: a message that does not fit the socket's buffer is lost. */
+/* report: messages between arbiter and supervisor, from a runtime to its spawner
+ * (base/lifeline.h), and between a supervisor and its successor (base/handover.h). One
+ * report is one message on a SOCK_SEQPACKET socket. The sender never blocks: a message
+ * that does not fit the socket's buffer is lost. */
 #ifndef DIRTY_REPORT_H
 #define DIRTY_REPORT_H
 
@@ -20,14 +21,35 @@ typedef enum dirty_report_kind {
     DIRTY_REPORT_ENDED,       /* it ends with the exit status within_ms */
     DIRTY_REPORT_LISTENS,     /* the answer to SOCKET */
     DIRTY_REPORT_LEVEL,       /* a reload has changed the log's level; text: its name */
+    DIRTY_REPORT_UPGRADE,     /* it was asked for an upgrade; within_ms: its limit, 0: the
+                                 supervisor's */
 
     /* From the supervisor: */
     DIRTY_REPORT_SOCKET, /* text: what is wrong with the socket's files; "": nothing.
                             within_ms 1: two descriptors come with it, the socket to
                             listen at from now on and its file (O_PATH). Repeated until
                             LISTENS answers it */
-    DIRTY_REPORT_LOG     /* it has reopened the log; text: the error, "": none */
+    DIRTY_REPORT_LOG,    /* it has reopened the log; text: the error, "": none */
+    DIRTY_REPORT_ACCEPT, /* accept connections from now on: until then another runtime
+                            does */
+    DIRTY_REPORT_DEPART, /* another runtime accepts: finish what was accepted, and end */
+    DIRTY_REPORT_UPGRADES, /* the state of upgrades. text: JSON for the status. within_ms:
+                             a dirty_upgrades, and DIRTY_UPGRADES_NUMBER times the number
+                             of upgrades so far */
+
+    /* Between a supervisor and its successor (base/handover.h): */
+    DIRTY_REPORT_HELLO = 100,
+    DIRTY_REPORT_GO,
+    DIRTY_REPORT_TAKEN
 } dirty_report_kind;
+
+/* May the arbiter ask for an upgrade? */
+typedef enum dirty_upgrades {
+    DIRTY_UPGRADES_OFF,  /* no: the supervisor can't */
+    DIRTY_UPGRADES_FREE, /* yes */
+    DIRTY_UPGRADES_BUSY  /* no: one is running */
+} dirty_upgrades;
+#define DIRTY_UPGRADES_NUMBER 4
 
 #define DIRTY_REPORT_TEXT_SIZE 1024
 

@@ -16,11 +16,13 @@
 #include <unistd.h>
 
 #include "base/descriptors.h"
+#include "base/program.h"
 #include "base/title.h"
 #include "base/utf8.h"
 #include "cli/paths.h"
 #include "cli/sys.h"
 #include "luabind/core.h"
+#include "supervisor/inheritance.h"
 #include "supervisor/spawner.h"
 #include "worker/lua_modules.h"
 #include "worker/pin.h"
@@ -160,6 +162,9 @@ static void fill_stdio(void) {
 }
 
 int main(int argc, char **argv) {
+    dirty_program_remember(argc, argv);
+    if (argc > 1 && strcmp(argv[1], "serve") == 0)
+        dirty_inheritance_open();
     dirty_descriptors_note_given();
     dirty_pin_thread();   /* a configuration may set another locale */
     dirty_spawner_open(); /* early: it uses fixed descriptor numbers */

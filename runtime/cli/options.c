@@ -151,6 +151,8 @@ static void get_supervised(lua_State *L, int index, dirty_arbiter_options *out) 
         out->listen_fd = (int)get_number(L, child, "listen_fd", INT32_MAX);
         out->socket_fd = (int)get_number(L, child, "socket_fd", INT32_MAX);
         out->report_fd = (int)get_number(L, child, "report_fd", INT32_MAX);
+        out->waits = get_boolean(L, child, "waits");
+        out->socket_lent = get_boolean(L, child, "socket_lent");
         out->report_ms = get_number(L, child, "report_ms", INT32_MAX);
         out->supervisor_pid = (pid_t)get_number(L, child, "supervisor_pid", INT32_MAX);
         out->restarts = get_number(L, child, "restarts", UINT32_MAX);

@@ -42,7 +42,11 @@ static void set_number(lua_State *L, const char *name, lua_Number value) {
 }
 
 static void push_supervised(lua_State *L, const dirty_supervised *child) {
-    lua_createtable(L, 0, 9);
+    lua_createtable(L, 0, 11);
+    lua_pushboolean(L, child->waits);
+    lua_setfield(L, -2, "waits");
+    lua_pushboolean(L, child->lent);
+    lua_setfield(L, -2, "socket_lent");
     set_number(L, "socket_fd", child->socket_fd);
     set_number(L, "listen_fd", child->listen_fd);
     set_number(L, "report_fd", child->report_fd);

@@ -94,6 +94,8 @@ static void become_arbiter(supervisor *s, const int *report, dirty_supervised *o
     dirty_spawner_inherit(report[1]);
     close(s->signal_fd);
     close(report[0]);
+    if (s->upgrade.fd >= 0)
+        close(s->upgrade.fd);
     dirty_subreaper_signals(&signals);
     for (int number = 1; number < 32; number++)
         if (sigismember(&signals, number) > 0)
@@ -107,6 +109,8 @@ static void become_arbiter(supervisor *s, const int *report, dirty_supervised *o
                               .supervisor_pid = s->pid,
                               .restarts = s->restarts,
                               .hangs = s->hangs,
+                              .waits = s->heir != HEIR_NONE && s->heir != HEIR_TOOK,
+                              .lent = s->endpoint.lent,
                               .report_ms = report_ms(s)};
     snprintf(out->last_exit, sizeof out->last_exit, "%s", s->last_exit);
 }
@@ -140,6 +144,7 @@ bool arbiter_process_start(supervisor *s, dirty_supervised *out) {
     int report[2];
     s->listens = s->serves = s->socket_is_new = false;
     s->socket_told = s->endpoint.trouble[0] == '\0';
+    s->upgrade.told = s->accept_due = s->reloads = false;
     s->born_ns = dirty_now_ns();
     int rc = open_channels(s, report);
     if (rc < 0) {
@@ -240,7 +245,7 @@ void arbiter_process_gone(supervisor *s, int wait_status) {
     if (left > 0)
         dirty_log(DIRTY_LOG_WARN, "killed processes that the arbiter had left behind",
                   "processes=%u", left);
-    if (s->phase == SERVING && !good) {
+    if (s->phase == SERVING && !good && !s->departs) {
         plan_restart(s);
         return;
     }

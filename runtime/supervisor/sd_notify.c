@@ -141,7 +141,7 @@ void dirty_sd_notify_again(dirty_sd_notify *n) {
 
 void dirty_sd_notify_send(dirty_sd_notify *n, const char *format, ...) {
     char text[DIRTY_SD_NOTIFY_TEXT_SIZE];
-    if (n->fd < 0)
+    if (n->fd < 0 || n->muted)
         return;
     va_list args;
     va_start(args, format);
@@ -154,7 +154,7 @@ void dirty_sd_notify_send(dirty_sd_notify *n, const char *format, ...) {
 }
 
 void dirty_sd_notify_beat(dirty_sd_notify *n) {
-    if (n->fd < 0 || n->count > 0)
+    if (n->fd < 0 || n->muted || n->count > 0)
         return;
     tell(n, send_now(n, "WATCHDOG=1"));
 }

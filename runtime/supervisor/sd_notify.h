@@ -19,6 +19,7 @@ typedef struct dirty_sd_notify {
     struct sockaddr_un address;
     uint32_t address_len;
     uint32_t watchdog_ms; /* interval of WATCHDOG=1, half of WATCHDOG_USEC; 0: never */
+    bool muted;           /* the service manager listens to another process */
     bool in_trouble;      /* the last message failed and that was logged */
     uint64_t again_at_ns; /* when to call dirty_sd_notify_again; 0: nothing is kept */
     unsigned first, count, lost;

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/handover.h"
 #include "base/lifeline.h"
 #include "base/log.h"
 #include "base/report.h"
@@ -23,6 +24,7 @@ static struct {
                      number `fd` may belong to something else */
     pid_t first;  /* the process that the spawner started */
     bool ready;
+    bool precedes; /* it is the supervisor that we shall succeed */
 } spawner = {.fd = -1, .pid_fd = -1};
 
 /* -- Messages ------------------------------------------------------------------------ */
@@ -146,6 +148,32 @@ void dirty_spawner_open(void) {
     end_with_spawner();
     copy_stderr();
     dirty_log_tap(say_error);
+}
+
+void dirty_spawner_succeed(int channel) {
+    spawner.fd = channel;
+    spawner.precedes = true;
+    spawner.speaks = spawner.first = getpid();
+    tell(DIRTY_REPORT_HELLO, DIRTY_HANDOVER_PROTOCOL, DIRTY_VERSION,
+         strlen(DIRTY_VERSION));
+    copy_stderr();
+    dirty_log_tap(say_error);
+}
+
+bool dirty_spawner_exists(void) {
+    return spawner.fd >= 0 && !spawner.precedes;
+}
+
+int dirty_spawner_hear(void) {
+    dirty_report r;
+    int rc = spawner.fd < 0 ? -1 : dirty_report_take(spawner.fd, &r);
+    if (rc < 0)
+        close_fd(&spawner.fd);
+    return rc > 0 ? (int)r.kind : rc;
+}
+
+void dirty_spawner_taken(void) {
+    tell(DIRTY_REPORT_TAKEN, 0, "", 0);
 }
 
 void dirty_spawner_ready(const char *socket) {

@@ -14,6 +14,20 @@
  * does. Removes the variable from the environment, which apps inherit. */
 void dirty_spawner_open(void);
 
+/* Treat the supervisor that we shall succeed as the spawner: it gets the same, and HELLO
+ * first. But nothing happens when it ends, see dirty_spawner_hear. */
+void dirty_spawner_succeed(int channel);
+
+/* Whether a program has started us by dirty_spawn. */
+bool dirty_spawner_exists(void);
+
+/* The next message of the supervisor that we shall succeed, a dirty_report_kind. 0: none
+ * has come. -1: it has ended, or there was none. */
+int dirty_spawner_hear(void);
+
+/* Report TAKEN to that supervisor. */
+void dirty_spawner_taken(void);
+
 /* The caller watches the spawner from here on. The process no longer ends by itself. */
 void dirty_spawner_watch(void);
 

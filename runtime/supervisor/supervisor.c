@@ -21,6 +21,7 @@
 #include "supervisor/arbiter_process.h"
 #include "supervisor/subreaper.h"
 #include "supervisor/sd_notify.h"
+#include "supervisor/inheritance.h"
 #include "supervisor/spawner.h"
 #include "supervisor/internal.h"
 
@@ -43,6 +44,7 @@ static void stop(supervisor *s, int number) {
     dirty_log(DIRTY_LOG_INFO, at_once ? "told to stop at once" : "told to stop",
               "signal=SIG%s", sigabbrev_np(number));
     set_phase(s, STOPPING);
+    upgrade_cancel(s, "the runtime was told to stop");
     watchdog_stop(&s->watchdog);
     if (s->subreaper == 0) {
         s->done = true;
@@ -90,7 +92,14 @@ static void on_signal(supervisor *s, int number) {
         reopen_log(s);
         pass_on(s, number);
         break;
+    case SIGUSR2: upgrade_begin(s, 0); break;
     case SIGHUP:
+        if (upgrade_runs(s))
+            dirty_log_msg(DIRTY_LOG_WARN, "not reloaded: an upgrade is running, and the "
+                                          "new runtime reads the configuration");
+        else
+            pass_on(s, number);
+        break;
     case SIGTTIN:
     case SIGTTOU: pass_on(s, number); break;
     default: break; /* the mask has no others */
@@ -103,10 +112,93 @@ static void read_signals(supervisor *s) {
         on_signal(s, (int)info.ssi_signo);
 }
 
+/* -- Taking over --------------------------------------------------------------------- */
+
+/* Write the pidfile, because somebody may wait for it. After a failure (for instance a
+ * full disk) it is tried again with each ALIVE of the arbiter. */
+void supervisor_write_pidfile(supervisor *s) {
+    int rc = s->o->pidfile ? dirty_pidfile_write(&s->pidfile, s->o->pidfile, s->pid) : 0;
+    bool was_due = s->pidfile_due;
+    s->pidfile_due = rc < 0;
+    if (rc < 0 && !was_due)
+        dirty_log(DIRTY_LOG_ERROR, "pidfile can't be written", "path=%s reason=%s",
+                  DIRTY_LOG_QUOTE(s->o->pidfile), DIRTY_LOG_QUOTE(dirty_safe_reason(rc)));
+}
+
+/* Whether another supervisor serves at our socket, or has until it ended. */
+static bool is_heir(const supervisor *s) {
+    return s->heir == HEIR_WAITS || s->heir == HEIR_READY || s->heir == HEIR_ALONE;
+}
+
+static void tell_ready(supervisor *s) {
+    dirty_sd_notify_send(&s->sd_notify, "READY=1\nMAINPID=%d\nSTATUS=Serving: %s",
+                         (int)s->pid, s->ready_text);
+}
+
+/* The log line comes last: whoever waits for it can rely on the rest. */
+static void serve(supervisor *s) {
+    if (s->phase == STARTING) {
+        set_phase(s, SERVING);
+        supervisor_write_pidfile(s);
+    }
+    dirty_spawner_ready(s->o->socket.path);
+    tell_ready(s);
+    dirty_log(DIRTY_LOG_INFO, "ready", "%s restarts=%u", s->ready_text, s->restarts);
+}
+
+/* The files of the socket are ours from here on. */
+static void take_over(supervisor *s) {
+    bool alone = s->heir == HEIR_ALONE;
+    s->endpoint.lent = dirty_inheritance_get()->lent;
+    s->look_at_ns = dirty_now_ns();
+    s->accept_due = true;
+    s->heir = alone ? HEIR_NONE : HEIR_TOOK;
+    s->sd_notify.muted = !alone;
+    dirty_spawner_taken();
+    serve(s);
+}
+
+/* The supervisor before us says GO, or has ended. */
+static void hear_predecessor(supervisor *s) {
+    int heard;
+    while ((heard = dirty_spawner_hear()) > 0)
+        if (heard == DIRTY_REPORT_GO && s->heir == HEIR_READY && s->phase == STARTING)
+            take_over(s);
+    if (heard == 0)
+        return;
+    if (s->heir == HEIR_TOOK) {
+        s->heir = HEIR_NONE;
+        s->sd_notify.muted = false;
+        tell_ready(s);
+        return;
+    }
+    dirty_log_msg(DIRTY_LOG_WARN,
+                  "the runtime that is to be upgraded is gone: taking its place");
+    bool ready = s->heir == HEIR_READY;
+    s->heir = HEIR_ALONE;
+    if (ready && s->phase == STARTING)
+        take_over(s);
+}
+
+/* Send the arbiter the orders that have not reached it. */
+static void give_orders(supervisor *s) {
+    dirty_report accept = {.kind = DIRTY_REPORT_ACCEPT},
+                 depart = {.kind = DIRTY_REPORT_DEPART};
+    if (s->report_fd < 0 || !s->listens)
+        return;
+    if (s->accept_due && dirty_report_send(s->report_fd, &accept) == 0)
+        s->accept_due = false;
+    if (s->departs && !s->depart_told && dirty_report_send(s->report_fd, &depart) == 0) {
+        s->depart_told = true;
+        s->sd_notify.muted = true;
+    }
+}
+
 /* -- Reports ------------------------------------------------------------------------- */
 
 static void on_started(supervisor *s, uint32_t within_ms) {
     s->listens = true;
+    s->boot_within_ms = within_ms;
     if (s->phase != STOPPING) {
         arbiter_process_kill_after(s, (uint64_t)within_ms + MARGIN_MS);
         watchdog_start(&s->watchdog, dirty_now_ns());
@@ -117,37 +209,27 @@ static void on_started(supervisor *s, uint32_t within_ms) {
     s->held = 0;
 }
 
-/* Write the pidfile, because somebody may wait for it. After a failure (for instance a
- * full disk) it is tried again with each ALIVE of the arbiter. */
-static void write_pidfile(supervisor *s) {
-    int rc = s->o->pidfile ? dirty_pidfile_write(&s->pidfile, s->o->pidfile, s->pid) : 0;
-    bool was_due = s->pidfile_due;
-    s->pidfile_due = rc < 0;
-    if (rc < 0 && !was_due)
-        dirty_log(DIRTY_LOG_ERROR, "pidfile can't be written", "path=%s reason=%s",
-                  DIRTY_LOG_QUOTE(s->o->pidfile), DIRTY_LOG_QUOTE(dirty_safe_reason(rc)));
-}
-
-/* The log line comes last: whoever waits for it can rely on the rest. */
 static void on_ready(supervisor *s, const dirty_report *r) {
     dirty_log_echo(false); /* whoever watched the start may be gone */
     s->serves = true;
     s->ready_ns = dirty_now_ns();
-    if (s->phase == STARTING) {
-        set_phase(s, SERVING);
-        write_pidfile(s);
-    }
-    if (s->phase == SERVING)
+    snprintf(s->ready_text, sizeof s->ready_text, "%.900s arbiter_pid=%d", r->text,
+             r->pid);
+    if (s->phase != STOPPING)
         s->kill_at_ns = 0;
-    dirty_spawner_ready(s->o->socket.path);
-    dirty_sd_notify_send(&s->sd_notify, "READY=1\nMAINPID=%d\nSTATUS=Serving: %s",
-                         (int)s->pid, r->text);
-    dirty_log(DIRTY_LOG_INFO, "ready", "%s arbiter_pid=%d restarts=%u", r->text, r->pid,
-              s->restarts);
+    if (s->phase == STOPPING || s->heir == HEIR_NONE || s->heir == HEIR_TOOK) {
+        serve(s);
+    } else if (s->heir == HEIR_ALONE) {
+        take_over(s);
+    } else {
+        s->heir = HEIR_READY;
+        dirty_spawner_ready(s->o->socket.path);
+    }
 }
 
 static void on_stopping(supervisor *s, uint32_t within_ms) {
     set_phase(s, STOPPING);
+    upgrade_cancel(s, "the runtime was told to stop");
     watchdog_stop(&s->watchdog); /* the rest has a limit of its own */
     arbiter_process_kill_after(s, (uint64_t)within_ms + MARGIN_MS);
     dirty_sd_notify_send(&s->sd_notify, "STOPPING=1\nSTATUS=Stopping");
@@ -160,18 +242,20 @@ static void on_report(supervisor *s, const dirty_report *r) {
     case DIRTY_REPORT_STARTED: on_started(s, r->within_ms); break;
     case DIRTY_REPORT_READY: on_ready(s, r); break;
     case DIRTY_REPORT_RELOADING:
+        s->reloads = true;
         dirty_sd_notify_send(&s->sd_notify,
                              "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=Reloading",
                              (unsigned long long)(dirty_now_ns() / 1000));
         break;
     case DIRTY_REPORT_RELOADED:
+        s->reloads = false;
         dirty_sd_notify_send(&s->sd_notify, "READY=1\nSTATUS=%s", r->text);
         break;
     case DIRTY_REPORT_STOPPING: on_stopping(s, r->within_ms); break;
     case DIRTY_REPORT_REOPEN: on_signal(s, SIGUSR1); break;
     case DIRTY_REPORT_ALIVE:
         if (s->pidfile_due)
-            write_pidfile(s);
+            supervisor_write_pidfile(s);
         if (s->sd_notify.watchdog_ms > 0)
             dirty_sd_notify_beat(&s->sd_notify);
         break;
@@ -183,9 +267,16 @@ static void on_report(supervisor *s, const dirty_report *r) {
     case DIRTY_REPORT_LEVEL:
         dirty_log_set_level_name(r->text); /* the next arbiter inherits it */
         break;
+    case DIRTY_REPORT_UPGRADE: upgrade_begin(s, r->within_ms); break;
     case DIRTY_REPORT_ENDED:
     case DIRTY_REPORT_SOCKET:
-    case DIRTY_REPORT_LOG: break; /* only we send it */
+    case DIRTY_REPORT_LOG:
+    case DIRTY_REPORT_ACCEPT:
+    case DIRTY_REPORT_DEPART:
+    case DIRTY_REPORT_UPGRADES: break; /* only we send it */
+    case DIRTY_REPORT_HELLO:
+    case DIRTY_REPORT_GO:
+    case DIRTY_REPORT_TAKEN: break; /* between supervisors */
     }
 }
 
@@ -237,12 +328,13 @@ static void look_at_socket(supervisor *s) {
     char before[sizeof s->endpoint.trouble];
     uint64_t now_ns = dirty_now_ns();
     int former;
-    if (now_ns < s->look_at_ns)
+    if (now_ns < s->look_at_ns || s->departs || is_heir(s))
         return;
     s->look_at_ns = now_ns + LOOK_MS * DIRTY_NS_PER_MS;
     memcpy(before, s->endpoint.trouble, sizeof before);
     if (dirty_endpoint_look(&s->endpoint, &former)) {
         close(former);
+        upgrade_cancel(s, "the socket's file was removed, and had to be made again");
         s->socket_is_new = true;
         s->socket_told = false;
     }
@@ -264,6 +356,8 @@ static void reap(supervisor *s) {
             read_reports(s);
             arbiter_process_gone(s, wait_status);
             return;
+        } else {
+            upgrade_reaped(s, pid, wait_status);
         }
 }
 
@@ -307,18 +401,21 @@ static uint64_t next_ns(const supervisor *s) {
     uint64_t own_ns = s->subreaper == 0
                           ? s->start_at_ns
                           : dirty_earlier_ns(s->kill_at_ns, s->watchdog.look_at_ns);
+    uint64_t look_at_ns = s->departs || is_heir(s) ? 0 : s->look_at_ns;
+    own_ns = dirty_earlier_ns(own_ns, s->upgrade.end_at_ns);
     return dirty_earlier_ns(dirty_earlier_ns(own_ns, s->tell_at_ns),
-                            dirty_earlier_ns(s->sd_notify.again_at_ns, s->look_at_ns));
+                            dirty_earlier_ns(s->sd_notify.again_at_ns, look_at_ns));
 }
 
 static void wait_for_events(supervisor *s) {
     enum {
-        RELAYED = 2,
+        RELAYED = 3,
         SPAWNER = RELAYED + DIRTY_RELAY_PIPES,
         ALL = SPAWNER + DIRTY_SPAWNER_FDS
     };
     struct pollfd fds[ALL] = {{.fd = s->signal_fd, .events = POLLIN},
-                              {.fd = s->report_fd, .events = POLLIN}};
+                              {.fd = s->report_fd, .events = POLLIN},
+                              {.fd = s->upgrade.fd, .events = POLLIN}};
     dirty_relay_poll(&s->relay, &fds[RELAYED]);
     dirty_spawner_poll(&fds[SPAWNER]);
     tell_watchdog(s);
@@ -327,18 +424,25 @@ static void wait_for_events(supervisor *s) {
     poll(fds, ALL, dirty_ms_until(next_ns(s), dirty_now_ns()));
     dirty_patience_begin(DIRTY_PATIENCE_MS);
     dirty_relay_pass(&s->relay);
-    if (dirty_spawner_is_gone(&fds[SPAWNER])) {
+    if (s->heir != HEIR_NONE && s->heir != HEIR_ALONE) {
+        hear_predecessor(s);
+    } else if (dirty_spawner_is_gone(&fds[SPAWNER])) {
         dirty_log_msg(DIRTY_LOG_WARN, "the program that started the runtime is gone");
         stop(s, SIGQUIT);
     }
     /* Read reports first: what an arbiter sent before it died explains its death. */
     read_reports(s);
+    upgrade_read(s);
     read_signals(s);
     kill_hanging(s);
+    upgrade_check(s);
     look_at_socket(s);
+    give_orders(s);
+    upgrade_tell(s);
 }
 
 static int end(supervisor *s) {
+    upgrade_cancel(s, "the runtime ended");
     if (s->o->pidfile != NULL)
         dirty_pidfile_remove(&s->pidfile, s->o->pidfile, s->pid);
     dirty_endpoint_close(&s->endpoint);
@@ -348,6 +452,17 @@ static int end(supervisor *s) {
     dirty_log(DIRTY_LOG_INFO, "ended", "status=%d", s->status);
     dirty_patience_end();
     return s->status;
+}
+
+/* Bind the socket, unless we were given one. */
+static int open_endpoint(supervisor *s) {
+    const dirty_inheritance *in = dirty_inheritance_get();
+    if (in->succeeds)
+        s->heir = HEIR_WAITS;
+    s->sd_notify.muted = in->succeeds;
+    return dirty_inheritance_is_there()
+               ? dirty_inheritance_claim(&s->endpoint, &s->o->socket)
+               : dirty_endpoint_open(&s->endpoint, &s->o->socket);
 }
 
 int dirty_supervisor_run(const dirty_supervisor_options *o, dirty_supervised *out) {
@@ -362,10 +477,11 @@ int dirty_supervisor_run(const dirty_supervisor_options *o, dirty_supervised *ou
     dirty_log_who("supervisor");
     watchdog_init(&s.watchdog, o->hang_ms);
     dirty_sd_notify_open(&s.sd_notify);
-    if (dirty_endpoint_open(&s.endpoint, &o->socket) < 0) {
+    if (open_endpoint(&s) < 0) {
         dirty_sd_notify_close(&s.sd_notify);
         return DIRTY_EXIT_SOCKET;
     }
+    upgrade_init(&s);
     dirty_spawner_watch();
     if (open_signals(&s) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0) {
         dirty_log(DIRTY_LOG_ERROR, "the supervisor can't start", "reason=%s",

@@ -12,6 +12,7 @@
 #ifndef DIRTY_SUPERVISOR_H
 #define DIRTY_SUPERVISOR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -38,6 +39,8 @@ typedef struct dirty_supervised {
     uint32_t restarts;  /* number of arbiters before this one */
     uint32_t report_ms; /* interval of its ALIVE reports; 0: never */
     uint32_t hangs;     /* how many of the earlier ones were killed as hung */
+    bool waits;         /* it must not accept until it gets ACCEPT */
+    bool lent;          /* the socket's mode and owner are not ours to set */
     char last_exit[96]; /* how the one before ended; "": it is the first */
 } dirty_supervised;
 
@@ -48,8 +51,8 @@ typedef struct dirty_supervised {
  * at the end, and DIRTY_SUPERVISED with *out set in every arbiter's process. That process
  * has default signals and its own process group, and is killed when its parent ends. Logs
  * through base/log. TERM and INT stop gracefully; a second one, or QUIT, stops at once;
- * HUP, USR1, TTIN and TTOU go to the arbiter. Call it once per process, before any thread
- * is started. */
+ * HUP, USR1, TTIN and TTOU go to the arbiter; USR2 starts an upgrade (upgrade.h). Call it
+ * once per process, before any thread is started. */
 int dirty_supervisor_run(const dirty_supervisor_options *o, dirty_supervised *out);
 
 /* Call this in an arbiter's process: drop the privileges it may not have, then make sure

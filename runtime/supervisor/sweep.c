@@ -22,6 +22,7 @@
  * nothing here. */
 static dirty_proc spared[SPARED_MAX];
 static unsigned spared_count;
+static pid_t spared_also; /* 0: none */
 
 static void spare(pid_t child, void *arg) {
     (void)arg;
@@ -34,8 +35,14 @@ void dirty_sweep_spare(void) {
     dirty_children(spare, NULL);
 }
 
+void dirty_sweep_spare_also(pid_t child) {
+    spared_also = child;
+}
+
 static bool is_spared(pid_t child) {
     dirty_proc now;
+    if (child == spared_also)
+        return true;
     for (unsigned i = 0; i < spared_count; i++)
         if (spared[i].pid == child)
             return dirty_proc_read(child, &now) == 0 && now.at == spared[i].at;
@@ -83,7 +90,7 @@ unsigned dirty_sweep(uint32_t timeout_ms) {
          * none. */
         unsigned found = 0;
         dirty_children(kill_child, &found);
-        if (found == 0 && spared_count > 0)
+        if (found == 0 && (spared_count > 0 || spared_also > 0))
             break;
         nanosleep(&moment, NULL);
     }

@@ -26,6 +26,24 @@ is one of those: only users in admin_users are allowed, by default root and the 
 Example:
    dirty reload --wait && echo "the new code serves"]]
 
+local UPGRADE = [[
+For a new version of dirty: install it, then run this command. The runtime starts the program that
+is now at the path of its own, with the same flags, on the same socket. When the new runtime is
+ready it serves all new calls; the old one finishes the calls that it has accepted, and ends. No
+call is lost and none is refused. If the new runtime fails, or is not ready in time, it is ended
+and the old one goes on. The signal USR2 to the supervisor does the same.
+
+It returns when the new runtime serves, or the upgrade has failed. --timeout limits the start of the
+new runtime; the default is 300 seconds.
+
+Exit status: 0 the new runtime serves; 6 the upgrade failed and the old one goes on, with the reason
+on stderr; 2 usage; 3 refused, for instance because a reload is running; 4 TIMEOUT; 5 CONNECTION; 1
+any other error. DENIED is one of those: only users in admin_users are allowed, by default root and
+the socket's owner.
+
+Example:
+   apt-get install lua-dirty && dirty upgrade]]
+
 local SCALE = [[
 N is a number of workers; +N and -N add and remove workers. The last worker of an app stays, and
 no app goes below its limit. A reload sets the number to what the configuration says. The signals
@@ -153,6 +171,10 @@ local COMMANDS = {
             command:flag("--no-wait", "Only ask for the reload."))
         command:flag("-j --json", "Print the number of the reload, and with --wait its result, "
             .. "as JSON.")
+    end },
+    { "upgrade", "Let a new version of dirty take over without losing a call.", UPGRADE, 300,
+        function(command)
+        command:flag("--json", "Print the result as JSON.")
     end },
     { "scale", "Change the number of workers.", SCALE, 5, function(command)
         command:argument("workers", "The number of workers, or +N, -N."):argname("N")
