@@ -1,10 +1,12 @@
 -- A running runtime whose files are replaced: it uses what it has read at its start.
+local installation = require "support.installation"
 local load = require "support.load"
-local process = require "support.process"
 local runtime = require "support.runtime"
 local signal = require "posix.signal"
 local tempdir = require "support.tempdir"
 local wait = require "support.wait"
+
+local install, shell = installation.install, installation.shell
 
 -- It uses what the runtime brings for apps: JSON, the client, the context of a call.
 local APP = [[
@@ -20,27 +22,6 @@ local APP = [[
     end
     function app:fail() error "oh" end
     return app]]
-
-local function shell(command, ...)
-    local r = process.run({ "sh", "-c", command, "sh", ... })
-    assert.equal(0, r.exit, r.stderr)
-    return r.stdout
-end
-
--- An installation of our own, with lua-cjson and argparse in it.
-local function install(dir)
-    shell([[
-        set -e
-        mkdir -p "$1/bin" "$1/share/lua/5.1" "$1/lib/lua/5.1/dirty"
-        cp "$2/dirty" "$1/bin/dirty"
-        cp -r lua/dirty "$1/share/lua/5.1/"
-        [ ! -e "$2/lua/dirty/core.so" ] || cp "$2/lua/dirty/core.so" "$1/lib/lua/5.1/dirty/"
-        cp "$3" "$1/lib/lua/5.1/cjson.so"
-        cp "$4" "$1/share/lua/5.1/argparse.lua"]], dir, process.BUILD,
-        assert(package.searchpath("cjson", package.cpath)),
-        assert(package.searchpath("argparse", package.path)))
-    return dir .. "/bin/dirty"
-end
 
 -- What may become of all files of the installation.
 local FATES = {
