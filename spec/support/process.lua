@@ -39,6 +39,8 @@ ffi.cdef [[
     int spec_spawn_destroy(spec_spawn_actions *) __asm__("posix_spawn_file_actions_destroy");
     int spec_spawn_open(spec_spawn_actions *, int, const char *, int, unsigned)
         __asm__("posix_spawn_file_actions_addopen");
+    int spec_spawn_dup(spec_spawn_actions *, int, int)
+        __asm__("posix_spawn_file_actions_adddup2");
     int spec_spawn_close_from(spec_spawn_actions *, int)
         __asm__("posix_spawn_file_actions_addclosefrom_np");
     int spec_spawn_chdir(spec_spawn_actions *, const char *)
@@ -86,7 +88,10 @@ local function spawn(argv, o, out_path, err_path)
     local actions, pid = ffi.new("spec_spawn_actions"), ffi.new("int[1]")
     assert(C.spec_spawn_init(actions) == 0)
     -- what other specs have open is not for the new process: some are given few descriptors
-    C.spec_spawn_close_from(actions, 3)
+    if o.pass then
+        C.spec_spawn_dup(actions, o.pass, 3)
+    end
+    C.spec_spawn_close_from(actions, o.pass and 4 or 3)
     C.spec_spawn_open(actions, 0, o.stdin_path or "/dev/null", fcntl.O_RDONLY, 0)
     C.spec_spawn_open(actions, 1, o.stdout_path or out_path,
         fcntl.O_WRONLY + fcntl.O_CREAT + fcntl.O_TRUNC, 384) -- 0600
@@ -106,7 +111,7 @@ end
 --- Start a process.
 -- @tparam {string,...} argv program and arguments
 -- @tparam[opt] table o `stdin` (bytes), `stdin_path`, `stdout_path`, `stderr_path`, `cwd`,
---   `env` (by name; false unsets)
+--   `env` (by name; false unsets), `pass` (a descriptor, which becomes 3)
 -- @treturn table process: `pid`, and the methods below
 function _M.start(argv, o)
     o = o or {}

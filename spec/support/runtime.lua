@@ -55,7 +55,7 @@ function _M.launch(o)
         table.insert(args, i, word)
     end
     self.process = process.start(args, { env = o.env, cwd = o.cwd, stdout_path = o.stdout_path,
-        stderr_path = o.stderr_path })
+        pass = o.pass, stderr_path = o.stderr_path })
     self.pid = self.process.pid
     return self
 end
