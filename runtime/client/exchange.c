@@ -79,7 +79,7 @@ int dirty_exchange_send(dirty_exchange *x) {
         return DIRTY_EXCHANGE_AGAIN;
     x->sent_whole = rc == 0;
     x->started = rc == 0 ? "unknown" : "no";
-    x->first_write_failed = peer_is_gone(rc) && x->out.sent == 0;
+    x->send_failed = peer_is_gone(rc);
     if (rc >= 0 || peer_is_gone(rc))
         return 0;
     if (rc == -ETIMEDOUT)

@@ -31,14 +31,14 @@ typedef struct dirty_exchange {
     dirty_outgoing out;
     bool out_begun;
     bool sent_whole;
-    bool first_write_failed; /* no byte of the request was sent */
-    const char *started;     /* whether the app has started: "no", "unknown", "yes" */
-    bool in_payload;         /* the header of a frame was read, its payload was not */
-    dirty_frame frame;       /* that frame */
-    uint32_t have;           /* payload bytes received */
-    uint8_t *error_payload;  /* owned; payload of an ERROR that is being read */
-    dirty_reply *reply;      /* owned; result or chunk, complete if not in_payload */
-    bool ended;              /* the terminal frame was read */
+    bool send_failed;       /* the peer was gone before it had the whole request */
+    const char *started;    /* whether the app has started: "no", "unknown", "yes" */
+    bool in_payload;        /* the header of a frame was read, its payload was not */
+    dirty_frame frame;      /* that frame */
+    uint32_t have;          /* payload bytes received */
+    uint8_t *error_payload; /* owned; payload of an ERROR that is being read */
+    dirty_reply *reply;     /* owned; result or chunk, complete if not in_payload */
+    bool ended;             /* the terminal frame was read */
 } dirty_exchange;
 
 /* Prepare a call of `r` by `c` that begins now. Sets the failure if `r` is invalid. */

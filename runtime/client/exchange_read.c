@@ -51,10 +51,10 @@ static int fail_read(dirty_exchange *x, int rc, size_t have, size_t want) {
                                  "answer, after %zu of %zu bytes: %s",
                                  dirty_socket(x->client), have, want, why);
     /* ECONNRESET: the kernel discarded bytes of ours that nobody had read, so no lane has
-     * the request. After a plain end of input that is unknown. After a chunk the app has
-     * run. */
+     * the request. A part of a request never runs. After a plain end of input that is
+     * unknown. After a chunk the app has run. */
     bool reached_nobody =
-        (rc == -ECONNRESET || x->first_write_failed) && strcmp(x->started, "yes") != 0;
+        (rc == -ECONNRESET || x->send_failed) && strcmp(x->started, "yes") != 0;
     dirty_failure_set(failure_of(x), DIRTY_ECONNECTION,
                       reached_nobody ? "no" : x->started,
                       "the connection to %s was lost before an answer arrived: %s",

@@ -212,7 +212,7 @@ describe("resty.dirty with a server that breaks the protocol", function()
         local function accepted()
             return tonumber(get("/call?way=count"))
         end
-        for _, len in ipairs { 1, 1000, 30000 } do
+        for _, len in ipairs { 1, 1000, 30000, 200000, 1000000 } do
             local before = accepted()
             assert.equal("CONNECTION no\n", get("/deaf?len=" .. len))
             assert.equal(before + 2 + 1, accepted(), len .. " bytes") -- and one to ask

@@ -28,8 +28,6 @@ local RECEIVE_MAX = 65536
 -- Long strings are sent in pieces of this size. Each piece has a deadline of its own, and nginx
 -- copies what it sends.
 local PIECE_MAX = 262144
--- A unix socket takes up to this much at once or not at all, if nothing is on its way.
-local ATOMIC_MAX = 32768
 -- After receiving this many bytes, pause once, so that nginx serves others although more has
 -- arrived. The pause is the shortest that all versions accept without complaint.
 local TURN_LEN, TURN_PAUSE = 1048576, 0.001
@@ -185,17 +183,15 @@ end
 -- @tparam number until_ms when to give up
 -- @treturn boolean|nil true
 -- @treturn nil|string "timeout", or nginx's message
--- @treturn nil|boolean certainly no byte was sent
 function methods:send(pieces, len, until_ms)
     if len <= PIECE_MAX then
         -- nginx takes a string more quickly than an array
-        local ok, err = self._sock:send(#pieces == 1 and pieces[1] or pieces)
-        return ok, err, len <= ATOMIC_MAX
+        return self._sock:send(#pieces == 1 and pieces[1] or pieces)
     end
     for i = 1, #pieces do
         local ok, err = send_string(self, pieces[i], until_ms)
         if not ok then
-            return nil, err, false
+            return nil, err
         end
     end
     return true

@@ -82,9 +82,9 @@ local function fail_read(x, err, have, want)
         return fail(x, "CONNECTION", ("the connection to %s was lost in the middle of the answer, "
             .. "after %d of %d bytes: %s"):format(x.peer.path, have, want, why))
     end
-    -- A reset: the kernel dropped bytes of ours that nobody had read, so no lane has the request.
-    -- After the end of input alone nobody knows.
-    if x.first_frame and (x.first_write_failed or err == "connection reset by peer") then
+    -- A part of a request never runs. A reset: the kernel dropped bytes of ours that nobody had
+    -- read, so no lane has the request. After the end of input alone nobody knows.
+    if x.first_frame and (x.send_failed or err == "connection reset by peer") then
         x.retry, x.started = true, "no"
     end
     return fail(x, "CONNECTION", ("the connection to %s was lost before an answer arrived: %s")
@@ -116,7 +116,7 @@ local function send(x, now)
     elseif budget_ms ~= x.route.budget_ms then
         encode(x, budget_ms) -- its length stays the same
     end
-    local ok, err, untouched = x.conn:send(x.pieces, x.len, x.until_ms)
+    local ok, err = x.conn:send(x.pieces, x.len, x.until_ms)
     if ok then
         x.sent_whole, x.started = true, "unknown"
         return true
@@ -125,7 +125,7 @@ local function send(x, now)
     elseif not GONE[err] then
         return fail(x, "CONNECTION", ("can't send to %s: %s"):format(x.peer.path, err))
     end
-    x.first_write_failed = untouched
+    x.send_failed = true
     return true
 end
 
@@ -284,7 +284,7 @@ end
 -- -- The call ----------------------------------------------------------------------------
 
 local function try(x, now, fresh)
-    x.sent_whole, x.first_write_failed, x.retry, x.first_frame = false, false, false, true
+    x.sent_whole, x.send_failed, x.retry, x.first_frame = false, false, false, true
     x.started, x.kind = "no", false
     local opened, err = x.conn:open(x.peer, now, x.deadline_ms, x.until_ms, fresh)
     if not opened then
@@ -304,7 +304,7 @@ local function new()
         argc = 0, pieces = {},
         len = 0, conn = connection.new(), id = 0, streams = false, budget_ms = 0, start_ms = 0,
         deadline_ms = 0, until_ms = 0, started = "no", sent_whole = false, retry = false,
-        first_write_failed = false, first_frame = false, kind = false, frame_id = 0,
+        send_failed = false, first_frame = false, kind = false, frame_id = 0,
         list = {}, values = false, count = 0, chunks = 0, is_late = false,
     }
 end
