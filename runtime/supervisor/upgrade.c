@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -77,8 +78,7 @@ static void fail(supervisor *s, const char *reason) {
         return;
     dirty_sd_notify_send(&s->sd_notify, "READY=1\nMAINPID=%d\nSTATUS=Upgrade failed: %s",
                          (int)s->pid, u->last_reason);
-    if (handing_over)
-        supervisor_write_pidfile(s); /* it may have written its own */
+    u->pidfile_lost = handing_over; /* it may have written its own */
 }
 
 static void fail_with_words(supervisor *s, const char *how) {
@@ -237,7 +237,7 @@ static void on_ready(supervisor *s) {
         return;
     }
     int rc = dirty_report_send(u->fd, &go);
-    if (rc < 0) {
+    if (rc < 0 && rc != -EPIPE) { /* EPIPE: it has ended, which is reaped soon */
         fail(s, strerror(-rc));
         return;
     }
@@ -256,6 +256,9 @@ static void on_taken(supervisor *s) {
     dirty_sd_notify_send(&s->sd_notify, "MAINPID=%d\nREADY=1\nSTATUS=Serving", u->pid);
     end(s, UPGRADE_DONE);
     s->departs = true;
+    /* When our successor's successor has taken over, that one is nobody's child. It must
+     * not come to us: we would sweep it. */
+    prctl(PR_SET_CHILD_SUBREAPER, 0);
     if (s->subreaper == 0)
         s->done = true;
 }

@@ -106,7 +106,9 @@ describe("an upgrade", function()
         -- and back: the signal, to the new supervisor
         installation.replace(program, tempdir.read(process.dirty()))
         kill(status.arbiter.supervisor_pid, signal.SIGUSR2)
-        wait.until_true(function() return rt:status().versions.dirty == VERSION end, 20, "the first")
+        wait.until_true(function()
+            return rt:status().versions.dirty == VERSION
+        end, 20, "the first")
         assert.equal(2, rt:status().upgrade.last.number)
         -- the lock moved too, and the last one removes everything
         local second = runtime.launch { apps = { "apps.echo" }, args = { "--socket", rt.socket } }
@@ -142,6 +144,23 @@ describe("an upgrade", function()
         assert.same({ exit = 0 }, call:wait(20))
         contains(call:stdout(), "go")
         assert.same({ exit = 0 }, rt:wait(20))
+    end)
+
+    it("ends nothing of the next one, however long the old runtime still has to serve", function()
+        start()
+        local call = rt:start_call("shop", "wait", "go")
+        defer(function() call:close() end)
+        wait.until_true(function() return stat.lstat(rt.dir .. "/began") end, 20, "the call")
+        assert.equal(0, upgrade().exit)
+        local second = supervisor()
+        assert.equal(0, upgrade().exit)
+        wait.until_true(function() return not runs(second) end, 20, "the end of the second")
+        local third = supervisor()
+        tempdir.write(rt.dir .. "/go", "")
+        assert.same({ exit = 0 }, call:wait(20))
+        assert.same({ exit = 0 }, rt:wait(20)) -- it has swept what it left
+        assert.equal(third, supervisor())
+        assert.equal(1, (rt:call("shop", "echo", 1)))
     end)
 
     it("tells the service manager which process it is to watch", function()
@@ -265,7 +284,7 @@ local function speaker(kind, number, text, after)
         %s]]):format(kind, number, text, after)
 end
 
-describe("an upgrade to a program that", function()
+describe("an upgrade to a bad program", function()
     local CASES = {
         ["exits with 0"] = { "#!/bin/sh\nexit 0\n", "the new program ended with exit status 0" },
         ["exits with 1"] = { "#!/bin/sh\nexit 1\n", "the new program ended with exit status 1" },
@@ -281,13 +300,14 @@ describe("an upgrade to a program that", function()
         ["is ready, but not by the protocol"] = { speaker("2", "0", "", "sleep 1000"),
             "it is ready without having said which protocol it speaks" },
         ["is ready and takes nothing over"] = {
-            speaker("144", "1", "7.8.9", "printf '\\2\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000' >&$fd; exit 4"),
+            speaker("144", "1", "7.8.9",
+                "printf '\\2" .. ("\\000"):rep(11) .. "' >&$fd; exit 4"),
             "the new program ended with exit status 4" },
         ["says what is wrong"] = { speaker("10", "0", "it is Thursday", "exit 70"),
             "the new program ended with exit status 70: it is Thursday" },
     }
     for what, case in pairs(CASES) do
-        it(what .. " changes nothing, and says why", function()
+        it("changes nothing, and says why: it " .. what, function()
             start { args = { "--pidfile", dir .. "/pid" } }
             local old, before = supervisor(), rt:tree()
             installation.replace(program, case[1], case[3])
@@ -312,7 +332,7 @@ describe("an upgrade to a program that", function()
         end)
     end
 
-    it("can't load the apps says so", function()
+    it("says why: it can't load the apps", function()
         start()
         tempdir.write(rt.dir .. "/shop.lua", "oops oops")
         local r = upgrade()
@@ -321,9 +341,8 @@ describe("an upgrade to a program that", function()
         assert.equal(1, (rt:call("shop", "echo", 1)))
     end)
 
-    it("reads a configuration with another socket says so", function()
-        start { config = "workers = 1\napps = { 'shop' }\nsocket = os.getenv 'PLACE'",
-            env = { PLACE = false } }
+    it("says why: it gets a wrong configuration", function()
+        start()
         tempdir.write(rt.dir .. "/dirty.conf.lua", "user = 1")
         local r = upgrade()
         assert.equal(6, r.exit)
