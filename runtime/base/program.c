@@ -30,8 +30,12 @@ static char **copy_list(char **list) {
     char **copy = calloc(count + 1, sizeof *copy);
     for (size_t i = 0; copy != NULL && i < count; i++) {
         copy[i] = strdup(list[i]);
-        if (copy[i] == NULL)
-            return NULL;
+        if (copy[i] != NULL)
+            continue;
+        while (i-- > 0)
+            free(copy[i]);
+        free(copy);
+        return NULL;
     }
     return copy;
 }

@@ -67,7 +67,4 @@ typedef struct supervisor {
     char last_exit[96];
 } supervisor;
 
-/* Write the pidfile, if there is to be one. */
-void supervisor_write_pidfile(supervisor *s);
-
 #endif

@@ -116,7 +116,7 @@ static void read_signals(supervisor *s) {
 
 /* Write the pidfile, because somebody may wait for it. After a failure (for instance a
  * full disk) it is tried again with each ALIVE of the arbiter. */
-void supervisor_write_pidfile(supervisor *s) {
+static void write_pidfile(supervisor *s) {
     int rc = s->o->pidfile ? dirty_pidfile_write(&s->pidfile, s->o->pidfile, s->pid) : 0;
     bool was_due = s->pidfile_due;
     s->pidfile_due = rc < 0;
@@ -139,7 +139,7 @@ static void tell_ready(supervisor *s) {
 static void serve(supervisor *s) {
     if (s->phase == STARTING) {
         set_phase(s, SERVING);
-        supervisor_write_pidfile(s);
+        write_pidfile(s);
     }
     dirty_spawner_ready(s->o->socket.path);
     tell_ready(s);
@@ -255,7 +255,7 @@ static void on_report(supervisor *s, const dirty_report *r) {
     case DIRTY_REPORT_REOPEN: on_signal(s, SIGUSR1); break;
     case DIRTY_REPORT_ALIVE:
         if (s->pidfile_due)
-            supervisor_write_pidfile(s);
+            write_pidfile(s);
         if (s->sd_notify.watchdog_ms > 0)
             dirty_sd_notify_beat(&s->sd_notify);
         break;
@@ -436,6 +436,9 @@ static void wait_for_events(supervisor *s) {
     read_signals(s);
     kill_hanging(s);
     upgrade_check(s);
+    if (s->upgrade.pidfile_lost)
+        write_pidfile(s);
+    s->upgrade.pidfile_lost = false;
     look_at_socket(s);
     give_orders(s);
     upgrade_tell(s);

@@ -33,7 +33,8 @@ typedef struct upgrade {
     char to[32];        /* version of the successor, "": not known */
     char said[600];     /* its errors */
     size_t said_len;
-    bool told; /* the arbiter knows the state */
+    bool pidfile_lost; /* ours must be written again */
+    bool told;         /* the arbiter knows the state */
 
     /* the last one that has ended: */
     uint32_t last_number; /* 0: none */

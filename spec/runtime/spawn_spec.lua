@@ -83,6 +83,21 @@ describe("a runtime that a C server spawned", function()
         assert.same({ exit = 0 }, owner:wait(60))
     end)
 
+    it("can't be upgraded: the server would lose it", function()
+        start "free"
+        local supervisor = told "ready"
+        local reply = process.run_dirty { "upgrade", "--socket", dir .. "/s" }
+        assert.equal(3, reply.exit)
+        assert.matches("not upgraded: this runtime belongs to the program", reply.stderr)
+        signal.kill(supervisor, signal.SIGUSR2)
+        wait.until_true(function()
+            return owner:stderr():find("not upgraded", 1, true)
+        end, 20, "it says so")
+        assert.equal(5, #tree.below(supervisor))
+        owner:signal(signal.SIGUSR1)
+        assert.same({ exit = 0 }, owner:wait(20))
+    end)
+
     it("ends when it is killed", function()
         start "return"
         local list = tree_of(told "ready")
