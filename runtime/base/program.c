@@ -87,6 +87,12 @@ void dirty_program_remember(int argc, char **argv) {
         program.path[0] = '\0';
 }
 
+void dirty_program_forget(void) {
+    if (program.directory >= 0)
+        close(program.directory);
+    program.directory = -1;
+}
+
 const char *dirty_program_path(void) {
     return program.path;
 }

@@ -19,4 +19,7 @@ const char *dirty_program_path(void);
  * Call it in a forked child. Returns -errno on failure; then the child must end. */
 int dirty_program_become(const char *const *changes, const int *kept, unsigned count);
 
+/* Close what is kept for an exec. Call it in a child that will not become the program. */
+void dirty_program_forget(void);
+
 #endif

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/fdpass.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "base/safe_file.h"
 #include "supervisor/subreaper.h"
 #include "supervisor/spawner.h"
@@ -94,6 +95,7 @@ static void become_arbiter(supervisor *s, const int *report, dirty_supervised *o
     dirty_spawner_inherit(report[1]);
     close(s->signal_fd);
     close(report[0]);
+    dirty_program_forget();
     if (s->upgrade.fd >= 0)
         close(s->upgrade.fd);
     dirty_subreaper_signals(&signals);

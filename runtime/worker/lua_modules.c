@@ -151,7 +151,7 @@ static bool may_have(off_t size) {
 
 /* A copy of the file in memory. Returns its descriptor or -errno. */
 static int copy_to_memory(const char *path) {
-    struct stat st;
+    struct stat st = {0};
     int from = open(path, O_RDONLY | O_CLOEXEC);
     if (from < 0)
         return -errno;

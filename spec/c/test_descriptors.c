@@ -16,8 +16,9 @@ static bool is_open(int fd) {
     return fcntl(fd, F_GETFD) >= 0;
 }
 
+/* As one that came through an exec. */
 static void open_at(int fd, const char *path) {
-    int any = open(path, O_RDONLY | O_CLOEXEC);
+    int any = open(path, O_RDONLY);
     if (any == fd)
         return;
     if (any < 0 || dup2(any, fd) != fd)

@@ -215,13 +215,14 @@ static const struct {
     bool general;    /* only of one that the arbiter sent */
 } steps[] = {
     /* woken: the arbiter may take the request back and send it to the dead lane, before
-     * it hears of the death */
+     * it hears of the death; idle: it may be a lane that has just answered the last
+     * request, and has the next one */
     {"woken", VALUE | LOST_NO, true, false}, {"claimed", VALUE, true, false},
     {"announced", VALUE, true, false},       {"taken", VALUE, true, false},
     {"received", LOST_NO, true, false},      {"running", LOST_YES, false, false},
     {"writing", ENDED, false, false},        {"answered", VALUE, false, false},
     {"released", VALUE, true, false},        {"counted", VALUE, false, false},
-    {"unsaid", VALUE, false, true},          {"idle", VALUE, false, false},
+    {"unsaid", VALUE, false, true},          {"idle", VALUE | LOST_NO, false, false},
 };
 #define STEPS (sizeof steps / sizeof *steps)
 

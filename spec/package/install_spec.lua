@@ -84,7 +84,7 @@ describe("make install", function()
                 or text:find("\n%s*DIRTY " .. name:upper():gsub("%p", "%%%0") .. "\n"), name)
             commands = commands + 1
         end
-        assert.equal(18, commands)
+        assert.equal(19, commands)
     end)
 
     it("installs manual pages of the configuration and the library", function()
