@@ -80,7 +80,7 @@ describe("the page of dirty status", function()
 
     it("tells if another version is installed than the one that runs", function()
         local status = { versions = { dirty = "0.1.0" } }
-        assert.equal("version 0.1.0 runs, 0.2.0 is installed: restart the runtime to use that",
+        assert.equal("version 0.1.0 runs, 0.2.0 is installed: `dirty upgrade` puts it in place",
             page.lines(status, "0.2.0")[1])
         for _, line in ipairs(page.lines(status, "0.1.0")) do
             assert.falsy(line:find("installed", 1, true))

@@ -82,7 +82,7 @@ local function version_lines(status, installed)
     if type(running) ~= "string" or not installed or running == installed then
         return {}
     end
-    return { ("version %s runs, %s is installed: restart the runtime to use that"):format(running,
+    return { ("version %s runs, %s is installed: `dirty upgrade` puts it in place"):format(running,
         installed) }
 end
 
