@@ -162,13 +162,13 @@ static void fill_stdio(void) {
 }
 
 int main(int argc, char **argv) {
+    fill_stdio(); /* first: nothing that is opened may have such a number */
     dirty_program_remember(argc, argv);
     if (argc > 1 && strcmp(argv[1], "serve") == 0)
         dirty_inheritance_open();
     dirty_descriptors_note_given();
     dirty_pin_thread();   /* a configuration may set another locale */
     dirty_spawner_open(); /* early: it uses fixed descriptor numbers */
-    fill_stdio();
     /* The parent may have ignored it. Then we could not wait for our children. */
     signal(SIGCHLD, SIG_DFL);
     dirty_title_open(argc, argv, false);
