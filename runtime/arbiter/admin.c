@@ -356,7 +356,7 @@ static void do_recent(conn *c) {
         return;
     }
     double after_s = strtod(after_text, &end);
-    if (*after_text < '0' || *after_text > '9' || *end != '\0') {
+    if (*after_text < '0' || *after_text > '9' || *end != '\0' || !(after_s < 1e11)) {
         reply_bad_argument(c, "recent after \"%s\": must be seconds since 1970",
                            after_text);
         return;

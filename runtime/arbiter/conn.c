@@ -175,7 +175,8 @@ void conn_let_go(conn *c) {
     } else if (has_whole_request(c)) {
         dispatch_input(c);
     } else {
-        /* Unread, so that the peer gets ECONNRESET when the last copy is closed. */
+        /* The peer is still sending: its next write fails, and it reads the end. */
+        shutdown(c->fd, SHUT_RDWR);
         c->cut_off = true;
         if (c->slot != 0)
             shared_conns_remove(c);

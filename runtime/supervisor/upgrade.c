@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/program.h"
 #include "base/report.h"
+#include "base/utf8.h"
 #include "supervisor/inheritance.h"
 #include "supervisor/internal.h"
 #include "supervisor/spawner.h"
@@ -32,6 +33,10 @@ bool upgrade_runs(const supervisor *s) {
 
 /* -- Results ------------------------------------------------------------------------- */
 
+static void tame(char *text) {
+    text[dirty_utf8_tame(text, strlen(text), "")] = '\0';
+}
+
 static void set_last(upgrade *u, bool done, const char *from, const char *to,
                      const char *reason) {
     struct timespec now;
@@ -45,6 +50,9 @@ static void set_last(upgrade *u, bool done, const char *from, const char *to,
     for (char *at = u->last_reason; *at; at++)
         if ((unsigned char)*at < 0x20)
             *at = ' ';
+    /* As JSON it must fit into a report, or the arbiter would never hear of the end. */
+    tame(u->last_reason);
+    tame(u->last_to);
     u->told = false;
 }
 
@@ -92,8 +100,15 @@ static void fail_with_words(supervisor *s, const char *how) {
 }
 
 void upgrade_cancel(supervisor *s, const char *reason) {
-    if (upgrade_runs(s))
-        fail(s, reason);
+    upgrade *u = &s->upgrade;
+    if (!upgrade_runs(s))
+        return;
+    if (u->state == UPGRADE_HANDING_OVER && u->pid > 0) {
+        kill(u->pid,
+             SIGTERM); /* it may serve already: it finishes what it has accepted */
+        u->pid = 0;
+    }
+    fail(s, reason);
 }
 
 void upgrade_init(supervisor *s) {
@@ -134,6 +149,8 @@ static _Noreturn void become_successor(supervisor *s, int channel) {
 static const char *hindrance(const supervisor *s) {
     if (dirty_spawner_exists())
         return "this runtime belongs to the program that has started it by dirty_spawn";
+    if (s->departs || s->upgrade.state == UPGRADE_DONE)
+        return "its successor serves already";
     if (upgrade_runs(s))
         return "an upgrade is running already";
     if (s->reloads)

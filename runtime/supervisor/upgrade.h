@@ -39,7 +39,7 @@ typedef struct upgrade {
     /* the last one that has ended: */
     uint32_t last_number; /* 0: none */
     bool last_done;
-    char last_from[32], last_to[32], last_reason[400];
+    char last_from[32], last_to[32], last_reason[320];
     double last_at; /* seconds since 1970 */
 } upgrade;
 

@@ -301,6 +301,9 @@ static step take(dirty_ready *r, const struct epoll_event *e) {
     r->slot = (uint32_t)e->data.u64;
     r->ticket = (uint32_t)(e->data.u64 >> 32);
     dirty_step("woken");
+    /* The page still shows the last request, which may belong to the arbiter by now. It
+     * must not be taken for the one that begins here. */
+    atomic_store(&r->page->received, 0);
     if (!dirty_baton_claim(r->page, 0, &r->seq)) {
         return pass_on(r);
     }
