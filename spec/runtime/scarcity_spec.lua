@@ -179,15 +179,21 @@ describe("a runtime that has run out of", function()
                 "luajit", "-e", CROWD:gsub("%.%.%.", ("%q, 150, %d"):format(rt.socket, pause_ms)) }
             local crowd = process.start(argv)
             later(function() crowd:close() end)
+            -- On a busy machine a connection may be closed as idle before its request has come:
+            -- then it is asked once more.
+            local function ask(command)
+                local r = rt:command(command)
+                return r.exit == 5 and rt:command(command) or r
+            end
             local asked = 0
             wait.until_true(function()
                 asked = asked + 1
-                local r = rt:command("ping")
+                local r = ask "ping"
                 assert.equal(0, r.exit, r.stderr)
                 return crowd:stdout():find "there"
             end, 60, function() return "the crowd\n" .. crowd:stderr() end)
             for _ = 1, 3 do
-                local r = rt:command("status")
+                local r = ask "status"
                 assert.equal(0, r.exit, r.stderr)
             end
             assert.is_true(asked > 0)
