@@ -14,7 +14,7 @@
 #
 # Environment: DIRTY_BUILD, where the outputs are (build); DIRTY_SPECS, the files that `all`
 # runs (all of them); TEST_SECONDS, the limit of one C program (120); SPEC_SECONDS, the limit
-# of one file of specs (600); SPEC_JOBS, how many run at a time (three for each CPU: most of
+# of one file of specs (600); SPEC_JOBS, how many run at a time (two for each CPU: most of
 # their time they wait); LUA, the interpreter of the specs (luajit); DIRTY_CORE, where that
 # finds our C module ($DIRTY_BUILD/lua): not in a build with sanitizers, which a plain
 # interpreter can't load; TEST_FAILURES, a file to which the words of failing files are
@@ -170,7 +170,7 @@ longest_first() { # stdin, stdout: a file a line
 
 run_files() { # busted's other arguments; stdin: a file a line
     # shellcheck disable=SC2016 # for the shell in there
-    longest_first | xargs -d '\n' -P "${SPEC_JOBS:-$((3 * $(nproc)))}" -I{} \
+    longest_first | xargs -d '\n' -P "${SPEC_JOBS:-$((2 * $(nproc)))}" -I{} \
         bash -c 'run_file "$@"' run_file {} "$@"
 }
 
