@@ -90,10 +90,9 @@ static dirty_call_kind *find(dirty_call_log *log, uint64_t key) {
     return oldest;
 }
 
-static void tell(const dirty_recent_facts *f, const dirty_call_kind *k) {
+static void tell(const dirty_recent_facts *f, const dirty_call_kind *k, bool trace) {
     text action, message, traceback;
-    cstr(&traceback, f->traceback,
-         dirty_log_takes(DIRTY_LOG_DEBUG) ? sizeof traceback.bytes : 1);
+    cstr(&traceback, f->traceback, trace ? sizeof traceback.bytes : 1);
     dirty_log(k->level, "call failed",
               "app=%s action=%s code=%s error=%s queue_ms=%llu run_ms=%llu worker=%u "
               "worker_pid=%d caller_pid=%d caller_uid=%u left_out=%llu%s%s",
@@ -114,7 +113,7 @@ void dirty_call_log_failed(dirty_call_log *log, const dirty_recent_facts *f,
         return;
     uint64_t key = key_of(f, words), now_ns = dirty_now_ns();
     dirty_call_kind *k = find(log, key);
-    if (k->key == key && now_ns < k->due_ns) {
+    if (k->key == key && now_ns < k->due_ns && !log->every) {
         k->left_out++;
         return;
     }
@@ -123,11 +122,11 @@ void dirty_call_log_failed(dirty_call_log *log, const dirty_recent_facts *f,
     k->code = words->code;
     copy(k->app, f->app, sizeof k->app);
     k->due_ns = next_due_ns(now_ns);
-    if (!dirty_bucket_pass(&log->lines, BURST, PER_S)) {
+    if (!log->every && !dirty_bucket_pass(&log->lines, BURST, PER_S)) {
         k->left_out++;
         return;
     }
-    tell(f, k);
+    tell(f, k, log->every || dirty_log_takes(DIRTY_LOG_DEBUG));
     k->left_out = 0;
     dirty_call_log_flush(log, false);
 }

@@ -3,7 +3,7 @@
  * A failed call gets a line, but an app that fails all the time must not fill the disk:
  * of calls that fail alike one is told per interval, and the next line says how many were
  * left out. Messages are alike if they differ only in digits. Apps with ever new messages
- * are limited by a token bucket. */
+ * are limited by a token bucket. A developer wants every one, with its traceback. */
 #ifndef DIRTY_CALL_LOG_H
 #define DIRTY_CALL_LOG_H
 
@@ -29,6 +29,7 @@ typedef struct dirty_call_kind {
 
 /* Zeroed memory is an empty one. */
 typedef struct dirty_call_log {
+    bool every; /* no limits, and tracebacks at each level */
     dirty_call_kind kinds[DIRTY_CALL_LOG_KINDS];
     dirty_call_kind others; /* calls of kinds that had to make room */
     dirty_bucket lines;
@@ -41,7 +42,8 @@ typedef struct dirty_call_words {
     bool by_message; /* calls with different messages are not alike */
 } dirty_call_words;
 
-/* Tell of a failed call, or count it. The traceback is told at the level debug. */
+/* Tell of a failed call, or count it. The traceback is told at the level debug, or if
+ * every call is told. */
 void dirty_call_log_failed(dirty_call_log *log, const dirty_recent_facts *f,
                            const dirty_call_words *words);
 

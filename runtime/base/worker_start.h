@@ -60,8 +60,8 @@ typedef struct dirty_worker_start {
     dirty_call_counts *const *counts; /* lane_count: shared with the arbiter */
     dirty_sharing sharing;
     uint32_t slow_log_threshold_ms; /* calls that take this long are logged, 0: none */
-    bool log_failures;              /* every call that fails is logged, as an error */
-    bool access_log;                /* every call is logged */
+    bool log_failures; /* every call that fails is logged, with its traceback */
+    bool access_log;   /* every call is logged */
     uint32_t app_count;
     const dirty_app_spec *const *apps; /* app_count; DISPATCH.app indexes it */
     dirty_wire_limits limits;

@@ -81,6 +81,7 @@ int dirty_lane_open(dirty_lane **out, const dirty_worker_start *start, uint32_t 
     lane->page = start->pages[index];
     lane->channel.fd = start->channels[index];
     lane->counts = start->counts[index];
+    lane->call_log.every = start->log_failures;
     atomic_store(&lane->page->tid, (uint32_t)gettid());
     dirty_pin_thread();
     dirty_buf why = {0};
@@ -336,10 +337,8 @@ static dirty_recent_facts facts_of(const dirty_lane *lane, const job *j,
     return facts;
 }
 
-/* Remember a call that failed or was slow, for operators who ask, and log it if nobody
- * has told of it. */
-static void note_call(dirty_lane *lane, const job *j, uint64_t queue_ns, bool slow,
-                      bool told) {
+/* Remember a call that failed or was slow, for operators who ask, and log it. */
+static void note_call(dirty_lane *lane, const job *j, uint64_t queue_ns, bool slow) {
     unsigned code = j->done.outcome;
     dirty_recent_facts facts = facts_of(lane, j, queue_ns);
     dirty_call_words words = {.code = code ? dirty_code_name(code) : "OK",
@@ -348,7 +347,7 @@ static void note_call(dirty_lane *lane, const job *j, uint64_t queue_ns, bool sl
     if (slow || code != DIRTY_CODE_NONE)
         dirty_recent_add(&lane->page->recent, &facts);
     /* MEMORY has a line of its own. */
-    if (code != DIRTY_CODE_NONE && code != DIRTY_CODE_MEMORY && !told)
+    if (code != DIRTY_CODE_NONE && code != DIRTY_CODE_MEMORY)
         dirty_call_log_failed(&lane->call_log, &facts, &words);
     if (lane->start->access_log)
         dirty_call_log_access(&facts, words.code);
@@ -379,22 +378,6 @@ static void log_slow(const dirty_lane *lane, const job *j, uint64_t queue_ns) {
               (int)getpid(), (int)d->peer_pid);
 }
 
-/* Log a call that failed, for a developer. */
-static void log_failure(const dirty_lane *lane, const job *j) {
-    char action[DIRTY_COUNTS_NAME];
-    char message[DIRTY_RECENT_MESSAGE], trace[DIRTY_RECENT_TRACEBACK];
-    const dirty_lane_error *f = dirty_host_error(lane->host);
-    snprintf(message, sizeof message, "%.*s", (int)f->message.len,
-             f->message.len > 0 ? (const char *)f->message.base : "");
-    snprintf(trace, sizeof trace, "%.*s", (int)f->traceback.len,
-             f->traceback.len > 0 ? (const char *)f->traceback.base : "");
-    dirty_log(DIRTY_LOG_ERROR, "call failed",
-              "app=%s action=%s code=%s error=%s traceback=%s",
-              lane->start->apps[j->dispatch->app]->name,
-              DIRTY_LOG_QUOTE(action_of(j, action)), dirty_code_name(j->done.outcome),
-              DIRTY_LOG_QUOTE(message), DIRTY_LOG_QUOTE(trace));
-}
-
 /* Count a request that this lane has answered. The arbiter counts those that it has
  * answered in this lane's place. */
 static void count_call(dirty_lane *lane, const job *j) {
@@ -415,12 +398,8 @@ static void count_call(dirty_lane *lane, const job *j) {
     bool slow = slow_ns > 0 && queue_ns + j->done.run_ns >= slow_ns;
     if (slow)
         log_slow(lane, j, queue_ns);
-    bool told = lane->start->log_failures && outcome != DIRTY_CODE_NONE &&
-                outcome != DIRTY_CODE_CONNECTION;
-    if (told)
-        log_failure(lane, j);
     if (slow || outcome != DIRTY_CODE_NONE || lane->start->access_log)
-        note_call(lane, j, queue_ns, slow, told);
+        note_call(lane, j, queue_ns, slow);
 }
 
 static void count_request(dirty_lane *lane, const job *j) {

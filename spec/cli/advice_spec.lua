@@ -11,7 +11,7 @@ function App.fine(self) return self ~= nil end
 function App.unused(_, name) return name end
 function App._private(name) return name end
 function App.nothing() return 1 end
-App.library = string.gsub
+App.borrowed = string.gsub
 return App]]
 
 local OWN = "return { call = function(self, action, ...) return self[action](...) end,\n"

@@ -303,6 +303,9 @@ describe("an upgrade to a bad program", function()
             speaker("144", "1", "7.8.9",
                 "printf '\\2" .. ("\\000"):rep(11) .. "' >&$fd; exit 4"),
             "the new program ended with exit status 4" },
+        ["says it in bytes that are no text"] = {
+            speaker("10", "0", ("\\377"):rep(300), "exit 70"),
+            "the new program ended with exit status 70: ???" },
         ["says what is wrong"] = { speaker("10", "0", "it is Thursday", "exit 70"),
             "the new program ended with exit status 70: it is Thursday" },
     }
