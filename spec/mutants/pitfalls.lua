@@ -227,31 +227,13 @@ s->tickets[c->slot] & DIRTY_BOARD_TICKET_MASK]] },
     return true || !moving || now_ns - c->seen_ns >= PATIENCE_NS ||]] },
 }
 
-local function lines_of(command)
-    local pipe, list = assert(io.popen(command)), {}
-    for line in pipe:lines() do
-        list[#list + 1] = line
-    end
-    pipe:close()
-    return list
-end
-
+local copy = dofile "spec/mutants/copy.lua"
+local lines_of = copy.lines_of
 local place = lines_of("mktemp -d /tmp/pXXXXXX")[1]
 assert(os.execute(("git ls-files -z | xargs -0 cp -p --parents -t %s && cp -a build %s")
     :format(place, place)) == 0)
 
-local function read(path)
-    local file = assert(io.open(place .. "/" .. path, "rb"))
-    local text = file:read "*a"
-    file:close()
-    return text
-end
-
-local function write(path, text)
-    local file = assert(io.open(place .. "/" .. path, "wb"))
-    file:write(text)
-    file:close()
-end
+local read, write = copy.files(place)
 
 -- The text with its only `from` replaced.
 local function replace(text, from, to)

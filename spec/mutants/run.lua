@@ -19,14 +19,7 @@ only = only ~= "" and only or nil
 local related = tonumber(os.getenv "RELATED") or 20
 local limit_s = tonumber(os.getenv "MUTANT_SECONDS") or 120
 
-local function lines_of(command)
-    local pipe, list = assert(io.popen(command)), {}
-    for line in pipe:lines() do
-        list[#list + 1] = line
-    end
-    pipe:close()
-    return list
-end
+local lines_of = dofile("spec/mutants/copy.lua").lines_of
 
 local function trim(text)
     return (text:gsub("^%s+", ""))
@@ -41,18 +34,7 @@ local copy, sound = place_of_all .. "/copy", place_of_all .. "/sound"
 local temporary = place_of_all .. "/t"
 assert(os.execute(("chmod 755 %s && mkdir %s"):format(place_of_all, copy)) == 0)
 
-local function read(path)
-    local file = assert(io.open(copy .. "/" .. path, "rb"))
-    local text = file:read "*a"
-    file:close()
-    return text
-end
-
-local function write(path, text)
-    local file = assert(io.open(copy .. "/" .. path, "wb"))
-    file:write(text)
-    file:close()
-end
+local read, write = dofile("spec/mutants/copy.lua").files(copy)
 
 -- -- changes to a line --------------------------------------------------------------------
 -- Pattern, replacement; for C, Lua or both.
